@@ -1,0 +1,147 @@
+package format
+
+import "encoding/binary"
+
+const (
+	wallLen     = len("2006-01-02 15:04:05")
+	daySeconds  = 24 * 60 * 60
+	daysOf10000 = 3652425 // from 0000-01-01 to 10000-01-01
+
+	// maxSeconds is 9999-12-31 23:59:59.
+	maxSeconds = daysOf10000*daySeconds - 1
+)
+
+// ParseDate reads a date in one of the five layouts of the specification. The
+// calendar is checked. seconds is the wall clock since 0000-01-01 00:00:00;
+// zone is the rest, from the character between date and time on, for
+// ParseZone. It shares the memory of text. The error is a *SyntaxError.
+func ParseDate(text []byte) (seconds uint64, sep byte, zone []byte, err error) {
+	if len(text) < wallLen {
+		return 0, 0, nil, dateError(text)
+	}
+	sep = text[10]
+	// Each word holds two-digit numbers; the pattern turns digits into 0 to 9
+	// and the punctuation into 0, and all eight bytes are checked at once.
+	date, ok0 := twoDigits(binary.LittleEndian.Uint64(text), 0x2D30302D30303030, 0xFF0000FF00000000) // 2006-01-
+	rest, ok1 := twoDigits(binary.LittleEndian.Uint64(text[8:]), 0x30303A3030003030|uint64(sep)<<16, 0x0000FF0000FF0000)
+	tail, ok2 := twoDigits(binary.LittleEndian.Uint64(text[11:]), 0x30303A30303A3030, 0x0000FF0000FF0000) // 15:04:05
+	year := date&0xFF*100 + date>>16&0xFF
+	month := date >> 40 & 0xFF
+	day := rest & 0xFF
+	hour := rest >> 24 & 0xFF
+	minute := rest >> 48 & 0xFF
+	second := tail >> 48 & 0xFF
+	if !ok0 || !ok1 || !ok2 || sep != ' ' && sep != 'T' ||
+		month-1 > 11 || day-1 >= daysIn(year, month) || hour > 23 || minute > 59 || second > 59 {
+		return 0, 0, nil, dateError(text)
+	}
+	return dayNumber(year, month, day)*daySeconds + hour*3600 + minute*60 + second, sep, text[wallLen:], nil
+}
+
+// twoDigits reads eight characters, first in the lowest byte: byte i of v is
+// the number that the digits i and i+1 make. Bytes in mask must be those of
+// pattern; where pattern has '0' any digit will do.
+func twoDigits(x, pattern, mask uint64) (v uint64, ok bool) {
+	const ones = 0x0101010101010101
+	x ^= pattern
+	bad := (x+(0x80-10)*ones|x)&(0x80*ones) | x&mask
+	return x*10 + x>>8, bad == 0
+}
+
+var (
+	monthDays  = [13]uint64{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+	daysBefore = [13]uint64{0, 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334}
+)
+
+func leap(year uint64) bool { return year%4 == 0 && (year%100 != 0 || year%400 == 0) }
+
+// daysIn is the length of a month, which must be 1 to 12.
+func daysIn(year, month uint64) uint64 {
+	if month == 2 && leap(year) {
+		return 29
+	}
+	return monthDays[month&15%13]
+}
+
+// dayNumber counts the days since 0000-01-01.
+func dayNumber(year, month, day uint64) uint64 {
+	n := year*365 + (year+3)/4 - (year+99)/100 + (year+399)/400 + daysBefore[month&15%13] + day - 1
+	if month > 2 && leap(year) {
+		n++
+	}
+	return n
+}
+
+func dateError(text []byte) error {
+	const pattern = "0000-00-00 00:00:00"
+	for i := 0; i < wallLen; i++ {
+		switch {
+		case i == len(text):
+			return syntaxError(i, "date: it ends after %d characters; one such as 2006-01-02 15:04:05 is expected", i)
+		case pattern[i] == '0' && text[i]-'0' > 9:
+			return syntaxError(i, "date: %q at its character %d, not a digit; one such as 2006-01-02 15:04:05 is expected", text[i], i+1)
+		case i == 10 && text[i] == 'T':
+		case pattern[i] != '0' && text[i] != pattern[i]:
+			return syntaxError(i, "date: %q at its character %d, not %q; one such as 2006-01-02 15:04:05 is expected", text[i], i+1, pattern[i])
+		}
+	}
+	num := func(i int) uint64 { return uint64(text[i]-'0')*10 + uint64(text[i+1]-'0') }
+	year, month, day := num(0)*100+num(2), num(5), num(8)
+	switch {
+	case month < 1 || month > 12:
+		return syntaxError(5, "date: there is no month %02d", month)
+	case day < 1 || day > daysIn(year, month):
+		return syntaxError(8, "date: %04d-%02d has no day %02d", year, month, day)
+	case num(11) > 23:
+		return syntaxError(11, "date: there is no hour %02d", num(11))
+	case num(14) > 59:
+		return syntaxError(14, "date: there is no minute %02d", num(14))
+	default:
+		return syntaxError(17, "date: there is no second %02d", num(17))
+	}
+}
+
+// appendWall appends a wall clock, sep between date and time. seconds may lie
+// outside the years 0 to 9999 by the offset of a zone.
+//
+// The calendar arithmetic is civil_from_days of Howard Hinnant,
+// "chrono-Compatible Low-Level Date Algorithms", 2021.
+func appendWall(dst []byte, seconds int64, sep byte) []byte {
+	days, clock := seconds/daySeconds, seconds%daySeconds
+	if clock < 0 {
+		days, clock = days-1, clock+daySeconds
+	}
+	z := days - 60 // since 0000-03-01
+	era := z / 146097
+	if z < 0 {
+		era = (z - 146096) / 146097
+	}
+	doe := z - era*146097
+	yoe := (doe - doe/1460 + doe/36524 - doe/146096) / 365
+	year := yoe + era*400
+	doy := doe - (365*yoe + yoe/4 - yoe/100)
+	mp := (5*doy + 2) / 153
+	day := doy - (153*mp+2)/5 + 1
+	month := mp + 3
+	if month > 12 {
+		month -= 12
+		year++
+	}
+	if year < 0 {
+		dst, year = append(dst, '-'), -year
+	}
+	if year > 9999 {
+		dst, year = append(dst, byte('0'+year/10000)), year%10000
+	}
+	dst = append2(dst, year/100)
+	dst = append2(dst, year%100)
+	dst = append2(append(dst, '-'), month)
+	dst = append2(append(dst, '-'), day)
+	dst = append2(append(dst, sep), clock/3600)
+	dst = append2(append(dst, ':'), clock/60%60)
+	return append2(append(dst, ':'), clock%60)
+}
+
+func append2(dst []byte, n int64) []byte {
+	return append(dst, byte('0'+n/10), byte('0'+n%10))
+}

@@ -1,0 +1,92 @@
+// Package generation is a directory of generation files: their names, which of
+// them is the newest, and how a new one gets in.
+//
+// A file gets its name only when it is whole and on the disk, and is never
+// written again. Newest is by name, never by the time of the file. What it
+// does not promise: that a file with a good name has good content, since files
+// come by other ways too. Whoever opens one checks it.
+package generation
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// An ID names a generation: milliseconds since 1970 UTC.
+type ID int64
+
+const (
+	idLayout = "20060102T150405"
+	idLen    = len(idLayout) + len("000Z")
+	maxID    = ID(253402300799999) // 9999-12-31T23:59:59.999Z
+)
+
+// ErrName says that a text is no generation ID or no file name of one.
+var ErrName = errors.New("not a generation")
+
+// IDOf is the generation of an instant.
+func IDOf(t time.Time) ID { return ID(t.UnixMilli()) }
+
+// Time is the instant of id, in UTC.
+func (id ID) Time() time.Time { return time.UnixMilli(int64(id)).UTC() }
+
+// String is id as in a file name: 20261122T103000123Z. The order of these
+// texts is the order of the IDs.
+func (id ID) String() string {
+	return id.Time().Format(idLayout) + fmt.Sprintf("%03dZ", id.Time().UnixMilli()%1000)
+}
+
+// ParseID is the inverse of String, and accepts nothing else.
+func ParseID(s string) (ID, error) {
+	if len(s) == idLen {
+		t, err := time.Parse(idLayout, s[:len(idLayout)])
+		ms, ok := digits(s[len(idLayout) : idLen-1])
+		if id := IDOf(t) + ID(ms); err == nil && ok && id.String() == s {
+			return id, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: %q is not a UTC time such as 20261122T103000123Z", ErrName, s)
+}
+
+// A Name is the name of one file of a generation.
+type Name struct {
+	ID     ID
+	Shard  int // counted from 0
+	Shards int // 1 to 99999
+}
+
+const (
+	prefix = "promotions-"
+	suffix = ".pgen"
+)
+
+// String is the file's name.
+func (n Name) String() string {
+	return fmt.Sprintf("%s%s-%05d-of-%05d%s", prefix, n.ID, n.Shard, n.Shards, suffix)
+}
+
+// ParseName is the inverse of String, and accepts nothing else.
+func ParseName(s string) (Name, error) {
+	const (
+		shardAt  = len(prefix) + idLen + len("-")
+		shardsAt = shardAt + 5 + len("-of-")
+		nameLen  = shardsAt + 5 + len(suffix)
+	)
+	if len(s) == nameLen {
+		id, err := ParseID(s[len(prefix) : shardAt-1])
+		shard, ok1 := digits(s[shardAt : shardAt+5])
+		shards, ok2 := digits(s[shardsAt : shardsAt+5])
+		n := Name{id, shard, shards}
+		if err == nil && ok1 && ok2 && shard < shards && n.String() == s {
+			return n, nil
+		}
+	}
+	return Name{}, fmt.Errorf("%w: file name %q", ErrName, s)
+}
+
+func digits(s string) (int, bool) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	return int(n), err == nil
+}

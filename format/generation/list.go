@@ -1,0 +1,42 @@
+package generation
+
+import (
+	"cmp"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// A Generation is what a directory has of one generation.
+type Generation struct {
+	ID     ID
+	Shards int      // how many files make it whole
+	Files  []string // paths, by shard
+}
+
+// Complete reports whether every shard is there.
+func (g Generation) Complete() bool { return len(g.Files) == g.Shards }
+
+// List is the generations in dir, oldest first. It goes by the names alone;
+// names that are not those of a generation are passed over.
+func List(dir string) ([]Generation, error) {
+	entries, err := os.ReadDir(dir) // sorted by name, so by ID and then by shard
+	if err != nil {
+		return nil, err
+	}
+	var list []Generation
+	for _, e := range entries {
+		n, err := ParseName(e.Name())
+		if err != nil || e.IsDir() {
+			continue
+		}
+		i, found := slices.BinarySearchFunc(list, n, func(g Generation, n Name) int {
+			return cmp.Or(cmp.Compare(g.ID, n.ID), cmp.Compare(g.Shards, n.Shards))
+		})
+		if !found {
+			list = slices.Insert(list, i, Generation{ID: n.ID, Shards: n.Shards})
+		}
+		list[i].Files = append(list[i].Files, filepath.Join(dir, e.Name()))
+	}
+	return list, nil
+}

@@ -1,0 +1,177 @@
+package generation
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrLocked says that another process writes to the directory.
+var ErrLocked = errors.New("the directory is in use")
+
+const (
+	lockName   = ".lock"
+	tempPrefix = "." + prefix
+	tempSuffix = suffix + ".tmp"
+)
+
+func tempName(n Name) string { return "." + n.String() + ".tmp" }
+func isTempName(name string) bool {
+	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
+}
+
+// A Writer is the right to change a directory. One process has it at a time.
+type Writer struct {
+	dir  string
+	lock *os.File
+}
+
+// OpenWriter takes the lock of dir, which it creates if need be, and sweeps up
+// what killed writers have left. If another process has the lock the error
+// wraps ErrLocked and says which.
+func OpenWriter(dir string) (*Writer, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{dir: dir, lock: lock}
+	if err := w.acquire(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *Writer) acquire() error {
+	err := syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		holder, _ := io.ReadAll(io.NewSectionReader(w.lock, 0, 64))
+		return fmt.Errorf("%w: process %s is writing to %s; wait until it is done, or stop it", ErrLocked, strings.TrimSpace(string(holder)), w.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", w.lock.Name(), err)
+	}
+	if err := w.lock.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := w.lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
+		return err
+	}
+	return w.sweep()
+}
+
+// Close gives the lock back. The lock file stays: removing it would let two
+// writers lock two files of the same name.
+func (w *Writer) Close() error { return w.lock.Close() }
+
+func (w *Writer) sweep() error {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if isTempName(e.Name()) {
+			if err := os.Remove(filepath.Join(w.dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Next is the ID for a generation that is made now: now, or if the directory
+// already has that or a later one, the first ID behind them.
+func (w *Writer) Next(now time.Time) (ID, error) {
+	list, err := List(w.dir)
+	if err != nil {
+		return 0, err
+	}
+	id := IDOf(now)
+	if n := len(list); n > 0 {
+		id = max(id, list[n-1].ID+1)
+	}
+	return id, nil
+}
+
+// Create begins a generation of one shard. id must be behind all that are
+// there.
+func (w *Writer) Create(id ID) (*Pending, error) {
+	if id < 0 || id > maxID {
+		return nil, fmt.Errorf("%w: %d ms since 1970 is out of range", ErrName, int64(id))
+	}
+	list, err := List(w.dir)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(list); n > 0 && id <= list[n-1].ID {
+		return nil, fmt.Errorf("generation %s would not be the newest: %s has %s already", id, w.dir, list[n-1].ID)
+	}
+	name := Name{ID: id, Shards: 1}
+	f, err := os.OpenFile(filepath.Join(w.dir, tempName(name)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return &Pending{File: f, path: filepath.Join(w.dir, name.String())}, nil
+}
+
+// A Pending file is a generation that is being written, under a name that no
+// server looks at. It ends with Publish or Discard.
+type Pending struct {
+	*os.File
+	path string
+}
+
+// Path is the name that the file gets when it is published.
+func (p *Pending) Path() string { return p.path }
+
+// Publish makes the file durable and gives it its name. When it returns nil,
+// the generation is there, whole, and survives a power cut. When it returns an
+// error nothing is there.
+func (p *Pending) Publish() error {
+	err := p.Sync()
+	if cerr := p.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		os.Remove(p.Name())
+		return err
+	}
+	if err := os.Rename(p.Name(), p.path); err != nil {
+		os.Remove(p.Name())
+		return err
+	}
+	if err := syncDir(filepath.Dir(p.path)); err != nil {
+		os.Remove(p.path)
+		return err
+	}
+	return nil
+}
+
+// Discard removes the file. After Publish it does nothing.
+func (p *Pending) Discard() error {
+	err := p.Close()
+	if errors.Is(err, os.ErrClosed) {
+		return nil
+	}
+	return errors.Join(err, os.Remove(p.Name()))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if cerr := d.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

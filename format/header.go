@@ -1,0 +1,118 @@
+package format
+
+import (
+	"encoding/binary"
+)
+
+// A Header says what a file holds.
+type Header struct {
+	Shard, Shards uint32 // this file is shard Shard, counted from 0, of Shards
+	Records       uint64
+	Rows          uint64 // of the input: Records + Duplicates + BadRows
+	Duplicates    uint64
+	BadRows       uint64
+	Generation    int64 // milliseconds since 1970 UTC
+	MinKey        Key   // of the first record; zero if there is none
+	MaxKey        Key   // of the last record; zero if there is none
+	FileLen       int64 // bytes
+}
+
+// Blocks is the number of blocks.
+func (h *Header) Blocks() int64 { return regionsOf(h.Records).numBlocks }
+
+// append appends the header page.
+func (h *Header) append(dst []byte) []byte {
+	start := len(dst)
+	dst = append(dst, make([]byte, HeaderLen)...)
+	b := dst[start:]
+	copy(b[magicOff:], Magic)
+	binary.BigEndian.PutUint32(b[versionOff:], Version)
+	binary.BigEndian.PutUint32(b[recordLenOff:], RecordLen)
+	binary.BigEndian.PutUint32(b[blockLenOff:], BlockLen)
+	binary.BigEndian.PutUint32(b[shardOff:], h.Shard)
+	binary.BigEndian.PutUint32(b[shardsOff:], h.Shards)
+	binary.BigEndian.PutUint64(b[recordsOff:], h.Records)
+	binary.BigEndian.PutUint64(b[rowsOff:], h.Rows)
+	binary.BigEndian.PutUint64(b[duplicatesOff:], h.Duplicates)
+	binary.BigEndian.PutUint64(b[badRowsOff:], h.BadRows)
+	binary.BigEndian.PutUint64(b[generationOff:], uint64(h.Generation))
+	h.MinKey.put(b[minKeyOff:])
+	h.MaxKey.put(b[maxKeyOff:])
+	binary.BigEndian.PutUint64(b[fileLenOff:], uint64(h.FileLen))
+	binary.BigEndian.PutUint32(b[headerSumOff:], Checksum(b[:headerSumOff]))
+	return dst
+}
+
+// parseHeader reads the header page. What it returns has been checked against
+// itself, not against the file.
+func parseHeader(b []byte) (Header, error) {
+	if len(b) < HeaderLen {
+		if len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic {
+			return Header{}, corrupt(ErrTruncated, int64(len(b)), "the file ends within its header of %d bytes", HeaderLen)
+		}
+		return Header{}, corrupt(ErrFormat, 0, "%d bytes, less than a header of %d", len(b), HeaderLen)
+	}
+	if got := b[:len(Magic)]; string(got) != Magic {
+		return Header{}, corrupt(ErrFormat, magicOff, "magic %q, want %q", got, Magic)
+	}
+	for _, f := range [...]struct {
+		off  int
+		name string
+		want uint32
+	}{
+		{versionOff, "version", Version},
+		{recordLenOff, "record length", RecordLen},
+		{blockLenOff, "block length", BlockLen},
+	} {
+		if got := binary.BigEndian.Uint32(b[f.off:]); got != f.want {
+			return Header{}, corrupt(ErrVersion, int64(f.off), "%s %d, want %d", f.name, got, f.want)
+		}
+	}
+	if got, want := Checksum(b[:headerSumOff]), binary.BigEndian.Uint32(b[headerSumOff:]); got != want {
+		return Header{}, corrupt(ErrChecksum, headerSumOff, "the header's is %08x, want %08x", got, want)
+	}
+	h := Header{
+		Shard:      binary.BigEndian.Uint32(b[shardOff:]),
+		Shards:     binary.BigEndian.Uint32(b[shardsOff:]),
+		Records:    binary.BigEndian.Uint64(b[recordsOff:]),
+		Rows:       binary.BigEndian.Uint64(b[rowsOff:]),
+		Duplicates: binary.BigEndian.Uint64(b[duplicatesOff:]),
+		BadRows:    binary.BigEndian.Uint64(b[badRowsOff:]),
+		Generation: int64(binary.BigEndian.Uint64(b[generationOff:])),
+		MinKey:     KeyAt(b[minKeyOff:]),
+		MaxKey:     KeyAt(b[maxKeyOff:]),
+		FileLen:    int64(binary.BigEndian.Uint64(b[fileLenOff:])),
+	}
+	return h, h.validate(b)
+}
+
+func (h *Header) validate(b []byte) error {
+	switch {
+	case h.Records > MaxRecords:
+		return corrupt(ErrCorrupt, recordsOff, "%d records, more than %d", h.Records, uint64(MaxRecords))
+	case h.Shards < 1 || h.Shards > MaxShards || h.Shard >= h.Shards:
+		return corrupt(ErrCorrupt, shardOff, "shard %d of %d", h.Shard, h.Shards)
+	case h.Duplicates > h.Rows || h.BadRows > h.Rows-h.Duplicates || h.Rows-h.Duplicates-h.BadRows != h.Records:
+		return corrupt(ErrCorrupt, rowsOff, "%d rows are not %d records, %d duplicates and %d bad rows", h.Rows, h.Records, h.Duplicates, h.BadRows)
+	case h.MaxKey.Less(h.MinKey):
+		return corrupt(ErrCorrupt, minKeyOff, "the last id %s is before the first %s", h.MaxKey, h.MinKey)
+	case h.Records == 0 && h.MaxKey != Key{}:
+		return corrupt(ErrCorrupt, minKeyOff, "ids in a file without records")
+	}
+	for _, pad := range [...][2]int{{headerPadOff, recordsOff}, {headerEndOff, headerSumOff}} {
+		if i := firstNonZero(b[pad[0]:pad[1]]); i >= 0 {
+			return corrupt(ErrCorrupt, int64(pad[0]+i), "%#x where there must be zeros", b[pad[0]+i])
+		}
+	}
+	return nil
+}
+
+// firstNonZero is the index of the first byte that is not zero, or -1.
+func firstNonZero(b []byte) int {
+	for i, c := range b {
+		if c != 0 {
+			return i
+		}
+	}
+	return -1
+}

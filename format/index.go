@@ -1,0 +1,149 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+)
+
+// An Index is all of a file but its blocks. It is immutable.
+type Index struct {
+	Header
+	Fences []Key  // the first id of each block, strictly ascending
+	Zones  []Zone // the dictionary
+
+	regions
+	fencesSum, checksumsSum uint32
+}
+
+// Open reads and checks everything of a file of size bytes but its blocks, for
+// which there is Verify: the header, fences and their order, checksums, zones.
+// The errors wrap one of the package's, or are those of r.
+//
+// It takes 16 bytes of memory a block, an eighth of a byte a record.
+func Open(r io.ReaderAt, size int64) (*Index, error) {
+	page := make([]byte, min(max(size, 0), HeaderLen))
+	if err := readFull(r, page, 0); err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	h, err := parseHeader(page)
+	if err != nil {
+		return nil, fmt.Errorf("header: %w", err)
+	}
+	x := &Index{Header: h, regions: regionsOf(h.Records)}
+	trailerLen := h.FileLen - x.trailerOff
+	if trailerLen < minTrailerLen || trailerLen > minTrailerLen+maxZonesLen {
+		return nil, fmt.Errorf("header: %w", corrupt(ErrCorrupt, fileLenOff, "%d records do not make a file of %d bytes", h.Records, h.FileLen))
+	}
+	if h.FileLen != size {
+		return nil, corrupt(ErrTruncated, size, "the file ends there; its header says %d bytes", h.FileLen)
+	}
+	trailer := make([]byte, trailerLen)
+	if err := readFull(r, trailer, x.trailerOff); err != nil {
+		return nil, fmt.Errorf("trailer: %w", err)
+	}
+	if err := x.parseTrailer(trailer); err != nil {
+		return nil, fmt.Errorf("trailer: %w", err)
+	}
+	if err := x.readFences(r); err != nil {
+		return nil, fmt.Errorf("fences: %w", err)
+	}
+	sum := uint32(0)
+	if err := readPieces(r, x.checksumsOff, x.trailerOff, func(_ int64, b []byte) error {
+		sum = crc32.Update(sum, castagnoli, b)
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("checksums: %w", err)
+	}
+	if sum != x.checksumsSum {
+		return nil, corrupt(ErrChecksum, x.checksumsOff, "the checksums' own is %08x, want %08x", sum, x.checksumsSum)
+	}
+	return x, nil
+}
+
+// RecordsIn is the number of records in a block.
+func (x *Index) RecordsIn(block int64) int {
+	return int(min(RecordsPerBlock, x.Records-uint64(block)*RecordsPerBlock))
+}
+
+// Regions names the regions of the file with their offsets, for people.
+func (x *Index) Regions() []Region {
+	return []Region{
+		{"header", 0, HeaderLen},
+		{"blocks", HeaderLen, x.fencesOff - HeaderLen},
+		{"fences", x.fencesOff, x.checksumsOff - x.fencesOff},
+		{"checksums", x.checksumsOff, x.trailerOff - x.checksumsOff},
+		{"trailer", x.trailerOff, x.FileLen - x.trailerOff},
+	}
+}
+
+// A Region is a part of a file, in bytes.
+type Region struct {
+	Name   string `json:"name"`
+	Offset int64  `json:"offset"`
+	Len    int64  `json:"bytes"`
+}
+
+func (x *Index) readFences(r io.ReaderAt) error {
+	x.Fences = make([]Key, 0, x.numBlocks)
+	sum := uint32(0)
+	err := readPieces(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
+		sum = crc32.Update(sum, castagnoli, b)
+		for i := 0; i < len(b); i += KeyLen {
+			k := KeyAt(b[i:])
+			if n := len(x.Fences); n > 0 && !x.Fences[n-1].Less(k) {
+				return corrupt(ErrOrder, off+int64(i), "fence %s behind %s", k, x.Fences[n-1])
+			}
+			x.Fences = append(x.Fences, k)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if sum != x.fencesSum {
+		return corrupt(ErrChecksum, x.fencesOff, "the fences' is %08x, want %08x", sum, x.fencesSum)
+	}
+	if len(x.Fences) == 0 {
+		return nil
+	}
+	if x.Fences[0] != x.MinKey {
+		return corrupt(ErrCorrupt, x.fencesOff, "the first fence is %s, but the header's first id %s", x.Fences[0], x.MinKey)
+	}
+	if last := x.Fences[len(x.Fences)-1]; x.MaxKey.Less(last) {
+		return corrupt(ErrCorrupt, x.checksumsOff-KeyLen, "the last fence is %s, but the header's last id %s", last, x.MaxKey)
+	}
+	return nil
+}
+
+// pieceLen is how much is read at once: a multiple of every width in the file.
+const pieceLen = 1 << 20
+
+// readPieces calls f with the bytes from lo to hi, piece by piece.
+func readPieces(r io.ReaderAt, lo, hi int64, f func(off int64, b []byte) error) error {
+	buf := make([]byte, min(pieceLen, hi-lo))
+	for off := lo; off < hi; off += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), hi-off)]
+		if err := readFull(r, b, off); err != nil {
+			return err
+		}
+		if err := f(off, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readFull fills b. That the file ends early is ErrTruncated: its length was
+// checked before, so it has been cut since.
+func readFull(r io.ReaderAt, b []byte, off int64) error {
+	n, err := r.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		return corrupt(ErrTruncated, off+int64(n), "the file ends there; %d bytes more were expected", len(b)-n)
+	}
+	return err
+}

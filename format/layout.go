@@ -1,0 +1,117 @@
+package format
+
+import "hash/crc32"
+
+// Magic is the first eight bytes of every generation file.
+const Magic = "PROMOGEN"
+
+// Versions of the format, newest last.
+const (
+	version1 = 1 // 2026-11: 32-byte records, 16-byte fences, zones in the trailer
+
+	// Version is what Writer writes and the only one that Open reads.
+	Version = version1
+)
+
+// Lengths in bytes, and limits.
+const (
+	KeyLen          = 16                   // an id, without its dashes
+	RecordLen       = KeyLen + 8 + 8       // id, price, expiry
+	BlockLen        = 4096                 // one page, so that a cold lookup reads one
+	RecordsPerBlock = BlockLen / RecordLen // 128
+	HeaderLen       = 4096                 // a page, so that blocks are page-aligned
+	ChecksumLen     = 4                    // one CRC32C
+
+	MaxRecords = 1 << 40 // so that no offset overflows an int64
+	MaxShards  = 99999   // five digits in the file name
+	MaxZones   = 1 << 16 // zone is a 16-bit index
+	MaxScale   = 16      // decimals of a price
+	MaxDigits  = 16      // digits of a price, leading zeros of its integer part excluded
+	maxAbbrLen = 63      // bytes of a zone's abbreviation
+)
+
+// Offsets in the header.
+const (
+	magicOff      = 0
+	versionOff    = magicOff + len(Magic)
+	recordLenOff  = versionOff + 4
+	blockLenOff   = recordLenOff + 4
+	shardOff      = blockLenOff + 4
+	shardsOff     = shardOff + 4
+	headerPadOff  = shardsOff + 4
+	recordsOff    = headerPadOff + 4
+	rowsOff       = recordsOff + 8
+	duplicatesOff = rowsOff + 8
+	badRowsOff    = duplicatesOff + 8
+	generationOff = badRowsOff + 8
+	minKeyOff     = generationOff + 8
+	maxKeyOff     = minKeyOff + KeyLen
+	fileLenOff    = maxKeyOff + KeyLen
+	headerEndOff  = fileLenOff + 8
+	headerSumOff  = HeaderLen - ChecksumLen
+)
+
+// Offsets in a record.
+const (
+	keyOff    = 0
+	priceOff  = keyOff + KeyLen
+	expiryOff = priceOff + 8
+)
+
+// Shifts and masks in the price and expiry words of a record.
+const (
+	signBit      = 1 << 63
+	upperBit     = 1
+	scaleShift   = 1
+	scaleMask    = 1<<5 - 1
+	spareMask    = 7 << 6
+	zoneShift    = 9
+	zoneMask     = 1<<16 - 1
+	secondsShift = 25
+)
+
+// Offsets in the trailer.
+const (
+	fencesSumOff    = 0
+	checksumsSumOff = fencesSumOff + ChecksumLen
+	numZonesOff     = checksumsSumOff + ChecksumLen
+	zonesLenOff     = numZonesOff + 4
+	zonesOff        = zonesLenOff + 4
+
+	zoneHeadLen   = 5 // layout, sign, minutes, length
+	maxZonesLen   = MaxZones * (zoneHeadLen + maxAbbrLen)
+	minTrailerLen = zonesOff + ChecksumLen
+)
+
+// A change of one of these changes the format: it needs a new version.
+var (
+	_ [32 - RecordLen]struct{}
+	_ [RecordLen - 32]struct{}
+	_ [128 - RecordsPerBlock]struct{}
+	_ [RecordsPerBlock - 128]struct{}
+	_ [112 - headerEndOff]struct{}
+	_ [headerEndOff - 112]struct{}
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Checksum is the CRC32C of b.
+func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// regions is where the regions of a file of numBlocks blocks begin.
+type regions struct {
+	numBlocks                           int64
+	fencesOff, checksumsOff, trailerOff int64
+}
+
+func regionsOf(records uint64) regions {
+	var g regions
+	g.numBlocks = int64((records + RecordsPerBlock - 1) / RecordsPerBlock)
+	g.fencesOff = BlockOff(g.numBlocks)
+	g.checksumsOff = g.fencesOff + g.numBlocks*KeyLen
+	g.trailerOff = g.checksumsOff + g.numBlocks*ChecksumLen
+	return g
+}
+
+// BlockOff is the offset in the file of the block with this number.
+func BlockOff(block int64) int64 { return HeaderLen + block*BlockLen }

@@ -1,0 +1,63 @@
+package format
+
+import "encoding/binary"
+
+// A Record is one promotion as the file holds it. The fields can be read
+// without a check: Validate tells whether they are within their limits.
+type Record [RecordLen]byte
+
+// MakeRecord encodes a record. The arguments must come from ParseKey,
+// ParsePrice and ParseDate, zone from the dictionary that the record's file
+// will have.
+func MakeRecord(key Key, upper bool, price Price, seconds uint64, zone uint16) (r Record) {
+	key.put(r[keyOff:])
+	word := price.Digits
+	if price.Negative {
+		word |= signBit
+	}
+	binary.BigEndian.PutUint64(r[priceOff:], word)
+	word = seconds<<secondsShift | uint64(zone)<<zoneShift | uint64(price.Scale)<<scaleShift
+	if upper {
+		word |= upperBit
+	}
+	binary.BigEndian.PutUint64(r[expiryOff:], word)
+	return r
+}
+
+// Key is the id of r.
+func (r *Record) Key() Key { return KeyAt(r[keyOff:]) }
+
+func (r *Record) expiry() uint64 { return binary.BigEndian.Uint64(r[expiryOff:]) }
+
+// Upper reports whether the id was written in upper case.
+func (r *Record) Upper() bool { return r.expiry()&upperBit != 0 }
+
+// Price is the price of r.
+func (r *Record) Price() Price {
+	word := binary.BigEndian.Uint64(r[priceOff:])
+	return Price{
+		Negative: word&signBit != 0,
+		Digits:   word &^ signBit,
+		Scale:    int(r.expiry() >> scaleShift & scaleMask),
+	}
+}
+
+// Seconds is the wall clock of the expiry since 0000-01-01 00:00:00.
+func (r *Record) Seconds() uint64 { return r.expiry() >> secondsShift }
+
+// Zone is the index of the expiry's zone in the dictionary.
+func (r *Record) Zone() int { return int(r.expiry() >> zoneShift & zoneMask) }
+
+// SetZone changes the index of the zone.
+func (r *Record) SetZone(zone uint16) {
+	word := r.expiry()&^(zoneMask<<zoneShift) | uint64(zone)<<zoneShift
+	binary.BigEndian.PutUint64(r[expiryOff:], word)
+}
+
+// Validate reports whether every field but the key, of which any will do, is
+// within its limits. numZones is the size of the dictionary.
+func (r *Record) Validate(numZones int) bool {
+	p := r.Price()
+	return p.Digits < pow10[MaxDigits] && p.Scale <= MaxScale &&
+		r.expiry()&spareMask == 0 && r.Zone() < numZones && r.Seconds() <= maxSeconds
+}

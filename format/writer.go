@@ -1,0 +1,187 @@
+package format
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+	"sync"
+	"unsafe"
+)
+
+// File is what a Writer writes to: an *os.File, open for reading and writing.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+}
+
+// A Writer writes one generation file from records that come in ascending
+// order. Placing a batch is cheap and gives it its place in the file; writing
+// it is the work, and batches can be written at the same time.
+//
+// Memory is bounded: fences and checksums go to the file at once, at the place
+// that they have if every one of maxRecords comes, and are moved down at the
+// end if fewer came.
+type Writer struct {
+	file     File
+	reserved regions // for maxRecords
+
+	mu      sync.Mutex // guards what follows
+	records uint64
+	minKey  Key
+	maxKey  Key
+	tail    []Record // behind the last full block, fewer than a block
+}
+
+// NewWriter writes to file, which should be empty. More than maxRecords
+// records are an error.
+func NewWriter(file File, maxRecords uint64) *Writer {
+	return &Writer{file: file, reserved: regionsOf(maxRecords), tail: make([]Record, 0, RecordsPerBlock)}
+}
+
+// A Batch is a run of records with a place in the file.
+type Batch struct {
+	w       *Writer
+	block   int64    // the first that it fills
+	head    []Record // of that block, from the batches before
+	records []Record
+}
+
+// Place gives records the place behind those of the last Place. Batches must
+// be placed in ascending order; the memory of records is used until Write has
+// returned. Safe for concurrent use, but then the caller orders the calls.
+func (w *Writer) Place(records []Record) (Batch, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b := Batch{w: w, block: int64(w.records / RecordsPerBlock), head: slices.Clone(w.tail), records: records}
+	if len(records) == 0 {
+		return b, nil
+	}
+	first, last := records[0].Key(), records[len(records)-1].Key()
+	if w.records == 0 {
+		w.minKey = first
+	} else if !w.maxKey.Less(first) {
+		return Batch{}, fmt.Errorf("%w: %s is placed behind %s", ErrOrder, first, w.maxKey)
+	}
+	w.maxKey = last
+	w.records += uint64(len(records))
+	if regionsOf(w.records).numBlocks > w.reserved.numBlocks {
+		return Batch{}, fmt.Errorf("BUG: %d records are placed in a file for %d blocks", w.records, w.reserved.numBlocks)
+	}
+	if n := len(w.tail) + len(records); n < RecordsPerBlock {
+		w.tail = append(w.tail, records...)
+	} else {
+		w.tail = append(w.tail[:0], records[len(records)-n%RecordsPerBlock:]...)
+	}
+	return b, nil
+}
+
+// Write writes the blocks that the batch fills. Batches may be written in any
+// order and at the same time.
+func (b Batch) Write() error {
+	for i := 1; i < len(b.records); i++ {
+		if !b.records[i-1].Key().Less(b.records[i].Key()) {
+			return fmt.Errorf("%w: %s is written behind %s", ErrOrder, b.records[i].Key(), b.records[i-1].Key())
+		}
+	}
+	if len(b.head)+len(b.records) < RecordsPerBlock {
+		return nil
+	}
+	if len(b.head) > 0 {
+		k := RecordsPerBlock - len(b.head)
+		if err := b.w.writeBlocks(b.block, Bytes(append(b.head, b.records[:k]...))); err != nil {
+			return err
+		}
+		b.block++
+		b.records = b.records[k:]
+	}
+	whole := len(b.records) / RecordsPerBlock * RecordsPerBlock
+	return b.w.writeBlocks(b.block, Bytes(b.records[:whole]))
+}
+
+// writeBlocks writes whole blocks with their fences and checksums.
+func (w *Writer) writeBlocks(block int64, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	if _, err := w.file.WriteAt(data, BlockOff(block)); err != nil {
+		return err
+	}
+	n := len(data) / BlockLen
+	fences := make([]byte, 0, n*KeyLen)
+	sums := make([]byte, 0, n*ChecksumLen)
+	for ; len(data) > 0; data = data[BlockLen:] {
+		fences = append(fences, data[:KeyLen]...)
+		sums = binary.BigEndian.AppendUint32(sums, Checksum(data[:BlockLen]))
+	}
+	if _, err := w.file.WriteAt(fences, w.reserved.fencesOff+block*KeyLen); err != nil {
+		return err
+	}
+	_, err := w.file.WriteAt(sums, w.reserved.checksumsOff+block*ChecksumLen)
+	return err
+}
+
+// Finish completes the file once every batch is written. Of h it uses Shard,
+// Shards, Generation, Duplicates and BadRows; it returns the whole header.
+// zones must be in ascending order of their AppendBinary. The caller cuts the
+// file to FileLen and syncs it.
+func (w *Writer) Finish(h Header, zones []Zone) (Header, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.tail) > 0 {
+		var block [BlockLen]byte
+		copy(block[:], Bytes(w.tail))
+		if err := w.writeBlocks(int64(w.records/RecordsPerBlock), block[:]); err != nil {
+			return Header{}, err
+		}
+	}
+	g := regionsOf(w.records)
+	fencesSum, err := w.move(w.reserved.fencesOff, g.fencesOff, g.numBlocks*KeyLen)
+	if err != nil {
+		return Header{}, err
+	}
+	checksumsSum, err := w.move(w.reserved.checksumsOff, g.checksumsOff, g.numBlocks*ChecksumLen)
+	if err != nil {
+		return Header{}, err
+	}
+	trailer := appendTrailer(nil, fencesSum, checksumsSum, zones)
+	if _, err := w.file.WriteAt(trailer, g.trailerOff); err != nil {
+		return Header{}, err
+	}
+	h.Records, h.MinKey, h.MaxKey = w.records, w.minKey, w.maxKey
+	h.Rows = h.Records + h.Duplicates + h.BadRows
+	h.FileLen = g.trailerOff + int64(len(trailer))
+	_, err = w.file.WriteAt(h.append(nil), 0)
+	return h, err
+}
+
+// move copies n bytes down from offset src to dst and returns their checksum.
+func (w *Writer) move(src, dst, n int64) (sum uint32, err error) {
+	buf := make([]byte, min(n, 256<<10))
+	for n > 0 {
+		b := buf[:min(n, int64(len(buf)))]
+		if _, err := w.file.ReadAt(b, src); err != nil {
+			return 0, err
+		}
+		sum = crc32.Update(sum, castagnoli, b)
+		if src != dst {
+			if _, err := w.file.WriteAt(b, dst); err != nil {
+				return 0, err
+			}
+		}
+		src, dst, n = src+int64(len(b)), dst+int64(len(b)), n-int64(len(b))
+	}
+	return sum, nil
+}
+
+// Bytes is the memory of records, as it stands in the file.
+func Bytes(records []Record) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(records))), len(records)*RecordLen)
+}
+
+// Records is the memory of b, whose length must be a multiple of RecordLen, as
+// records.
+func Records(b []byte) []Record {
+	return unsafe.Slice((*Record)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/RecordLen)
+}

@@ -1,0 +1,209 @@
+package format
+
+import (
+	"encoding/binary"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A Layout is one of the ways in which a date may be written.
+type Layout uint8
+
+// The layouts, in the notation of package time. Their numbers are in the file.
+const (
+	LayoutWall       Layout = iota // 2006-01-02 15:04:05
+	LayoutOffsetAbbr               // 2006-01-02 15:04:05 -0700 MST
+	LayoutOffset                   // 2006-01-02 15:04:05 -0700
+	LayoutUTC                      // 2006-01-02T15:04:05Z
+	LayoutRFC3339                  // 2006-01-02T15:04:05-07:00
+	numLayouts
+)
+
+// A Zone is what a date has besides its wall clock: with both, the date can be
+// given back as it was written. Comparable.
+type Zone struct {
+	Layout   Layout
+	Negative bool   // the offset was written with a minus, which a zero may have too
+	Minutes  uint16 // offset from UTC without its sign, below 1440
+	Abbr     string // such as CEST or +03; LayoutOffsetAbbr only
+}
+
+// Offset is how far the zone is ahead of UTC, in seconds. Dates that name no
+// zone count as UTC.
+func (z Zone) Offset() int64 {
+	if z.Negative {
+		return -int64(z.Minutes) * 60
+	}
+	return int64(z.Minutes) * 60
+}
+
+// ParseZone reads what ParseDate left over. The offset of its *SyntaxError
+// counts from the start of rest.
+func ParseZone(sep byte, rest []byte) (Zone, error) {
+	switch {
+	case sep == ' ' && len(rest) == 0:
+		return Zone{Layout: LayoutWall}, nil
+	case len(rest) > 0 && rest[0] == '.':
+		return Zone{}, syntaxError(0, "date: fractions of a second are not supported")
+	case sep == ' ':
+		if rest[0] != ' ' {
+			return Zone{}, syntaxError(0, "date: %q behind the seconds; nothing, or a zone such as +0200 CEST is expected", rest[0])
+		}
+		z, err := parseOffset(rest, 1, false)
+		if err != nil {
+			return Zone{}, err
+		}
+		z.Layout = LayoutOffset
+		if len(rest) == len(" -0700") {
+			return z, nil
+		}
+		z.Layout = LayoutOffsetAbbr
+		if rest[6] != ' ' {
+			return Zone{}, syntaxError(6, "date: %q behind the offset; a blank and the zone's name are expected", rest[6])
+		}
+		z.Abbr = string(rest[7:])
+		if at := abbrError(rest[7:]); at >= 0 {
+			return Zone{}, syntaxError(7+at, "date: the zone's name %q is neither up to %d letters nor an offset such as +03", rest[7:], maxAbbrLen)
+		}
+		return z, nil
+	case len(rest) == 1 && rest[0] == 'Z':
+		return Zone{Layout: LayoutUTC}, nil
+	case len(rest) == 0:
+		return Zone{}, syntaxError(0, "date: with a T between date and time, Z or an offset such as +02:00 is expected at the end")
+	default:
+		z, err := parseOffset(rest, 0, true)
+		if err != nil {
+			return Zone{}, err
+		}
+		if len(rest) > len("-07:00") {
+			return Zone{}, syntaxError(len("-07:00"), "date: %q behind the offset; nothing is expected there", rest[len("-07:00"):])
+		}
+		z.Layout = LayoutRFC3339
+		return z, nil
+	}
+}
+
+// parseOffset reads -0700, or -07:00 with a colon, at rest[i:].
+func parseOffset(rest []byte, i int, colon bool) (Zone, error) {
+	want := "-0700"
+	if colon {
+		want = "-07:00"
+	}
+	var n [4]uint16
+	digits := n[:0]
+	for j := range want {
+		if i+j >= len(rest) {
+			return Zone{}, syntaxError(len(rest), "date: the offset ends early; one such as %s is expected", want)
+		}
+		c := rest[i+j]
+		switch {
+		case j == 0 && (c == '+' || c == '-'), want[j] == ':' && c == ':':
+		case j > 0 && want[j] != ':' && c-'0' <= 9:
+			digits = append(digits, uint16(c-'0'))
+		default:
+			return Zone{}, syntaxError(i+j, "date: %q in the offset; one such as %s is expected", c, want)
+		}
+	}
+	hours, minutes := n[0]*10+n[1], n[2]*10+n[3]
+	if hours > 23 || minutes > 59 {
+		return Zone{}, syntaxError(i, "date: there is no offset of %02d:%02d", hours, minutes)
+	}
+	return Zone{Negative: rest[i] == '-', Minutes: hours*60 + minutes}, nil
+}
+
+// abbrError is the offset of the first byte that makes b no abbreviation, or -1.
+func abbrError(b []byte) int {
+	if len(b) == 0 || len(b) > maxAbbrLen {
+		return 0
+	}
+	if b[0] == '+' || b[0] == '-' {
+		if len(b) != len("-07") && len(b) != len("-0700") {
+			return 0
+		}
+		for i, c := range b[1:] {
+			if c-'0' > 9 {
+				return i + 1
+			}
+		}
+		return -1
+	}
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if !unicode.IsLetter(r) {
+			return i
+		}
+		i += n
+	}
+	return -1
+}
+
+// AppendDate appends the date as it was written.
+func (z Zone) AppendDate(dst []byte, seconds uint64) []byte {
+	sep := byte(' ')
+	if z.Layout == LayoutUTC || z.Layout == LayoutRFC3339 {
+		sep = 'T'
+	}
+	dst = appendWall(dst, int64(seconds), sep)
+	switch z.Layout {
+	case LayoutOffsetAbbr:
+		dst = z.appendOffset(append(dst, ' '), false)
+		dst = append(append(dst, ' '), z.Abbr...)
+	case LayoutOffset:
+		dst = z.appendOffset(append(dst, ' '), false)
+	case LayoutUTC:
+		dst = append(dst, 'Z')
+	case LayoutRFC3339:
+		dst = z.appendOffset(dst, true)
+	}
+	return dst
+}
+
+func (z Zone) appendOffset(dst []byte, colon bool) []byte {
+	sign := byte('+')
+	if z.Negative {
+		sign = '-'
+	}
+	dst = append2(append(dst, sign), int64(z.Minutes/60))
+	if colon {
+		dst = append(dst, ':')
+	}
+	return append2(dst, int64(z.Minutes%60))
+}
+
+// AppendBinary appends z as the dictionary holds it. The order of these bytes
+// is the order of the zones in the file.
+func (z Zone) AppendBinary(dst []byte) []byte {
+	negative := byte(0)
+	if z.Negative {
+		negative = 1
+	}
+	dst = append(dst, byte(z.Layout), negative)
+	dst = binary.BigEndian.AppendUint16(dst, z.Minutes)
+	return append(append(dst, byte(len(z.Abbr))), z.Abbr...)
+}
+
+// decodeZone reads the zone at the start of b and the number of bytes it takes.
+func decodeZone(b []byte) (z Zone, n int, ok bool) {
+	if len(b) < zoneHeadLen {
+		return Zone{}, 0, false
+	}
+	n = zoneHeadLen + int(b[4])
+	if len(b) < n || b[1] > 1 {
+		return Zone{}, 0, false
+	}
+	z = Zone{Layout(b[0]), b[1] == 1, binary.BigEndian.Uint16(b[2:]), string(b[zoneHeadLen:n])}
+	return z, n, z.valid()
+}
+
+func (z Zone) valid() bool {
+	if z.Layout >= numLayouts || z.Minutes >= 24*60 {
+		return false
+	}
+	if (z.Layout == LayoutWall || z.Layout == LayoutUTC) && (z.Negative || z.Minutes != 0) {
+		return false
+	}
+	if z.Layout == LayoutOffsetAbbr {
+		return abbrError([]byte(z.Abbr)) < 0
+	}
+	return z.Abbr == ""
+}
