@@ -1,0 +1,213 @@
+package synth_test
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	_ "time/tzdata" // Berlin, on machines without a zone database
+
+	"promostore/format"
+	"promostore/synth"
+)
+
+func rows(t *testing.T, table synth.Table) [][]string {
+	t.Helper()
+	var b bytes.Buffer
+	n, err := table.WriteTo(&b)
+	if err != nil || n != int64(b.Len()) {
+		t.Fatalf("WriteTo = %d, %v; wrote %d bytes", n, err, b.Len())
+	}
+	all, err := csv.NewReader(&b).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func kinds() []synth.Kind {
+	return []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysSequential, synth.KeysSamePrefix}
+}
+
+// The rows are those of the sequence of ids, with as many duplicates as were
+// asked for, each of an earlier id.
+func TestRowsAndDuplicates(t *testing.T) {
+	for _, kind := range kinds() {
+		for _, want := range []struct{ rows, duplicates int64 }{
+			{0, 0}, {1, 0}, {2, 1}, {10, 9}, {1000, 0}, {1000, 1}, {1000, 10}, {1000, 333}, {1000, 999},
+		} {
+			keys := synth.Keys{Kind: kind, Seed: 7}
+			seen := map[string]bool{}
+			duplicates, last := int64(0), 0
+			all := rows(t, synth.Table{Keys: keys, Rows: want.rows, Duplicates: want.duplicates})
+			for i, row := range all {
+				if seen[row[0]] {
+					duplicates++
+					if want.duplicates == 10 {
+						if gap := i + 1 - last; gap != 100 {
+							t.Errorf("%v: duplicates are %d rows apart, not 100", kind, gap)
+						}
+						last = i + 1
+					}
+				} else if k := keys.At(uint64(len(seen))).String(); row[0] != k {
+					t.Fatalf("%v: row %d has id %s, want %s", kind, i, row[0], k)
+				}
+				seen[row[0]] = true
+			}
+			if int64(len(all)) != want.rows || duplicates != want.duplicates {
+				t.Errorf("%v: %d rows with %d duplicates, want %+v", kind, len(all), duplicates, want)
+			}
+		}
+	}
+}
+
+// Every row is one that the real table could have.
+func TestLayout(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	price := regexp.MustCompile(`^\d{1,2}\.\d{6}$`)
+	twice := map[string]int{}
+	zones := map[string]int{}
+	const n = 100_000
+	for _, row := range rows(t, synth.Table{Rows: n, Keys: synth.Keys{Seed: 3}}) {
+		if len(row) != 3 {
+			t.Fatalf("%q has %d fields", row, len(row))
+		}
+		if _, upper, err := format.ParseKey([]byte(row[0])); err != nil || upper || row[0] != strings.ToLower(row[0]) {
+			t.Fatalf("id %q: %v", row[0], err)
+		}
+		if f, err := strconv.ParseFloat(row[1], 64); err != nil || f < 0.55 || f >= 100 || !price.MatchString(row[1]) {
+			t.Fatalf("price %q", row[1])
+		}
+		const layout = "2006-01-02 15:04:05 -0700 MST"
+		at, err := time.Parse(layout, row[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := at.In(berlin).Format(layout); got != row[2] {
+			t.Fatalf("date %q is %q in Berlin", row[2], got)
+		}
+		zone := row[2][len("2006-01-02 15:04:05 -0700 "):]
+		zones[zone]++
+		if strings.HasPrefix(row[2], "2018-10-28 02:") {
+			twice[zone]++
+		}
+	}
+	if share := float64(zones["CEST"]) / n; share < 0.975 || share > 0.985 || zones["CEST"]+zones["CET"] != n {
+		t.Errorf("zones %v, want 98 %% CEST", zones)
+	}
+	if twice["CEST"] == 0 || twice["CET"] == 0 {
+		t.Errorf("the hour that occurs twice has %v", twice)
+	}
+}
+
+func TestSameForTheSameSeed(t *testing.T) {
+	for _, kind := range kinds() {
+		text := func(seed uint64) string {
+			var b strings.Builder
+			table := synth.Table{Keys: synth.Keys{Kind: kind, Seed: seed}, Rows: 10_000, Duplicates: 100}
+			if _, err := table.WriteTo(&b); err != nil {
+				t.Fatal(err)
+			}
+			return b.String()
+		}
+		if text(1) != text(1) {
+			t.Errorf("%v: seed 1 gives two tables", kind)
+		}
+		if text(1) == text(2) {
+			t.Errorf("%v: seeds 1 and 2 give the same table", kind)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	for _, kind := range kinds() {
+		keys := synth.Keys{Kind: kind, Seed: 11}
+		seen := map[format.Key]bool{}
+		var last format.Key
+		heads := map[uint64]bool{}
+		const n = 200_000
+		for i := range uint64(n) {
+			k := keys.At(i)
+			if seen[k] {
+				t.Fatalf("%v: id %s comes twice", kind, k)
+			}
+			seen[k] = true
+			heads[k.Hi>>(64-48)] = true
+			text := k.String()
+			switch kind {
+			case synth.KeysV4:
+				if text[14] != '4' {
+					t.Fatalf("%s is no version 4", text)
+				}
+			case synth.KeysV7:
+				if text[14] != '7' || k.Hi>>16 < last.Hi>>16 {
+					t.Fatalf("%s behind %s is no version 7", text, last)
+				}
+			case synth.KeysSequential:
+				if (k != format.Key{Lo: i}) {
+					t.Fatalf("id %d is %s", i, text)
+				}
+			case synth.KeysSamePrefix:
+				if i > 0 && k.Hi != last.Hi {
+					t.Fatalf("%s behind %s has another prefix", text, last)
+				}
+			}
+			if kind != synth.KeysSequential && !strings.Contains("89ab", text[19:20]) {
+				t.Fatalf("%s has another variant than RFC 9562", text)
+			}
+			last = k
+		}
+		if kind == synth.KeysV4 && len(heads) < n*99/100 {
+			t.Errorf("%d of %d ids differ in their first 48 bits", len(heads), n)
+		}
+	}
+}
+
+func TestParseKind(t *testing.T) {
+	for _, kind := range kinds() {
+		if got, err := synth.ParseKind(kind.String()); got != kind || err != nil {
+			t.Errorf("ParseKind(%q) = %v, %v", kind, got, err)
+		}
+	}
+	if _, err := synth.ParseKind("v5"); err == nil {
+		t.Error("v5 is a kind")
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, table := range []synth.Table{
+		{Rows: -1}, {Rows: 1, Duplicates: -1}, {Rows: 0, Duplicates: 1}, {Rows: 5, Duplicates: 5},
+	} {
+		if n, err := table.WriteTo(&bytes.Buffer{}); n != 0 || !errors.Is(err, synth.ErrTable) {
+			t.Errorf("%+v: WriteTo = %d, %v", table, n, err)
+		}
+	}
+}
+
+type full struct{ room int }
+
+var errFull = errors.New("full")
+
+func (f *full) Write(p []byte) (int, error) {
+	n := min(f.room, len(p))
+	if f.room -= n; n < len(p) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+func TestWriteError(t *testing.T) {
+	for _, room := range []int{0, 100, 300_000, 1_000_000} {
+		n, err := synth.Table{Rows: 20_000}.WriteTo(&full{room})
+		if n != int64(room) || !errors.Is(err, errFull) {
+			t.Errorf("with room for %d bytes: WriteTo = %d, %v", room, n, err)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+// Package sysmem tells how much memory there is for this process.
+package sysmem
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io/fs"
+	"math"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Total is the memory, in bytes, that this process may use: that of the
+// machine, or the limit of its cgroup (version 1 or 2) or of one above it if
+// that is less. It is not what is free.
+func Total() int64 {
+	total := int64(unlimited)
+	var info syscall.Sysinfo_t
+	if syscall.Sysinfo(&info) == nil {
+		total = int64(uint64(info.Totalram) * uint64(info.Unit))
+	}
+	return min(total, cgroupLimit(os.DirFS("/")))
+}
+
+const unlimited = math.MaxInt64
+
+// cgroupLimit is the least limit of the cgroups that this process is in.
+func cgroupLimit(root fs.FS) int64 {
+	groups, err := fs.ReadFile(root, "proc/self/cgroup")
+	if err != nil {
+		return unlimited
+	}
+	limit := int64(unlimited)
+	// Each line is hierarchy:controllers:path; version 2 names no controllers.
+	for lines := bufio.NewScanner(bytes.NewReader(groups)); lines.Scan(); {
+		f := strings.SplitN(lines.Text(), ":", 3)
+		if len(f) < 3 {
+			continue
+		}
+		if f[0] == "0" && f[1] == "" {
+			limit = min(limit, walk(root, "sys/fs/cgroup", f[2], "memory.max"))
+			// The same hierarchy, on machines that have both versions.
+			limit = min(limit, walk(root, "sys/fs/cgroup/unified", f[2], "memory.max"))
+		}
+		for _, controller := range strings.Split(f[1], ",") {
+			if controller == "memory" {
+				limit = min(limit, walk(root, "sys/fs/cgroup/memory", f[2], "memory.limit_in_bytes"))
+			}
+		}
+	}
+	return limit
+}
+
+// walk is the least number in a file of this name from the group up to the
+// root of its hierarchy. A group that cannot be seen, as from within a
+// container, has no limit of its own, but those above it are looked at.
+func walk(root fs.FS, mount, group, name string) int64 {
+	limit := int64(unlimited)
+	for dir := path.Clean("/" + group); ; dir = path.Dir(dir) {
+		text, err := fs.ReadFile(root, path.Join(mount, dir, name))
+		if err == nil {
+			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+			if err == nil || errors.Is(err, strconv.ErrRange) { // "max" is neither
+				limit = min(limit, n)
+			}
+		}
+		if dir == "/" {
+			return limit
+		}
+	}
+}
