@@ -79,10 +79,10 @@ func dateError(text []byte) error {
 		case i == len(text):
 			return syntaxError(i, "date: it ends after %d characters; one such as 2006-01-02 15:04:05 is expected", i)
 		case pattern[i] == '0' && text[i]-'0' > 9:
-			return syntaxError(i, "date: %q at its character %d, not a digit; one such as 2006-01-02 15:04:05 is expected", text[i], i+1)
+			return syntaxError(i, "date: %q at its character %d, not a digit; one such as 2006-01-02 15:04:05 is expected", charAt(text, i), i+1)
 		case i == 10 && text[i] == 'T':
 		case pattern[i] != '0' && text[i] != pattern[i]:
-			return syntaxError(i, "date: %q at its character %d, not %q; one such as 2006-01-02 15:04:05 is expected", text[i], i+1, pattern[i])
+			return syntaxError(i, "date: %q at its character %d, not %q; one such as 2006-01-02 15:04:05 is expected", charAt(text, i), i+1, pattern[i])
 		}
 	}
 	num := func(i int) uint64 { return uint64(text[i]-'0')*10 + uint64(text[i+1]-'0') }

@@ -31,7 +31,7 @@
 //	40     | 8    | rows of the input: records + duplicates + bad rows
 //	48     | 8    | duplicates: rows that gave way to another of the same id
 //	56     | 8    | bad rows that the build was told to tolerate
-//	64     | 8    | generation: when it was made, in milliseconds since 1970 UTC
+//	64     | 8    | generation: when it was made, in milliseconds since 1970 UTC, before the year 10000
 //	72     | 16   | id of the first record; zero if there is none
 //	88     | 16   | id of the last record; zero if there is none
 //	104    | 8    | length of the file in bytes

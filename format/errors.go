@@ -3,6 +3,7 @@ package format
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // What can be wrong with a file. Errors of Open and Verify wrap exactly one of
@@ -18,7 +19,7 @@ var (
 
 // A SyntaxError says why a text is no id, price or date.
 type SyntaxError struct {
-	Offset int    // of the first wrong byte in the text
+	Offset int    // in the text: of the first wrong byte, or of the number or name that is out of bounds
 	Reason string // a sentence without its full stop
 }
 
@@ -26,6 +27,12 @@ func (e *SyntaxError) Error() string { return e.Reason }
 
 func syntaxError(off int, format string, args ...any) error {
 	return &SyntaxError{Offset: off, Reason: fmt.Sprintf(format, args...)}
+}
+
+// charAt is the character that begins at b[i], for the reason of an error.
+func charAt(b []byte, i int) rune {
+	r, _ := utf8.DecodeRune(b[i:])
+	return r
 }
 
 // corrupt wraps kind with the offset in the file and what was found there.

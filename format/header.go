@@ -1,8 +1,6 @@
 package format
 
-import (
-	"encoding/binary"
-)
+import "encoding/binary"
 
 // A Header says what a file holds.
 type Header struct {
@@ -46,13 +44,7 @@ func (h *Header) append(dst []byte) []byte {
 // parseHeader reads the header page. What it returns has been checked against
 // itself, not against the file.
 func parseHeader(b []byte) (Header, error) {
-	if len(b) < HeaderLen {
-		if len(b) >= len(Magic) && string(b[:len(Magic)]) == Magic {
-			return Header{}, corrupt(ErrTruncated, int64(len(b)), "the file ends within its header of %d bytes", HeaderLen)
-		}
-		return Header{}, corrupt(ErrFormat, 0, "%d bytes, less than a header of %d", len(b), HeaderLen)
-	}
-	if got := b[:len(Magic)]; string(got) != Magic {
+	if got := b[:min(len(b), len(Magic))]; string(got) != Magic {
 		return Header{}, corrupt(ErrFormat, magicOff, "magic %q, want %q", got, Magic)
 	}
 	for _, f := range [...]struct {
@@ -64,9 +56,15 @@ func parseHeader(b []byte) (Header, error) {
 		{recordLenOff, "record length", RecordLen},
 		{blockLenOff, "block length", BlockLen},
 	} {
+		if len(b) < f.off+4 {
+			break
+		}
 		if got := binary.BigEndian.Uint32(b[f.off:]); got != f.want {
 			return Header{}, corrupt(ErrVersion, int64(f.off), "%s %d, want %d", f.name, got, f.want)
 		}
+	}
+	if len(b) < HeaderLen {
+		return Header{}, corrupt(ErrTruncated, int64(len(b)), "the file ends within its header of %d bytes", HeaderLen)
 	}
 	if got, want := Checksum(b[:headerSumOff]), binary.BigEndian.Uint32(b[headerSumOff:]); got != want {
 		return Header{}, corrupt(ErrChecksum, headerSumOff, "the header's is %08x, want %08x", got, want)
@@ -94,10 +92,12 @@ func (h *Header) validate(b []byte) error {
 		return corrupt(ErrCorrupt, shardOff, "shard %d of %d", h.Shard, h.Shards)
 	case h.Duplicates > h.Rows || h.BadRows > h.Rows-h.Duplicates || h.Rows-h.Duplicates-h.BadRows != h.Records:
 		return corrupt(ErrCorrupt, rowsOff, "%d rows are not %d records, %d duplicates and %d bad rows", h.Rows, h.Records, h.Duplicates, h.BadRows)
-	case h.MaxKey.Less(h.MinKey):
-		return corrupt(ErrCorrupt, minKeyOff, "the last id %s is before the first %s", h.MaxKey, h.MinKey)
-	case h.Records == 0 && h.MaxKey != Key{}:
+	case h.Generation < 0 || h.Generation > MaxGeneration:
+		return corrupt(ErrCorrupt, generationOff, "generation %d, more than %d", uint64(h.Generation), uint64(MaxGeneration))
+	case h.Records == 0 && (h.MinKey != Key{} || h.MaxKey != Key{}):
 		return corrupt(ErrCorrupt, minKeyOff, "ids in a file without records")
+	case h.Records == 1 && h.MinKey != h.MaxKey || h.Records > 1 && !h.MinKey.Less(h.MaxKey):
+		return corrupt(ErrCorrupt, minKeyOff, "%d records cannot go from %s to %s", h.Records, h.MinKey, h.MaxKey)
 	}
 	for _, pad := range [...][2]int{{headerPadOff, recordsOff}, {headerEndOff, headerSumOff}} {
 		if i := firstNonZero(b[pad[0]:pad[1]]); i >= 0 {

@@ -37,7 +37,7 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 		return nil, fmt.Errorf("header: %w", corrupt(ErrCorrupt, fileLenOff, "%d records do not make a file of %d bytes", h.Records, h.FileLen))
 	}
 	if h.FileLen != size {
-		return nil, corrupt(ErrTruncated, size, "the file ends there; its header says %d bytes", h.FileLen)
+		return nil, fmt.Errorf("header: %w", corrupt(ErrTruncated, size, "the file ends there, and not after %d bytes", h.FileLen))
 	}
 	trailer := make([]byte, trailerLen)
 	if err := readFull(r, trailer, x.trailerOff); err != nil {
@@ -57,7 +57,7 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 		return nil, fmt.Errorf("checksums: %w", err)
 	}
 	if sum != x.checksumsSum {
-		return nil, corrupt(ErrChecksum, x.checksumsOff, "the checksums' own is %08x, want %08x", sum, x.checksumsSum)
+		return nil, fmt.Errorf("checksums: %w", corrupt(ErrChecksum, x.checksumsOff, "their own is %08x, want %08x", sum, x.checksumsSum))
 	}
 	return x, nil
 }
@@ -88,14 +88,10 @@ type Region struct {
 func (x *Index) readFences(r io.ReaderAt) error {
 	x.Fences = make([]Key, 0, x.numBlocks)
 	sum := uint32(0)
-	err := readPieces(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
+	err := readPieces(r, x.fencesOff, x.checksumsOff, func(_ int64, b []byte) error {
 		sum = crc32.Update(sum, castagnoli, b)
-		for i := 0; i < len(b); i += KeyLen {
-			k := KeyAt(b[i:])
-			if n := len(x.Fences); n > 0 && !x.Fences[n-1].Less(k) {
-				return corrupt(ErrOrder, off+int64(i), "fence %s behind %s", k, x.Fences[n-1])
-			}
-			x.Fences = append(x.Fences, k)
+		for ; len(b) > 0; b = b[KeyLen:] {
+			x.Fences = append(x.Fences, KeyAt(b))
 		}
 		return nil
 	})
@@ -103,7 +99,12 @@ func (x *Index) readFences(r io.ReaderAt) error {
 		return err
 	}
 	if sum != x.fencesSum {
-		return corrupt(ErrChecksum, x.fencesOff, "the fences' is %08x, want %08x", sum, x.fencesSum)
+		return corrupt(ErrChecksum, x.fencesOff, "their own is %08x, want %08x", sum, x.fencesSum)
+	}
+	for i := 1; i < len(x.Fences); i++ {
+		if last, k := x.Fences[i-1], x.Fences[i]; !last.Less(k) {
+			return corrupt(ErrOrder, x.fencesOff+int64(i)*KeyLen, "%s behind %s", k, last)
+		}
 	}
 	if len(x.Fences) == 0 {
 		return nil

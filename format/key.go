@@ -130,10 +130,10 @@ func keyError(text []byte) error {
 	for i, c := range text[:min(len(text), TextLen)] {
 		if i == 8 || i == 13 || i == 18 || i == 23 {
 			if c != '-' {
-				return syntaxError(i, "id: a dash is expected as its character %d, not %q", i+1, c)
+				return syntaxError(i, "id: %q at its character %d, not a dash; a UUID is expected", charAt(text, i), i+1)
 			}
 		} else if !isHex(c) {
-			return syntaxError(i, "id: character %d is %q, not a hexadecimal digit", i+1, c)
+			return syntaxError(i, "id: %q at its character %d, not a hexadecimal digit; a UUID is expected", charAt(text, i), i+1)
 		}
 	}
 	return syntaxError(min(len(text), TextLen), "id: %d characters, not the 36 of a UUID", len(text))

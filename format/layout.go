@@ -28,6 +28,10 @@ const (
 	MaxScale   = 16      // decimals of a price
 	MaxDigits  = 16      // digits of a price, leading zeros of its integer part excluded
 	maxAbbrLen = 63      // bytes of a zone's abbreviation
+
+	// MaxGeneration is 9999-12-31T23:59:59.999Z in milliseconds since 1970,
+	// the last that a file name can say.
+	MaxGeneration = 253402300799999
 )
 
 // Offsets in the header.

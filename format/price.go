@@ -50,7 +50,7 @@ func ParsePrice(text []byte) (Price, error) {
 	}
 	switch {
 	case i < len(text):
-		return Price{}, syntaxError(i, "price: %q at its character %d, not a digit; a decimal such as 9.68 is expected", text[i], i+1)
+		return Price{}, syntaxError(i, "price: %q at its character %d, not a digit; a decimal such as 9.68 is expected", charAt(text, i), i+1)
 	case written == 0:
 		return Price{}, syntaxError(i, "price: no digits; a decimal such as 9.68 is expected")
 	case digits > MaxDigits:

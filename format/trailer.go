@@ -3,7 +3,27 @@ package format
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 )
+
+// checkZones is what parseTrailer would say to zones.
+func checkZones(zones []Zone) error {
+	if len(zones) > MaxZones {
+		return fmt.Errorf("BUG: %d zones, more than %d", len(zones), MaxZones)
+	}
+	var last, next []byte
+	for i, z := range zones {
+		if !z.valid() {
+			return fmt.Errorf("BUG: zone %d is malformed: %+v", i, z)
+		}
+		next = z.AppendBinary(next[:0])
+		if bytes.Compare(last, next) >= 0 {
+			return fmt.Errorf("%w: zone %d is not behind the one before", ErrOrder, i)
+		}
+		last, next = next, last
+	}
+	return nil
+}
 
 // appendTrailer appends the trailer.
 func appendTrailer(dst []byte, fencesSum, checksumsSum uint32, zones []Zone) []byte {
@@ -34,6 +54,9 @@ func (x *Index) parseTrailer(b []byte) error {
 	}
 	var last []byte
 	for rest := b[zonesOff:end]; len(rest) > 0; {
+		if len(x.Zones) == int(numZones) {
+			return corrupt(ErrCorrupt, x.trailerOff+numZonesOff, "%d zones, but there are more", numZones)
+		}
 		off := x.trailerOff + int64(end-len(rest))
 		z, n, ok := decodeZone(rest)
 		if !ok {
@@ -47,7 +70,7 @@ func (x *Index) parseTrailer(b []byte) error {
 		x.Zones = append(x.Zones, z)
 	}
 	if len(x.Zones) != int(numZones) {
-		return corrupt(ErrCorrupt, x.trailerOff+numZonesOff, "%d zones, but there are %d", numZones, len(x.Zones))
+		return corrupt(ErrCorrupt, x.trailerOff+numZonesOff, "%d zones, but there are only %d", numZones, len(x.Zones))
 	}
 	return nil
 }

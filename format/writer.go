@@ -24,8 +24,9 @@ type File interface {
 // that they have if every one of maxRecords comes, and are moved down at the
 // end if fewer came.
 type Writer struct {
-	file     File
-	reserved regions // for maxRecords
+	file       File
+	maxRecords uint64
+	reserved   regions // for maxRecords
 
 	mu      sync.Mutex // guards what follows
 	records uint64
@@ -35,9 +36,15 @@ type Writer struct {
 }
 
 // NewWriter writes to file, which should be empty. More than maxRecords
-// records are an error.
+// records, or than MaxRecords, are an error.
 func NewWriter(file File, maxRecords uint64) *Writer {
-	return &Writer{file: file, reserved: regionsOf(maxRecords), tail: make([]Record, 0, RecordsPerBlock)}
+	maxRecords = min(maxRecords, MaxRecords)
+	return &Writer{
+		file:       file,
+		maxRecords: maxRecords,
+		reserved:   regionsOf(maxRecords),
+		tail:       make([]Record, 0, RecordsPerBlock),
+	}
 }
 
 // A Batch is a run of records with a place in the file.
@@ -59,16 +66,17 @@ func (w *Writer) Place(records []Record) (Batch, error) {
 		return b, nil
 	}
 	first, last := records[0].Key(), records[len(records)-1].Key()
+	if w.records > 0 && !w.maxKey.Less(first) {
+		return Batch{}, fmt.Errorf("%w: %s is placed behind %s", ErrOrder, first, w.maxKey)
+	}
+	if uint64(len(records)) > w.maxRecords-w.records {
+		return Batch{}, fmt.Errorf("BUG: %d records are placed in a file for %d", w.records+uint64(len(records)), w.maxRecords)
+	}
 	if w.records == 0 {
 		w.minKey = first
-	} else if !w.maxKey.Less(first) {
-		return Batch{}, fmt.Errorf("%w: %s is placed behind %s", ErrOrder, first, w.maxKey)
 	}
 	w.maxKey = last
 	w.records += uint64(len(records))
-	if regionsOf(w.records).numBlocks > w.reserved.numBlocks {
-		return Batch{}, fmt.Errorf("BUG: %d records are placed in a file for %d blocks", w.records, w.reserved.numBlocks)
-	}
 	if n := len(w.tail) + len(records); n < RecordsPerBlock {
 		w.tail = append(w.tail, records...)
 	} else {
@@ -127,6 +135,9 @@ func (w *Writer) writeBlocks(block int64, data []byte) error {
 // zones must be in ascending order of their AppendBinary. The caller cuts the
 // file to FileLen and syncs it.
 func (w *Writer) Finish(h Header, zones []Zone) (Header, error) {
+	if err := checkZones(zones); err != nil {
+		return Header{}, err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.tail) > 0 {
@@ -161,7 +172,7 @@ func (w *Writer) move(src, dst, n int64) (sum uint32, err error) {
 	buf := make([]byte, min(n, 256<<10))
 	for n > 0 {
 		b := buf[:min(n, int64(len(buf)))]
-		if _, err := w.file.ReadAt(b, src); err != nil {
+		if err := readFull(w.file, b, src); err != nil {
 			return 0, err
 		}
 		sum = crc32.Update(sum, castagnoli, b)

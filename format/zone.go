@@ -47,7 +47,7 @@ func ParseZone(sep byte, rest []byte) (Zone, error) {
 		return Zone{}, syntaxError(0, "date: fractions of a second are not supported")
 	case sep == ' ':
 		if rest[0] != ' ' {
-			return Zone{}, syntaxError(0, "date: %q behind the seconds; nothing, or a zone such as +0200 CEST is expected", rest[0])
+			return Zone{}, syntaxError(0, "date: %q behind the seconds; nothing, or a zone such as +0200 CEST is expected", charAt(rest, 0))
 		}
 		z, err := parseOffset(rest, 1, false)
 		if err != nil {
@@ -59,11 +59,11 @@ func ParseZone(sep byte, rest []byte) (Zone, error) {
 		}
 		z.Layout = LayoutOffsetAbbr
 		if rest[6] != ' ' {
-			return Zone{}, syntaxError(6, "date: %q behind the offset; a blank and the zone's name are expected", rest[6])
+			return Zone{}, syntaxError(6, "date: %q behind the offset; a blank and the zone's name are expected", charAt(rest, 6))
 		}
 		z.Abbr = string(rest[7:])
 		if at := abbrError(rest[7:]); at >= 0 {
-			return Zone{}, syntaxError(7+at, "date: the zone's name %q is neither up to %d letters nor an offset such as +03", rest[7:], maxAbbrLen)
+			return Zone{}, syntaxError(7+at, "date: the zone's name %.64q is neither up to %d bytes of letters nor an offset such as +03", rest[7:], maxAbbrLen)
 		}
 		return z, nil
 	case len(rest) == 1 && rest[0] == 'Z':
@@ -76,7 +76,7 @@ func ParseZone(sep byte, rest []byte) (Zone, error) {
 			return Zone{}, err
 		}
 		if len(rest) > len("-07:00") {
-			return Zone{}, syntaxError(len("-07:00"), "date: %q behind the offset; nothing is expected there", rest[len("-07:00"):])
+			return Zone{}, syntaxError(len("-07:00"), "date: %q behind the offset; nothing is expected there", charAt(rest, len("-07:00")))
 		}
 		z.Layout = LayoutRFC3339
 		return z, nil
@@ -101,7 +101,7 @@ func parseOffset(rest []byte, i int, colon bool) (Zone, error) {
 		case j > 0 && want[j] != ':' && c-'0' <= 9:
 			digits = append(digits, uint16(c-'0'))
 		default:
-			return Zone{}, syntaxError(i+j, "date: %q in the offset; one such as %s is expected", c, want)
+			return Zone{}, syntaxError(i+j, "date: %q in the offset; one such as %s is expected", charAt(rest, i+j), want)
 		}
 	}
 	hours, minutes := n[0]*10+n[1], n[2]*10+n[3]

@@ -12,15 +12,18 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"promostore/format"
 )
 
-// An ID names a generation: milliseconds since 1970 UTC.
+// An ID names a generation: milliseconds since 1970 UTC, from 0 to
+// format.MaxGeneration.
 type ID int64
 
 const (
 	idLayout = "20060102T150405"
 	idLen    = len(idLayout) + len("000Z")
-	maxID    = ID(253402300799999) // 9999-12-31T23:59:59.999Z
+	maxID    = ID(format.MaxGeneration)
 )
 
 // ErrName says that a text is no generation ID or no file name of one.
@@ -43,7 +46,7 @@ func ParseID(s string) (ID, error) {
 	if len(s) == idLen {
 		t, err := time.Parse(idLayout, s[:len(idLayout)])
 		ms, ok := digits(s[len(idLayout) : idLen-1])
-		if id := IDOf(t) + ID(ms); err == nil && ok && id.String() == s {
+		if id := IDOf(t) + ID(ms); err == nil && ok && id >= 0 && id.String() == s {
 			return id, nil
 		}
 	}

@@ -16,13 +16,19 @@ var ErrLocked = errors.New("the directory is in use")
 
 const (
 	lockName   = ".lock"
-	tempPrefix = "." + prefix
-	tempSuffix = suffix + ".tmp"
+	tempPrefix = "."
+	tempSuffix = ".tmp"
 )
 
-func tempName(n Name) string { return "." + n.String() + ".tmp" }
-func isTempName(name string) bool {
-	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
+func tempName(n Name) string { return tempPrefix + n.String() + tempSuffix }
+
+func isTempName(s string) bool {
+	name, ok := strings.CutSuffix(s, tempSuffix)
+	if !ok || !strings.HasPrefix(name, tempPrefix) {
+		return false
+	}
+	_, err := ParseName(name[len(tempPrefix):])
+	return err == nil
 }
 
 // A Writer is the right to change a directory. One process has it at a time.
@@ -159,9 +165,13 @@ func (p *Pending) Publish() error {
 func (p *Pending) Discard() error {
 	err := p.Close()
 	if errors.Is(err, os.ErrClosed) {
-		return nil
+		err = nil
 	}
-	return errors.Join(err, os.Remove(p.Name()))
+	rerr := os.Remove(p.Name())
+	if errors.Is(rerr, os.ErrNotExist) {
+		rerr = nil
+	}
+	return errors.Join(err, rerr)
 }
 
 func syncDir(dir string) error {
