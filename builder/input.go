@@ -1,8 +1,15 @@
 package builder
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 )
 
 // An Input is one CSV, plain or compressed.
@@ -10,18 +17,227 @@ type Input struct {
 	Name string // for messages
 	Size int64  // bytes on the disk; 0 if unknown
 	Open func() (io.ReadCloser, error)
+
+	err error // known before anything is read
 }
 
 // FileInput is the file with this path.
 func FileInput(path string) Input {
 	in := Input{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
-	if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() {
+	st, err := os.Stat(path)
+	if err != nil {
+		in.err = err
+	} else if st.Mode().IsRegular() {
 		in.Size = st.Size()
 	}
 	return in
 }
 
-// StreamInput reads r, once. name is for messages.
+// StreamInput reads r, once. name is for messages. When a build is given up
+// while a Read of r is stuck, Build returns at once and the Read is left behind.
 func StreamInput(name string, r io.Reader) Input {
 	return Input{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(r), nil }}
+}
+
+// chunkLen is how much of the input is parsed at once, in bytes, and so the
+// longest row. It stays in the second-level cache from the read to the parse.
+const chunkLen = 256 << 10
+
+// A chunk is a part of one input: whole lines, the last of which may lack its
+// line end.
+type chunk struct {
+	seq   int64 // counted from 0 over all inputs
+	input int
+	first bool // of its input: it may begin with a byte-order mark and a header
+	long  bool // the start of a row that is longer than a chunk
+	data  []byte
+}
+
+// A source cuts the inputs into chunks. Not safe for concurrent use.
+type source struct {
+	ctx    context.Context
+	inputs []Input
+
+	read atomic.Int64 // bytes of the inputs, as they are on the disk
+
+	seq   int64
+	input int // the one that is open, or the next to be
+	file  io.ReadCloser
+	r     io.Reader // of file, decompressed; nil if none is open
+	first bool
+	skip  bool   // up to the end of a long row
+	carry []byte // the start of a line that the last chunk had no room for
+}
+
+// next fills buf, which must have chunkLen bytes, with the next chunk. At the
+// end of the last input the error is io.EOF.
+func (s *source) next(buf []byte) (chunk, error) {
+	for {
+		if err := s.ctx.Err(); err != nil {
+			return chunk{}, err
+		}
+		if s.r == nil {
+			if s.input == len(s.inputs) {
+				return chunk{}, io.EOF
+			}
+			if err := s.open(); err != nil {
+				return chunk{}, err
+			}
+		}
+		c, err := s.fill(buf)
+		if err != nil {
+			return chunk{}, fmt.Errorf("%s: %w", s.inputs[s.input].Name, err)
+		}
+		if s.r == nil {
+			s.input++
+		}
+		if len(c.data) > 0 {
+			c.seq = s.seq
+			s.seq++
+			return c, nil
+		}
+	}
+}
+
+// fill reads one chunk of the open input, and closes it at its end.
+func (s *source) fill(buf []byte) (chunk, error) {
+	n := copy(buf, s.carry)
+	s.carry = s.carry[:0]
+	m, err := io.ReadFull(s.r, buf[n:])
+	n += m
+	eof := err == io.EOF || err == io.ErrUnexpectedEOF
+	if err != nil && !eof {
+		return chunk{}, err
+	}
+	c := chunk{input: s.input, first: s.first}
+	b := buf[:n]
+	if s.skip {
+		i := bytes.IndexByte(b, '\n')
+		s.skip = i < 0
+		b = b[i+1:]
+		if s.skip {
+			b = nil
+		}
+	}
+	if eof {
+		c.data = b
+		return c, s.close()
+	}
+	end := bytes.LastIndexByte(b, '\n') + 1
+	if end == 0 && len(b) == len(buf) {
+		c.long, s.skip, end = true, true, len(b)
+	}
+	c.data = b[:end]
+	s.carry = append(s.carry, b[end:]...)
+	if end > 0 {
+		s.first = false
+	}
+	return c, nil
+}
+
+func (s *source) open() error {
+	in := s.inputs[s.input]
+	f, err := in.Open()
+	if err != nil {
+		return err
+	}
+	s.file, s.first, s.skip = f, true, false
+	var raw io.Reader = f
+	if in.Size == 0 {
+		raw = newPatient(s.ctx, raw) // a pipe can stall, a regular file cannot
+	}
+	if s.r, err = decompress(&counting{raw, &s.read}); err != nil {
+		f.Close()
+		s.r = nil
+		return fmt.Errorf("%s: %w", in.Name, err)
+	}
+	return nil
+}
+
+func (s *source) close() error {
+	if s.r == nil {
+		return nil
+	}
+	if d, ok := s.r.(*zstd.Decoder); ok {
+		d.Close()
+	}
+	s.r = nil
+	return s.file.Close()
+}
+
+// maxWindow is the most memory that a zstd stream may ask for. It covers every
+// level of the zstd command but --ultra and --long.
+const maxWindow = 8 << 20
+
+// decompress looks at the first bytes of r to see what it is.
+func decompress(r io.Reader) (io.Reader, error) {
+	var magic [4]byte
+	n, err := io.ReadFull(r, magic[:])
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return nil, err
+	}
+	all := io.MultiReader(bytes.NewReader(magic[:n]), r)
+	switch {
+	case bytes.HasPrefix(magic[:n], []byte{0x1f, 0x8b}):
+		return gzip.NewReader(all)
+	case string(magic[:n]) == "\x28\xb5\x2f\xfd":
+		return zstd.NewReader(all, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	default:
+		return all, nil
+	}
+}
+
+// counting counts what is read.
+type counting struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// patient reads in a goroutine of its own, so that the end of a context ends a
+// Read that is stuck. The memory of that Read must then not be used again.
+type patient struct {
+	ctx context.Context
+	req chan []byte
+	res chan readResult
+}
+
+type readResult struct {
+	n   int
+	err error
+}
+
+func newPatient(ctx context.Context, r io.Reader) *patient {
+	p := &patient{ctx, make(chan []byte), make(chan readResult, 1)}
+	go func() {
+		for {
+			select {
+			case b := <-p.req:
+				n, err := r.Read(b)
+				p.res <- readResult{n, err}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return p
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	select {
+	case p.req <- b:
+	case <-p.ctx.Done():
+		return 0, p.ctx.Err()
+	}
+	select {
+	case r := <-p.res:
+		return r.n, r.err
+	case <-p.ctx.Done():
+		return 0, p.ctx.Err()
+	}
 }

@@ -1,0 +1,434 @@
+package builder
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"promostore/format"
+	"promostore/format/generation"
+)
+
+// A build is one call of Build.
+type build struct {
+	Options
+
+	started time.Time
+	source  *source
+	zones   zoneTable
+	dedup   deduper
+	rejects *csv.Writer
+	summary Summary
+
+	arena   *arena
+	reserve int // pages that splits may need
+	spill   *spill
+	turn    *turnstile // of chunks, into the buckets
+
+	// Under the turn:
+	buckets   buckets
+	scatters  sync.WaitGroup // chunks that have room but are not copied yet
+	rows      int64
+	input     int   // the last that a chunk came from
+	lines     int64 // of that input so far
+	badRows   []BadRow
+	badCount  int64
+	inBuckets int // records
+
+	observeMu  sync.Mutex
+	status     Status
+	phaseStart time.Time
+}
+
+// Build makes one generation of the inputs and publishes it. When it fails, or
+// ctx ends, nothing is published and nothing is left behind. The errors to
+// look for are *BadRowsError, *DuplicatesError, ErrEmpty, ErrMemory,
+// generation.ErrLocked and those of the file system and of the inputs.
+func Build(ctx context.Context, opts Options) (Summary, error) {
+	b := &build{Options: opts, started: time.Now()}
+	if err := b.check(); err != nil {
+		return Summary{}, err
+	}
+	w, err := generation.OpenWriter(b.Dir)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer w.Close()
+	if b.Generation == 0 {
+		if b.Generation, err = w.Next(b.started); err != nil {
+			return Summary{}, err
+		}
+	}
+	file, err := w.Create(b.Generation)
+	if err != nil {
+		return Summary{}, err
+	}
+	err = b.run(ctx, file)
+	if derr := file.Discard(); err == nil {
+		err = derr
+	}
+	if err != nil {
+		return Summary{}, err
+	}
+	return b.summary, nil
+}
+
+// check fills in the defaults.
+func (b *build) check() error {
+	if b.Delimiter == 0 {
+		b.Delimiter = ','
+	}
+	if !validDelimiter(b.Delimiter) {
+		return fmt.Errorf("delimiter %q can be part of a field", b.Delimiter)
+	}
+	if b.TempDir == "" {
+		b.TempDir = b.Dir
+	}
+	if b.Memory < MinMemory {
+		return fmt.Errorf("%w: %d bytes, less than %d", ErrMemory, b.Memory, MinMemory)
+	}
+	if b.Workers <= 0 {
+		b.Workers = runtime.GOMAXPROCS(0)
+	}
+	// A worker's own buffers are some 3 MiB; most of the memory is for records.
+	b.Workers = min(b.Workers, int(b.Memory>>24))
+	if len(b.Inputs) == 0 {
+		return errors.New("no input")
+	}
+	for _, in := range b.Inputs {
+		if in.err != nil {
+			return in.err
+		}
+		if in.Size == 0 {
+			b.status.InputSize = -1
+		} else if b.status.InputSize >= 0 {
+			b.status.InputSize += in.Size
+		}
+	}
+	b.status.InputSize = max(0, b.status.InputSize)
+	b.dedup.policy = b.Duplicates
+	return nil
+}
+
+// validDelimiter refuses what may be part of a field.
+func validDelimiter(c byte) bool {
+	return c == '\t' || c > ' ' && c < 0x7f && !strings.ContainsRune("+-.:\"", rune(c)) &&
+		!('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z')
+}
+
+// workerBytes is what a worker has besides the arena: a chunk, its records,
+// and what it sorts at once.
+const workerBytes = chunkLen + chunkLen/minRowLen*format.RecordLen + 2*leafRecords*format.RecordLen
+
+func (b *build) run(ctx context.Context, file *generation.Pending) (err error) {
+	if err := sweepSpills(b.TempDir); err != nil {
+		return err
+	}
+	if b.arena, err = newArena(b.Memory - int64(b.Workers*workerBytes)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.arena.close()) }()
+	b.reserve = max(len(b.arena.fill)/16, 4*b.Workers)
+	defer func() {
+		if b.spill != nil {
+			err = errors.Join(err, b.spill.close())
+		}
+	}()
+
+	if err := b.read(ctx); err != nil {
+		return err
+	}
+	out := &generationSink{b: b, file: file}
+	if err := b.write(ctx, out); err != nil {
+		return err
+	}
+	b.begin(PhasePublish)
+	if err := out.finish(); err != nil {
+		return err
+	}
+	if ctx.Err() != nil { // the last moment at which nothing is published
+		return context.Cause(ctx)
+	}
+	if err := file.Publish(); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	b.finish(file.Path(), out.header)
+	return nil
+}
+
+// read parses the inputs into the buckets and the spill.
+func (b *build) read(ctx context.Context) error {
+	b.begin(PhaseRead)
+	if b.Rejects != nil {
+		b.rejects = csv.NewWriter(b.Rejects)
+		if err := b.rejects.Write([]string{"file", "line", "column", "reason", "row"}); err != nil {
+			return fmt.Errorf("rejects: %w", err)
+		}
+	}
+	b.buckets.clear()
+	b.turn = newTurnstile()
+	g, ctx := errgroup.WithContext(ctx)
+	b.source = &source{ctx: ctx, inputs: b.Inputs}
+	defer context.AfterFunc(ctx, b.turn.breakOff)()
+	var mu sync.Mutex // of the source
+	for range b.Workers {
+		g.Go(func() error {
+			buf := make([]byte, chunkLen)
+			p := newParser(b.Delimiter, &b.zones)
+			s := new(scatter)
+			for {
+				mu.Lock()
+				c, err := b.source.next(buf)
+				mu.Unlock()
+				if err == io.EOF {
+					return nil
+				}
+				if err != nil {
+					return err
+				}
+				if err := p.parse(c); err != nil {
+					return fmt.Errorf("%s: %w", b.Inputs[c.input].Name, err)
+				}
+				s.count(p.records)
+				if err := b.enter(ctx, c, p, s); err != nil {
+					return err
+				}
+				s.copy(b.arena, p.records)
+				b.scatters.Done()
+			}
+		})
+	}
+	if err := errors.Join(g.Wait(), b.source.close()); err != nil {
+		return err
+	}
+	if b.rejects != nil {
+		b.rejects.Flush()
+		if err := b.rejects.Error(); err != nil {
+			return fmt.Errorf("rejects: %w", err)
+		}
+	}
+	if b.badCount > b.MaxBadRows {
+		return &BadRowsError{Rows: b.badRows, Count: b.badCount, Max: b.MaxBadRows}
+	}
+	if b.rows == b.badCount && !b.AllowEmpty {
+		return ErrEmpty
+	}
+	return nil
+}
+
+// enter takes a parsed chunk in, in the order of the input: it counts its rows
+// and gives its records their room. The caller then copies them and says so to
+// b.scatters.
+func (b *build) enter(ctx context.Context, c chunk, p *parser, s *scatter) error {
+	if !b.turn.wait(c.seq) {
+		return context.Cause(ctx)
+	}
+	defer b.turn.done()
+	if c.input != b.input {
+		b.input, b.lines = c.input, 0
+	}
+	for _, bad := range p.bad {
+		bad.Input = b.Inputs[c.input].Name
+		bad.Line += b.lines
+		if err := b.reject(bad); err != nil {
+			return err
+		}
+	}
+	b.lines += p.lines
+	b.rows += int64(len(p.records) + len(p.bad))
+	if b.badCount > b.MaxBadRows {
+		// The build has failed; the rest is read for the count of bad rows.
+		p.records = p.records[:0]
+		clear(s.counts[:])
+	}
+	if s.pages(b.arena, &b.buckets)+b.reserve > b.arena.available() {
+		if err := b.spillBuckets(ctx); err != nil {
+			return err
+		}
+	}
+	s.reserve(b.arena, &b.buckets)
+	b.inBuckets += len(p.records)
+	b.scatters.Add(1)
+	b.observe(func(st *Status) { st.InputBytes, st.Rows = b.source.read.Load(), b.rows })
+	return nil
+}
+
+func (b *build) reject(bad BadRow) error {
+	b.badCount++
+	if len(b.badRows) < maxShown {
+		b.badRows = append(b.badRows, bad)
+	}
+	if b.rejects == nil {
+		return nil
+	}
+	err := b.rejects.Write([]string{bad.Input, strconv.FormatInt(bad.Line, 10), strconv.Itoa(bad.Column), bad.Reason, bad.Text})
+	if err != nil {
+		return fmt.Errorf("rejects: %w", err)
+	}
+	return nil
+}
+
+func (b *build) sorter() *sorter {
+	return &sorter{arena: b.arena, workers: b.Workers, leaf: leafRecords, dedup: &b.dedup}
+}
+
+// spillBuckets writes everything that is in the buckets as one run.
+func (b *build) spillBuckets(ctx context.Context) error {
+	b.scatters.Wait()
+	if b.inBuckets == 0 {
+		return nil
+	}
+	if b.spill == nil {
+		s, err := openSpill(b.TempDir)
+		if err != nil {
+			return fmt.Errorf("spill: %w", err)
+		}
+		b.spill = s
+	}
+	run := b.spill.begin(b.inBuckets)
+	if err := b.sorter().sort(ctx, b.buckets[:], run); err != nil {
+		return err
+	}
+	b.spill.end()
+	b.arena.reset()
+	b.buckets.clear()
+	b.inBuckets = 0
+	_, err := b.merger().rangeRecords(b.spill.runs)
+	return err
+}
+
+func (b *build) merger() *merger {
+	return &merger{arena: b.arena, workers: b.Workers, dedup: &b.dedup}
+}
+
+// write sorts everything into out.
+func (b *build) write(ctx context.Context, out *generationSink) error {
+	if b.spill == nil {
+		b.begin(PhaseSort)
+		out.start(uint64(b.inBuckets))
+		return b.sorter().sort(ctx, b.buckets[:], out)
+	}
+	if err := b.spillBuckets(ctx); err != nil {
+		return err
+	}
+	b.begin(PhaseMerge)
+	n := uint64(0)
+	for _, r := range b.spill.runs {
+		n += uint64(r.n)
+	}
+	out.start(n)
+	return b.merger().merge(ctx, b.spill.runs, out)
+}
+
+// begin starts a phase.
+func (b *build) begin(p Phase) {
+	b.endPhase()
+	b.observe(func(st *Status) { st.Phase = p })
+}
+
+func (b *build) endPhase() {
+	now := time.Now()
+	if b.status.Phase != "" {
+		if b.summary.Phases == nil {
+			b.summary.Phases = map[Phase]float64{}
+		}
+		b.summary.Phases[b.status.Phase] = now.Sub(b.phaseStart).Seconds()
+	}
+	b.phaseStart = now
+}
+
+func (b *build) observe(update func(*Status)) {
+	b.observeMu.Lock()
+	defer b.observeMu.Unlock()
+	update(&b.status)
+	if b.Observe != nil {
+		b.Observe(b.status)
+	}
+}
+
+func (b *build) finish(path string, h format.Header) {
+	b.endPhase()
+	s := &b.summary
+	s.Generation = b.Generation.String()
+	s.File = path
+	s.Rows = int64(h.Rows)
+	s.Records = int64(h.Records)
+	s.Duplicates = int64(h.Duplicates)
+	s.BadRows = int64(h.BadRows)
+	s.InputBytes = b.source.read.Load()
+	s.FileBytes = h.FileLen
+	if b.spill != nil {
+		s.SpilledBytes = b.spill.size
+	}
+	s.Seconds = time.Since(b.started).Seconds()
+	var usage syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) == nil {
+		s.PeakRSSBytes = usage.Maxrss << 10 // Linux counts it in KiB
+	}
+}
+
+// generationSink writes the generation file.
+type generationSink struct {
+	b        *build
+	file     *generation.Pending
+	w        *format.Writer
+	zones    []format.Zone
+	renumber []uint16 // nil: the identity
+	header   format.Header
+}
+
+// start is called once every row is read, when the zones are known.
+func (g *generationSink) start(maxRecords uint64) {
+	g.w = format.NewWriter(g.file, maxRecords)
+	g.zones, g.renumber = g.b.zones.sorted()
+}
+
+func (g *generationSink) prepare(records []format.Record) {
+	if g.renumber == nil {
+		return
+	}
+	for i := range records {
+		records[i].SetZone(g.renumber[records[i].Zone()])
+	}
+}
+
+func (g *generationSink) place(records []format.Record) (func() error, error) {
+	batch, err := g.w.Place(records)
+	if err != nil {
+		return nil, fmt.Errorf("BUG: %w", err)
+	}
+	return func() error {
+		if err := batch.Write(); err != nil {
+			return fmt.Errorf("generation file: %w", err)
+		}
+		g.b.observe(func(st *Status) { st.Records += int64(len(records)) })
+		return nil
+	}, nil
+}
+
+func (g *generationSink) finish() error {
+	if err := g.b.dedup.err(); err != nil {
+		return err
+	}
+	h := format.Header{
+		Shards:     1,
+		Duplicates: uint64(g.b.dedup.count),
+		BadRows:    uint64(g.b.badCount),
+		Generation: int64(g.b.Generation),
+	}
+	var err error
+	if g.header, err = g.w.Finish(h, g.zones); err != nil {
+		return fmt.Errorf("generation file: %w", err)
+	}
+	return g.file.Truncate(g.header.FileLen)
+}

@@ -1,0 +1,206 @@
+package builder
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"promostore/format"
+)
+
+// maxText is how much of a bad row is kept, in bytes.
+const maxText = 512
+
+// minRowLen is the length of the shortest row: an id, a digit, a date, two
+// delimiters and a line end.
+const minRowLen = format.TextLen + 1 + 1 + 1 + len("2006-01-02 15:04:05") + 1
+
+// A parser turns chunks into records. Its memory is used again for the next
+// chunk.
+type parser struct {
+	delimiter byte
+	zones     zoneCache
+
+	records []format.Record // of the chunk, in the order of its rows
+	lines   int64           // of the chunk
+	bad     []BadRow        // of the chunk; Line counts from its first line, Input is empty
+}
+
+func newParser(delimiter byte, zones *zoneTable) *parser {
+	return &parser{
+		delimiter: delimiter,
+		zones:     zoneCache{table: zones},
+		records:   make([]format.Record, 0, chunkLen/minRowLen+1),
+	}
+}
+
+// parse parses a chunk. An error ends the build; bad rows are no error.
+func (p *parser) parse(c chunk) error {
+	p.records, p.lines, p.bad = p.records[:0], 0, p.bad[:0]
+	if c.long {
+		p.lines = 1
+		p.reject(c.data, 1, fmt.Sprintf("row: longer than %d bytes", chunkLen))
+		return nil
+	}
+	data := c.data
+	if c.first {
+		data = p.skipHeader(data)
+	}
+	for len(data) > 0 {
+		line, rest := data, data[len(data):]
+		if i := bytes.IndexByte(data, '\n'); i >= 0 {
+			line, rest = data[:i], data[i+1:]
+		}
+		data = rest
+		p.lines++
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[:n-1]
+		}
+		if len(line) == 0 {
+			continue
+		}
+		if r, ok := p.plainRow(line); ok {
+			p.records = append(p.records, r)
+			continue
+		}
+		r, at, err := p.row(line)
+		switch {
+		case err == nil:
+			p.records = append(p.records, r)
+		case isFatal(err):
+			return err
+		default:
+			p.reject(line, at+1, err.Error())
+		}
+	}
+	return nil
+}
+
+// reject keeps a bad row; column counts from 1.
+func (p *parser) reject(line []byte, column int, reason string) {
+	text := string(line[:min(len(line), maxText)])
+	p.bad = append(p.bad, BadRow{Line: p.lines, Column: column, Reason: reason, Text: text})
+}
+
+// plainRow reads a row without quotes: nearly all of them. If it says no, row
+// says why, or that there were quotes.
+func (p *parser) plainRow(line []byte) (r format.Record, ok bool) {
+	if len(line) < minRowLen-1 || line[format.TextLen] != p.delimiter {
+		return r, false
+	}
+	key, upper, err := format.ParseKey(line[:format.TextLen])
+	if err != nil {
+		return r, false
+	}
+	rest := line[format.TextLen+1:]
+	i := bytes.IndexByte(rest, p.delimiter)
+	if i < 0 {
+		return r, false
+	}
+	price, err := format.ParsePrice(rest[:i])
+	if err != nil {
+		return r, false
+	}
+	seconds, sep, zone, err := format.ParseDate(rest[i+1:])
+	if err != nil {
+		return r, false
+	}
+	number, err := p.zones.number(sep, zone)
+	if err != nil {
+		return r, false
+	}
+	return format.MakeRecord(key, upper, price, seconds, number), true
+}
+
+// row reads any row. at is the offset in line of what is wrong with it.
+func (p *parser) row(line []byte) (r format.Record, at int, err error) {
+	fields, offs, at, err := splitRow(line, p.delimiter)
+	if err != nil {
+		return r, at, err
+	}
+	key, upper, err := format.ParseKey(fields[0])
+	if err != nil {
+		return r, offs[0] + offsetOf(err), err
+	}
+	price, err := format.ParsePrice(fields[1])
+	if err != nil {
+		return r, offs[1] + offsetOf(err), err
+	}
+	seconds, sep, zone, err := format.ParseDate(fields[2])
+	if err != nil {
+		return r, offs[2] + offsetOf(err), err
+	}
+	number, err := p.zones.number(sep, zone)
+	if err != nil {
+		return r, offs[2] + len(fields[2]) - len(zone) + offsetOf(err), err
+	}
+	return format.MakeRecord(key, upper, price, seconds, number), 0, nil
+}
+
+func offsetOf(err error) int {
+	var syntax *format.SyntaxError
+	if errors.As(err, &syntax) {
+		return syntax.Offset
+	}
+	return 0
+}
+
+const numFields = 3
+
+// splitRow cuts a row into its fields, without their quotes (RFC 4180), and
+// tells at which offset each begins. Fields share the memory of line. A quoted
+// field ends on its line: no field of a promotion can hold a line end, and so
+// one stray quote costs one row and not the rest of the file.
+func splitRow(line []byte, delimiter byte) (fields [numFields][]byte, offs [numFields]int, at int, err error) {
+	n := 0
+	for i := 0; ; n++ {
+		start, end := i, 0
+		if i < len(line) && line[i] == '"' {
+			start++
+			j := bytes.IndexByte(line[start:], '"')
+			if j < 0 {
+				return fields, offs, i, errors.New("row: a quote that is not closed on its line")
+			}
+			end = start + j
+			i = end + 1
+			if i < len(line) && line[i] != delimiter {
+				return fields, offs, i, fmt.Errorf("row: %q behind a closing quote; a delimiter is expected", line[i])
+			}
+		} else {
+			end = len(line)
+			if j := bytes.IndexByte(line[i:], delimiter); j >= 0 {
+				end = i + j
+			}
+			i = end
+		}
+		if n < numFields {
+			fields[n], offs[n] = line[start:end], start
+		}
+		if i >= len(line) {
+			break
+		}
+		i++
+	}
+	if n++; n != numFields {
+		return fields, offs, 0, fmt.Errorf("row: %d fields, not the %d of id%cprice%cexpiration_date", n, numFields, delimiter, delimiter)
+	}
+	return fields, offs, 0, nil
+}
+
+// skipHeader drops the byte-order mark and the header row of an input.
+func (p *parser) skipHeader(data []byte) []byte {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	line, rest, _ := bytes.Cut(data, []byte{'\n'})
+	fields, _, _, err := splitRow(bytes.TrimSuffix(line, []byte{'\r'}), p.delimiter)
+	if err != nil {
+		return data
+	}
+	for i, name := range [numFields]string{"id", "price", "expiration_date"} {
+		if !strings.EqualFold(string(fields[i]), name) {
+			return data
+		}
+	}
+	p.lines++
+	return rest
+}
