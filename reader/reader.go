@@ -1,11 +1,19 @@
 // Package reader opens generation files, looks promotions up in them, and
 // moves a server from one generation to the next.
+//
+// A File is one open file; a Store is a directory of them, of which one is
+// live. What it does not promise: that a file which was opened but not
+// verified has good blocks. A lookup in a damaged block ends in an error or in
+// "not found", never in a panic.
 package reader
 
 import (
 	"context"
 	"errors"
-	"time"
+	"fmt"
+	"io"
+	"os"
+	"sync"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -25,94 +33,198 @@ const (
 	AccessPread               // one read a lookup: for a file larger than memory
 )
 
-// A File is an open generation file. Safe for concurrent use.
-type File struct{}
+// String is the name of a as a flag has it.
+func (a Access) String() string {
+	switch a {
+	case AccessAuto:
+		return "auto"
+	case AccessMmap:
+		return "mmap"
+	case AccessPread:
+		return "pread"
+	}
+	return fmt.Sprintf("Access(%d)", int(a))
+}
 
-// Open opens the file with this path and checks everything but its blocks. Its
-// name must be that of a generation (of one shard) and agree with its header.
-func Open(path string, access Access) (*File, error) { panic("unwritten") }
+// A File is an open generation file. Safe for concurrent use, but for Close.
+type File struct {
+	index  *format.Index
+	fences fenceTable
+	mapped *mapping // in mmap mode, else nil
+	blocks *blocks  // in pread mode, else nil
 
-// Header, Zones, ID and Access tell about the file. Immutable.
-func (f *File) Header() *format.Header { panic("unwritten") }
-func (f *File) Zones() []format.Zone   { panic("unwritten") }
-func (f *File) ID() generation.ID      { panic("unwritten") }
-func (f *File) Access() Access         { panic("unwritten") }
-func (f *File) Index() *format.Index   { panic("unwritten") }
+	// file is for what reads in sequence: a goroutine that waits in a page
+	// fault keeps its processor, one that waits in a read does not.
+	file   *os.File
+	opened identity
+
+	tenure *tenure // if a Store opened the file
+
+	closing  sync.Once
+	closeErr error
+}
+
+// Open opens the file with this path and checks everything but its blocks. The
+// path may have any name: what is opened is what the header says.
+func Open(path string, access Access) (*File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{file: file}
+	if err := f.open(access); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+func (f *File) open(access Access) error {
+	info, err := f.file.Stat()
+	if err != nil {
+		return err
+	}
+	f.opened = identityOf(info)
+	if f.index, err = format.Open(f.file, info.Size()); err != nil {
+		return err
+	}
+	f.fences = newFenceTable(f.index.Fences)
+	if access == AccessAuto {
+		access = AccessPread
+		if fits(info.Size(), os.DirFS("/")) {
+			access = AccessMmap
+		}
+	}
+	if access == AccessMmap {
+		f.mapped, err = openMapping(f.file, info.Size())
+	} else {
+		f.blocks, err = openBlocks(f.file)
+	}
+	return err
+}
+
+// Header is the header of the file. Not to be changed.
+func (f *File) Header() *format.Header { return &f.index.Header }
+
+// Zones is the dictionary of the file. Not to be changed.
+func (f *File) Zones() []format.Zone { return f.index.Zones }
+
+// ID is the generation that the header names.
+func (f *File) ID() generation.ID { return generation.ID(f.index.Generation) }
+
+// Index is all of the file but its blocks. Not to be changed.
+func (f *File) Index() *format.Index { return f.index }
+
+// Access is how lookups reach the blocks: AccessMmap or AccessPread.
+func (f *File) Access() Access {
+	if f.mapped != nil {
+		return AccessMmap
+	}
+	return AccessPread
+}
 
 // Get copies the record of key out of the file. It does not allocate.
-func (f *File) Get(key format.Key) (r format.Record, found bool, err error) { panic("unwritten") }
+//
+// The error wraps ErrFault if the file cannot be read any more, and
+// format.ErrCorrupt if the block is damaged, which can be in a file that was
+// not verified.
+func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
+	x := f.index
+	if key.Less(x.MinKey) || x.MaxKey.Less(key) || x.Records == 0 {
+		return r, false, nil
+	}
+	block := f.fences.block(key)
+	s := span{block: int64(block), n: x.RecordsIn(int64(block)), lo: x.Fences[block], hi: x.MaxKey}
+	if block+1 < len(x.Fences) {
+		s.hi = x.Fences[block+1]
+	}
+	if f.mapped != nil {
+		found, err = f.mapped.find(key, &s, &r)
+	} else {
+		found, err = f.blocks.find(key, &s, &r)
+	}
+	if found && !r.Validate(len(x.Zones)) {
+		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, key)
+	}
+	return r, found, err
+}
 
 // Verify reads the whole file and checks every block, which also brings it
-// into the page cache. progress may be nil.
-func (f *File) Verify(ctx context.Context, progress func(done, size int64)) error { panic("unwritten") }
-
-// Scan calls yield with every record in the order of the ids.
-func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) error { panic("unwritten") }
-
-// Close is idempotent. Afterwards Get returns an error.
-func (f *File) Close() error { panic("unwritten") }
-
-// ParseID reads an id in any of the spellings that requests may have: with or
-// without dashes, in braces, as urn:uuid:, in any case.
-func ParseID(text []byte) (format.Key, bool) { panic("unwritten") }
-
-// Store is the current generation of a directory.
-type Store struct{}
-
-// StoreOptions says how a Store opens generations.
-type StoreOptions struct {
-	Access    Access
-	IndexOnly bool        // do not verify the blocks before a generation goes live
-	Notify    func(Event) // hears what Poll did; may be nil; calls do not overlap
+// into the page cache. progress, which may be nil, is called now and then with
+// the bytes of blocks done, and their size.
+func (f *File) Verify(ctx context.Context, progress func(done, size int64)) error {
+	size := f.index.Blocks() * format.BlockLen
+	return f.index.Verify(f.file, func(done int64) error {
+		if progress != nil {
+			progress(done, size)
+		}
+		return ctx.Err()
+	})
 }
 
-// An Event is something that happened to a generation.
-type Event struct {
-	Kind   EventKind
-	ID     generation.ID
-	Path   string
-	Err    error         // why, for EventRefused and EventFault
-	Open   time.Duration // opening and checking the index
-	Verify time.Duration // verifying the blocks and warming
+// warm brings the pages of a mapping into the page table, once Verify has
+// brought them into memory.
+func (f *File) warm() error {
+	if f.mapped == nil {
+		return nil
+	}
+	return f.mapped.warm()
 }
 
-// EventKind is what happened.
-type EventKind int
+// scanBlocks is how many blocks Scan reads at once: 1 MiB.
+const scanBlocks = 256
 
-// The kinds of event.
-const (
-	EventLive    EventKind = iota // new requests see this generation from now on
-	EventRefused                  // it is bad and will not be served until its file is replaced
-	EventClosed                   // its last reader has left and its file is closed
-	EventFault                    // it was live and its file changed underneath; it is not served any more
-)
-
-// NewStore serves the directory dir, which need not exist yet. Nothing is
-// open before the first Poll.
-func NewStore(dir string, opts StoreOptions) *Store { panic("unwritten") }
-
-// Poll looks once for a generation that is newer than the current one, opens,
-// verifies and warms it, and makes it the current one. Not concurrently.
-func (s *Store) Poll(ctx context.Context) error { panic("unwritten") }
-
-// Run polls at once, then every interval, when nudged, and when a file
-// faulted, until ctx ends.
-func (s *Store) Run(ctx context.Context, interval time.Duration, nudge <-chan struct{}) {
-	panic("unwritten")
+// Scan calls yield with every record in the order of the ids, some at a time.
+// yield may use their memory until it returns; its error ends Scan. Every
+// record is within its limits; checksums and order are Verify's.
+func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) error {
+	x := f.index
+	buf := make([]byte, min(scanBlocks, x.Blocks())*format.BlockLen)
+	for done := uint64(0); done < x.Records; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		off := format.HeaderLen + int64(done)*format.RecordLen
+		b := buf[:min(uint64(len(buf)), (x.Records-done)*format.RecordLen)]
+		if n, err := f.file.ReadAt(b, off); n < len(b) {
+			return readError(off+int64(n), err)
+		}
+		records := format.Records(b)
+		for i := range records {
+			if !records[i].Validate(len(x.Zones)) {
+				return fmt.Errorf("%w: at offset %d: price or date of %s is out of its limits",
+					format.ErrCorrupt, off+int64(i*format.RecordLen), records[i].Key())
+			}
+		}
+		if err := yield(records); err != nil {
+			return err
+		}
+		done += uint64(len(records))
+	}
+	return nil
 }
 
-// Acquire pins the current generation, or returns nil if there is none. slot
-// spreads the counting of readers: use a number that one processor tends to
-// have to itself, such as that of a connection. Release with the same slot.
-func (s *Store) Acquire(slot uint64) *File { panic("unwritten") }
+// Close unmaps and closes the file. It must not run while another method does;
+// a Store sees to that. It is idempotent. Afterwards Get returns an error.
+func (f *File) Close() error {
+	f.closing.Do(func() {
+		f.closeErr = f.file.Close()
+		if f.mapped != nil {
+			f.closeErr = errors.Join(f.closeErr, f.mapped.close())
+		}
+		if f.blocks != nil {
+			f.closeErr = errors.Join(f.closeErr, f.blocks.close())
+		}
+	})
+	return f.closeErr
+}
 
-// Release gives back what Acquire returned; not more than once.
-func (s *Store) Release(f *File, slot uint64) { panic("unwritten") }
-
-// Fault reports that a Get on f returned ErrFault: the generation is taken out
-// of service and the newest good one before it takes over.
-func (s *Store) Fault(f *File, err error) { panic("unwritten") }
-
-// Close takes the current generation out of service and closes it once its
-// last reader has left.
-func (s *Store) Close() error { panic("unwritten") }
+// readError is why a file, whose length was checked, ends at off.
+func readError(off int64, err error) error {
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return err
+	case err == nil || errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: it ends at offset %d", ErrFault, off)
+	}
+	return fmt.Errorf("%w: read at offset %d: %w", ErrFault, off, err)
+}

@@ -1,0 +1,263 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"promostore/format/generation"
+)
+
+// Why a Store refuses a file whose content may be good.
+var (
+	ErrSharded  = errors.New("one of several shards, which are not served yet")
+	ErrMisnamed = errors.New("the header has another generation than the name")
+)
+
+// Store is the current generation of a directory. Safe for concurrent use.
+type Store struct {
+	dir  string
+	opts StoreOptions
+
+	live atomic.Pointer[tenure] // nil if there is none
+	open sync.WaitGroup         // tenures that are not closed yet
+	wake chan struct{}          // tells Run of a fault
+
+	polling sync.Mutex // held by Poll and Close
+	closed  bool       // guarded by polling
+
+	notifying sync.Mutex // held while Notify is called
+
+	mu       sync.Mutex         // guards what follows; held for moments
+	refused  map[string]refusal // by path
+	closeErr error
+}
+
+// StoreOptions says how a Store opens generations.
+type StoreOptions struct {
+	Access    Access
+	IndexOnly bool        // do not verify the blocks before a generation goes live
+	Notify    func(Event) // hears what happens; may be nil; calls do not overlap
+}
+
+// An Event is something that happened to a generation.
+type Event struct {
+	Kind   EventKind
+	ID     generation.ID
+	Path   string
+	Err    error         // why, for EventRefused, EventFault and EventUnreadable
+	Open   time.Duration // opening and checking the index
+	Verify time.Duration // verifying the blocks and warming
+}
+
+// EventKind is what happened.
+type EventKind int
+
+// The kinds of event.
+const (
+	EventLive       EventKind = iota // new requests see this generation from now on
+	EventRefused                     // it is bad and will not be served until its file is replaced
+	EventClosed                      // its last reader has left and its file is closed
+	EventFault                       // it was live and its file changed underneath; it is not served any more
+	EventUnreadable                  // Run could not list the directory, which is Path; it goes on trying
+)
+
+// NewStore serves the directory dir, which need not exist yet. Nothing is
+// open before the first Poll.
+func NewStore(dir string, opts StoreOptions) *Store {
+	return &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), refused: map[string]refusal{}}
+}
+
+// numSlots is into how many counters the readers of a generation are spread.
+const numSlots = 64
+
+// A tenure is the time in which a file is live, and after that the time until
+// its last reader has left. A file has one tenure at most: once retired it
+// never becomes live again.
+//
+// That the file is closed once and behind its last reader follows from the
+// order of sync/atomic, in which all operations form one sequence:
+//
+//   - Acquire counts itself and then looks whether the tenure is still live.
+//     If so, its count came before the tenure was taken out of Store.live, and
+//     hence before every look at the counters in closeIfUnused. A reader thus
+//     shows in its counter, from before the first look until it releases.
+//   - Counters are read one by one, but since no reader can come any more, one
+//     that was seen without readers stays so. Seeing all of them at zero means
+//     that there is no reader, nor will there be one.
+//   - Acquire that finds the tenure not live leaves again without having
+//     touched the file. It may make a counter look used; it then looks itself.
+//   - The last to leave either sees retired and looks at the counters, or
+//     leaves before retired is set, and then retire's own look sees it gone.
+//
+// No two counters share a cache line, and neither do they with retired, which
+// every Release reads. 128 bytes, since processors fetch lines in pairs.
+type tenure struct {
+	file    *File
+	path    string
+	store   *Store
+	faulted atomic.Bool
+	retired atomic.Bool
+	closing atomic.Bool
+	_       [128]byte
+	readers [numSlots]struct {
+		n atomic.Int64
+		_ [120]byte
+	}
+}
+
+// Acquire pins the current generation, or returns nil if there is none. slot
+// spreads the counting of readers: use a number that one processor tends to
+// have to itself, such as that of a connection. Release with the same slot.
+func (s *Store) Acquire(slot uint64) *File {
+	for {
+		t := s.live.Load()
+		if t == nil {
+			return nil
+		}
+		n := &t.readers[slot%numSlots].n
+		n.Add(1)
+		if s.live.Load() == t {
+			return t.file
+		}
+		n.Add(-1)
+		t.closeIfUnused()
+	}
+}
+
+// Release gives back what Acquire returned; not more than once.
+func (s *Store) Release(f *File, slot uint64) {
+	t := f.tenure
+	if t.readers[slot%numSlots].n.Add(-1) < 0 {
+		panic(fmt.Sprintf("BUG: slot %d releases generation %s more often than it acquired it", slot, f.ID()))
+	}
+	if t.retired.Load() {
+		t.closeIfUnused()
+	}
+}
+
+// retire is called once, by whoever took t out of Store.live.
+func (t *tenure) retire() {
+	t.retired.Store(true)
+	t.closeIfUnused()
+}
+
+// closeIfUnused closes the file of a tenure that is not live any more, if
+// nobody reads it. Unmapping a large file takes long, so a goroutine does it.
+func (t *tenure) closeIfUnused() {
+	for i := range t.readers {
+		if t.readers[i].n.Load() != 0 {
+			return
+		}
+	}
+	if !t.closing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer t.store.open.Done()
+		err := t.file.Close()
+		t.store.mu.Lock()
+		t.store.closeErr = errors.Join(t.store.closeErr, err)
+		t.store.mu.Unlock()
+		t.store.notify(Event{Kind: EventClosed, ID: t.file.ID(), Path: t.path, Err: err})
+	}()
+}
+
+// goLive makes f what Acquire returns, and announces it with e.
+func (s *Store) goLive(f *File, e Event) {
+	f.tenure = &tenure{file: f, path: e.Path, store: s}
+	s.open.Add(1)
+	old := s.live.Swap(f.tenure)
+	s.notify(e)
+	if old != nil {
+		old.retire()
+	}
+}
+
+// Fault reports that a Get on f, which the caller has acquired, returned
+// ErrFault: the generation is taken out of service and the newest good one
+// before it takes over.
+func (s *Store) Fault(f *File, err error) {
+	t := f.tenure
+	wasLive := s.live.CompareAndSwap(t, nil)
+	if !t.faulted.CompareAndSwap(false, true) {
+		return
+	}
+	id := f.opened
+	if info, err := f.file.Stat(); err == nil {
+		id = identityOf(info) // a cut file has another size by now
+	}
+	s.refuse(t.path, refusal{identity: id, reason: err.Error()})
+	s.notify(Event{Kind: EventFault, ID: f.ID(), Path: t.path, Err: err})
+	if wasLive {
+		t.retire()
+		select {
+		case s.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *Store) notify(e Event) {
+	if s.opts.Notify == nil {
+		return
+	}
+	s.notifying.Lock()
+	defer s.notifying.Unlock()
+	s.opts.Notify(e)
+}
+
+// Close takes the current generation out of service, and waits until every
+// reader has left and every file is closed. No Poll works afterwards.
+func (s *Store) Close() error {
+	s.polling.Lock()
+	s.closed = true
+	if t := s.live.Swap(nil); t != nil {
+		t.retire()
+	}
+	s.polling.Unlock()
+	s.open.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closeErr
+}
+
+// openGeneration opens, verifies and warms the only file of g.
+func (s *Store) openGeneration(ctx context.Context, g generation.Generation) (f *File, e Event, err error) {
+	e = Event{Kind: EventLive, ID: g.ID, Path: g.Files[0]}
+	if g.Shards != 1 {
+		return nil, e, fmt.Errorf("%w: %d shards", ErrSharded, g.Shards)
+	}
+	start := time.Now()
+	f, err = Open(e.Path, s.opts.Access)
+	e.Open = time.Since(start)
+	if err != nil {
+		return nil, e, err
+	}
+	if h := f.Header(); f.ID() != g.ID || h.Shards != 1 {
+		err = fmt.Errorf("%w: %s, shard %d of %d", ErrMisnamed, f.ID(), h.Shard, h.Shards)
+	} else if !s.opts.IndexOnly {
+		start = time.Now()
+		if err = f.Verify(ctx, nil); err == nil {
+			err = f.warm()
+		}
+		e.Verify = time.Since(start)
+	}
+	if err != nil {
+		return nil, e, errors.Join(fmt.Errorf("%s: %w", e.Path, err), f.Close())
+	}
+	return f, e, nil
+}
+
+// list is the generations of the directory, which need not exist.
+func (s *Store) list() ([]generation.Generation, error) {
+	list, err := generation.List(s.dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return list, err
+}

@@ -1,0 +1,184 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"promostore/format/generation"
+)
+
+// identity tells a file from the one that replaces it.
+type identity struct {
+	size  int64
+	mtime time.Time
+	inode uint64
+}
+
+func identityOf(info fs.FileInfo) identity {
+	id := identity{size: info.Size(), mtime: info.ModTime()}
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
+		id.inode = sys.Ino
+	}
+	return id
+}
+
+// A refusal is why a file is not served.
+type refusal struct {
+	identity identity
+	reason   string
+	passing  bool // not the file's fault: worth another try
+}
+
+// refuse remembers r, and reports whether it is news.
+func (s *Store) refuse(path string, r refusal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, found := s.refused[path]
+	s.refused[path] = r
+	return !found || old.identity != r.identity || old.reason != r.reason
+}
+
+// isRefused reports whether there is no point in opening the file at path.
+func (s *Store) isRefused(path string, id identity) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, found := s.refused[path]
+	return found && r.identity == id && !r.passing
+}
+
+// forget drops the refusals of files that are gone.
+func (s *Store) forget(list []generation.Generation) {
+	there := map[string]bool{}
+	for _, g := range list {
+		there[g.Files[0]] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for path := range s.refused {
+		if !there[path] {
+			delete(s.refused, path)
+		}
+	}
+}
+
+// Poll looks once for a generation that is newer than the current one, opens,
+// verifies and warms it, and makes it the current one. A file that is bad is
+// refused, and not looked at again until it is replaced; then the next older
+// one has its turn, if it is newer than the current one. Only what keeps Poll
+// from looking is an error: that the directory cannot be read, or that ctx
+// ends.
+//
+// It also takes the current generation out of service if its file was cut.
+func (s *Store) Poll(ctx context.Context) error {
+	s.polling.Lock()
+	defer s.polling.Unlock()
+	if s.closed {
+		return fmt.Errorf("store: %w", os.ErrClosed)
+	}
+	s.checkLive()
+	list, err := s.list()
+	if err != nil {
+		return err
+	}
+	s.forget(list)
+	for i := len(list) - 1; i >= 0; i-- {
+		if t := s.live.Load(); t != nil && list[i].ID <= t.file.ID() {
+			return nil
+		}
+		if took, err := s.try(ctx, list[i]); took || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLive finds a current file that was cut before a lookup does. A lookup
+// would not notice where the cut leaves a part of a page.
+func (s *Store) checkLive() {
+	f := s.Acquire(0)
+	if f == nil {
+		return
+	}
+	defer s.Release(f, 0)
+	if info, err := f.file.Stat(); err == nil && info.Size() != f.Header().FileLen {
+		s.Fault(f, fmt.Errorf("%w: %d bytes, once %d", ErrFault, info.Size(), f.Header().FileLen))
+	}
+}
+
+// try makes g the current generation if it is good.
+func (s *Store) try(ctx context.Context, g generation.Generation) (took bool, err error) {
+	path := g.Files[0]
+	info, err := os.Stat(path)
+	if err == nil && s.isRefused(path, identityOf(info)) {
+		return false, nil
+	}
+	var e Event
+	var f *File
+	if err == nil {
+		f, e, err = s.openGeneration(ctx, g)
+	}
+	switch {
+	case err == nil:
+		s.goLive(f, e)
+		return true, nil
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case errors.Is(err, fs.ErrNotExist): // removed since it was listed
+		return false, nil
+	}
+	r := refusal{reason: err.Error(), passing: isPassing(err)}
+	if info != nil {
+		r.identity = identityOf(info)
+	}
+	if s.refuse(path, r) {
+		e.Kind, e.ID, e.Path, e.Err = EventRefused, g.ID, path, err
+		s.notify(e)
+	}
+	return false, nil
+}
+
+// isPassing reports whether err is about this process or its permissions, so
+// that it may go away without a change to the file.
+func isPassing(err error) bool {
+	for _, target := range [...]error{fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// Run polls at once, then every interval, when nudged, and when a file
+// faulted, until ctx ends. nudge may be nil.
+func (s *Store) Run(ctx context.Context, interval time.Duration, nudge <-chan struct{}) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	reported := ""
+	for {
+		err := s.Poll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			reported = ""
+		} else if err.Error() != reported {
+			reported = err.Error()
+			s.notify(Event{Kind: EventUnreadable, Path: s.dir, Err: err})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.wake:
+		case _, ok := <-nudge:
+			if !ok {
+				nudge = nil
+			}
+		}
+	}
+}
