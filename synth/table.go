@@ -45,10 +45,18 @@ const rowLen = format.TextLen + len(",99.999999,2018-06-04 06:01:20 +0200 CEST\n
 // chunkLen is how many bytes WriteTo writes at once, about.
 const chunkLen = 256 << 10
 
-// WriteTo writes the table to w. The errors are ErrTable and those of w.
-func (t Table) WriteTo(w io.Writer) (n int64, err error) {
+// Check reports whether there can be such a table. The error is ErrTable.
+func (t Table) Check() error {
 	if t.Rows < 0 || t.Duplicates < 0 || t.Duplicates > 0 && t.Duplicates >= t.Rows {
-		return 0, fmt.Errorf("%w: %d rows, %d of them duplicates", ErrTable, t.Rows, t.Duplicates)
+		return fmt.Errorf("%w: %d rows, %d of them duplicates", ErrTable, t.Rows, t.Duplicates)
+	}
+	return nil
+}
+
+// WriteTo writes the table to w. The errors are those of Check and of w.
+func (t Table) WriteTo(w io.Writer) (n int64, err error) {
+	if err := t.Check(); err != nil {
+		return 0, err
 	}
 	var (
 		seed     = mix(t.Keys.Seed ^ 0x70726963652C6461) // another sequence than that of the ids

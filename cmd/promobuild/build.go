@@ -1,0 +1,255 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"promostore/builder"
+	"promostore/format/generation"
+	"promostore/sysmem"
+)
+
+func buildCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "build",
+		Usage:     "make one generation of one or more CSVs",
+		ArgsUsage: "FILE... | -",
+		Description: `Reads the rows of all FILEs, or of standard input for -, plain, gzip or zstd,
+and publishes them as the newest generation of the data directory. Either all
+of it or nothing happens.
+
+Example:
+   promobuild build --data /srv/promotions promotions.csv
+   zcat parts/*.gz | promobuild build --memory 2GiB --json -`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Value: "./data", Usage: "directory of generations, created if need be", TakesFile: true},
+			&cli.StringFlag{Name: "generation", Usage: "name of the generation, such as 20261122T103000123Z", DefaultText: "now"},
+			&cli.StringFlag{Name: "memory", Usage: "memory to stay in, such as 512MiB or 4G; at least 64MiB", DefaultText: "a quarter of what there is"},
+			&cli.StringFlag{Name: "tmp", Usage: "directory for what does not fit into memory", DefaultText: "the data directory", TakesFile: true},
+			&cli.IntFlag{Name: "workers", Usage: "goroutines that parse and sort", DefaultText: "one a processor"},
+			&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of an id to keep: last, first, or error to refuse duplicates"},
+			&cli.Int64Flag{Name: "max-bad-rows", Usage: "bad rows to leave out; one more fails the build"},
+			&cli.StringFlag{Name: "rejects", Usage: "write the bad rows and what is wrong with them to this file, as CSV", TakesFile: true},
+			&cli.StringFlag{Name: "delimiter", Value: ",", Usage: `character between fields; \t for a tab`},
+			&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
+			&cli.BoolFlag{Name: "json", Usage: "print the summary as one JSON object"},
+			&cli.BoolFlag{Name: "quiet", Usage: "show no progress"},
+		},
+		Action: build,
+	}
+}
+
+func build(c *cli.Context) error {
+	opts, err := buildOptions(c)
+	if err != nil {
+		return err
+	}
+	// From here on a signal stops the build, which then cleans up. A second
+	// one ends the process as usual.
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+
+	if opts.Inputs, err = inputs(ctx, c.Args().Slice(), c.App.Reader); err != nil {
+		return err
+	}
+	rejects, err := createRejects(c.String("rejects"), c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	if rejects != nil {
+		opts.Rejects = rejects
+	}
+	if !c.Bool("quiet") {
+		p := newProgress(c.App.ErrWriter)
+		defer p.finish()
+		opts.Observe = p.observe
+	}
+	summary, err := builder.Build(ctx, opts)
+	if rejects != nil {
+		err = errors.Join(err, rejects.close())
+	}
+	if err != nil {
+		return explain(ctx, err)
+	}
+	if c.Bool("json") {
+		return json.NewEncoder(c.App.Writer).Encode(summary)
+	}
+	return printSummary(c.App.Writer, summary)
+}
+
+// buildOptions are the options that the flags ask for, without inputs.
+func buildOptions(c *cli.Context) (builder.Options, error) {
+	opts := builder.Options{
+		Dir:        c.String("data"),
+		TempDir:    c.String("tmp"),
+		Workers:    c.Int("workers"),
+		MaxBadRows: c.Int64("max-bad-rows"),
+		AllowEmpty: c.Bool("allow-empty"),
+	}
+	if _, err := wantArgs(c, 1, math.MaxInt); err != nil {
+		return opts, err
+	}
+	if opts.Dir == "" {
+		return opts, usagef("build: --data is empty")
+	}
+	if opts.Workers < 0 {
+		return opts, usagef("build: --workers %d is negative", opts.Workers)
+	}
+	if opts.MaxBadRows < 0 {
+		return opts, usagef("build: --max-bad-rows %d is negative", opts.MaxBadRows)
+	}
+	var err error
+	if text := c.String("generation"); text != "" {
+		if opts.Generation, err = generation.ParseID(text); err != nil {
+			return opts, usagef("build: --generation: %v", err)
+		}
+	}
+	if opts.Memory, err = memory(c.String("memory")); err != nil {
+		return opts, err
+	}
+	if opts.Duplicates, err = duplicates(c.String("duplicates")); err != nil {
+		return opts, err
+	}
+	opts.Delimiter, err = delimiter(c.String("delimiter"))
+	return opts, err
+}
+
+func memory(text string) (int64, error) {
+	if text == "" {
+		return max(sysmem.Total()/4, builder.MinMemory), nil
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n > math.MaxInt64 {
+		return 0, usagef("build: --memory %q is no size such as 512MiB or 4G", text)
+	}
+	if n < builder.MinMemory {
+		return 0, usagef("build: --memory %s is less than %s", text, humanize.IBytes(builder.MinMemory))
+	}
+	return int64(n), nil
+}
+
+func duplicates(text string) (builder.Duplicates, error) {
+	switch text {
+	case "last":
+		return builder.KeepLast, nil
+	case "first":
+		return builder.KeepFirst, nil
+	case "error":
+		return builder.Refuse, nil
+	}
+	return 0, usagef("build: --duplicates %q is none of last, first and error", text)
+}
+
+// delimiter reads a character that cannot be part of a field.
+func delimiter(text string) (byte, error) {
+	if text == `\t` {
+		text = "\t"
+	}
+	if len(text) != 1 || text[0] >= 0x80 {
+		return 0, usagef("build: --delimiter %q is not one ASCII character", text)
+	}
+	c := text[0]
+	letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+	digit := '0' <= c && c <= '9'
+	if letter || digit || strings.ContainsRune("+-.:\" \r\n", rune(c)) {
+		return 0, usagef("build: --delimiter %q could be part of a field", text)
+	}
+	return c, nil
+}
+
+// rejectsFile is where bad rows go.
+type rejectsFile struct {
+	*bufio.Writer
+	file *os.File
+}
+
+// createRejects creates the file, unless path is empty, and makes sure that it
+// is none of the inputs.
+func createRejects(path string, inputs []string) (*rejectsFile, error) {
+	if path == "" {
+		return nil, nil
+	}
+	if rejects, err := os.Stat(path); err == nil {
+		for _, input := range inputs {
+			if st, err := os.Stat(input); err == nil && os.SameFile(st, rejects) {
+				return nil, usagef("build: --rejects %s would overwrite the input %s", path, input)
+			}
+		}
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, fmt.Errorf("rejects: %w", err)
+	}
+	return &rejectsFile{bufio.NewWriter(f), f}, nil
+}
+
+func (r *rejectsFile) close() error {
+	if err := errors.Join(r.Flush(), r.file.Close()); err != nil {
+		return fmt.Errorf("rejects: %w", err)
+	}
+	return nil
+}
+
+// explain adds what can be done about an error of Build.
+func explain(ctx context.Context, err error) error {
+	var bad *builder.BadRowsError
+	var dup *builder.DuplicatesError
+	hint := ""
+	switch {
+	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
+		return fmt.Errorf("build: interrupted: nothing was published: %w", err)
+	case errors.As(err, &bad):
+		hint = "correct them, or leave them out: --max-bad-rows N --rejects FILE"
+	case errors.As(err, &dup):
+		hint = "keep one row of each id: --duplicates=last or --duplicates=first"
+	case errors.Is(err, builder.ErrEmpty):
+		hint = "nothing was published; if it is meant to be empty: --allow-empty"
+	case errors.Is(err, syscall.ENOSPC):
+		hint = "nothing was published; make room, or choose another disk: --data DIR --tmp DIR"
+	default:
+		return fmt.Errorf("build: %w", err)
+	}
+	return fmt.Errorf("build: %w\n%s", err, hint)
+}
+
+// printSummary prints s for people.
+func printSummary(w io.Writer, s builder.Summary) error {
+	perRecord := ""
+	if s.Records > 0 {
+		perRecord = fmt.Sprintf(", %.2f bytes a record", float64(s.FileBytes)/float64(s.Records))
+	}
+	var phases []string
+	for _, phase := range []builder.Phase{builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhasePublish} {
+		if seconds, ok := s.Phases[phase]; ok {
+			phases = append(phases, fmt.Sprintf("%s %.2f s", phase, seconds))
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "generation\t%s\n", s.Generation)
+	fmt.Fprintf(t, "file\t%s\n", s.File)
+	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(s.Rows))
+	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
+	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(s.Duplicates))
+	fmt.Fprintf(t, "bad rows\t%s\n", humanize.Comma(s.BadRows))
+	fmt.Fprintf(t, "input\t%s bytes\n", humanize.Comma(s.InputBytes))
+	fmt.Fprintf(t, "output\t%s bytes%s\n", humanize.Comma(s.FileBytes), perRecord)
+	fmt.Fprintf(t, "spilled\t%s bytes\n", humanize.Comma(s.SpilledBytes))
+	fmt.Fprintf(t, "time\t%.2f s: %s\n", s.Seconds, strings.Join(phases, ", "))
+	fmt.Fprintf(t, "speed\t%s rows/s\n", humanize.Comma(int64(float64(s.Rows)/max(s.Seconds, 1e-9))))
+	fmt.Fprintf(t, "peak memory\t%s\n", humanize.IBytes(uint64(s.PeakRSSBytes)))
+	return t.Flush()
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+
+	"promostore/builder"
+)
+
+// refresh is how often a bar is drawn.
+const refresh = 100 * time.Millisecond
+
+// isTerminal reports whether somebody looks at w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// newBar draws on w. total is -1 if it is not known.
+func newBar(w io.Writer, total int64, what string, bytes bool) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetDescription(what),
+		progressbar.OptionShowBytes(bytes),
+		progressbar.OptionShowCount(),
+		progressbar.OptionShowIts(),
+		progressbar.OptionSetItsString("rows"),
+		progressbar.OptionSetWidth(20),
+		progressbar.OptionThrottle(refresh),
+		progressbar.OptionClearOnFinish(),
+	)
+}
+
+// progress shows how a build is going: a bar on a terminal, else a line for
+// each phase.
+type progress struct {
+	w       io.Writer
+	draw    bool
+	phase   builder.Phase
+	started time.Time // of the phase
+	drawn   time.Time
+	bar     *progressbar.ProgressBar
+}
+
+func newProgress(w io.Writer) *progress { return &progress{w: w, draw: isTerminal(w)} }
+
+// observe is the Observe of builder.Options.
+func (p *progress) observe(s builder.Status) {
+	if s.Phase != p.phase {
+		p.finish()
+		p.phase, p.started = s.Phase, time.Now()
+		p.begin(s)
+	}
+	if p.bar == nil || time.Since(p.drawn) < refresh {
+		return
+	}
+	p.drawn = time.Now()
+	if s.Phase == builder.PhaseRead {
+		rate := int64(float64(s.Rows) / max(time.Since(p.started).Seconds(), 1e-3))
+		p.bar.Describe(fmt.Sprintf("read %s rows, %s/s", humanize.Comma(s.Rows), humanize.Comma(rate)))
+		_ = p.bar.Set64(s.InputBytes) // beyond its size if that has grown: a bar need not be right
+	} else {
+		_ = p.bar.Set64(s.Records)
+	}
+}
+
+func (p *progress) begin(s builder.Status) {
+	var line string
+	total, bytes := s.Rows, false
+	switch s.Phase {
+	case builder.PhaseRead:
+		line, total, bytes = "read the input", -1, true
+		if s.InputSize > 0 {
+			line, total = fmt.Sprintf("read %s of input", humanize.Bytes(uint64(s.InputSize))), s.InputSize
+		}
+	case builder.PhasePublish:
+		line, total = fmt.Sprintf("publish %s records", humanize.Comma(s.Records)), -1
+	default:
+		line = fmt.Sprintf("%s %s rows", s.Phase, humanize.Comma(s.Rows))
+	}
+	if p.draw {
+		p.bar = newBar(p.w, total, line, bytes)
+	} else {
+		fmt.Fprintln(p.w, line)
+	}
+}
+
+// finish takes the bar away.
+func (p *progress) finish() {
+	if p.bar != nil {
+		_ = p.bar.Finish()
+		p.bar = nil
+	}
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/dustin/go-humanize"
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v2"
+
+	"promostore/format"
+)
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "check a generation: every checksum, the order, the fences, the dictionary",
+		ArgsUsage: "FILE|DIR",
+		Description: `Reads the whole file. Exits with 1 and says what is wrong, and where, if it is
+not one that can be served. DIR stands for its newest generation.
+
+Example:
+   promobuild verify /srv/promotions`,
+		Action: verify,
+	}
+}
+
+func verify(c *cli.Context) (err error) {
+	args, err := wantArgs(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	f, path, err := open(args[0])
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	defer f.Close()
+	var progress func(done, size int64)
+	if isTerminal(c.App.ErrWriter) {
+		var bar *progressbar.ProgressBar
+		progress = func(done, size int64) {
+			if bar == nil {
+				bar = newBar(c.App.ErrWriter, size, "verify", true)
+			}
+			_ = bar.Set64(done)
+		}
+		defer func() {
+			if bar != nil {
+				_ = bar.Finish()
+			}
+		}()
+	}
+	if err := f.Verify(c.Context, progress); err != nil {
+		return fmt.Errorf("verify: %s: %w", path, err)
+	}
+	h := f.Header()
+	_, err = fmt.Fprintf(c.App.Writer, "%s: good: %s records in %s blocks of %d, %s bytes\n", path,
+		humanize.Comma(int64(h.Records)), humanize.Comma(h.Blocks()), format.RecordsPerBlock, humanize.Comma(h.FileLen))
+	return err
+}
