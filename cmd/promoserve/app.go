@@ -1,0 +1,225 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"promostore/format"
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+// The exit codes.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// errUsage marks errors that are the caller's: a wrong flag or argument.
+var errUsage = errors.New("wrong usage")
+
+const description = `Serves the newest generation of a directory, and the next one as soon as it
+appears. The directory may be empty, or not be there yet.
+
+Examples:
+   promoserve --data /srv/promotions
+   promoserve --tls-self-signed                           http and https on :1321
+   promoserve --tls-cert cert.pem --tls-key key.pem --tls-only
+   PROMO_LISTEN=127.0.0.1:8080 PROMO_LOG_FORMAT=json promoserve
+
+   curl http://localhost:1321/promotions/172FFC14-D229-4C93-B06B-F48B8C095512
+   curl http://localhost:1321/promotions/lookup --data '{"ids":["172FFC14-D229-4C93-B06B-F48B8C095512"]}'
+
+Signals:
+   SIGHUP            look for a new generation now, and read the certificate again
+   SIGTERM, SIGINT   answer /readyz with 503, serve on for --drain, finish what is
+                     in flight and exit; a second one ends at once`
+
+// run is the program; args has its name first. It returns the exit code.
+func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+	err := newApp(stdout, stderr, signals).Run(args)
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(stderr, "promoserve: %v\nSee promoserve --help.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "promoserve: %v\n", err)
+		return exitFailed
+	}
+}
+
+func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
+	app := &cli.App{
+		Name:                 "promoserve",
+		Usage:                "answer for promotions over HTTP",
+		UsageText:            "promoserve [flags]",
+		Description:          description,
+		Version:              version(),
+		HideHelpCommand:      true,
+		EnableBashCompletion: true,
+		Writer:               stdout,
+		ErrWriter:            stderr,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		},
+		Flags: []cli.Flag{
+			&cli.PathFlag{Name: "data", Value: "./data", Usage: "`DIR` of the generations"},
+			&cli.StringFlag{Name: "listen", Value: ":1321", Usage: "`ADDRESS` to listen on"},
+			&cli.PathFlag{Name: "tls-cert", Usage: "`FILE` with the certificate and its chain, PEM; turns https on"},
+			&cli.PathFlag{Name: "tls-key", Usage: "`FILE` with the certificate's key, PEM"},
+			&cli.BoolFlag{Name: "tls-self-signed", Usage: "turn https on with a certificate made at the start"},
+			&cli.BoolFlag{Name: "tls-only", Usage: "refuse plain http on the port of https"},
+			&cli.DurationFlag{Name: "poll", Value: time.Second, Usage: "look for a new generation every `INTERVAL`"},
+			&cli.StringFlag{Name: "verify", Value: "full", Usage: "before a generation goes live: full or index, `WHAT` to check"},
+			&cli.StringFlag{Name: "access", Value: "auto", Usage: "`HOW` to read: mmap, pread, or auto, by the memory there is"},
+			&cli.StringFlag{Name: "date-format", Value: "wall", Usage: "of the answers: wall, source, utc or rfc3339, a `NAME`"},
+			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as written", Usage: "cut prices off after `N` decimals"},
+			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "`TIME` to serve on after SIGTERM"},
+			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one address"},
+			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "debug, info, warn or error, the least `LEVEL` to log"},
+			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "text or json, the `FORMAT` of the log"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return fmt.Errorf("%w: unexpected argument %q", errUsage, c.Args().First())
+			}
+			cfg, err := configOf(c)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errUsage, err)
+			}
+			log, err := loggerOf(c, stderr)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errUsage, err)
+			}
+			return serve(cfg, log, signals)
+		},
+		Commands: []*cli.Command{completionCommand()},
+	}
+	for _, f := range app.Flags {
+		withEnv(f)
+	}
+	return app
+}
+
+// withEnv lets the environment set f: --tls-cert is PROMO_TLS_CERT.
+func withEnv(f cli.Flag) {
+	env := []string{"PROMO_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))}
+	switch f := f.(type) {
+	case *cli.PathFlag:
+		f.EnvVars = env
+	case *cli.StringFlag:
+		f.EnvVars = env
+	case *cli.BoolFlag:
+		f.EnvVars = env
+	case *cli.DurationFlag:
+		f.EnvVars = env
+	case *cli.IntFlag:
+		f.EnvVars = env
+	default:
+		panic(fmt.Sprintf("BUG: a flag of type %T gets no environment variable", f))
+	}
+}
+
+// config is what the flags say.
+type config struct {
+	dir    string
+	listen string
+	poll   time.Duration
+	drain  time.Duration
+	store  reader.StoreOptions // without Notify
+	http   httpd.Options       // without Store, Logger and Certificates
+
+	certFile, keyFile string
+	selfSigned        bool
+}
+
+func configOf(c *cli.Context) (config, error) {
+	cfg := config{
+		dir:        c.Path("data"),
+		listen:     c.String("listen"),
+		poll:       c.Duration("poll"),
+		drain:      c.Duration("drain"),
+		certFile:   c.Path("tls-cert"),
+		keyFile:    c.Path("tls-key"),
+		selfSigned: c.Bool("tls-self-signed"),
+	}
+	cfg.http.TLSOnly = c.Bool("tls-only")
+	cfg.http.MaxConnsPerIP = c.Int("max-conns-per-ip")
+	cfg.http.Version = c.App.Version
+	cfg.http.Style.Decimals = c.Int("price-decimals")
+
+	switch verify := c.String("verify"); verify {
+	case "full":
+	case "index":
+		cfg.store.IndexOnly = true
+	default:
+		return config{}, fmt.Errorf("--verify %q is neither full nor index", verify)
+	}
+	switch access := c.String("access"); access {
+	case "auto":
+		cfg.store.Access = reader.AccessAuto
+	case "mmap":
+		cfg.store.Access = reader.AccessMmap
+	case "pread":
+		cfg.store.Access = reader.AccessPread
+	default:
+		return config{}, fmt.Errorf("--access %q is none of auto, mmap and pread", access)
+	}
+	var err error
+	if cfg.http.Style.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
+		return config{}, fmt.Errorf("--date-format: %w", err)
+	}
+	switch {
+	case (cfg.certFile == "") != (cfg.keyFile == ""):
+		return config{}, errors.New("--tls-cert and --tls-key need each other")
+	case cfg.certFile != "" && cfg.selfSigned:
+		return config{}, errors.New("--tls-self-signed and --tls-cert exclude each other")
+	case cfg.http.TLSOnly && cfg.certFile == "" && !cfg.selfSigned:
+		return config{}, errors.New("--tls-only needs --tls-cert and --tls-key, or --tls-self-signed")
+	case cfg.poll <= 0:
+		return config{}, fmt.Errorf("--poll %s is not positive", cfg.poll)
+	case cfg.drain < 0:
+		return config{}, fmt.Errorf("--drain %s is negative", cfg.drain)
+	case cfg.http.MaxConnsPerIP < 0:
+		return config{}, fmt.Errorf("--max-conns-per-ip %d is negative", cfg.http.MaxConnsPerIP)
+	case cfg.http.Style.Decimals < -1:
+		return config{}, fmt.Errorf("--price-decimals %d is negative", cfg.http.Style.Decimals)
+	}
+	return cfg, nil
+}
+
+func loggerOf(c *cli.Context, w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
+		return nil, fmt.Errorf("--log-level %q is none of debug, info, warn and error", c.String("log-level"))
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch name := c.String("log-format"); name {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	default:
+		return nil, fmt.Errorf("--log-format %q is neither text nor json", name)
+	}
+}
+
+// version is that of the module, or of the commit that was built.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}

@@ -1,0 +1,254 @@
+package httpd
+
+import (
+	"bytes"
+	"fmt"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/valyala/fasthttp"
+)
+
+// The endpoints that requests are counted by.
+const (
+	endpointPromotion = iota
+	endpointLookup
+	endpointOther
+	numEndpoints
+)
+
+var endpointNames = [numEndpoints]string{"promotion", "lookup", "other"}
+
+// The results that looked-up ids are counted by.
+const (
+	lookupFound = iota
+	lookupNotFound
+	lookupMalformed
+	lookupError
+	numLookups
+)
+
+var lookupNames = [numLookups]string{"found", "not_found", "malformed", "error"}
+
+// The results that swaps of generations are counted by.
+const (
+	swapLive = iota
+	swapRefused
+	swapFault
+	numSwaps
+)
+
+var swapNames = [numSwaps]string{"live", "refused", "fault"}
+
+const (
+	resultOK = iota
+	resultFailed
+	numResults
+)
+
+var resultNames = [numResults]string{"ok", "failed"}
+
+// The codes that answers can have, the frequent ones first. The last counts
+// what should not be.
+var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 431, 500, 503, 0}
+
+func codeIndex(code int) int {
+	for i, c := range codes[:len(codes)-1] {
+		if c == code {
+			return i
+		}
+	}
+	return len(codes) - 1
+}
+
+// bounds are the upper ends of the histogram's buckets.
+var bounds = [...]time.Duration{
+	1 * time.Microsecond, 2500 * time.Nanosecond, 5 * time.Microsecond,
+	10 * time.Microsecond, 25 * time.Microsecond, 50 * time.Microsecond,
+	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
+	1 * time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
+	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond,
+	1 * time.Second,
+}
+
+// figures is what the server counts. What every request touches is in shards.
+type figures struct {
+	shards [64]shard
+
+	swaps       [numSwaps]atomic.Uint64
+	openNanos   atomic.Int64 // of the last generation that went live
+	verifyNanos atomic.Int64
+	tlsReloads  [numResults]atomic.Uint64
+	panics      atomic.Uint64
+}
+
+// A shard is the part of the figures that one connection in 64 writes to.
+type shard struct {
+	requests [numEndpoints][len(codes)]atomic.Uint64
+	buckets  [numEndpoints][len(bounds) + 1]atomic.Uint64
+	nanos    [numEndpoints]atomic.Uint64
+	lookups  [numLookups]atomic.Uint64
+	_        [128]byte // so that two shards share no cache line, nor a pair that is fetched as one
+}
+
+func (f *figures) shard(connID uint64) *shard { return &f.shards[connID%uint64(len(f.shards))] }
+
+func (s *shard) observe(endpoint, code int, took time.Duration) {
+	s.requests[endpoint][codeIndex(code)].Add(1)
+	i := 0
+	for i < len(bounds) && took > bounds[i] {
+		i++
+	}
+	s.buckets[endpoint][i].Add(1)
+	s.nanos[endpoint].Add(uint64(max(took, 0)))
+}
+
+// sum adds up one counter of every shard.
+func (f *figures) sum(counter func(*shard) *atomic.Uint64) (n uint64) {
+	for i := range f.shards {
+		n += counter(&f.shards[i]).Load()
+	}
+	return n
+}
+
+// prometheus answers with all figures in the text format of Prometheus.
+//
+// The metrics of this package bring their own types and help: those of the
+// metrics library are an all-or-nothing switch for the whole process, and with
+// it the library's own process metrics break the naming rules.
+func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
+	if !readOnly(ctx) {
+		return
+	}
+	var p page
+	s.writeRequests(&p)
+	s.writeGeneration(&p)
+	s.writeServer(&p)
+	metrics.WriteProcessMetrics(&p.Buffer)
+	metrics.WriteFDMetrics(&p.Buffer)
+	ctx.Response.Header.SetCanonical(headerContentType, []byte("text/plain; version=0.0.4; charset=utf-8"))
+	ctx.Response.SetBodyRaw(p.Bytes())
+}
+
+func (s *Server) writeRequests(p *page) {
+	f := &s.figures
+	p.family("promo_http_requests_total", "counter", "Answers sent.")
+	for e, endpoint := range endpointNames {
+		for c, code := range codes {
+			n := f.sum(func(s *shard) *atomic.Uint64 { return &s.requests[e][c] })
+			label := strconv.Itoa(code)
+			if code == 0 {
+				label = "other"
+			}
+			p.sample("", float64(n), "endpoint", endpoint, "code", label)
+		}
+	}
+	p.family("promo_http_request_duration_seconds", "histogram", "From the request having been read to its answer being ready to be sent.")
+	for e, endpoint := range endpointNames {
+		total := uint64(0)
+		for b := range len(bounds) + 1 {
+			total += f.sum(func(s *shard) *atomic.Uint64 { return &s.buckets[e][b] })
+			le := "+Inf"
+			if b < len(bounds) {
+				le = strconv.FormatFloat(bounds[b].Seconds(), 'g', -1, 64)
+			}
+			p.sample("_bucket", float64(total), "endpoint", endpoint, "le", le)
+		}
+		nanos := f.sum(func(s *shard) *atomic.Uint64 { return &s.nanos[e] })
+		p.sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
+		p.sample("_count", float64(total), "endpoint", endpoint)
+	}
+	p.family("promo_lookups_total", "counter", "Ids looked up, alone or in batches.")
+	for r, result := range lookupNames {
+		n := f.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
+		p.sample("", float64(n), "result", result)
+	}
+}
+
+func (s *Server) writeGeneration(p *page) {
+	f := &s.figures
+	p.family("promo_generation_swaps_total", "counter", "Generations that went live, were refused as bad, or were taken out of service because their file changed.")
+	for r, result := range swapNames {
+		p.sample("", float64(f.swaps[r].Load()), "result", result)
+	}
+	p.family("promo_generation_open_seconds", "gauge", "Time to open and check the index of the last generation that went live.")
+	p.sample("", time.Duration(f.openNanos.Load()).Seconds())
+	p.family("promo_generation_verify_seconds", "gauge", "Time to verify the blocks of the last generation that went live.")
+	p.sample("", time.Duration(f.verifyNanos.Load()).Seconds())
+	file := s.opts.Store.Acquire(0)
+	if file == nil {
+		return
+	}
+	defer s.opts.Store.Release(file, 0)
+	created := file.ID().Time()
+	p.family("promo_generation_info", "gauge", "The live generation.")
+	p.sample("", 1, "generation", file.ID().String())
+	p.family("promo_generation_records", "gauge", "Records of the live generation.")
+	p.sample("", float64(file.Header().Records))
+	p.family("promo_generation_size_bytes", "gauge", "Length of the live generation's file.")
+	p.sample("", float64(file.Header().FileLen))
+	p.family("promo_generation_created_timestamp_seconds", "gauge", "When the live generation was made.")
+	p.sample("", float64(created.UnixMilli())/1000)
+	p.family("promo_generation_age_seconds", "gauge", "Time since the live generation was made.")
+	p.sample("", time.Since(created).Seconds())
+}
+
+func (s *Server) writeServer(p *page) {
+	f := &s.figures
+	p.family("promo_ready", "gauge", "1 if /readyz answers 200.")
+	p.sample("", boolean(s.live(0) && !s.draining.Load()))
+	p.family("promo_http_connections_open", "gauge", "Connections open now.")
+	p.sample("", float64(s.fast.GetOpenConnectionsCount()))
+	p.family("promo_http_panics_total", "counter", "Requests that panicked.")
+	p.sample("", float64(f.panics.Load()))
+	p.family("promo_tls_reloads_total", "counter", "Certificates that were loaded or refused after the start.")
+	for r, result := range resultNames {
+		p.sample("", float64(f.tlsReloads[r].Load()), "result", result)
+	}
+	if c := s.opts.Certificates; c != nil {
+		p.family("promo_tls_certificate_expiry_timestamp_seconds", "gauge", "When the certificate expires.")
+		p.sample("", float64(c.NotAfter().Unix()))
+	}
+	p.family("promo_build_info", "gauge", "The program.")
+	p.sample("", 1, "version", s.opts.Version, "goversion", runtime.Version())
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// A page is metrics in the text format of Prometheus, version 0.0.4.
+type page struct {
+	bytes.Buffer
+	name string // of the current family
+}
+
+func (p *page) family(name, kind, help string) {
+	p.name = name
+	fmt.Fprintf(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+// sample writes one value of the current family; labels are names and values
+// by turns.
+func (p *page) sample(suffix string, value float64, labels ...string) {
+	p.WriteString(p.name + suffix)
+	for i := 0; i < len(labels); i += 2 {
+		sep := byte(',')
+		if i == 0 {
+			sep = '{'
+		}
+		p.WriteByte(sep)
+		fmt.Fprintf(p, "%s=%q", labels[i], labels[i+1])
+	}
+	if len(labels) > 0 {
+		p.WriteByte('}')
+	}
+	p.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
+}

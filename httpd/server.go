@@ -1,0 +1,214 @@
+// Package httpd answers for promotions over HTTP: one at a time, in batches,
+// and with what the operator of the server needs to know.
+//
+// A request for one promotion takes no lock, allocates nothing and writes no
+// memory that all processors share: it pins the current generation, copies one
+// record out of it, and counts itself in a shard of the figures that its
+// connection picks.
+//
+// What it does not promise: HTTP/2, and to tell clients apart by anything but
+// their address. Both belong to a proxy in front of it.
+package httpd
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/reader"
+)
+
+// What a client may take of the server. The figures are not options: a request
+// is 200 bytes and its answer 400, so whoever needs more is not a client.
+const (
+	readTimeout    = 10 * time.Second // from the first byte of a request to its last
+	writeTimeout   = 10 * time.Second // of one answer
+	idleTimeout    = 90 * time.Second // longer than proxies keep theirs, so that it is they who close
+	maxHeaderBytes = 8 << 10          // request line and headers
+	maxBodyBytes   = 1 << 20          // twice what the longest batch needs in the longest spelling
+)
+
+// Options says what to serve, and how.
+type Options struct {
+	Store         *reader.Store
+	Style         format.Style
+	Logger        *slog.Logger
+	Certificates  *Certificates // nil: plain http alone
+	TLSOnly       bool          // refuse plain http; needs Certificates
+	MaxConnsPerIP int           // at the same time; 0: any number
+	Version       string        // of the program, for the metrics
+}
+
+// A Server answers on any number of listeners. Safe for concurrent use.
+type Server struct {
+	opts       Options
+	fast       *fasthttp.Server
+	figures    figures
+	generation atomic.Pointer[generationName]
+	draining   atomic.Bool
+}
+
+// New makes a server that listens nowhere yet. The Store stays the caller's:
+// it must outlive Shutdown.
+func New(opts Options) *Server {
+	s := &Server{opts: opts}
+	s.fast = newFastServer(s.handle)
+	s.fast.ErrorHandler = s.refused
+	s.fast.Logger = fastLogger{opts.Logger}
+	s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
+	return s
+}
+
+func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:                      handler,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		DisablePreParseMultipartForm: true,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		ReadBufferSize:               maxHeaderBytes,
+		MaxRequestBodySize:           maxBodyBytes,
+	}
+}
+
+// Serve answers on ln, which it closes in the end. It returns nil after
+// Shutdown.
+func (s *Server) Serve(ln net.Listener) error {
+	if s.opts.Certificates != nil {
+		ln = &sniffListener{ln, s.opts.Certificates.config(), s.opts.TLSOnly}
+	}
+	return s.fast.Serve(ln)
+}
+
+// Drain makes the server say that it is not ready, and end each connection
+// with its next answer, so that clients turn to another. It goes on serving
+// new connections.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Shutdown closes the listeners and idle connections and waits until the
+// requests in flight are answered, or ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.Drain()
+	return s.fast.ShutdownWithContext(ctx)
+}
+
+// ReloadCertificates reads the certificates again and uses them for new
+// connections. If they are bad, the old ones stay.
+func (s *Server) ReloadCertificates() {
+	if s.opts.Certificates == nil {
+		return
+	}
+	if err := s.opts.Certificates.Reload(); err != nil {
+		s.figures.tlsReloads[resultFailed].Add(1)
+		s.opts.Logger.Error("certificate refused, the old one stays", "error", err)
+		return
+	}
+	s.figures.tlsReloads[resultOK].Add(1)
+	s.opts.Logger.Info("certificate loaded", "expires", s.opts.Certificates.NotAfter())
+}
+
+// Observe counts and logs what happened to a generation. It is meant to be
+// called from the Notify of the Store's options.
+func (s *Server) Observe(e reader.Event) {
+	log := s.opts.Logger.With("generation", e.ID.String(), "file", e.Path)
+	switch e.Kind {
+	case reader.EventLive:
+		s.figures.swaps[swapLive].Add(1)
+		s.figures.openNanos.Store(int64(e.Open))
+		s.figures.verifyNanos.Store(int64(e.Verify))
+		log.Info("generation live", "open", e.Open, "verify", e.Verify)
+	case reader.EventRefused:
+		s.figures.swaps[swapRefused].Add(1)
+		log.Error("generation refused", "error", e.Err)
+	case reader.EventFault:
+		s.figures.swaps[swapFault].Add(1)
+		log.Error("generation taken out of service", "error", e.Err)
+	case reader.EventClosed:
+		log.Info("generation closed")
+	}
+}
+
+var promotionsPrefix = []byte("/promotions/")
+
+// handle answers every request. It is the one place that recovers and counts.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	shard := s.figures.shard(ctx.ConnID())
+	to := endpointOther
+	defer func() {
+		if r := recover(); r != nil {
+			s.recovered(ctx, r)
+		}
+		shard.observe(to, ctx.Response.StatusCode(), time.Since(ctx.Time()))
+	}()
+	if s.draining.Load() {
+		ctx.SetConnectionClose()
+	}
+	path := ctx.Path()
+	if id, ok := bytes.CutPrefix(path, promotionsPrefix); ok {
+		if string(id) == "lookup" {
+			to = endpointLookup
+			s.lookup(ctx, shard)
+		} else {
+			to = endpointPromotion
+			s.promotion(ctx, shard, id)
+		}
+		return
+	}
+	switch string(path) {
+	case "/healthz":
+		s.healthz(ctx)
+	case "/readyz":
+		s.readyz(ctx)
+	case "/prometheus":
+		s.prometheus(ctx)
+	default:
+		fail(ctx, fasthttp.StatusNotFound, "not found")
+	}
+}
+
+func (s *Server) recovered(ctx *fasthttp.RequestCtx, reason any) {
+	s.figures.panics.Add(1)
+	s.opts.Logger.Error("panic", "reason", fmt.Sprint(reason), "uri", string(ctx.RequestURI()), "stack", string(debug.Stack()))
+	ctx.Response.Reset()
+	ctx.SetConnectionClose()
+	fail(ctx, fasthttp.StatusInternalServerError, "internal error")
+}
+
+// generationName keeps the text of a generation, which every answer carries.
+type generationName struct {
+	id   generation.ID
+	text []byte
+}
+
+// setGeneration says in the answer which generation it comes from. Around a
+// swap requests of both generations may replace each other's text; each one
+// uses its own.
+func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, f *reader.File) {
+	name := s.generation.Load()
+	if name == nil || name.id != f.ID() {
+		name = &generationName{f.ID(), []byte(f.ID().String())}
+		s.generation.Store(name)
+	}
+	ctx.Response.Header.SetCanonical(headerGeneration, name.text)
+}
+
+// fastLogger takes what fasthttp logs: connections that clients broke.
+type fastLogger struct{ *slog.Logger }
+
+func (l fastLogger) Printf(format string, args ...any) {
+	if l.Enabled(context.Background(), slog.LevelDebug) {
+		l.Debug("connection", "message", fmt.Sprintf(format, args...))
+	}
+}

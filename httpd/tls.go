@@ -1,0 +1,183 @@
+package httpd
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Certificates is the certificate that a server shows. It can change while
+// connections come in. Safe for concurrent use.
+type Certificates struct {
+	certFile, keyFile string // empty: made here
+	current           atomic.Pointer[tls.Certificate]
+}
+
+// LoadCertificates reads a certificate, with its chain, and its key, both PEM.
+func LoadCertificates(certFile, keyFile string) (*Certificates, error) {
+	c := &Certificates{certFile: certFile, keyFile: keyFile}
+	return c, c.Reload()
+}
+
+// SelfSigned makes a certificate for this host that nobody vouches for, valid
+// for a year. It is never written to a file.
+func SelfSigned() (*Certificates, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("self-signed certificate: %w", err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
+		Subject:      pkix.Name{CommonName: "localhost"},
+		NotBefore:    now.Add(-time.Hour), // clients' clocks
+		NotAfter:     now.AddDate(1, 0, 0),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     []string{"localhost"},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	if host, err := os.Hostname(); err == nil {
+		template.DNSNames = append(template.DNSNames, host)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("self-signed certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("self-signed certificate: %w", err)
+	}
+	c := &Certificates{}
+	c.current.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf})
+	return c, nil
+}
+
+// Reload reads the files again. On an error the certificate stays as it is, as
+// one that was made here always does.
+func (c *Certificates) Reload() error {
+	if c.certFile == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return fmt.Errorf("certificate %s: %w", c.certFile, err)
+	}
+	c.current.Store(&pair)
+	return nil
+}
+
+// NotAfter is when the certificate expires.
+func (c *Certificates) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
+
+func (c *Certificates) config() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return c.current.Load(), nil
+		},
+	}
+}
+
+// A sniffListener takes http and https on the same port. What a connection is
+// shows in its first byte, which Accept must not wait for.
+type sniffListener struct {
+	net.Listener
+	config  *tls.Config
+	tlsOnly bool
+}
+
+func (l *sniffListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &sniffConn{Conn: c, config: l.config, tlsOnly: l.tlsOnly}, nil
+}
+
+// A sniffConn becomes TLS or plain with its first Read. The deadlines are
+// those of the connection below, so they hold for the first byte and the
+// handshake too.
+//
+// It hides from fasthttp that it may be TLS: fasthttp would begin a handshake
+// before the first byte has come.
+type sniffConn struct {
+	net.Conn
+	config  *tls.Config
+	tlsOnly bool
+	plain   bool // only Read touches it
+
+	secure atomic.Pointer[tls.Conn] // Shutdown closes while Read may set it
+}
+
+// recordHandshake is how a TLS connection begins (RFC 8446, section 5.1), and
+// no method of HTTP does.
+const recordHandshake = 0x16
+
+const httpsOnly = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 40\r\nConnection: close\r\n\r\n" +
+	`{"error":"this port speaks https alone"}`
+
+func (c *sniffConn) Read(p []byte) (int, error) {
+	if c.plain {
+		return c.Conn.Read(p)
+	}
+	if t := c.secure.Load(); t != nil {
+		return t.Read(p)
+	}
+	n, err := c.Conn.Read(p)
+	switch {
+	case n == 0:
+		return n, err
+	case p[0] == recordHandshake:
+		t := tls.Server(&prefixConn{c.Conn, bytes.Clone(p[:n])}, c.config)
+		c.secure.Store(t)
+		return t.Read(p)
+	case c.tlsOnly:
+		_, err := io.WriteString(c.Conn, httpsOnly)
+		return 0, errors.Join(err, c.Conn.Close(), io.EOF)
+	}
+	c.plain = true
+	return n, err
+}
+
+func (c *sniffConn) Write(p []byte) (int, error) {
+	if t := c.secure.Load(); t != nil {
+		return t.Write(p)
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *sniffConn) Close() error {
+	if t := c.secure.Load(); t != nil {
+		return t.Close()
+	}
+	return c.Conn.Close()
+}
+
+// A prefixConn gives back first what was read before.
+type prefixConn struct {
+	net.Conn
+	prefix []byte
+}
+
+func (c *prefixConn) Read(p []byte) (int, error) {
+	if len(c.prefix) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.prefix)
+	c.prefix = c.prefix[n:]
+	return n, nil
+}
