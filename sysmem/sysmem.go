@@ -43,8 +43,7 @@ func cgroupLimit(root fs.FS) int64 {
 		}
 		if f[0] == "0" && f[1] == "" {
 			limit = min(limit, walk(root, "sys/fs/cgroup", f[2], "memory.max"))
-			// The same hierarchy, on machines that have both versions.
-			limit = min(limit, walk(root, "sys/fs/cgroup/unified", f[2], "memory.max"))
+			limit = min(limit, walk(root, "sys/fs/cgroup", f[2], "memory.high")) // beyond it everything crawls
 		}
 		for _, controller := range strings.Split(f[1], ",") {
 			if controller == "memory" {

@@ -26,6 +26,11 @@ func TestCgroupLimit(t *testing.T) {
 			"proc/self/cgroup":         "0::/\n",
 			"sys/fs/cgroup/memory.max": "4096\n",
 		}, 4096},
+		"a soft limit": {map[string]string{
+			"proc/self/cgroup":          "0::/\n",
+			"sys/fs/cgroup/memory.max":  "8192\n",
+			"sys/fs/cgroup/memory.high": "4096\n",
+		}, 4096},
 		"version 2 without a limit": {map[string]string{
 			"proc/self/cgroup":         "0::/\n",
 			"sys/fs/cgroup/memory.max": "max\n",

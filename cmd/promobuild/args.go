@@ -60,10 +60,11 @@ func takesNext(command *cli.Command, arg string) bool {
 	return false
 }
 
-// commandPath is the name of the program and of the command, if there is one.
-func commandPath(app *cli.App, args []string) []string {
-	if at := slices.IndexFunc(args[min(1, len(args)):], isArgument) + 1; at > 0 && app.Command(args[at]) != nil {
-		return []string{app.Name, args[at]}
+// called is the program and the command that args call, if there is one.
+func called(app *cli.App, args []string) string {
+	at := slices.IndexFunc(args[min(1, len(args)):], isArgument) + 1
+	if at == 0 || args[at] == "help" || app.Command(args[at]) == nil {
+		return app.Name
 	}
-	return []string{app.Name}
+	return app.Name + " " + args[at]
 }

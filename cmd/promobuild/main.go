@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -44,7 +43,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case err == nil:
 		return exitDone
 	case errors.As(err, &usage), errors.As(err, &coder):
-		fmt.Fprintf(stderr, "promobuild: %v\nThis is how it is called: %s --help\n", err, strings.Join(commandPath(app, args), " "))
+		fmt.Fprintf(stderr, "promobuild: %v\nThis is how it is called: %s --help\n", err, called(app, args))
 		return exitUsage
 	case errors.Is(err, syscall.EPIPE): // whoever reads the output has seen enough
 		return exitFailed
