@@ -48,7 +48,7 @@ type Options struct {
 	Version       string        // of the program, for the metrics
 }
 
-// A Server answers on any number of listeners. Safe for concurrent use.
+// A Server answers on one listener. Safe for concurrent use.
 type Server struct {
 	opts       Options
 	fast       *fasthttp.Server
@@ -136,7 +136,13 @@ func (s *Server) Observe(e reader.Event) {
 		s.figures.swaps[swapFault].Add(1)
 		log.Error("generation taken out of service", "error", e.Err)
 	case reader.EventClosed:
-		log.Info("generation closed")
+		if e.Err != nil {
+			log.Error("generation closed", "error", e.Err)
+		} else {
+			log.Info("generation closed")
+		}
+	case reader.EventUnreadable:
+		s.opts.Logger.Error("directory cannot be read", "data", e.Path, "error", e.Err)
 	}
 }
 

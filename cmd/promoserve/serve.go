@@ -22,7 +22,14 @@ var errSecondSignal = errors.New("stopped by a second signal, without waiting fo
 
 // serve runs the server until a signal ends it.
 func serve(cfg config, log *slog.Logger, signals <-chan os.Signal) error {
-	certificates, err := certificatesOf(cfg)
+	var certificates *httpd.Certificates
+	var err error
+	switch {
+	case cfg.selfSigned:
+		certificates, err = httpd.SelfSigned()
+	case cfg.certFile != "":
+		certificates, err = httpd.LoadCertificates(cfg.certFile, cfg.keyFile)
+	}
 	if err != nil {
 		return err
 	}
@@ -53,16 +60,6 @@ func serve(cfg config, log *slog.Logger, signals <-chan os.Signal) error {
 	err = errors.Join(err, store.Close())
 	log.Info("stopped")
 	return err
-}
-
-func certificatesOf(cfg config) (*httpd.Certificates, error) {
-	switch {
-	case cfg.selfSigned:
-		return httpd.SelfSigned()
-	case cfg.certFile != "":
-		return httpd.LoadCertificates(cfg.certFile, cfg.keyFile)
-	}
-	return nil, nil
 }
 
 // untilStopped obeys signals until the server is shut down or fails.

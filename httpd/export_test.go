@@ -1,0 +1,18 @@
+package httpd
+
+import "github.com/valyala/fasthttp"
+
+// Handle is what the server calls for every request.
+func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
+
+// NewFastServer has the limits of every server of this package.
+func NewFastServer(handler fasthttp.RequestHandler) *fasthttp.Server { return newFastServer(handler) }
+
+// AppendETag and MatchesETag are the two sides of a conditional request.
+func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
+func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
+
+const (
+	MaxLookupIDs = maxLookupIDs
+	HTTPSOnly    = httpsOnly
+)

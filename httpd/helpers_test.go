@@ -1,0 +1,256 @@
+package httpd_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp/fasthttputil"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+// A row is one line of a promotions table.
+type row struct{ id, price, date string }
+
+// The rows that most tests serve: the challenge's own, and one in each of the
+// other layouts.
+var rows = []row{
+	{"172FFC14-D229-4C93-B06B-F48B8C095512", "9.68", "2022-06-04 06:01:20"},
+	{"d018ef0b-dbd9-48f1-ac1a-eb4d90e57118", "60.683466", "2018-08-04 05:32:31 +0200 CEST"},
+	{"5e56d0c5-4d4d-46c6-b5b0-0ccf6f0ab0aa", "-0.50", "2018-10-28 02:30:00 +0100 CET"},
+	{"00000000-0000-0000-0000-000000000000", "9.680", "2018-10-28T02:30:00Z"},
+	{"FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "1234567890.123456", "2018-10-28T02:30:00-07:30"},
+}
+
+// publish puts a generation of rows into dir and returns the path of its file.
+func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
+	t.Helper()
+	type parsed struct {
+		record format.Record
+		zone   format.Zone
+	}
+	var table []parsed
+	var zones []format.Zone
+	for _, r := range rows {
+		key, upper, err := format.ParseKey([]byte(r.id))
+		must(t, err)
+		price, err := format.ParsePrice([]byte(r.price))
+		must(t, err)
+		seconds, sep, rest, err := format.ParseDate([]byte(r.date))
+		must(t, err)
+		zone, err := format.ParseZone(sep, rest)
+		must(t, err)
+		table = append(table, parsed{format.MakeRecord(key, upper, price, seconds, 0), zone})
+		if !slices.Contains(zones, zone) {
+			zones = append(zones, zone)
+		}
+	}
+	slices.SortFunc(zones, func(a, b format.Zone) int {
+		return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
+	})
+	slices.SortFunc(table, func(a, b parsed) int { return a.record.Key().Compare(b.record.Key()) })
+	records := make([]format.Record, len(table))
+	for i, p := range table {
+		records[i] = p.record
+		records[i].SetZone(uint16(slices.Index(zones, p.zone)))
+	}
+
+	dw, err := generation.OpenWriter(dir)
+	must(t, err)
+	defer dw.Close()
+	pending, err := dw.Create(id)
+	must(t, err)
+	defer pending.Discard()
+	w := format.NewWriter(pending, uint64(len(records)))
+	batch, err := w.Place(records)
+	must(t, err)
+	must(t, batch.Write())
+	h, err := w.Finish(format.Header{Generation: int64(id), Shards: 1}, zones)
+	must(t, err)
+	must(t, pending.Truncate(h.FileLen))
+	must(t, pending.Publish())
+	return pending.Path()
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// genID is the k-th generation of a test.
+func genID(k int) generation.ID {
+	return generation.IDOf(time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)) + generation.ID(k)
+}
+
+// A logBuffer collects what a server logs. Safe for concurrent use.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A fixture is a server over a directory of generations.
+type fixture struct {
+	*httpd.Server
+	dir    string
+	store  *reader.Store
+	log    *logBuffer
+	events chan reader.Event // beyond its length they are lost
+	ln     net.Listener
+	base   string // URL without a path
+	client *http.Client
+}
+
+// newFixture makes a server that does not listen. With opts a test can change
+// all but the Store and the Logger.
+func newFixture(t testing.TB, opts httpd.Options, storeOpts reader.StoreOptions) *fixture {
+	f := &fixture{dir: t.TempDir(), log: &logBuffer{}, events: make(chan reader.Event, 1000)}
+	storeOpts.Notify = func(e reader.Event) {
+		f.Observe(e)
+		select {
+		case f.events <- e:
+		default:
+		}
+	}
+	f.store = reader.NewStore(f.dir, storeOpts)
+	opts.Store = f.store
+	opts.Logger = slog.New(slog.NewTextHandler(f.log, nil))
+	if opts.Style == (format.Style{}) {
+		opts.Style = format.DefaultStyle
+	}
+	f.Server = httpd.New(opts)
+	t.Cleanup(func() {
+		if err := f.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// serveMemory serves rows in memory.
+func serveMemory(t testing.TB, rows []row) *fixture {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	if rows != nil {
+		publish(t, f.dir, genID(0), rows)
+		f.poll(t)
+	}
+	ln := fasthttputil.NewInmemoryListener()
+	f.serve(t, ln, &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return ln.Dial() }})
+	f.base = "http://memory"
+	return f
+}
+
+// listen serves on a socket of the loopback interface.
+func (f *fixture) listen(t testing.TB) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	f.serve(t, ln, &http.Transport{})
+	f.base = "http://" + ln.Addr().String()
+}
+
+func (f *fixture) serve(t testing.TB, ln net.Listener, transport *http.Transport) {
+	f.ln = ln
+	f.client = &http.Client{Transport: transport}
+	served := make(chan error, 1)
+	go func() { served <- f.Serve(ln) }()
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := f.Shutdown(ctx); err != nil {
+			t.Error("shutdown:", err)
+		}
+		if err := <-served; err != nil {
+			t.Error("serve:", err)
+		}
+	})
+}
+
+func (f *fixture) poll(t testing.TB) {
+	t.Helper()
+	must(t, f.store.Poll(context.Background()))
+}
+
+// An answer is a response that has been read.
+type answer struct {
+	code   int
+	header http.Header
+	body   string
+}
+
+// do sends a request; headers are names and values by turns.
+func (f *fixture) do(t testing.TB, method, path, body string, headers ...string) answer {
+	t.Helper()
+	var r io.Reader
+	if body != "" {
+		r = strings.NewReader(body)
+	}
+	req, err := http.NewRequest(method, f.base+path, r)
+	must(t, err)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Add(headers[i], headers[i+1])
+	}
+	res, err := f.client.Do(req)
+	must(t, err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	must(t, err)
+	return answer{res.StatusCode, res.Header, string(b)}
+}
+
+func (f *fixture) get(t testing.TB, path string, headers ...string) answer {
+	t.Helper()
+	return f.do(t, http.MethodGet, path, "", headers...)
+}
+
+// want fails the test unless a has this code and body.
+func (a answer) want(t testing.TB, code int, body string) answer {
+	t.Helper()
+	if a.code != code || a.body != body {
+		t.Errorf("got %d %s, want %d %s", a.code, a.body, code, body)
+	}
+	return a
+}
+
+// metric is the value of a metric with these labels, as text.
+func (f *fixture) metric(t testing.TB, name string) string {
+	t.Helper()
+	a := f.get(t, "/prometheus")
+	for line := range strings.Lines(a.body) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return ""
+}
+
+func promotionJSON(id, price, date string) string {
+	return fmt.Sprintf(`{"id":"%s","price":%s,"expiration_date":"%s"}`, id, price, date)
+}

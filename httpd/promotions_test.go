@@ -1,0 +1,227 @@
+package httpd_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+
+	"promostore/format"
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+const (
+	exampleID   = "172FFC14-D229-4C93-B06B-F48B8C095512"
+	exampleJSON = `{"id":"172FFC14-D229-4C93-B06B-F48B8C095512","price":9.68,"expiration_date":"2022-06-04 06:01:20"}`
+	unknownJSON = `{"error":"promotion not found"}`
+)
+
+func TestGet(t *testing.T) {
+	f := serveMemory(t, rows)
+	a := f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	for name, want := range map[string]string{
+		"Content-Type":            "application/json",
+		"X-Promotions-Generation": genID(0).String(),
+		"Content-Length":          fmt.Sprint(len(exampleJSON)),
+	} {
+		if got := a.header.Get(name); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if a.header.Get("Date") == "" || a.header.Get("ETag") == "" {
+		t.Errorf("no Date or no ETag in %v", a.header)
+	}
+	for _, r := range rows {
+		wall := strings.Replace(r.date, "T", " ", 1)[:19]
+		f.get(t, "/promotions/"+r.id).want(t, 200, promotionJSON(r.id, r.price, wall))
+	}
+}
+
+func TestGetSpellings(t *testing.T) {
+	f := serveMemory(t, rows)
+	lower := strings.ToLower(exampleID)
+	bare := strings.ReplaceAll(exampleID, "-", "")
+	for _, id := range []string{
+		exampleID, lower, exampleID[:18] + lower[18:],
+		bare, strings.ToLower(bare),
+		"{" + exampleID + "}", "%7B" + lower + "%7D",
+		"urn:uuid:" + lower, "URN:UUID:" + exampleID,
+		"%31" + exampleID[1:],
+		exampleID + "?query", "./" + exampleID, "/" + exampleID,
+	} {
+		t.Run(id, func(t *testing.T) { f.get(t, "/promotions/"+id).want(t, 200, exampleJSON) })
+	}
+}
+
+func TestGetUnknown(t *testing.T) {
+	f := serveMemory(t, rows)
+	for _, id := range []string{
+		"172FFC14-D229-4C93-B06B-F48B8C095513", "test", "1", "", "%00", "..%2f..%2fetc", exampleID + "/",
+		exampleID + "0", exampleID[1:], "{" + exampleID, "urn:uuid:", strings.Repeat("a", 5000),
+		strings.Replace(exampleID, "F", "G", 1),
+	} {
+		if id == "..%2f..%2fetc" { // leaves /promotions/
+			f.get(t, "/promotions/"+id).want(t, 404, `{"error":"not found"}`)
+			continue
+		}
+		a := f.get(t, "/promotions/"+id).want(t, 404, unknownJSON)
+		if got := a.header.Get("X-Promotions-Generation"); got != genID(0).String() {
+			t.Errorf("generation %q", got)
+		}
+	}
+	for _, path := range []string{"/", "/promotions", "/promotion/" + exampleID, "/PROMOTIONS/" + exampleID, "/debug/pprof/", "/metrics"} {
+		f.get(t, path).want(t, 404, `{"error":"not found"}`)
+	}
+}
+
+func TestStyle(t *testing.T) {
+	for _, c := range []struct {
+		style format.Style
+		want  string
+	}{
+		{format.Style{Date: format.DateSource, Decimals: -1}, `{"id":"%s","price":60.683466,"expiration_date":"2018-08-04 05:32:31 +0200 CEST"}`},
+		{format.Style{Date: format.DateUTC, Decimals: 2}, `{"id":"%s","price":60.68,"expiration_date":"2018-08-04 03:32:31"}`},
+		{format.Style{Date: format.DateRFC3339, Decimals: 0}, `{"id":"%s","price":60,"expiration_date":"2018-08-04T05:32:31+02:00"}`},
+	} {
+		f := newFixture(t, httpd.Options{Style: c.style}, reader.StoreOptions{})
+		publish(t, f.dir, genID(0), rows)
+		f.poll(t)
+		f.listen(t)
+		f.get(t, "/promotions/"+rows[1].id).want(t, 200, fmt.Sprintf(c.want, rows[1].id))
+	}
+}
+
+func TestHead(t *testing.T) {
+	f := serveMemory(t, rows)
+	for _, path := range []string{"/promotions/" + exampleID, "/promotions/1", "/healthz", "/readyz", "/none"} {
+		get, head := f.get(t, path), f.do(t, http.MethodHead, path, "")
+		if head.code != get.code || head.body != "" {
+			t.Errorf("HEAD %s: %d %q, GET: %d", path, head.code, head.body, get.code)
+		}
+		for _, name := range []string{"Content-Type", "Content-Length", "Etag", "X-Promotions-Generation"} {
+			if head.header.Get(name) != get.header.Get(name) {
+				t.Errorf("HEAD %s: %s %q, GET: %q", path, name, head.header.Get(name), get.header.Get(name))
+			}
+		}
+	}
+}
+
+func TestMethods(t *testing.T) {
+	f := serveMemory(t, rows)
+	for _, c := range []struct{ method, path, allow string }{
+		{"POST", "/promotions/" + exampleID, "GET, HEAD"},
+		{"PUT", "/promotions/" + exampleID, "GET, HEAD"},
+		{"DELETE", "/promotions/1", "GET, HEAD"},
+		{"OPTIONS", "/promotions/" + exampleID, "GET, HEAD"},
+		{"PATCH", "/healthz", "GET, HEAD"},
+		{"POST", "/readyz", "GET, HEAD"},
+		{"POST", "/prometheus", "GET, HEAD"},
+		{"GET", "/promotions/lookup", "POST"},
+		{"PUT", "/promotions/lookup", "POST"},
+	} {
+		a := f.do(t, c.method, c.path, "").want(t, 405, `{"error":"method not allowed"}`)
+		if got := a.header.Get("Allow"); got != c.allow {
+			t.Errorf("%s %s: Allow %q, want %q", c.method, c.path, got, c.allow)
+		}
+	}
+	f.do(t, "POST", "/none", "").want(t, 404, `{"error":"not found"}`)
+}
+
+func TestConditional(t *testing.T) {
+	f := serveMemory(t, rows)
+	path := "/promotions/" + exampleID
+	tag := f.get(t, path).header.Get("ETag")
+	other := f.get(t, "/promotions/"+rows[1].id).header.Get("ETag")
+	for _, list := range []string{tag, "W/" + tag, "*", ` "x" , ` + tag, `"a,b",` + other + ",W/" + tag} {
+		a := f.get(t, path, "If-None-Match", list).want(t, 304, "")
+		if a.header.Get("ETag") != tag || a.header.Get("X-Promotions-Generation") != genID(0).String() {
+			t.Errorf("If-None-Match: %s: %v", list, a.header)
+		}
+		f.do(t, "HEAD", path, "", "If-None-Match", list).want(t, 304, "")
+	}
+	f.get(t, path, "If-None-Match", other, "If-None-Match", tag).want(t, 304, "")
+	for _, list := range []string{other, "", strings.Trim(tag, `"`), tag[:10], "x, " + tag} {
+		f.get(t, path, "If-None-Match", list).want(t, 200, exampleJSON)
+	}
+	f.get(t, "/promotions/1", "If-None-Match", "*").want(t, 404, unknownJSON)
+
+	// The same record among other zones, so with another index of its own.
+	changed := append([]row{{"11111111-1111-1111-1111-111111111111", "1", "2018-10-28T02:30:00+14:00"}}, rows...)
+	changed[2].price = "60.683467"
+	publish(t, f.dir, genID(1), changed)
+	f.poll(t)
+	a := f.get(t, path, "If-None-Match", tag).want(t, 304, "")
+	if got := a.header.Get("X-Promotions-Generation"); got != genID(1).String() {
+		t.Errorf("generation %q", got)
+	}
+	if a := f.get(t, "/promotions/"+rows[1].id, "If-None-Match", other); a.code != 200 {
+		t.Errorf("a changed record: %d", a.code)
+	}
+}
+
+func TestNoGeneration(t *testing.T) {
+	f := serveMemory(t, nil)
+	for _, request := range [][2]string{{"GET", "/promotions/" + exampleID}, {"GET", "/promotions/1"}, {"POST", "/promotions/lookup"}, {"GET", "/readyz"}} {
+		a := f.do(t, request[0], request[1], `{"ids":[]}`).want(t, 503, `{"error":"no generation yet"}`)
+		if a.header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %v", request, a.header)
+		}
+	}
+	f.get(t, "/healthz").want(t, 200, `{"status":"ok"}`)
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+}
+
+// TestAllocations holds the path of GET to its word.
+func TestAllocations(t *testing.T) {
+	f := serveMemory(t, rows)
+	for name, uri := range map[string]string{
+		"found":     "/promotions/" + exampleID,
+		"bare id":   "/promotions/" + strings.ReplaceAll(exampleID, "-", ""),
+		"unknown":   "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513",
+		"not an id": "/promotions/1",
+	} {
+		for _, tag := range []string{"", `"0", "1"`} {
+			var ctx fasthttp.RequestCtx
+			var req fasthttp.Request
+			req.SetRequestURI(uri)
+			if tag != "" {
+				req.Header.Set("If-None-Match", tag)
+			}
+			ctx.Init(&req, nil, nil)
+			// As the server has it; Init is for tests and lets go of the buffer.
+			ctx.Response.SwapBody(make([]byte, 0, 1024))
+			if n := testing.AllocsPerRun(100, func() {
+				f.Handle(&ctx)
+				ctx.Response.Header.Reset()
+				ctx.Response.ResetBody()
+			}); n != 0 {
+				t.Errorf("%s, If-None-Match %q: %v allocations", name, tag, n)
+			}
+		}
+	}
+}
+
+func FuzzIfNoneMatch(f *testing.F) {
+	tag := httpd.AppendETag(nil, []byte(exampleJSON))
+	f.Add(string(tag))
+	f.Add(`W/"x", ` + string(tag))
+	f.Add("*")
+	f.Add(`"`)
+	f.Fuzz(func(t *testing.T, list string) {
+		got := httpd.MatchesETag([]byte(list), tag)
+		if !strings.Contains(list, string(tag)) && strings.Trim(list, " \t") != "*" && got {
+			t.Errorf("%q matches %s", list, tag)
+		}
+		// What is a list already stays one with the tag behind it.
+		if !bytes.ContainsAny([]byte(list), "\"W*/") && strings.Trim(list, " \t,") == "" && !httpd.MatchesETag([]byte(list+","+string(tag)), tag) {
+			t.Errorf("%q, with the tag behind it, does not match", list)
+		}
+	})
+}
