@@ -2,6 +2,7 @@ package builder
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"syscall"
 
@@ -33,6 +34,7 @@ func newArena(bytes int64) (*arena, error) {
 	if bytes >= 512<<20 {
 		shift = 10
 	}
+	bytes = min(bytes, math.MaxUint32*format.RecordLen) // a slot is a uint32
 	pages := bytes / format.RecordLen >> shift
 	mem, err := syscall.Mmap(-1, 0, int(pages<<shift)*format.RecordLen, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -233,7 +234,6 @@ func (b *build) enter(ctx context.Context, c chunk, p *parser, s *scatter) error
 	if !b.turn.wait(c.seq) {
 		return context.Cause(ctx)
 	}
-	defer b.turn.done()
 	if c.input != b.input {
 		b.input, b.lines = c.input, 0
 	}
@@ -260,6 +260,7 @@ func (b *build) enter(ctx context.Context, c chunk, p *parser, s *scatter) error
 	b.inBuckets += len(p.records)
 	b.scatters.Add(1)
 	b.observe(func(st *Status) { st.InputBytes, st.Rows = b.source.read.Load(), b.rows })
+	b.turn.done() // after an error nobody else may enter
 	return nil
 }
 
@@ -411,6 +412,9 @@ func (g *generationSink) place(records []format.Record) (func() error, error) {
 		if err := batch.Write(); err != nil {
 			return fmt.Errorf("generation file: %w", err)
 		}
+		// Start to write back now: otherwise the sync at the end has all to do.
+		off, n := batch.Extent()
+		unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 		g.b.observe(func(st *Status) { st.Records += int64(len(records)) })
 		return nil
 	}, nil

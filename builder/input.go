@@ -3,6 +3,7 @@ package builder
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -103,12 +104,11 @@ func (s *source) next(buf []byte) (chunk, error) {
 func (s *source) fill(buf []byte) (chunk, error) {
 	n := copy(buf, s.carry)
 	s.carry = s.carry[:0]
-	m, err := io.ReadFull(s.r, buf[n:])
-	n += m
-	eof := err == io.EOF || err == io.ErrUnexpectedEOF
-	if err != nil && !eof {
+	m, eof, err := readFull(s.r, buf[n:])
+	if err != nil {
 		return chunk{}, err
 	}
+	n += m
 	c := chunk{input: s.input, first: s.first}
 	b := buf[:n]
 	if s.skip {
@@ -137,7 +137,7 @@ func (s *source) fill(buf []byte) (chunk, error) {
 
 func (s *source) open() error {
 	in := s.inputs[s.input]
-	f, err := in.Open()
+	f, err := openInput(s.ctx, in)
 	if err != nil {
 		return err
 	}
@@ -154,6 +154,25 @@ func (s *source) open() error {
 	return nil
 }
 
+// openInput opens in. A FIFO without a writer would hold it up for ever.
+func openInput(ctx context.Context, in Input) (io.ReadCloser, error) {
+	type result struct {
+		f   io.ReadCloser
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		f, err := in.Open()
+		done <- result{f, err}
+	}()
+	select {
+	case r := <-done:
+		return r.f, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 func (s *source) close() error {
 	if s.r == nil {
 		return nil
@@ -165,6 +184,23 @@ func (s *source) close() error {
 	return s.file.Close()
 }
 
+// readFull fills b unless the end of r comes before. Unlike io.ReadFull it
+// tells that end from io.ErrUnexpectedEOF, which is what a reader says of a
+// compressed stream that was cut.
+func readFull(r io.Reader, b []byte) (n int, eof bool, err error) {
+	for n < len(b) {
+		m, err := r.Read(b[n:])
+		n += m
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
+}
+
 // maxWindow is the most memory that a zstd stream may ask for. It covers every
 // level of the zstd command but --ultra and --long.
 const maxWindow = 8 << 20
@@ -172,15 +208,15 @@ const maxWindow = 8 << 20
 // decompress looks at the first bytes of r to see what it is.
 func decompress(r io.Reader) (io.Reader, error) {
 	var magic [4]byte
-	n, err := io.ReadFull(r, magic[:])
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+	n, _, err := readFull(r, magic[:])
+	if err != nil {
 		return nil, err
 	}
 	all := io.MultiReader(bytes.NewReader(magic[:n]), r)
-	switch {
-	case bytes.HasPrefix(magic[:n], []byte{0x1f, 0x8b}):
+	switch word := binary.LittleEndian.Uint32(magic[:]); {
+	case word&0xFFFF == 0x8B1F: // RFC 1952
 		return gzip.NewReader(all)
-	case string(magic[:n]) == "\x28\xb5\x2f\xfd":
+	case word == 0xFD2FB528, word&^0xF == 0x184D2A50: // RFC 8878: a frame, a skippable frame
 		return zstd.NewReader(all, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	default:
 		return all, nil

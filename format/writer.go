@@ -108,6 +108,11 @@ func (b Batch) Write() error {
 	return b.w.writeBlocks(b.block, Bytes(b.records[:whole]))
 }
 
+// Extent is what part of the file Write fills, in bytes.
+func (b Batch) Extent() (off, n int64) {
+	return BlockOff(b.block), int64((len(b.head) + len(b.records)) / RecordsPerBlock * BlockLen)
+}
+
 // writeBlocks writes whole blocks with their fences and checksums.
 func (w *Writer) writeBlocks(block int64, data []byte) error {
 	if len(data) == 0 {
