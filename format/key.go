@@ -88,42 +88,35 @@ func ParseKey(text []byte) (k Key, upper bool, err error) {
 	x1 := uint64(binary.BigEndian.Uint32(b[9:]))<<32 | uint64(binary.BigEndian.Uint32(b[14:]))
 	x2 := uint64(binary.BigEndian.Uint32(b[19:]))<<32 | uint64(binary.BigEndian.Uint32(b[24:]))
 	x3 := binary.BigEndian.Uint64(b[28:])
-	h0, bad0, up0, low0 := unhex(x0)
-	h1, bad1, up1, low1 := unhex(x1)
-	h2, bad2, up2, low2 := unhex(x2)
-	h3, bad3, up3, low3 := unhex(x3)
+	h0, bad0, letters0 := unhex(x0)
+	h1, bad1, letters1 := unhex(x1)
+	h2, bad2, letters2 := unhex(x2)
+	h3, bad3, letters3 := unhex(x3)
 	dashes := (b[8] ^ '-') | (b[13] ^ '-') | (b[18] ^ '-') | (b[23] ^ '-')
-	if bad0|bad1|bad2|bad3|uint64(dashes) != 0 {
+	if (bad0|bad1|bad2|bad3)&0xF0F0F0F0F0F0F0F0|uint64(dashes) != 0 {
 		return Key{}, false, keyError(text)
 	}
-	k = Key{h0<<32 | h1, h2<<32 | h3}
-	return k, up0|up1|up2|up3 != 0 && low0|low1|low2|low3 == 0, nil
+	small := letters0&x0 | letters1&x1 | letters2&x2 | letters3&x3
+	upper = small == 0 && letters0|letters1|letters2|letters3 != 0
+	return Key{h0<<32 | h1, h2<<32 | h3}, upper, nil
 }
 
 // unhex reads eight hexadecimal digits, first digit in the highest byte, all
-// eight at once. bad is zero if all are digits; up and low are non-zero if one
-// is a capital or a small letter.
-func unhex(x uint64) (v, bad, up, low uint64) {
-	const (
-		ones = 0x0101010101010101
-		high = 0x80 * ones
-	)
-	l := x | 0x20*ones
-	// Each sum sets the high bit of the bytes that are at least the character;
-	// bytes of 0x80 and over are bad by their own high bit.
-	m := x &^ high
-	ml := l &^ high
-	digit := (m + (0x80-'0')*ones) &^ (m + (0x80-'9'-1)*ones) & high
-	letter := (ml + (0x80-'a')*ones) &^ (ml + (0x80-'f'-1)*ones) & high
-	bad = x&high | (digit | letter) ^ high
-	capital := letter & ^(x << 2) // bit 5 is what tells the case
-	up = capital
-	low = letter &^ capital
-	n := x&(0x0F*ones) + letter>>7*9
+// eight at once. The high nibble of a byte of bad is zero if all are digits;
+// letters has bit 5 set in the bytes that are letters, as small letters have.
+func unhex(x uint64) (v, bad, letters uint64) {
+	const ones = 0x0101010101010101
+	letter := x >> 6 & ones // 1 where it is a letter, if it is a digit at all
+	letters = letter << 5
+	// r is 0 to 9 for a digit, 0 to 5 for a letter, and with the sum below
+	// goes over 15 for anything else. What a wrong byte borrows from its
+	// neighbour, or carries to it, does not hide that it is wrong itself.
+	r := (x | letters) - '0'*ones - letter*('a'-'0')
+	bad = r | (r + 6*ones + letter*4)
+	n := r + letter*10
 	n = (n | n>>4) & 0x00FF00FF00FF00FF
 	n = (n | n>>8) & 0x0000FFFF0000FFFF
-	n = (n | n>>16) & 0xFFFFFFFF
-	return n, bad, up, low
+	return (n | n>>16) & 0xFFFFFFFF, bad, letters
 }
 
 func keyError(text []byte) error {

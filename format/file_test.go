@@ -1,0 +1,336 @@
+package format_test
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"promostore/format"
+
+	"pgregory.net/rapid"
+)
+
+// kinds are the errors of which every error of Open and Verify wraps exactly
+// one, when the reader itself makes none.
+var kinds = []error{
+	format.ErrFormat, format.ErrVersion, format.ErrTruncated,
+	format.ErrChecksum, format.ErrCorrupt, format.ErrOrder,
+}
+
+// kindOf is the one of kinds that err wraps, or nil.
+func kindOf(err error) error {
+	var kind error
+	for _, k := range kinds {
+		if errors.Is(err, k) {
+			if kind != nil {
+				return nil
+			}
+			kind = k
+		}
+	}
+	return kind
+}
+
+// A memFile is a format.File in memory. Its reads are as awkward as io.ReaderAt
+// allows: one that ends where the file ends says io.EOF.
+type memFile struct {
+	mu sync.RWMutex
+	b  []byte
+}
+
+func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	n := copy(p, f.b[min(off, int64(len(f.b))):])
+	if off+int64(n) == int64(len(f.b)) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if end := off + int64(len(p)); end > int64(len(f.b)) {
+		f.b = append(f.b, make([]byte, end-int64(len(f.b)))...)
+	}
+	return copy(f.b[off:], p), nil
+}
+
+// A table is what a file holds.
+type table struct {
+	header  format.Header // Shard, Shards, Generation, Duplicates and BadRows
+	zones   []format.Zone
+	records []format.Record
+}
+
+// write is t as one batch writes it.
+func (t table) write(tb rapid.TB) []byte {
+	tb.Helper()
+	var f memFile
+	w := format.NewWriter(&f, uint64(len(t.records)))
+	place(tb, w, t.records)
+	return finish(tb, w, &f, t)
+}
+
+// place places one batch and writes it.
+func place(tb rapid.TB, w *format.Writer, records []format.Record) {
+	tb.Helper()
+	batch, err := w.Place(records)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := batch.Write(); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// finish completes the file and checks the header that it got.
+func finish(tb rapid.TB, w *format.Writer, f *memFile, t table) []byte {
+	tb.Helper()
+	got, err := w.Finish(t.header, t.zones)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	want := t.header
+	want.Records = uint64(len(t.records))
+	want.Rows = want.Records + want.Duplicates + want.BadRows
+	if len(t.records) > 0 {
+		want.MinKey, want.MaxKey = t.records[0].Key(), t.records[len(t.records)-1].Key()
+	}
+	want.FileLen = got.FileLen
+	if got != want {
+		tb.Fatalf("Finish returned the header %+v, want %+v", got, want)
+	}
+	return f.b[:got.FileLen]
+}
+
+// open opens and verifies b, and reads all of it.
+func open(b []byte) (table, error) {
+	r := bytes.NewReader(b)
+	x, err := format.Open(r, int64(len(b)))
+	if err != nil {
+		return table{}, err
+	}
+	if err := x.Verify(r, nil); err != nil {
+		return table{}, err
+	}
+	t := table{header: x.Header, zones: x.Zones}
+	for block := range x.Blocks() {
+		off := format.BlockOff(block)
+		n := x.RecordsIn(block)
+		t.records = append(t.records, format.Records(b[off:off+int64(n)*format.RecordLen])...)
+	}
+	return t, nil
+}
+
+// csv is the rows of t.
+func (t table) csv() string {
+	var b []byte
+	for i := range t.records {
+		b = append(t.records[i].AppendCSV(b, t.zones, ','), '\n')
+	}
+	return string(b)
+}
+
+// parseTable makes a table of rows such as a CSV has, in any order.
+func parseTable(tb rapid.TB, header format.Header, rows []string) table {
+	tb.Helper()
+	t := table{header: header}
+	byText := map[string]format.Zone{}
+	type rowZone struct {
+		record format.Record
+		zone   string
+	}
+	var parsed []rowZone
+	for _, row := range rows {
+		f := strings.Split(row, ",")
+		key, upper, err0 := format.ParseKey([]byte(f[0]))
+		price, err1 := format.ParsePrice([]byte(f[1]))
+		seconds, sep, rest, err2 := format.ParseDate([]byte(f[2]))
+		zone, err3 := format.ParseZone(sep, rest)
+		if err := errors.Join(err0, err1, err2, err3); err != nil {
+			tb.Fatalf("row %q: %v", row, err)
+		}
+		text := string(zone.AppendBinary(nil))
+		byText[text] = zone
+		parsed = append(parsed, rowZone{format.MakeRecord(key, upper, price, seconds, 0), text})
+	}
+	order := slices.Sorted(maps.Keys(byText))
+	for _, text := range order {
+		t.zones = append(t.zones, byText[text])
+	}
+	for _, p := range parsed {
+		i, _ := slices.BinarySearch(order, p.zone)
+		p.record.SetZone(uint16(i))
+		t.records = append(t.records, p.record)
+	}
+	slices.SortFunc(t.records, compareRecords)
+	return t
+}
+
+func compareRecords(a, b format.Record) int { return a.Key().Compare(b.Key()) }
+
+// genTable draws a table of up to maxRecords records.
+func genTable(maxRecords int) *rapid.Generator[table] {
+	return rapid.Custom(func(t *rapid.T) table {
+		zones := rapid.SliceOfNDistinct(genZone(), 1, 5, func(z format.Zone) format.Zone { return z }).Draw(t, "zones")
+		slices.SortFunc(zones, func(a, b format.Zone) int {
+			return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
+		})
+		n := rapid.IntRange(0, maxRecords).Draw(t, "records")
+		// Drawing every field of every record is slow: a seed gives the rest.
+		seed := rapid.Uint64().Draw(t, "seed")
+		records := make([]format.Record, n)
+		for i := range records {
+			seed = seed*6364136223846793005 + 1442695040888963407
+			key := format.Key{Hi: uint64(i / 3), Lo: uint64(i%3)<<40 | seed>>40}
+			price := format.Price{Digits: seed >> 32, Scale: int(seed>>60) + 1, Negative: seed>>59&1 == 1}
+			records[i] = format.MakeRecord(key, seed>>58&1 == 1, price, seed>>30, uint16(seed>>20)%uint16(len(zones)))
+		}
+		return table{
+			header: format.Header{
+				Shard: rapid.Uint32Max(9).Draw(t, "shard"), Shards: 10,
+				Generation: rapid.Int64Range(0, format.MaxGeneration).Draw(t, "generation"),
+				Duplicates: rapid.Uint64Max(1e9).Draw(t, "duplicates"),
+				BadRows:    rapid.Uint64Max(1e9).Draw(t, "bad rows"),
+			},
+			zones:   zones,
+			records: records,
+		}
+	})
+}
+
+func TestFileRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := genTable(700).Draw(t, "table")
+		b := want.write(t)
+		got, err := open(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.records, want.records) {
+			t.Fatal("the records differ")
+		}
+		if !slices.Equal(got.zones, want.zones) {
+			t.Fatalf("zones %+v, want %+v", got.zones, want.zones)
+		}
+		if again := got.write(t); !bytes.Equal(again, b) {
+			t.Fatal("written again, the bytes differ")
+		}
+	})
+}
+
+func TestIndex(t *testing.T) {
+	full := genTable(1000).Filter(func(t table) bool { return len(t.records) > 2*format.RecordsPerBlock }).Example(1)
+	b := full.write(t)
+	x, err := format.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	off, total := int64(0), 0
+	for _, r := range x.Regions() {
+		if r.Offset != off {
+			t.Errorf("region %s begins at %d, want %d", r.Name, r.Offset, off)
+		}
+		off += r.Len
+	}
+	if off != x.FileLen {
+		t.Errorf("the regions end at %d, want %d", off, x.FileLen)
+	}
+	for block, fence := range x.Fences {
+		if got := full.records[block*format.RecordsPerBlock].Key(); got != fence {
+			t.Errorf("fence %d is %s, want %s", block, fence, got)
+		}
+		total += x.RecordsIn(int64(block))
+	}
+	if total != len(full.records) {
+		t.Errorf("%d records in the blocks, want %d", total, len(full.records))
+	}
+}
+
+func TestVerifyProgress(t *testing.T) {
+	// More than one piece of 1 MiB.
+	full := parseTable(t, format.Header{Shards: 1}, []string{"00000000-0000-0000-0000-000000000000,1,2022-06-04 06:01:20"})
+	for i := range 3 << 15 {
+		r := full.records[0]
+		full.records = append(full.records, format.MakeRecord(format.Key{Lo: uint64(i) + 1}, false, r.Price(), r.Seconds(), 0))
+	}
+	b := full.write(t)
+	r := bytes.NewReader(b)
+	x, err := format.Open(r, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []int64
+	if err := x.Verify(r, func(done int64) error { seen = append(seen, done); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.IsSortedFunc(seen, cmp.Compare) || len(seen) < 2 || seen[len(seen)-1] != x.Blocks()*format.BlockLen {
+		t.Errorf("progress %v, want it to rise to %d", seen, x.Blocks()*format.BlockLen)
+	}
+	stop := errors.New("stop")
+	if err := x.Verify(r, func(int64) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("Verify returned %v, want the error of progress", err)
+	}
+}
+
+// A failingReader fails at the n-th read.
+type failingReader struct {
+	io.ReaderAt
+	n   int
+	err error
+}
+
+func (r *failingReader) ReadAt(p []byte, off int64) (int, error) {
+	if r.n--; r.n < 0 {
+		return 0, r.err
+	}
+	return r.ReaderAt.ReadAt(p, off)
+}
+
+func TestReadErrors(t *testing.T) {
+	b := genTable(300).Filter(func(t table) bool { return len(t.records) > 200 }).Example(1).write(t)
+	errDisk := errors.New("the disk is gone")
+	for n := 0; ; n++ {
+		r := &failingReader{bytes.NewReader(b), n, errDisk}
+		x, err := format.Open(r, int64(len(b)))
+		if err == nil {
+			err = x.Verify(r, nil)
+		}
+		if err == nil {
+			if n < 6 { // header, trailer, fences, checksums, blocks and theirs
+				t.Errorf("only %d reads", n)
+			}
+			return
+		}
+		if !errors.Is(err, errDisk) || kindOf(err) != nil {
+			t.Errorf("read %d fails: %v, want %v", n, err, errDisk)
+		}
+	}
+}
+
+func ExampleOpen() {
+	var f memFile
+	w := format.NewWriter(&f, 1)
+	key, upper, _ := format.ParseKey([]byte("172FFC14-D229-4C93-B06B-F48B8C095512"))
+	price, _ := format.ParsePrice([]byte("9.68"))
+	seconds, sep, rest, _ := format.ParseDate([]byte("2022-06-04 06:01:20"))
+	zone, _ := format.ParseZone(sep, rest)
+	batch, _ := w.Place([]format.Record{format.MakeRecord(key, upper, price, seconds, 0)})
+	batch.Write()
+	h, _ := w.Finish(format.Header{Shards: 1}, []format.Zone{zone})
+
+	x, _ := format.Open(&f, h.FileLen)
+	var r format.Record
+	f.ReadAt(r[:], format.BlockOff(0))
+	fmt.Printf("%s\n", format.DefaultStyle.AppendJSON(nil, &r, x.Zones))
+	// Output: {"id":"172FFC14-D229-4C93-B06B-F48B8C095512","price":9.68,"expiration_date":"2022-06-04 06:01:20"}
+}
