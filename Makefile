@@ -1,0 +1,63 @@
+# "make run" and "make test" need Go and nothing else. "make help" lists the rest.
+
+GOLANGCI_LINT = v2.15.0
+FUZZTIME ?= 10s
+BENCH ?= .
+LISTEN ?= :1321
+DATA ?= data
+
+export CGO_ENABLED = 0
+export GOTOOLCHAIN = local
+
+PACKAGES = $(shell go list ./...)
+SCRIPTS = .ci/run $(shell git ls-files '*.sh')
+
+.PHONY: build run test race test-system lint fuzz bench cover golden clean help
+
+build: ## both programs, in bin/
+	go build -trimpath -o bin/ ./cmd/...
+
+run: build ## build a generation of testdata/promotions.csv and serve it, http and https
+	bin/promobuild build --quiet --data $(DATA) testdata/promotions.csv
+	@id=172FFC14-D229-4C93-B06B-F48B8C095512; port=$(lastword $(subst :, ,$(LISTEN))); \
+		printf '\nTry:\n  curl http://localhost:%s/promotions/%s\n  curl -k https://localhost:%s/promotions/%s\n\n' $$port $$id $$port $$id
+	exec bin/promoserve --data $(DATA) --listen $(LISTEN) --tls-self-signed
+
+test: ## every test that needs nothing but Go
+	go test ./...
+
+race: ## the same with the race detector
+	CGO_ENABLED=1 go test -race ./...
+
+test-system: ## tests that need root, mounts or other programs; installs what is missing
+	@command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
+	go test -tags system ./...
+
+lint: bin/golangci-lint ## gofmt, go vet, golangci-lint, shellcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
+	go vet ./... && go vet -tags system ./...
+	bin/golangci-lint run --build-tags system ./...
+	@command -v shellcheck >/dev/null || apt-get install -y --no-install-recommends shellcheck
+	shellcheck $(SCRIPTS)
+
+bin/golangci-lint:
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@for p in $(PACKAGES); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+bench: ## every benchmark; BENCH=regexp chooses
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+cover: ## the coverage of all tests
+	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
+
+golden: ## write the golden files anew
+	go test ./format -update
+
+clean: ## remove what make has made
+	rm -rf bin data cover.out
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
