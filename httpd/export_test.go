@@ -1,6 +1,10 @@
 package httpd
 
-import "github.com/valyala/fasthttp"
+import (
+	"net"
+
+	"github.com/valyala/fasthttp"
+)
 
 // Handle is what the server calls for every request.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
@@ -12,7 +16,9 @@ func NewFastServer(handler fasthttp.RequestHandler) *fasthttp.Server { return ne
 func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
 func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
 
-const (
-	MaxLookupIDs = maxLookupIDs
-	HTTPSOnly    = httpsOnly
-)
+// NewSniffListener takes http and https on ln.
+func NewSniffListener(ln net.Listener, c *Certificates) net.Listener {
+	return &sniffListener{ln, c.config(), false}
+}
+
+const MaxLookupIDs = maxLookupIDs

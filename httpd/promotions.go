@@ -3,7 +3,6 @@ package httpd
 import (
 	"github.com/valyala/fasthttp"
 
-	"promostore/format"
 	"promostore/reader"
 )
 
@@ -37,16 +36,17 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 		return
 	}
 	shard.lookups[lookupFound].Add(1)
-	var bodyBuf [format.MaxJSONLen]byte
-	body := s.opts.Style.AppendJSON(bodyBuf[:0], &r, f.Zones())
+	// Written where fasthttp wants it. A buffer on the stack would not stay
+	// there: the assembly of package crc32 makes its argument escape.
+	body := s.opts.Style.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Zones())
+	ctx.Response.SwapBody(body)
 	var tagBuf [etagLen]byte
 	tag := appendETag(tagBuf[:0], body)
-	h := &ctx.Response.Header
-	h.SetCanonical(headerETag, tag)
+	ctx.Response.Header.SetCanonical(headerETag, tag)
 	if notModified(&ctx.Request.Header, tag) {
 		ctx.SetStatusCode(fasthttp.StatusNotModified)
+		ctx.Response.ResetBody()
 		return
 	}
-	h.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBody(body)
+	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 }

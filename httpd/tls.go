@@ -28,7 +28,10 @@ type Certificates struct {
 // LoadCertificates reads a certificate, with its chain, and its key, both PEM.
 func LoadCertificates(certFile, keyFile string) (*Certificates, error) {
 	c := &Certificates{certFile: certFile, keyFile: keyFile}
-	return c, c.Reload()
+	if err := c.Reload(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // SelfSigned makes a certificate for this host that nobody vouches for, valid

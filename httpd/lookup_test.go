@@ -1,0 +1,123 @@
+package httpd_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"promostore/httpd"
+)
+
+type promotion struct {
+	ID             string      `json:"id"`
+	Price          json.Number `json:"price"`
+	ExpirationDate string      `json:"expiration_date"`
+}
+
+type lookupAnswer struct {
+	Promotions []promotion `json:"promotions"`
+	NotFound   []string    `json:"not_found"`
+}
+
+func (f *fixture) lookup(t testing.TB, ids []string) lookupAnswer {
+	t.Helper()
+	query, err := json.Marshal(map[string][]string{"ids": ids})
+	must(t, err)
+	a := f.do(t, "POST", "/promotions/lookup", string(query))
+	if a.code != 200 || a.header.Get("Content-Type") != "application/json" {
+		t.Fatalf("%d %v %s", a.code, a.header, a.body)
+	}
+	if got := a.header.Get("X-Promotions-Generation"); got != genID(0).String() {
+		t.Errorf("generation %q", got)
+	}
+	var answer lookupAnswer
+	must(t, json.Unmarshal([]byte(a.body), &answer))
+	return answer
+}
+
+func TestLookup(t *testing.T) {
+	f := serveMemory(t, rows)
+	unknown := "172ffc14-d229-4c93-b06b-f48b8c095513"
+	got := f.lookup(t, []string{rows[4].id, unknown, "{" + strings.ToLower(exampleID) + "}", "no \"id\" <&>\n\u2028ü", rows[4].id, ""})
+	top := promotion{rows[4].id, json.Number(rows[4].price), "2018-10-28 02:30:00"}
+	want := lookupAnswer{
+		Promotions: []promotion{top, {exampleID, "9.68", "2022-06-04 06:01:20"}, top},
+		NotFound:   []string{unknown, "no \"id\" <&>\n\u2028ü", ""},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for ids, want := range map[string]string{
+		`[]`:                    `{"promotions":[],"not_found":[]}`,
+		`["1"]`:                 `{"promotions":[],"not_found":["1"]}`,
+		`["` + exampleID + `"]`: `{"promotions":[` + exampleJSON + `],"not_found":[]}`,
+	} {
+		f.do(t, "POST", "/promotions/lookup", `{"ids":`+ids+`}`).want(t, 200, want)
+	}
+}
+
+// TestLookupLargest asks for as many ids as there may be, in the longest
+// spelling, known and unknown by turns.
+func TestLookupLargest(t *testing.T) {
+	var table []row
+	var ids, known, unknown []string
+	for i := range httpd.MaxLookupIDs {
+		id := fmt.Sprintf("%08x-0000-4000-8000-000000000000", i*400_009)
+		ids = append(ids, "urn:uuid:"+id)
+		if i%2 == 0 {
+			table = append(table, row{id, fmt.Sprintf("%d.50", i), "2022-06-04 06:01:20"})
+			known = append(known, id)
+		} else {
+			unknown = append(unknown, "urn:uuid:"+id)
+		}
+	}
+	f := serveMemory(t, table)
+	got := f.lookup(t, ids)
+	if !reflect.DeepEqual(got.NotFound, unknown) {
+		t.Errorf("%d not found, want %d", len(got.NotFound), len(unknown))
+	}
+	if len(got.Promotions) != len(known) {
+		t.Fatalf("%d found, want %d", len(got.Promotions), len(known))
+	}
+	for i, p := range got.Promotions {
+		if p.ID != known[i] || string(p.Price) != table[i].price {
+			t.Fatalf("number %d is %v", i, p)
+		}
+	}
+	if got := f.metric(t, `promo_lookups_total{result="not_found"}`); got != fmt.Sprint(len(unknown)) {
+		t.Errorf("%s lookups not found", got)
+	}
+}
+
+func TestLookupRefused(t *testing.T) {
+	f := serveMemory(t, rows)
+	for name, c := range map[string]struct {
+		body, reason string
+		code         int
+	}{
+		"empty":        {" ", "malformed JSON", 400},
+		"no JSON":      {"ids", "malformed JSON", 400},
+		"half":         {`{"ids":["1"`, "malformed JSON", 400},
+		"more behind":  {`{"ids":["1"]} 2`, "malformed JSON", 400},
+		"no object":    {`["1"]`, "malformed JSON", 400},
+		"numbers":      {`{"ids":[1]}`, "malformed JSON", 400},
+		"no ids":       {`{}`, "no ids", 400},
+		"null":         {`{"ids":null}`, "no ids", 400},
+		"other member": {`{"id":["1"]}`, "no ids", 400},
+		"too many":     {`{"ids":["1"` + strings.Repeat(`,"1"`, httpd.MaxLookupIDs) + `]}`, "10001 ids, more than 10000", 413},
+		"too long":     {`{"ids":["` + strings.Repeat("1", 1<<20) + `"]}`, "the body is too long", 413},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := f.do(t, "POST", "/promotions/lookup", c.body)
+			var answer struct{ Error string }
+			if err := json.Unmarshal([]byte(a.body), &answer); err != nil {
+				t.Errorf("%s: %v", a.body, err)
+			}
+			if a.code != c.code || !strings.Contains(answer.Error, c.reason) {
+				t.Errorf("got %d %s, want %d %s", a.code, a.body, c.code, c.reason)
+			}
+		})
+	}
+}

@@ -1,0 +1,214 @@
+package httpd_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+// The table of generation k: the price of every row is k, and every second
+// generation lacks the odd rows.
+func swapRows(k int) []row {
+	var table []row
+	for i := range 300 {
+		if k%2 == 0 || i%2 == 0 {
+			table = append(table, row{swapID(i), fmt.Sprintf("%d.0", k), "2022-06-04 06:01:20"})
+		}
+	}
+	return table
+}
+
+func swapID(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", i*14_000_029, i) }
+
+// TestSwapUnderLoad publishes 50 generations while 64 connections ask. Every
+// answer must be whole and from the generation that it names.
+func TestSwapUnderLoad(t *testing.T) {
+	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
+		t.Run(access.String(), func(t *testing.T) { testSwapUnderLoad(t, access) })
+	}
+}
+
+func testSwapUnderLoad(t *testing.T, access reader.Access) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(),
+		// It sleeps up to ten seconds before it looks whether the server has stopped.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		// One for all servers of the process.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+	const (
+		connections = 64
+		generations = 50
+	)
+	t.Run("load", func(t *testing.T) {
+		f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
+		publish(t, f.dir, genID(0), swapRows(0))
+		f.poll(t)
+		f.listen(t)
+		mapsBefore, filesBefore := openGenerations(t)
+
+		byName := map[string]int{}
+		for k := range generations + 1 {
+			byName[genID(k).String()] = k
+		}
+		var stop atomic.Bool
+		var answers atomic.Int64
+		var progress sync.WaitGroup // every connection has had an answer
+		var clients sync.WaitGroup
+		progress.Add(connections)
+		for n := range connections {
+			clients.Go(func() {
+				c, err := net.Dial("tcp", f.ln.Addr().String())
+				if err != nil {
+					t.Error(err)
+					progress.Done()
+					return
+				}
+				defer c.Close()
+				r := bufio.NewReader(c)
+				last := 0
+				for i := n; ; i++ {
+					k, err := askSwap(c, r, i, byName)
+					if i == n {
+						progress.Done()
+					}
+					if err == nil && k < last {
+						err = fmt.Errorf("generation %d after %d", k, last)
+					}
+					if err != nil {
+						t.Errorf("connection %d: %v", n, err)
+						return
+					}
+					last = k
+					answers.Add(1)
+					if stop.Load() {
+						return
+					}
+				}
+			})
+		}
+		progress.Wait()
+		for k := 1; k <= generations; k++ {
+			path := publish(t, f.dir, genID(k), swapRows(k))
+			before := answers.Load()
+			f.poll(t)
+			if k%2 == 0 { // as a prune does
+				must(t, os.Remove(path))
+			}
+			for answers.Load() < before+connections && !t.Failed() {
+				if answer, err := http.Get(f.base + "/readyz"); err != nil {
+					t.Error(err)
+				} else if answer.Body.Close(); answer.StatusCode != 200 {
+					t.Errorf("/readyz: %d", answer.StatusCode)
+				}
+			}
+		}
+		stop.Store(true)
+		clients.Wait()
+		http.DefaultClient.CloseIdleConnections()
+		for closed := 0; closed < generations; {
+			if e := <-f.events; e.Kind == reader.EventClosed {
+				closed++
+			} else if e.Kind != reader.EventLive {
+				t.Errorf("event %v: %v", e.Kind, e.Err)
+			}
+		}
+		if maps, files := openGenerations(t); maps != mapsBefore || files != filesBefore {
+			t.Errorf("%d mappings and %d files are open, once %d and %d", maps, files, mapsBefore, filesBefore)
+		}
+		t.Logf("%d answers", answers.Load())
+	})
+	if maps, files := openGenerations(t); maps != 0 || files != 0 {
+		t.Errorf("%d mappings and %d files are open in the end", maps, files)
+	}
+}
+
+// askSwap sends the i-th request of a connection and returns the generation of
+// the answer.
+func askSwap(c net.Conn, r *bufio.Reader, i int, byName map[string]int) (k int, err error) {
+	id := swapID(i % 300)
+	batch := i%10 == 9
+	if batch {
+		body := fmt.Sprintf(`{"ids":["%s","%s","%s"]}`, id, swapID((i+1)%300), swapID((i+2)%300))
+		_, err = fmt.Fprintf(c, "POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	} else {
+		_, err = c.Write([]byte(request("/promotions/" + id)))
+	}
+	if err != nil {
+		return 0, err
+	}
+	res, err := http.ReadResponse(r, nil)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	name := res.Header.Get("X-Promotions-Generation")
+	k, ok := byName[name]
+	if !ok {
+		return 0, fmt.Errorf("status %d, generation %q", res.StatusCode, name)
+	}
+	there := func(i int) bool { return k%2 == 0 || i%300%2 == 0 }
+	price := json.Number(fmt.Sprintf("%d.0", k))
+	decoder := json.NewDecoder(res.Body)
+	if batch {
+		var answer lookupAnswer
+		if err := decoder.Decode(&answer); err != nil {
+			return 0, err
+		}
+		want := 0
+		for j := range 3 {
+			if there(i + j) {
+				want++
+			}
+		}
+		if len(answer.Promotions) != want || len(answer.NotFound) != 3-want {
+			return 0, fmt.Errorf("generation %d: %v, want %d of 3 found", k, answer, want)
+		}
+		for _, p := range answer.Promotions {
+			if p.Price != price {
+				return 0, fmt.Errorf("generation %d: price %s", k, p.Price)
+			}
+		}
+		return k, nil
+	}
+	if !there(i) {
+		if res.StatusCode != 404 {
+			return 0, fmt.Errorf("generation %d: status %d for an id that it lacks", k, res.StatusCode)
+		}
+		return k, nil
+	}
+	var p promotion
+	if err := decoder.Decode(&p); err != nil {
+		return 0, err
+	}
+	if res.StatusCode != 200 || p.ID != id || p.Price != price {
+		return 0, fmt.Errorf("generation %d: status %d, %v", k, res.StatusCode, p)
+	}
+	return k, nil
+}
+
+// openGenerations counts what this process has mapped and open.
+func openGenerations(t *testing.T) (maps, files int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	maps = strings.Count(string(b), ".pgen")
+	list, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	for _, e := range list {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && strings.Contains(target, ".pgen") {
+			files++
+		}
+	}
+	return maps, files
+}

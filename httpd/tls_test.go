@@ -1,0 +1,198 @@
+package httpd_test
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"promostore/httpd"
+)
+
+// writeCertificate writes a pair of files for localhost.
+func writeCertificate(t testing.TB, certFile, keyFile string, serial int64) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial),
+		Subject:      pkix.Name{CommonName: "test"},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	must(t, err)
+	must(t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}), 0o600))
+	must(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
+}
+
+// dialTLS makes a handshake and returns the serial number that was shown.
+func (f *fixture) dialTLS(t testing.TB) (*tls.Conn, int64) {
+	t.Helper()
+	c, err := tls.Dial("tcp", f.ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	return c, c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+}
+
+func TestBothOnOnePort(t *testing.T) {
+	certs, err := httpd.SelfSigned()
+	must(t, err)
+	f := serveSocket(t, httpd.Options{Certificates: certs})
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+
+	c, _ := f.dialTLS(t)
+	r := bufio.NewReader(c)
+	for range 3 { // kept alive
+		fmt.Fprint(c, request("/promotions/"+exampleID))
+		receive(t, r).want(t, 200, exampleJSON)
+	}
+	fmt.Fprint(c, strings.Repeat(request("/promotions/1"), 20))
+	for range 20 {
+		receive(t, r).want(t, 404, unknownJSON)
+	}
+
+	// A client that trusts the certificate, and would rather speak HTTP/2.
+	roots := x509.NewCertPool()
+	roots.AddCert(c.ConnectionState().PeerCertificates[0])
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	secure := &fixture{base: "https://" + f.ln.Addr().String(), client: &http.Client{Transport: transport}}
+	secure.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	secure.base = strings.Replace(secure.base, "127.0.0.1", "localhost", 1)
+	secure.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+}
+
+// TestSlowFirstByte opens connections that say nothing: nobody else waits.
+func TestSlowFirstByte(t *testing.T) {
+	certs, err := httpd.SelfSigned()
+	must(t, err)
+	f := serveSocket(t, httpd.Options{Certificates: certs})
+	silent, silentReader := f.dial(t)
+	half, _ := f.dial(t)
+	_, err = half.Write([]byte{0x16}) // the first byte of a handshake
+	must(t, err)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	f.dialTLS(t)
+	fmt.Fprint(silent, request("/promotions/"+exampleID))
+	receive(t, silentReader).want(t, 200, exampleJSON)
+}
+
+// TestDeadlineOfFirstByte wants deadlines to hold before it is known what a
+// connection is, and in the middle of a handshake.
+func TestDeadlineOfFirstByte(t *testing.T) {
+	certs, err := httpd.SelfSigned()
+	must(t, err)
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	ln := httpd.NewSniffListener(inner, certs)
+	defer ln.Close()
+	for _, sent := range []string{"", "\x16", "\x16\x03\x01\x01\x00"} {
+		client, err := net.Dial("tcp", ln.Addr().String())
+		must(t, err)
+		_, err = io.WriteString(client, sent)
+		must(t, err)
+		server, err := ln.Accept()
+		must(t, err)
+		must(t, server.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+		_, err = server.Read(make([]byte, 100))
+		if netErr, ok := err.(net.Error); !ok || !netErr.Timeout() {
+			t.Errorf("after %q: %v, want a timeout", sent, err)
+		}
+		server.Close()
+		client.Close()
+	}
+}
+
+func TestTLSOnly(t *testing.T) {
+	certs, err := httpd.SelfSigned()
+	must(t, err)
+	f := serveSocket(t, httpd.Options{Certificates: certs, TLSOnly: true})
+	c, r := f.dial(t)
+	fmt.Fprint(c, request("/promotions/"+exampleID))
+	receive(t, r).want(t, 400, `{"error":"this port speaks https alone"}`)
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("the connection stays open: %v", err)
+	}
+	secure, _ := f.dialTLS(t)
+	fmt.Fprint(secure, request("/promotions/"+exampleID))
+	receive(t, bufio.NewReader(secure)).want(t, 200, exampleJSON)
+}
+
+// TestNoTLS makes a handshake where there is no certificate.
+func TestNoTLS(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	if _, err := tls.Dial("tcp", f.ln.Addr().String(), &tls.Config{InsecureSkipVerify: true}); err == nil {
+		t.Error("a handshake")
+	}
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	if _, err := httpd.LoadCertificates(certFile, keyFile); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("certificates of files that are not there: %v", err)
+	}
+	writeCertificate(t, certFile, keyFile, 1)
+	certs, err := httpd.LoadCertificates(certFile, keyFile)
+	must(t, err)
+	f := serveSocket(t, httpd.Options{Certificates: certs})
+	old, serial := f.dialTLS(t)
+	if serial != 1 {
+		t.Fatalf("certificate %d", serial)
+	}
+
+	writeCertificate(t, certFile, keyFile, 2)
+	if _, serial := f.dialTLS(t); serial != 1 {
+		t.Errorf("certificate %d before the reload", serial)
+	}
+	f.ReloadCertificates()
+	if _, serial := f.dialTLS(t); serial != 2 {
+		t.Errorf("certificate %d after the reload", serial)
+	}
+
+	for name, breakIt := range map[string]func(){
+		"no PEM":       func() { must(t, os.WriteFile(certFile, []byte("x"), 0o600)) },
+		"another key":  func() { writeCertificate(t, filepath.Join(dir, "other.pem"), keyFile, 3) },
+		"no key":       func() { must(t, os.Remove(keyFile)) },
+		"empty file":   func() { must(t, os.WriteFile(certFile, nil, 0o600)) },
+		"no file":      func() { must(t, os.Remove(certFile)) },
+		"directory":    func() { must(t, os.Remove(certFile)); must(t, os.Mkdir(certFile, 0o700)) },
+	} {
+		must(t, os.RemoveAll(certFile))
+		writeCertificate(t, certFile, keyFile, 3)
+		breakIt()
+		f.ReloadCertificates()
+		if _, serial := f.dialTLS(t); serial != 2 {
+			t.Errorf("%s: certificate %d", name, serial)
+		}
+	}
+	if ok, failed := f.metric(t, `promo_tls_reloads_total{result="ok"}`), f.metric(t, `promo_tls_reloads_total{result="failed"}`); ok != "1" || failed != "6" {
+		t.Errorf("%s reloads, %s failed", ok, failed)
+	}
+	if !strings.Contains(f.log.String(), "certificate refused") {
+		t.Errorf("log:\n%s", f.log)
+	}
+	fmt.Fprint(old, request("/promotions/"+exampleID)) // from before all that
+	receive(t, bufio.NewReader(old)).want(t, 200, exampleJSON)
+}
