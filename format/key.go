@@ -84,40 +84,58 @@ func ParseKey(text []byte) (k Key, upper bool, err error) {
 		return Key{}, false, keyError(text)
 	}
 	b := text[:TextLen:TextLen]
-	x0 := binary.BigEndian.Uint64(b)
-	x1 := uint64(binary.BigEndian.Uint32(b[9:]))<<32 | uint64(binary.BigEndian.Uint32(b[14:]))
-	x2 := uint64(binary.BigEndian.Uint32(b[19:]))<<32 | uint64(binary.BigEndian.Uint32(b[24:]))
-	x3 := binary.BigEndian.Uint64(b[28:])
-	h0, bad0, letters0 := unhex(x0)
-	h1, bad1, letters1 := unhex(x1)
-	h2, bad2, letters2 := unhex(x2)
-	h3, bad3, letters3 := unhex(x3)
-	dashes := (b[8] ^ '-') | (b[13] ^ '-') | (b[18] ^ '-') | (b[23] ^ '-')
-	if (bad0|bad1|bad2|bad3)&0xF0F0F0F0F0F0F0F0|uint64(dashes) != 0 {
+	pair := func(i int) uint16 { return hexPairs[binary.LittleEndian.Uint16(b[i:])] }
+	p0, p1, p2, p3 := pair(0), pair(2), pair(4), pair(6)
+	p4, p5, p6, p7 := pair(9), pair(11), pair(14), pair(16)
+	flags := p0 & p1 & p2 & p3 & p4 & p5 & p6 & p7
+	k.Hi = lowBytes(p0, p1, p2, p3)<<32 | lowBytes(p4, p5, p6, p7)
+	p0, p1, p2, p3 = pair(19), pair(21), pair(24), pair(26)
+	p4, p5, p6, p7 = pair(28), pair(30), pair(32), pair(34)
+	flags &= p0 & p1 & p2 & p3 & p4 & p5 & p6 & p7
+	k.Lo = lowBytes(p0, p1, p2, p3)<<32 | lowBytes(p4, p5, p6, p7)
+	if flags&pairIsHex == 0 || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
 		return Key{}, false, keyError(text)
 	}
-	small := letters0&x0 | letters1&x1 | letters2&x2 | letters3&x3
-	upper = small == 0 && letters0|letters1|letters2|letters3 != 0
-	return Key{h0<<32 | h1, h2<<32 | h3}, upper, nil
+	return k, flags&(pairNoSmall|pairNoCapital) == pairNoSmall, nil
 }
 
-// unhex reads eight hexadecimal digits, first digit in the highest byte, all
-// eight at once. The high nibble of a byte of bad is zero if all are digits;
-// letters has bit 5 set in the bytes that are letters, as small letters have.
-func unhex(x uint64) (v, bad, letters uint64) {
-	const ones = 0x0101010101010101
-	letter := x >> 6 & ones // 1 where it is a letter, if it is a digit at all
-	letters = letter << 5
-	// r is 0 to 9 for a digit, 0 to 5 for a letter, and with the sum below
-	// goes over 15 for anything else. What a wrong byte borrows from its
-	// neighbour, or carries to it, does not hide that it is wrong itself.
-	r := (x | letters) - '0'*ones - letter*('a'-'0')
-	bad = r | (r + 6*ones + letter*4)
-	n := r + letter*10
-	n = (n | n>>4) & 0x00FF00FF00FF00FF
-	n = (n | n>>8) & 0x0000FFFF0000FFFF
-	return (n | n>>16) & 0xFFFFFFFF, bad, letters
+func lowBytes(p0, p1, p2, p3 uint16) uint64 {
+	return uint64(p0&0xFF)<<24 | uint64(p1&0xFF)<<16 | uint64(p2&0xFF)<<8 | uint64(p3&0xFF)
 }
+
+// Flags of hexPairs, which hold for two pairs if they hold for each.
+const (
+	pairIsHex     = 1 << 8  // both are hexadecimal digits
+	pairNoSmall   = 1 << 9  // and neither is a small letter
+	pairNoCapital = 1 << 10 // and neither is a capital
+)
+
+// hexPairs has the byte that two characters make, with flags, by the
+// characters as a little-endian number. Of its 128 KiB, ids in one case use
+// 256 entries in 2 KiB of cache lines. ParseKey takes 9 ns with it; with a
+// table of single characters 12 ns, and with eight characters at once in the
+// lanes of a word 16 ns.
+var hexPairs = func() (pairs [1 << 16]uint16) {
+	const digits = "0123456789abcdefABCDEF"
+	var single ['f' + 1]uint16
+	for i, c := range digits {
+		switch {
+		case i < 10:
+			single[c] = uint16(i) | pairIsHex | pairNoSmall | pairNoCapital
+		case i < 16:
+			single[c] = uint16(i) | pairIsHex | pairNoCapital
+		default:
+			single[c] = uint16(i-6) | pairIsHex | pairNoSmall
+		}
+	}
+	for _, c := range digits {
+		for _, d := range digits {
+			hi, lo := single[c], single[d]
+			pairs[uint16(c)|uint16(d)<<8] = hi&lo&^0xFF | hi&0xF<<4 | lo&0xF
+		}
+	}
+	return pairs
+}()
 
 func keyError(text []byte) error {
 	for i, c := range text[:min(len(text), TextLen)] {
