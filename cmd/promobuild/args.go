@@ -30,6 +30,9 @@ func permute(app *cli.App, args []string) ([]string, error) {
 			arguments = append(arguments, arg)
 			continue
 		}
+		if arg == "--help" || arg == "-help" || arg == "-h" {
+			return slices.Concat(args[:at+1], []string{arg}), nil
+		}
 		flags = append(flags, arg)
 		if takesNext(command, arg) {
 			if len(rest) == 1 {

@@ -55,18 +55,10 @@ func get(c *cli.Context) error {
 			missing = append(missing, fmt.Errorf("get: %s: %w", id, errMissing))
 			continue
 		}
-		if !r.Validate(len(f.Zones())) {
-			return errors.Join(out.Flush(), damaged(path, &r))
-		}
 		line = append(format.DefaultStyle.AppendJSON(line[:0], &r, f.Zones()), '\n')
 		if _, err := out.Write(line); err != nil {
 			return err
 		}
 	}
 	return errors.Join(append([]error{out.Flush()}, missing...)...)
-}
-
-// damaged says that a record cannot be given back.
-func damaged(path string, r *format.Record) error {
-	return fmt.Errorf("%s: %w: the record of %s; promobuild verify tells more", path, format.ErrCorrupt, r.Key())
 }

@@ -73,14 +73,17 @@ func list(c *cli.Context) error {
 // look opens a generation's files to see whether it can be served.
 func look(g generation.Generation) listed {
 	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files}
-	if !l.Complete {
+	switch {
+	case !l.Complete:
 		l.Error = fmt.Sprintf("incomplete: %d of %d files", len(g.Files), g.Shards)
+	case g.Shards != 1:
+		l.Error = "bad: " + reader.ErrSharded.Error()
 	}
 	for _, path := range g.Files {
 		if st, err := os.Stat(path); err == nil {
 			l.Bytes += st.Size()
 		}
-		f, err := reader.Open(path, reader.AccessPread)
+		f, err := openFile(path)
 		if err != nil {
 			if l.Error == "" {
 				l.Error = "bad: " + err.Error()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"promostore/format/generation"
 	"promostore/reader"
@@ -19,8 +20,26 @@ func open(path string) (*reader.File, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	f, err := reader.Open(path, reader.AccessPread)
+	f, err := openFile(path)
 	return f, path, err
+}
+
+// openFile opens a generation file. A server would refuse one that has the
+// name of a generation and says that it is another.
+func openFile(path string) (*reader.File, error) {
+	f, err := reader.Open(path, reader.AccessPread)
+	if err != nil {
+		return nil, err
+	}
+	name, err := generation.ParseName(filepath.Base(path))
+	if err != nil { // any other name will do
+		return f, nil
+	}
+	h := f.Header()
+	if got := (generation.Name{ID: f.ID(), Shard: int(h.Shard), Shards: int(h.Shards)}); got != name {
+		return nil, errors.Join(fmt.Errorf("%s: %w: its header says %s", path, reader.ErrMisnamed, got), f.Close())
+	}
+	return f, nil
 }
 
 func resolve(path string) (string, error) {

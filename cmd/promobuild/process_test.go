@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"promostore/synth"
+)
+
+// A process is a promobuild that builds, and whose input has stalled.
+type process struct {
+	*exec.Cmd
+	stdin  io.WriteCloser
+	stderr *bytes.Buffer // complete after wait
+	drain  chan struct{}
+	data   string
+	tmp    string
+}
+
+// startBuild returns when the build waits for input.
+func startBuild(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{stderr: new(bytes.Buffer), drain: make(chan struct{}), data: filepath.Join(t.TempDir(), "data"), tmp: t.TempDir()}
+	p.Cmd = exec.Command("promobuild", append([]string{"build", "--data", p.data, "--tmp", p.tmp, "--memory", "64MiB"}, args...)...)
+	var err error
+	if p.stdin, err = p.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := p.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.ProcessState == nil {
+			_ = p.Process.Kill()
+			_ = p.wait()
+		}
+	})
+	first, err := bufio.NewReader(io.TeeReader(stderr, p.stderr)).ReadString('\n')
+	if err != nil || !strings.HasPrefix(first, "read ") {
+		t.Fatalf("the build begins with %q, %v", first, err)
+	}
+	go func() {
+		_, _ = io.Copy(p.stderr, stderr)
+		close(p.drain)
+	}()
+	return p
+}
+
+// feed writes more rows than the memory of the build holds. When it returns,
+// all but what a pipe holds has been read.
+func (p *process) feed(t *testing.T) {
+	t.Helper()
+	if _, err := (synth.Table{Rows: 3_000_000}).WriteTo(p.stdin); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(files(t, p.tmp)); n == 0 {
+		t.Error("nothing was spilled")
+	}
+}
+
+func (p *process) wait() error {
+	<-p.drain
+	return p.Wait()
+}
+
+// files is what is in a directory, but for the lock.
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Name() != ".lock" {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return 0
+}
+
+// interrupt sends sig and checks that the build stops as it should.
+func (p *process) interrupt(t *testing.T, sig os.Signal) {
+	t.Helper()
+	start := time.Now()
+	if err := p.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	err := p.wait()
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("%v took %v", sig, took)
+	}
+	if exitCode(err) != exitFailed {
+		t.Errorf("%v: %v, want exit code %d", sig, err, exitFailed)
+	}
+	if !strings.Contains(p.stderr.String(), "promobuild: build: interrupted: nothing was published") {
+		t.Errorf("%v: the build says %q", sig, p.stderr)
+	}
+	if left := append(files(t, p.data), files(t, p.tmp)...); len(left) > 0 {
+		t.Errorf("%v left %v", sig, left)
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		t.Run(sig.String(), func(t *testing.T) {
+			t.Run("before the first row", func(t *testing.T) {
+				startBuild(t, "-").interrupt(t, sig)
+			})
+			t.Run("after a spill", func(t *testing.T) {
+				p := startBuild(t, "-")
+				p.feed(t)
+				p.interrupt(t, sig)
+			})
+			t.Run("named pipe without a writer", func(t *testing.T) {
+				fifo := filepath.Join(t.TempDir(), "fifo")
+				if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				startBuild(t, fifo).interrupt(t, sig)
+			})
+		})
+	}
+}
+
+// A build that is killed leaves files, which the next one removes.
+func TestKill(t *testing.T) {
+	p := startBuild(t, "-")
+	p.feed(t)
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.wait(); err == nil {
+		t.Fatal("a killed build exits well")
+	}
+	if left := files(t, p.data); len(left) != 1 || !strings.HasPrefix(left[0], ".") {
+		t.Errorf("the killed build left %v in the data directory, want a temporary file", left)
+	}
+	if len(files(t, p.tmp)) == 0 {
+		t.Error("the killed build left no spill")
+	}
+	table, err := filepath.Abs("../../testdata/promotions.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("promobuild", "build", "--quiet", "--data", p.data, "--tmp", p.tmp, table).CombinedOutput(); err != nil {
+		t.Fatalf("the next build: %v\n%s", err, out)
+	}
+	if left := files(t, p.data); len(left) != 1 || !strings.HasPrefix(left[0], "promotions-") {
+		t.Errorf("the next build left %v in the data directory, want a generation", left)
+	}
+	if left := files(t, p.tmp); len(left) > 0 {
+		t.Errorf("the next build left %v in the temporary directory", left)
+	}
+}
+
+// One build at a time: the second is refused and does the first no harm.
+func TestSecondBuild(t *testing.T) {
+	p := startBuild(t, "--json", "-")
+	p.feed(t)
+	out, err := exec.Command("promobuild", "build", "--data", p.data, "--tmp", p.tmp, "../../testdata/promotions.csv").CombinedOutput()
+	if exitCode(err) != exitFailed || !strings.Contains(string(out), "process "+strconv.Itoa(p.Process.Pid)+" is writing to "+p.data) {
+		t.Errorf("the second build: %v: %s", err, out)
+	}
+	if err := p.stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.wait(); err != nil {
+		t.Fatalf("the first build: %v: %s", err, p.stderr)
+	}
+	if out, err := exec.Command("promobuild", "verify", p.data).CombinedOutput(); err != nil || !strings.Contains(string(out), "good: 3,000,000 records") {
+		t.Errorf("verify: %v: %s", err, out)
+	}
+	if left := append(files(t, p.data), files(t, p.tmp)...); len(left) != 1 {
+		t.Errorf("there are %v, want one generation", left)
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"promobuild": main})
+}
+
+// TestScript runs the scripts of testdata/script with promobuild as a process
+// of its own. Besides the commands of testscript they have:
+//
+//	exits CODE COMMAND...   run it; it must exit with CODE
+//	gzip FILE, zstd FILE    write FILE.gz or FILE.zst
+//	crlf FILE, bom FILE     give FILE other line ends, or a byte-order mark
+//	chop FILE               take the last byte, a line end, off FILE
+//	flip FILE OFFSET        change the byte there; negative counts from the end
+//	truncate FILE LENGTH    cut FILE
+//	jsonkeys KEY...         standard output is one JSON object with just these keys
+//	lines N                 standard output has as many lines
+func TestScript(t *testing.T) {
+	table, err := filepath.Abs("../../testdata/promotions.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(scripts) < 10 {
+		t.Fatalf("%d scripts, %v", len(scripts), err)
+	}
+	testscript.Run(t, testscript.Params{
+		Files:               scripts,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("TABLE", table)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":    exits,
+			"jsonkeys": jsonKeys,
+			"lines":    lines,
+			"gzip": change(".gz", func(text []byte) []byte {
+				var b strings.Builder
+				w := gzip.NewWriter(&b)
+				must(w.Write(text))
+				must(0, w.Close())
+				return []byte(b.String())
+			}),
+			"zstd": change(".zst", func(text []byte) []byte {
+				var b strings.Builder
+				w := must(zstd.NewWriter(&b))
+				must(w.Write(text))
+				must(0, w.Close())
+				return []byte(b.String())
+			}),
+			"crlf": change("", func(text []byte) []byte {
+				return []byte(strings.ReplaceAll(string(text), "\n", "\r\n"))
+			}),
+			"bom":  change("", func(text []byte) []byte { return append([]byte("\uFEFF"), text...) }),
+			"chop": change("", func(text []byte) []byte { return text[:len(text)-1] }),
+			"flip": changeAt(func(text []byte, at int) []byte {
+				text[(at+len(text))%len(text)] ^= 0x10
+				return text
+			}),
+			"truncate": changeAt(func(text []byte, at int) []byte { return text[:at] }),
+		},
+	})
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND...")
+	}
+	want := must(strconv.Atoi(args[0]))
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func jsonKeys(ts *testscript.TestScript, neg bool, args []string) {
+	dec := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
+	var object map[string]any
+	if err := dec.Decode(&object); err != nil {
+		ts.Fatalf("standard output is no JSON object: %v", err)
+	}
+	if dec.More() {
+		ts.Fatalf("standard output is more than one JSON object")
+	}
+	slices.Sort(args)
+	if got := slices.Sorted(maps.Keys(object)); neg || !slices.Equal(got, args) {
+		ts.Fatalf("keys %v, want %v", got, args)
+	}
+}
+
+func lines(ts *testscript.TestScript, neg bool, args []string) {
+	want := must(strconv.Atoi(args[0]))
+	if got := strings.Count(ts.ReadFile("stdout"), "\n"); neg || got != want {
+		ts.Fatalf("standard output has %d lines, want %d", got, want)
+	}
+}
+
+// change is a command that changes FILE, or writes FILE and an extension.
+func change(ext string, f func([]byte) []byte) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		for _, arg := range args {
+			path := ts.MkAbs(arg)
+			must(0, os.WriteFile(path+ext, f(must(os.ReadFile(path))), 0o644))
+		}
+	}
+}
+
+func changeAt(f func([]byte, int) []byte) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		at := must(strconv.Atoi(args[1]))
+		path := ts.MkAbs(args[0])
+		must(0, os.WriteFile(path, f(must(os.ReadFile(path)), at), 0o644))
+	}
+}
