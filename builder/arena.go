@@ -29,11 +29,8 @@ type arena struct {
 
 const noPage = -1
 
-func newArena(bytes int64) (*arena, error) {
-	shift := uint(8) // 8 KiB
-	if bytes >= 512<<20 {
-		shift = 10
-	}
+// newArena maps an arena of about bytes with pages of 1<<shift records.
+func newArena(bytes int64, shift uint) (*arena, error) {
 	bytes = min(bytes, math.MaxUint32*format.RecordLen) // a slot is a uint32
 	pages := bytes / format.RecordLen >> shift
 	mem, err := syscall.Mmap(-1, 0, int(pages<<shift)*format.RecordLen, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)

@@ -20,9 +20,31 @@ import (
 	"promostore/format/generation"
 )
 
+// sizes are what the memory of a build is cut into.
+type sizes struct {
+	arena int64 // bytes
+	page  uint  // the arena's pages have 1<<page records
+	chunk int   // bytes of input that are parsed at once; the longest row
+	leaf  int   // records that a worker sorts at once
+}
+
+// sizesFor is how memory bytes are used by workers.
+func sizesFor(memory int64, workers int) sizes {
+	// A chunk stays in the second-level cache from the read to the parse, and so
+	// do both halves of a leaf sort.
+	s := sizes{chunk: 256 << 10, leaf: 1 << 15, page: 8}
+	if memory >= 512<<20 {
+		s.page = 10 // 32 KiB: fewer links, and what is left over in the pages matters less
+	}
+	perWorker := s.chunk + s.chunk/minRowLen*format.RecordLen + 2*s.leaf*format.RecordLen
+	s.arena = memory - int64(workers*perWorker)
+	return s
+}
+
 // A build is one call of Build.
 type build struct {
 	Options
+	sizes sizes // from Memory and Workers, if zero
 
 	started time.Time
 	source  *source
@@ -56,7 +78,12 @@ type build struct {
 // look for are *BadRowsError, *DuplicatesError, ErrEmpty, ErrMemory,
 // generation.ErrLocked and those of the file system and of the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
-	b := &build{Options: opts, started: time.Now()}
+	b := &build{Options: opts}
+	return b.build(ctx)
+}
+
+func (b *build) build(ctx context.Context) (Summary, error) {
+	b.started = time.Now()
 	if err := b.check(); err != nil {
 		return Summary{}, err
 	}
@@ -103,6 +130,9 @@ func (b *build) check() error {
 	}
 	// A worker's own buffers are some 3 MiB; most of the memory is for records.
 	b.Workers = min(b.Workers, int(b.Memory>>24))
+	if b.sizes == (sizes{}) {
+		b.sizes = sizesFor(b.Memory, b.Workers)
+	}
 	if len(b.Inputs) == 0 {
 		return errors.New("no input")
 	}
@@ -127,19 +157,15 @@ func validDelimiter(c byte) bool {
 		!('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z')
 }
 
-// workerBytes is what a worker has besides the arena: a chunk, its records,
-// and what it sorts at once.
-const workerBytes = chunkLen + chunkLen/minRowLen*format.RecordLen + 2*leafRecords*format.RecordLen
-
 func (b *build) run(ctx context.Context, file *generation.Pending) (err error) {
 	if err := sweepSpills(b.TempDir); err != nil {
 		return err
 	}
-	if b.arena, err = newArena(b.Memory - int64(b.Workers*workerBytes)); err != nil {
+	if b.arena, err = newArena(b.sizes.arena, b.sizes.page); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.arena.close()) }()
-	b.reserve = max(len(b.arena.fill)/16, 4*b.Workers)
+	b.reserve = len(b.arena.fill) / 8
 	defer func() {
 		if b.spill != nil {
 			err = errors.Join(err, b.spill.close())
@@ -184,8 +210,8 @@ func (b *build) read(ctx context.Context) error {
 	var mu sync.Mutex // of the source
 	for range b.Workers {
 		g.Go(func() error {
-			buf := make([]byte, chunkLen)
-			p := newParser(b.Delimiter, &b.zones)
+			buf := make([]byte, b.sizes.chunk)
+			p := newParser(b.Delimiter, &b.zones, b.sizes.chunk)
 			s := new(scatter)
 			for {
 				mu.Lock()
@@ -280,7 +306,7 @@ func (b *build) reject(bad BadRow) error {
 }
 
 func (b *build) sorter() *sorter {
-	return &sorter{arena: b.arena, workers: b.Workers, leaf: leafRecords, dedup: &b.dedup}
+	return &sorter{arena: b.arena, workers: b.Workers, leaf: b.sizes.leaf, dedup: &b.dedup}
 }
 
 // spillBuckets writes everything that is in the buckets as one run.

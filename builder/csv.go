@@ -27,7 +27,8 @@ type parser struct {
 	bad     []BadRow        // of the chunk; Line counts from its first line, Input is empty
 }
 
-func newParser(delimiter byte, zones *zoneTable) *parser {
+// newParser parses chunks of up to chunkLen bytes.
+func newParser(delimiter byte, zones *zoneTable, chunkLen int) *parser {
 	return &parser{
 		delimiter: delimiter,
 		zones:     zoneCache{table: zones},
@@ -40,7 +41,7 @@ func (p *parser) parse(c chunk) error {
 	p.records, p.lines, p.bad = p.records[:0], 0, p.bad[:0]
 	if c.long {
 		p.lines = 1
-		p.reject(c.data, 1, fmt.Sprintf("row: longer than %d bytes", chunkLen))
+		p.reject(c.data, 1, fmt.Sprintf("row: longer than %d bytes", len(c.data)-1))
 		return nil
 	}
 	data := c.data

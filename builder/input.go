@@ -40,10 +40,6 @@ func StreamInput(name string, r io.Reader) Input {
 	return Input{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(r), nil }}
 }
 
-// chunkLen is how much of the input is parsed at once, in bytes, and so the
-// longest row. It stays in the second-level cache from the read to the parse.
-const chunkLen = 256 << 10
-
 // A chunk is a part of one input: whole lines, the last of which may lack its
 // line end.
 type chunk struct {
@@ -70,8 +66,8 @@ type source struct {
 	carry []byte // the start of a line that the last chunk had no room for
 }
 
-// next fills buf, which must have chunkLen bytes, with the next chunk. At the
-// end of the last input the error is io.EOF.
+// next fills buf, which is as long as the longest row, with the next chunk. At
+// the end of the last input the error is io.EOF.
 func (s *source) next(buf []byte) (chunk, error) {
 	for {
 		if err := s.ctx.Err(); err != nil {

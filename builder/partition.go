@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
 	"sync"
@@ -81,52 +82,94 @@ type splitter struct {
 
 // split returns chains in the order of their keys, each of at most max
 // records. The given ones are used up.
-func (s *splitter) split(chains []chain) []chain {
+func (s *splitter) split(chains []chain) ([]chain, error) {
 	var out []chain
 	for _, c := range chains {
 		switch {
 		case c.n > s.max:
-			out = append(out, s.split(s.splitOne(c))...)
+			children, err := s.splitOne(c)
+			if err == nil {
+				children, err = s.split(children)
+			}
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, children...)
 		case c.n > 0:
 			out = append(out, c)
 		}
 	}
-	return out
+	return out, nil
 }
 
-// splitOne scatters a chain by the first bits in which its keys differ. Every
-// worker takes a part of the pages and gives each back once it is copied, so
-// that the memory needed beside the chain is one page a worker and child.
-func (s *splitter) splitOne(c chain) []chain {
+// splitOne scatters a chain by the first bits in which its keys differ. Digits
+// that are neighbours share a child as long as it stays short enough, so there
+// are at most some 2·n/max children, however uneven the keys are. Every worker
+// takes a part of the pages and gives each back once it is copied, so that the
+// memory needed beside the chain is one page a worker and child.
+func (s *splitter) splitOne(c chain) ([]chain, error) {
 	pages := s.arena.pages(c)
 	skip := s.commonPrefix(pages)
 	if skip == 128 {
-		return []chain{s.reduce(pages)}
+		return []chain{s.reduce(pages)}, nil
 	}
-	digitBits := uint(min(bits.Len(uint(c.n/s.max))+1, maxDigitBits, 128-skip))
-	for digitBits > 1 && s.workers<<digitBits > s.arena.available() {
-		digitBits--
+	digitBits := uint(min(bits.Len(uint(c.n/s.max))+2, maxDigitBits, 128-skip))
+	children, n := s.children(pages, uint(skip), digitBits)
+	workers := s.workers
+	if workers*n > s.arena.available() {
+		workers = 1
 	}
-	parts := make([][]chain, s.workers)
-	s.parallel(pages, func(i int, pages []int32) {
-		parts[i] = s.scatterPages(pages, uint(skip), digitBits)
+	if n > s.arena.available() {
+		return nil, fmt.Errorf("%w for ids that are so uneven; raise it", ErrMemory)
+	}
+	parts := make([][]chain, workers)
+	parallel(workers, pages, func(i int, pages []int32) {
+		parts[i] = s.scatterPages(pages, uint(skip), digitBits, children, n)
 	})
-	out := make([]chain, 1<<digitBits)
-	for d := range out {
-		out[d] = emptyChain
+	out := make([]chain, n)
+	for i := range out {
+		out[i] = emptyChain
 		for _, part := range parts {
-			s.arena.join(&out[d], part[d])
+			s.arena.join(&out[i], part[i])
 		}
 	}
-	return out
+	return out, nil
+}
+
+// children says which child each digit goes to, and how many there are.
+func (s *splitter) children(pages []int32, skip, digitBits uint) (child []uint16, n int) {
+	counts := make([][]int, s.workers)
+	parallel(s.workers, pages, func(i int, pages []int32) {
+		counts[i] = make([]int, 1<<digitBits)
+		for _, p := range pages {
+			records := s.arena.filled(p)
+			for j := range records {
+				counts[i][digit(&records[j], skip, digitBits)]++
+			}
+		}
+	})
+	child = make([]uint16, 1<<digitBits)
+	size := 0 // of the child n
+	for d := range child {
+		count := 0
+		for _, c := range counts {
+			count += c[d]
+		}
+		if size > 0 && size+count > s.max {
+			n, size = n+1, 0
+		}
+		child[d] = uint16(n)
+		size += count
+	}
+	return child, n + 1
 }
 
 // parallel gives each worker an equal part of the pages, in their order.
-func (s *splitter) parallel(pages []int32, f func(i int, pages []int32)) {
+func parallel(workers int, pages []int32, f func(i int, pages []int32)) {
 	var wg sync.WaitGroup
-	for i := range s.workers {
+	for i := range workers {
 		wg.Go(func() {
-			f(i, pages[i*len(pages)/s.workers:(i+1)*len(pages)/s.workers])
+			f(i, pages[i*len(pages)/workers:(i+1)*len(pages)/workers])
 		})
 	}
 	wg.Wait()
@@ -136,7 +179,7 @@ func (s *splitter) parallel(pages []int32, f func(i int, pages []int32)) {
 func (s *splitter) commonPrefix(pages []int32) int {
 	first := s.arena.page(pages[0])[0].Key()
 	skips := make([]int, s.workers)
-	s.parallel(pages, func(i int, pages []int32) {
+	parallel(s.workers, pages, func(i int, pages []int32) {
 		skips[i] = 128
 		for _, p := range pages {
 			if records := s.arena.filled(p); len(records) > 0 {
@@ -148,18 +191,17 @@ func (s *splitter) commonPrefix(pages []int32) int {
 	return slices.Min(skips)
 }
 
-// scatterPages moves the records of pages into 1<<n chains by the n bits
-// behind the first skip.
-func (s *splitter) scatterPages(pages []int32, skip, n uint) []chain {
+// scatterPages moves the records of pages into n chains by their digits.
+func (s *splitter) scatterPages(pages []int32, skip, digitBits uint, child []uint16, n int) []chain {
 	a := s.arena
-	out := make([]chain, 1<<n)
+	out := make([]chain, n)
 	for i := range out {
 		out[i] = emptyChain
 	}
 	for _, p := range pages {
 		records := a.filled(p)
 		for i := range records {
-			c := &out[digit(&records[i], skip, n)]
+			c := &out[child[digit(&records[i], skip, digitBits)]]
 			if c.n&(a.pageRecords()-1) == 0 {
 				a.append(c)
 			}

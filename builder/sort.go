@@ -27,14 +27,14 @@ type sorter struct {
 	dedup   *deduper
 }
 
-// leafRecords is what a worker sorts at once: both halves of the sort's memory
-// stay in a second-level cache of 2 MiB.
-const leafRecords = 1 << 15
-
 // sort empties the chains, which are in the order of their keys, into out.
 func (s *sorter) sort(ctx context.Context, chains []chain, out sink) error {
 	split := splitter{s.arena, s.workers, s.leaf, s.dedup}
-	leaves := group(split.split(chains), s.leaf)
+	chains, err := split.split(chains)
+	if err != nil {
+		return err
+	}
+	leaves := group(chains, s.leaf)
 	turn := newTurnstile()
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, turn.breakOff)()

@@ -1,0 +1,121 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"promostore/synth"
+)
+
+// benchRows is how many rows the benchmarks build: PROMO_BENCH_ROWS, or 20 M.
+func benchRows(b *testing.B) int64 {
+	text := os.Getenv("PROMO_BENCH_ROWS")
+	if text == "" {
+		return 20_000_000
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// writeTable writes a table to a file, which is in the page cache afterwards.
+func writeTable(b *testing.B, tab synth.Table) string {
+	path := filepath.Join(b.TempDir(), "promotions.csv")
+	f, err := os.Create(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := tab.WriteTo(f); err != nil {
+		b.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		b.Fatal(err)
+	}
+	return path
+}
+
+func benchBuild(b *testing.B, path string, memory int64) (time.Duration, Summary) {
+	dir := b.TempDir()
+	defer os.RemoveAll(dir)
+	start := time.Now()
+	sum, err := Build(context.Background(), Options{Inputs: []Input{FileInput(path)}, Dir: dir, Memory: memory})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(start), sum
+}
+
+// BenchmarkBuild builds each kind of keys in memory and spilled, in turn.
+func BenchmarkBuild(b *testing.B) {
+	for _, kind := range kinds {
+		b.Run(kind.String(), func(b *testing.B) {
+			path := writeTable(b, synth.Table{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: benchRows(b)})
+			var inMemory, spilled []float64
+			var rows int64
+			for b.Loop() {
+				d, sum := benchBuild(b, path, 2<<30)
+				inMemory = append(inMemory, d.Seconds())
+				d, _ = benchBuild(b, path, 256<<20)
+				spilled = append(spilled, d.Seconds())
+				rows = sum.Rows
+			}
+			b.ReportMetric(float64(rows)/median(inMemory), "rows/s")
+			b.ReportMetric(float64(rows)/median(spilled), "spilled-rows/s")
+			b.ReportMetric(median(inMemory)/median(spilled), "spilled/in-memory")
+		})
+	}
+}
+
+// BenchmarkBuildAgainstSort builds and runs GNU sort on the same file in turn.
+// Sort only sorts: it checks nothing and syncs nothing.
+func BenchmarkBuildAgainstSort(b *testing.B) {
+	path := writeTable(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
+	var ratios, ours, theirs []float64
+	for b.Loop() {
+		d, _ := benchBuild(b, path, 6<<30)
+		out := filepath.Join(b.TempDir(), "sorted.csv")
+		cmd := exec.Command("sort", "-S", "4G", "--parallel=2", "-T", b.TempDir(), "-o", out, path)
+		cmd.Env = append(os.Environ(), "LC_ALL=C")
+		start := time.Now()
+		if msg, err := cmd.CombinedOutput(); err != nil {
+			b.Fatal(fmt.Errorf("sort: %w: %s", err, msg))
+		}
+		sort := time.Since(start)
+		if err := os.Remove(out); err != nil {
+			b.Fatal(err)
+		}
+		ours, theirs = append(ours, d.Seconds()), append(theirs, sort.Seconds())
+		ratios = append(ratios, sort.Seconds()/d.Seconds())
+	}
+	b.ReportMetric(median(ours), "s/build")
+	b.ReportMetric(median(theirs), "s/sort")
+	b.ReportMetric(median(ratios), "×sort")
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+// BenchmarkParse parses one chunk of the synthetic table on one core.
+func BenchmarkParse(b *testing.B) {
+	data := table(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3300})
+	var zones zoneTable
+	p := newParser(',', &zones, len(data))
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		if err := p.parse(chunk{data: data}); err != nil || len(p.bad) > 0 {
+			b.Fatal(err, p.bad)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/3300, "ns/row")
+}

@@ -1,0 +1,57 @@
+package builder
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"testing"
+)
+
+// Whatever the bytes, the parser finds the rows and the bad lines that the
+// oracle finds.
+func FuzzParse(f *testing.F) {
+	seed, err := os.ReadFile("../testdata/promotions.csv")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	for line := range bytes.Lines(seed) {
+		f.Add(line)
+	}
+	f.Add([]byte("172ffc14-d229-4c93-b06b-f48b8c095512,+1,2022-06-04T06:01:20+02:00\r\n\r\n\"172FFC14-D229-4C93-B06B-F48B8C095512\",\".5\",\"0000-02-29 23:59:59 -0000 -03\""))
+	f.Add([]byte("\xef\xbb\xbf\"ID\",PRICE,\"expiration_date\"\n172ffc14-d229-4c93-b06b-f48b8c095512,-0.00,2018-10-28 02:30:00 +0100 CET\n"))
+	f.Add([]byte("172ffc14-d229-4c93-b06b-f48b8c095512,\"5.\",2100-02-29 00:00:00\n\"\n\"\"\"\n,,\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, rows, bad := oracleTable(data, ',')
+		var zones zoneTable
+		p := newParser(',', &zones, len(data))
+		if err := p.parse(chunk{first: true, data: bytes.Clone(data)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := int64(len(p.records) + len(p.bad)); got != rows {
+			t.Fatalf("%d rows, want %d", got, rows)
+		}
+		var lines []int64
+		for _, b := range p.bad {
+			lines = append(lines, b.Line)
+			if b.Column < 1 || b.Reason == "" {
+				t.Errorf("bad row %+v", b)
+			}
+		}
+		if !slices.Equal(lines, bad) {
+			t.Fatalf("bad lines %d, want %d", lines, bad)
+		}
+		got := map[string]string{}
+		for _, r := range p.records {
+			got[r.Key().String()] = string(r.AppendCSV(nil, zones.zones, ','))
+		}
+		if len(got) != len(want) {
+			t.Fatalf("%d ids, want %d", len(got), len(want))
+		}
+		for id, row := range want {
+			if got[id] != row {
+				t.Errorf("row %q, want %q", got[id], row)
+			}
+		}
+	})
+}
