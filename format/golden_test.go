@@ -1,0 +1,120 @@
+package format_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"promostore/format"
+)
+
+// A golden file of a version that was released is never written again: a
+// change of the format gets a version and files of its own.
+var update = flag.Bool("update", false, "write the golden files")
+
+const goldenDir = "testdata/golden"
+
+// goldens are the golden files by their names, and what they hold.
+var goldens = []struct {
+	name   string
+	header format.Header
+	rows   []string // in the order of their ids
+}{
+	{"v1-empty", format.Header{Shards: 1}, nil},
+	{"v1-one", format.Header{Shards: 1, Generation: 1795343400123}, []string{
+		"172FFC14-D229-4C93-B06B-F48B8C095512,9.68,2022-06-04 06:01:20",
+	}},
+	{"v1-block", format.Header{Shards: 1, Generation: 1}, goldenRows(128)},
+	{"v1-block-and-one", format.Header{Shards: 1, Generation: 1}, goldenRows(129)},
+	{"v1-layouts", format.Header{Shard: 3, Shards: 16, Generation: format.MaxGeneration, Duplicates: 5, BadRows: 7}, []string{
+		"00000000-0000-0000-0000-000000000000,0,0000-01-01 00:00:00",
+		"00000000-0000-0000-0000-000000000001,-0,9999-12-31 23:59:59",
+		"0000000A-0000-0000-0000-000000000000,-0.00,2016-02-29 12:00:00 +0000",
+		"0000000a-0000-0000-0000-000000000001,0.0000000000000001,2016-02-29 12:00:00 -0000",
+		"d018ef0b-dbd9-48f1-ac1a-eb4d90e57118,60.683466,2018-08-04 05:32:31 +0200 CEST",
+		"d018ef0b-dbd9-48f1-ac1a-eb4d90e57119,60.680,2018-10-28 02:30:00 +0200 CEST",
+		"d018ef0b-dbd9-48f1-ac1a-eb4d90e5711a,60.680,2018-10-28 02:30:00 +0100 CET",
+		"d018ef0b-dbd9-48f1-ac1a-eb4d90e5711b,1,2018-10-28 02:30:00 -0330 -0330",
+		"d018ef0b-dbd9-48f1-ac1a-eb4d90e5711c,1,2018-10-28 02:30:00 +0300 +03",
+		"d018ef0b-dbd9-48f1-ac1a-eb4d90e5711d,1,2018-10-28 02:30:00 +0300 МСК",
+		"e0000000-0000-0000-0000-000000000000,9999999999999999,2018-10-28T02:30:00Z",
+		"e0000000-0000-0000-0000-000000000001,-999999999.9999999,2018-10-28T02:30:00+00:00",
+		"e0000000-0000-0000-0000-000000000002,0.9999999999999999,2018-10-28T02:30:00-00:00",
+		"ffffffff-ffff-ffff-ffff-ffffffffffff,1.0,2018-10-28T02:30:00+23:59",
+	}},
+	{"v1-rows", format.Header{Shards: 1, Generation: 1795343400123, Duplicates: 1}, goldenRows(300)},
+}
+
+// goldenRows makes n rows such as the real ones.
+func goldenRows(n int) []string {
+	rng := rand.New(rand.NewPCG(1, uint64(n)))
+	rows := make([]string, n)
+	for i := range rows {
+		id := fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", rng.Uint32(), rng.Uint32N(1<<16), rng.Uint32N(1<<16), rng.Uint32N(1<<16), rng.Uint64N(1<<48))
+		month, zone := 6+rng.IntN(6), "+0200 CEST"
+		if month > 10 {
+			zone = "+0100 CET"
+		}
+		rows[i] = fmt.Sprintf("%s,%d.%0*d,2018-%02d-%02d %02d:%02d:%02d %s", id, rng.IntN(100), 2+i%5, rng.IntN(100),
+			month, 1+rng.IntN(30), rng.IntN(24), rng.IntN(60), rng.IntN(60), zone)
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+func TestGolden(t *testing.T) {
+	if *update {
+		if err := os.MkdirAll(goldenDir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var paths []string
+	for _, g := range goldens {
+		path := filepath.Join(goldenDir, g.name+".pgen")
+		paths = append(paths, path)
+		t.Run(g.name, func(t *testing.T) {
+			written := parseTable(t, g.header, g.rows).write(t)
+			if *update {
+				if err := os.WriteFile(path, written, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			golden, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(written, golden) {
+				t.Errorf("Writer writes another file at offset %d", firstDifference(written, golden))
+			}
+			got, err := open(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rows := strings.Split(strings.TrimSuffix(got.csv(), "\n"), "\n"); len(g.rows) > 0 && !slices.Equal(rows, g.rows) {
+				t.Errorf("the file holds\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(g.rows, "\n"))
+			}
+			if uint64(len(g.rows)) != got.header.Records || len(got.records) != len(g.rows) {
+				t.Errorf("%d records, header says %d, want %d", len(got.records), got.header.Records, len(g.rows))
+			}
+			h := got.header
+			if h.Shard != g.header.Shard || h.Shards != g.header.Shards || h.Generation != g.header.Generation ||
+				h.Duplicates != g.header.Duplicates || h.BadRows != g.header.BadRows || h.Rows != h.Records+h.Duplicates+h.BadRows {
+				t.Errorf("header %+v, want that of %+v", h, g.header)
+			}
+		})
+	}
+	found, err := filepath.Glob(filepath.Join(goldenDir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(paths)
+	if !slices.Equal(found, paths) {
+		t.Errorf("the golden files are %q, want %q", found, paths)
+	}
+}

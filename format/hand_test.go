@@ -1,0 +1,163 @@
+package format_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"promostore/format"
+)
+
+// A builder of bytes by the specification in doc.go, which shares nothing with
+// the package under test.
+type bytesByHand []byte
+
+func (b *bytesByHand) text(s string) { *b = append(*b, s...) }
+func (b *bytesByHand) u8(v uint8)    { *b = append(*b, v) }
+func (b *bytesByHand) u16(v uint16)  { *b = binary.BigEndian.AppendUint16(*b, v) }
+func (b *bytesByHand) u32(v uint32)  { *b = binary.BigEndian.AppendUint32(*b, v) }
+func (b *bytesByHand) u64(v uint64)  { *b = binary.BigEndian.AppendUint64(*b, v) }
+
+// zeros fills up to the offset end.
+func (b *bytesByHand) zeros(end int) { *b = append(*b, make([]byte, end-len(*b))...) }
+
+// sum appends the checksum of what stands from offset start on.
+func (b *bytesByHand) sum(start int) { b.u32(crc32c((*b)[start:])) }
+
+// crc32c is the CRC32C bit by bit: RFC 3720 appendix B.4, whose polynomial is
+// 0x1EDC6F41 with its bits in reverse.
+func crc32c(b []byte) uint32 {
+	crc := ^uint32(0)
+	for _, c := range b {
+		crc ^= uint32(c)
+		for range 8 {
+			low := crc & 1
+			crc >>= 1
+			if low == 1 {
+				crc ^= 0x82F63B78
+			}
+		}
+	}
+	return ^crc
+}
+
+func TestChecksum(t *testing.T) {
+	if got, want := crc32c([]byte("123456789")), uint32(0xE3069283); got != want {
+		t.Fatalf("the test's own CRC32C is %#x, want %#x", got, want)
+	}
+	for n := range 300 {
+		b := bytes.Repeat([]byte{byte(n), 7}, n)
+		if got, want := format.Checksum(b), crc32c(b); got != want {
+			t.Errorf("the checksum of %d bytes is %#x, want %#x", len(b), got, want)
+		}
+	}
+}
+
+// TestByHand writes the file of one promotion from the specification alone.
+func TestByHand(t *testing.T) {
+	var b bytesByHand
+
+	// Header.
+	b.text("PROMOGEN")
+	b.u32(1)                                                                   // version
+	b.u32(32)                                                                  // record length
+	b.u32(4096)                                                                // block length
+	b.u32(0)                                                                   // shard
+	b.u32(1)                                                                   // shards
+	b.u32(0)                                                                   // zero
+	b.u64(1)                                                                   // records
+	b.u64(6)                                                                   // rows
+	b.u64(2)                                                                   // duplicates
+	b.u64(3)                                                                   // bad rows
+	b.u64(1795343400123)                                                       // generation: 2026-11-22T10:30:00.123Z
+	b.text("\x17\x2F\xFC\x14\xD2\x29\x4C\x93\xB0\x6B\xF4\x8B\x8C\x09\x55\x12") // first id
+	b.text("\x17\x2F\xFC\x14\xD2\x29\x4C\x93\xB0\x6B\xF4\x8B\x8C\x09\x55\x12") // last id
+	b.u64(4096 + 4096 + 16 + 4 + 16 + 9 + 4)                                   // length of the file
+	b.zeros(4092)
+	b.sum(0)
+
+	// Block 0: one record, and zeros.
+	b.text("\x17\x2F\xFC\x14\xD2\x29\x4C\x93\xB0\x6B\xF4\x8B\x8C\x09\x55\x12") // id
+	b.u64(1<<63 | 9680)                                                        // price: -9.680
+	// 2022-06-04 06:01:20 is 738,675 days and 21,680 seconds after 0000-01-01.
+	b.u64((738675*86400+21680)<<25 | 0<<9 | 3<<1 | 1) // wall clock, zone 0, scale 3, upper case
+	b.zeros(8192)
+
+	// Fences.
+	b.text("\x17\x2F\xFC\x14\xD2\x29\x4C\x93\xB0\x6B\xF4\x8B\x8C\x09\x55\x12")
+
+	// Checksums.
+	b.sumOf(4096, 8192)
+
+	// Trailer.
+	trailer := len(b)
+	b.sumOf(8192, 8192+16)      // of the fences
+	b.sumOf(8192+16, 8192+16+4) // of the checksums
+	b.u32(1)                    // zones
+	b.u32(9)                    // bytes of zones
+	b.u8(1)                     // layout: 2006-01-02 15:04:05 -0700 MST
+	b.u8(0)                     // plus
+	b.u16(120)                  // minutes
+	b.u8(4)                     // bytes of the abbreviation
+	b.text("CEST")
+	b.sum(trailer)
+
+	got, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const row = "172FFC14-D229-4C93-B06B-F48B8C095512,-9.680,2022-06-04 06:01:20 +0200 CEST"
+	if got.csv() != row+"\n" {
+		t.Errorf("the file by hand holds %q, want %q", got.csv(), row)
+	}
+	if h := got.header; h.Rows != 6 || h.Duplicates != 2 || h.BadRows != 3 || h.Generation != 1795343400123 {
+		t.Errorf("the file by hand has the header %+v", h)
+	}
+	header := format.Header{Shards: 1, Duplicates: 2, BadRows: 3, Generation: 1795343400123}
+	if written := parseTable(t, header, []string{row}).write(t); !bytes.Equal(written, b) {
+		t.Errorf("Writer writes another file at offset %d", firstDifference(written, b))
+	}
+}
+
+// sumOf appends the checksum of the bytes from lo to hi.
+func (b *bytesByHand) sumOf(lo, hi int) { b.u32(crc32c((*b)[lo:hi])) }
+
+// TestByHandEmpty writes the file without records.
+func TestByHandEmpty(t *testing.T) {
+	var b bytesByHand
+	b.text("PROMOGEN")
+	b.u32(1)
+	b.u32(32)
+	b.u32(4096)
+	b.u32(2) // shard
+	b.u32(3) // shards
+	b.zeros(104)
+	b.u64(4096 + 16 + 4) // length of the file
+	b.zeros(4092)
+	b.sum(0)
+	b.u32(0) // checksum of no fences
+	b.u32(0) // checksum of no checksums
+	b.u32(0) // zones
+	b.u32(0) // bytes of zones
+	b.sumOf(4096, 4096+16)
+
+	got, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.records) != 0 || len(got.zones) != 0 {
+		t.Errorf("the empty file holds %+v", got)
+	}
+	if written := (table{header: format.Header{Shard: 2, Shards: 3}}).write(t); !bytes.Equal(written, b) {
+		t.Errorf("Writer writes another file at offset %d", firstDifference(written, b))
+	}
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
