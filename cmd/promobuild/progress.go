@@ -22,19 +22,24 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// newBar draws on w. total is -1 if it is not known.
+// newBar draws on w, in less than 80 columns. total is -1 if it is not known,
+// and counts bytes or rows.
 func newBar(w io.Writer, total int64, what string, bytes bool) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(total,
+	options := []progressbar.Option{
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(what),
-		progressbar.OptionShowBytes(bytes),
-		progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(),
-		progressbar.OptionSetItsString("rows"),
-		progressbar.OptionSetWidth(20),
+		progressbar.OptionSetWidth(10),
 		progressbar.OptionThrottle(refresh),
+		progressbar.OptionSetRenderBlankState(true),
+		progressbar.OptionUseANSICodes(true),
 		progressbar.OptionClearOnFinish(),
-	)
+	}
+	if bytes {
+		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionShowCount())
+	} else if total > 0 {
+		options = append(options, progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
+	}
+	return progressbar.NewOptions64(total, options...)
 }
 
 // progress shows how a build is going: a bar on a terminal, else a line for
@@ -61,13 +66,13 @@ func (p *progress) observe(s builder.Status) {
 		return
 	}
 	p.drawn = time.Now()
-	if s.Phase == builder.PhaseRead {
-		rate := int64(float64(s.Rows) / max(time.Since(p.started).Seconds(), 1e-3))
-		p.bar.Describe(fmt.Sprintf("read %s rows, %s/s", humanize.Comma(s.Rows), humanize.Comma(rate)))
-		_ = p.bar.Set64(s.InputBytes) // beyond its size if that has grown: a bar need not be right
-	} else {
+	if s.Phase != builder.PhaseRead {
 		_ = p.bar.Set64(s.Records)
+		return
 	}
+	_ = p.bar.Set64(s.InputBytes) // more than its size if it has grown: a bar need not be right
+	rate := float64(s.Rows) / time.Since(p.started).Seconds()
+	p.bar.Describe(fmt.Sprintf("read %srows, %srows/s", humanize.SIWithDigits(float64(s.Rows), 1, ""), humanize.SIWithDigits(rate, 1, "")))
 }
 
 func (p *progress) begin(s builder.Status) {
@@ -85,7 +90,7 @@ func (p *progress) begin(s builder.Status) {
 		line = fmt.Sprintf("%s %s rows", s.Phase, humanize.Comma(s.Rows))
 	}
 	if p.draw {
-		p.bar = newBar(p.w, total, line, bytes)
+		p.bar, p.drawn = newBar(p.w, total, line, bytes), p.started
 	} else {
 		fmt.Fprintln(p.w, line)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/dustin/go-humanize"
-	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v2"
 
 	"promostore/format"
@@ -36,18 +35,9 @@ func verify(c *cli.Context) (err error) {
 	defer f.Close()
 	var progress func(done, size int64)
 	if isTerminal(c.App.ErrWriter) {
-		var bar *progressbar.ProgressBar
-		progress = func(done, size int64) {
-			if bar == nil {
-				bar = newBar(c.App.ErrWriter, size, "verify", true)
-			}
-			_ = bar.Set64(done)
-		}
-		defer func() {
-			if bar != nil {
-				_ = bar.Finish()
-			}
-		}()
+		bar := newBar(c.App.ErrWriter, max(1, f.Header().Blocks()*format.BlockLen), "verify", true)
+		progress = func(done, _ int64) { _ = bar.Set64(done) }
+		defer func() { _ = bar.Finish() }()
 	}
 	if err := f.Verify(c.Context, progress); err != nil {
 		return fmt.Errorf("verify: %s: %w", path, err)

@@ -1,0 +1,104 @@
+//go:build system
+
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"promostore/synth"
+)
+
+// smallDisk mounts a file system of this size, in bytes. It needs root.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatalf("mount %s: %v", dir, err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// A full disk fails the build, whether it is the one of the generations or the
+// one of what is spilled. What was there stays, and nothing else does.
+func TestFullDisk(t *testing.T) {
+	table := filepath.Join(t.TempDir(), "rows.csv")
+	f, err := os.Create(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (synth.Table{Rows: 3_000_000}).WriteTo(f); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, data, tmp, memory string }{
+		{"generation, in memory", smallDisk(t, "16m"), t.TempDir(), "1GiB"},
+		{"generation, spilled", smallDisk(t, "16m"), t.TempDir(), "64MiB"},
+		{"spill", t.TempDir(), smallDisk(t, "16m"), "64MiB"},
+		{"both on one", smallDisk(t, "120m"), "", "64MiB"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			build := func(memory, input string) (string, error) {
+				out, err := exec.Command("promobuild", "build", "--quiet", "--data", c.data, "--tmp", c.tmp, "--memory", memory, input).CombinedOutput()
+				return string(out), err
+			}
+			if out, err := build("64MiB", "../../testdata/promotions.csv"); err != nil {
+				t.Fatalf("the first build: %v: %s", err, out)
+			}
+			before := files(t, c.data)
+			out, err := build(c.memory, table)
+			if exitCode(err) != exitFailed || !strings.Contains(out, syscall.ENOSPC.Error()) || !strings.Contains(out, "make room") {
+				t.Errorf("a full disk: %v: %s", err, out)
+			}
+			if after := files(t, c.data); len(after) != 1 || after[0] != before[0] {
+				t.Errorf("the data directory had %v, now %v", before, after)
+			}
+			if c.tmp != "" {
+				if left := files(t, c.tmp); len(left) > 0 {
+					t.Errorf("the temporary directory has %v", left)
+				}
+			}
+			if out, err := exec.Command("promobuild", "verify", c.data).CombinedOutput(); err != nil {
+				t.Errorf("what was there: %v: %s", err, out)
+			}
+		})
+	}
+}
+
+// A full disk behind standard output fails what writes there.
+func TestFullOutput(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	data := t.TempDir()
+	if out, err := exec.Command("promobuild", "build", "--quiet", "--data", data, "../../testdata/promotions.csv").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	for _, args := range []string{
+		"dump " + data, "get " + data + " 172FFC14-D229-4C93-B06B-F48B8C095512", "list " + data, "list --json " + data,
+		"inspect " + data, "inspect --json " + data, "verify " + data, "generate --rows 10", "completion bash",
+	} {
+		var stderr strings.Builder
+		cmd := exec.Command("promobuild", strings.Fields(args)...)
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		if err := cmd.Run(); exitCode(err) != exitFailed || !strings.Contains(stderr.String(), syscall.ENOSPC.Error()) {
+			t.Errorf("%s: %v: %s", args, err, &stderr)
+		}
+	}
+}
