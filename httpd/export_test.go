@@ -9,6 +9,9 @@ import (
 // Handle is what the server calls for every request.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
 
+// ServeConn answers on one connection until it ends.
+func (s *Server) ServeConn(c net.Conn) error { return s.fast.ServeConn(c) }
+
 // NewFastServer has the limits of every server of this package.
 func NewFastServer(handler fasthttp.RequestHandler) *fasthttp.Server { return newFastServer(handler) }
 

@@ -172,12 +172,12 @@ func TestReload(t *testing.T) {
 	}
 
 	for name, breakIt := range map[string]func(){
-		"no PEM":       func() { must(t, os.WriteFile(certFile, []byte("x"), 0o600)) },
-		"another key":  func() { writeCertificate(t, filepath.Join(dir, "other.pem"), keyFile, 3) },
-		"no key":       func() { must(t, os.Remove(keyFile)) },
-		"empty file":   func() { must(t, os.WriteFile(certFile, nil, 0o600)) },
-		"no file":      func() { must(t, os.Remove(certFile)) },
-		"directory":    func() { must(t, os.Remove(certFile)); must(t, os.Mkdir(certFile, 0o700)) },
+		"no PEM":      func() { must(t, os.WriteFile(certFile, []byte("x"), 0o600)) },
+		"another key": func() { writeCertificate(t, filepath.Join(dir, "other.pem"), keyFile, 3) },
+		"no key":      func() { must(t, os.Remove(keyFile)) },
+		"empty file":  func() { must(t, os.WriteFile(certFile, nil, 0o600)) },
+		"no file":     func() { must(t, os.Remove(certFile)) },
+		"directory":   func() { must(t, os.Remove(certFile)); must(t, os.Mkdir(certFile, 0o700)) },
 	} {
 		must(t, os.RemoveAll(certFile))
 		writeCertificate(t, certFile, keyFile, 3)

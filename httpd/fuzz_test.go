@@ -1,0 +1,151 @@
+package httpd_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+
+	"promostore/format"
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+// serveFuzz serves rows for one fuzz target, with the answers at hand by id.
+func serveFuzz(f *testing.F) (srv *httpd.Server, byID map[uuid.UUID]row) {
+	dir := f.TempDir()
+	publish(f, dir, genID(0), rows)
+	store := reader.NewStore(dir, reader.StoreOptions{})
+	must(f, store.Poll(f.Context()))
+	f.Cleanup(func() { store.Close() })
+	srv = httpd.New(httpd.Options{Store: store, Style: format.DefaultStyle, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil))})
+	byID = map[uuid.UUID]row{}
+	for _, r := range rows {
+		byID[uuid.MustParse(r.id)] = r
+	}
+	return srv, byID
+}
+
+// A panicWriter is a log that must stay empty: the server logs what it
+// recovered from.
+type panicWriter struct{}
+
+func (panicWriter) Write(p []byte) (int, error) { panic(string(p)) }
+
+// oracle is the promotion that a path asks for, by net/url and google/uuid.
+func oracle(requestURI string, byID map[uuid.UUID]row) (r row, promotion, known bool) {
+	u, err := url.ParseRequestURI(requestURI)
+	if err != nil || u.Host != "" || u.Opaque != "" || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") {
+		return row{}, false, false // spellings in which servers may differ
+	}
+	text, promotion := strings.CutPrefix(u.Path, "/promotions/")
+	if !promotion || text == "lookup" {
+		return row{}, false, false
+	}
+	id, err := uuid.Parse(text)
+	// It takes any two characters for braces.
+	if err != nil || len(text) == 38 && (text[0] != '{' || text[37] != '}') {
+		return row{}, true, false
+	}
+	r, known = byID[id]
+	return r, true, known
+}
+
+// FuzzHTTP sends GET with any path and If-None-Match, through the handler.
+func FuzzHTTP(f *testing.F) {
+	srv, byID := serveFuzz(f)
+	for _, path := range []string{
+		"/promotions/" + exampleID, "/promotions/{" + exampleID + "}", "/promotions/%7b" + exampleID + "%7d",
+		"/promotions/urn:uuid:" + exampleID, "/promotions/" + strings.ReplaceAll(exampleID, "-", ""),
+		"/promotions/lookup", "/promotions/1?x", "/promotions/%00", "/a/../promotions/" + exampleID,
+		"/promotions/ffffffff-ffff-ffff-ffff-fffffffffffe", "/readyz", "/prometheus", "http://h/promotions/1", "//", "*", "/%",
+	} {
+		f.Add(path, "*")
+	}
+	f.Fuzz(func(t *testing.T, path, match string) {
+		var ctx fasthttp.RequestCtx
+		var req fasthttp.Request
+		req.SetRequestURI(path)
+		req.Header.Set("If-None-Match", match)
+		ctx.Init(&req, nil, nil)
+		srv.Handle(&ctx)
+		code, body := ctx.Response.StatusCode(), string(ctx.Response.Body())
+		if code != 304 && !bytes.HasPrefix(ctx.Response.Header.ContentType(), []byte("text/plain;")) && !json.Valid([]byte(body)) {
+			t.Errorf("%d %q is no JSON", code, body)
+		}
+		if path == "" || path[0] != '/' {
+			return // no server gets that as the path of a request
+		}
+		r, promotion, known := oracle(path, byID)
+		switch {
+		case !promotion:
+		case !known:
+			if code != 404 || body != unknownJSON {
+				t.Errorf("%q: %d %s, want not found", path, code, body)
+			}
+		case code == 304:
+			if match == "" {
+				t.Error("not modified without a condition")
+			}
+		case code != 200 || !strings.HasPrefix(body, `{"id":"`+r.id+`","price":`+r.price+`,"expiration_date":"`):
+			t.Errorf("%q: %d %s, want %v", path, code, body, r)
+		}
+	})
+}
+
+// A script is a connection whose client has sent everything at once.
+type script struct {
+	net.Conn // to panic if anything else is used
+	sent     *bytes.Reader
+	got      bytes.Buffer
+}
+
+func (s *script) Read(p []byte) (int, error)       { return s.sent.Read(p) }
+func (s *script) Write(p []byte) (int, error)      { return s.got.Write(p) }
+func (s *script) Close() error                     { return nil }
+func (s *script) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (s *script) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (s *script) SetReadDeadline(time.Time) error  { return nil }
+func (s *script) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzConnection sends any bytes on a connection. Whatever comes back must be
+// a sequence of whole responses.
+func FuzzConnection(f *testing.F) {
+	srv, _ := serveFuzz(f)
+	get := request("/promotions/" + exampleID)
+	f.Add([]byte(get + get))
+	f.Add([]byte("POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{\"ids\":[]}" + get))
+	f.Add([]byte("POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"i\r\n7\r\nds\":[]}\r\n0\r\n\r\n"))
+	f.Add([]byte("POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n{\"ids\":[]}"))
+	f.Add([]byte("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"))
+	f.Add([]byte("GET //promotions/1 HTTP/1.1\nHost: x\n\n\x16\x03"))
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		if bytes.Contains(bytes.ToUpper(sent), []byte("HEAD")) {
+			return // whoever reads the answers would have to know which they belong to
+		}
+		c := &script{sent: bytes.NewReader(sent)}
+		_ = srv.ServeConn(c) // an error is the client's
+		for r := bufio.NewReader(&c.got); ; {
+			if _, err := r.Peek(1); err != nil {
+				break
+			}
+			res, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,154 @@
+package httpd_test
+
+import (
+	"context"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+// TestMetrics counts a known set of requests.
+func TestMetrics(t *testing.T) {
+	certs, err := httpd.SelfSigned()
+	must(t, err)
+	f := newFixture(t, httpd.Options{Version: `v1 "x"`, Certificates: certs}, reader.StoreOptions{})
+	f.listen(t)
+	f.get(t, "/promotions/"+exampleID)
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	tag := f.get(t, "/promotions/"+exampleID).header.Get("ETag")
+	f.get(t, "/promotions/"+exampleID, "If-None-Match", tag)
+	f.get(t, "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513")
+	f.get(t, "/promotions/1")
+	f.do(t, "POST", "/promotions/"+exampleID, "")
+	f.do(t, "POST", "/promotions/lookup", `{"ids":["`+exampleID+`","`+exampleID+`","1"]}`)
+	f.do(t, "POST", "/promotions/lookup", `{}`)
+	f.get(t, "/none")
+
+	for name, want := range map[string]string{
+		`promo_http_requests_total{endpoint="promotion",code="200"}`: "1",
+		`promo_http_requests_total{endpoint="promotion",code="304"}`: "1",
+		`promo_http_requests_total{endpoint="promotion",code="404"}`: "2",
+		`promo_http_requests_total{endpoint="promotion",code="405"}`: "1",
+		`promo_http_requests_total{endpoint="promotion",code="503"}`: "1",
+		`promo_http_requests_total{endpoint="lookup",code="200"}`:    "1",
+		`promo_http_requests_total{endpoint="lookup",code="400"}`:    "1",
+		`promo_http_requests_total{endpoint="other",code="404"}`:     "1",
+		`promo_lookups_total{result="found"}`:                        "4",
+		`promo_lookups_total{result="not_found"}`:                    "1",
+		`promo_lookups_total{result="malformed"}`:                    "2",
+		`promo_lookups_total{result="error"}`:                        "0",
+		`promo_generation_swaps_total{result="live"}`:                "1",
+		`promo_generation_info{generation="20261122T103000000Z"}`:    "1",
+		`promo_generation_records`:                                   strconv.Itoa(len(rows)),
+		`promo_generation_created_timestamp_seconds`:                 "1.7953434e+09",
+		`promo_ready`:                 "1",
+		`promo_http_panics_total`:     "0",
+		`promo_http_connections_open`: "1",
+		`promo_http_request_duration_seconds_count{endpoint="promotion"}`:            "6",
+		`promo_http_request_duration_seconds_bucket{endpoint="promotion",le="+Inf"}`: "6",
+		`promo_tls_certificate_expiry_timestamp_seconds`:                             strconv.FormatFloat(float64(certs.NotAfter().Unix()), 'g', -1, 64),
+	} {
+		if got := f.metric(t, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"promo_generation_open_seconds", "promo_generation_verify_seconds", "process_open_fds", "go_goroutines", "process_resident_memory_bytes"} {
+		if v, err := strconv.ParseFloat(f.metric(t, name), 64); err != nil || v <= 0 {
+			t.Errorf("%s is %v, %v", name, v, err)
+		}
+	}
+	if body := f.get(t, "/prometheus").body; !strings.Contains(body, `promo_build_info{version="v1 \"x\"",goversion="go1.`) {
+		t.Error("no build information")
+	}
+	f.Drain()
+	if got := f.metric(t, "promo_ready"); got != "0" {
+		t.Errorf("ready while draining: %s", got)
+	}
+}
+
+// TestMetricsText wants every line to be as the format has it, every metric of
+// ours to have a type and a help text, and every histogram to add up.
+func TestMetricsText(t *testing.T) {
+	f := serveMemory(t, rows)
+	for range 100 {
+		f.get(t, "/promotions/"+exampleID)
+	}
+	a := f.get(t, "/prometheus")
+	if got := a.header.Get("Content-Type"); got != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("Content-Type %q", got)
+	}
+	sample := regexp.MustCompile(`^([a-z_]+)(\{[a-zA-Z_]+="[^"]*"(?:, ?[a-zA-Z_]+="[^"]*")*\})? (\S+)\n$`)
+	types := map[string]string{}
+	seen := map[string]bool{}
+	last := map[string]float64{}
+	for line := range strings.Lines(a.body) {
+		if words := strings.Fields(line); words[0] == "#" {
+			if words[1] == "TYPE" {
+				types[words[2]] = words[3]
+			}
+			continue
+		}
+		m := sample.FindStringSubmatch(line)
+		if m == nil {
+			t.Errorf("line %q", line)
+			continue
+		}
+		value, err := strconv.ParseFloat(m[3], 64)
+		if err != nil || seen[m[1]+m[2]] {
+			t.Errorf("line %q: %v, seen before: %v", line, err, seen[m[1]+m[2]])
+		}
+		seen[m[1]+m[2]] = true
+		family := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(m[1], "_bucket"), "_sum"), "_count")
+		if strings.HasPrefix(m[1], "promo_") && types[m[1]] == "" && types[family] != "histogram" {
+			t.Errorf("%s has no type", m[1])
+		}
+		if before, labels, ok := strings.Cut(m[1]+m[2], ",le="); ok {
+			if value < last[before] {
+				t.Errorf("%s,le=%s falls to %v", before, labels, value)
+			}
+			last[before] = value
+		}
+	}
+	if len(types) < 15 || last[`promo_http_request_duration_seconds_bucket{endpoint="promotion"`] != 100 {
+		t.Errorf("%d types, buckets %v", len(types), last)
+	}
+}
+
+// TestMetricsConcurrent scrapes while requests come in on many connections: no
+// request may be lost.
+func TestMetricsConcurrent(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	const connections, requests = 20, 50
+	ctx, stop := context.WithCancel(context.Background())
+	var scraper, clients sync.WaitGroup
+	scraper.Go(func() {
+		for ctx.Err() == nil {
+			f.get(t, "/prometheus")
+		}
+	})
+	for range connections {
+		c, r := f.dial(t)
+		clients.Go(func() {
+			for range requests {
+				if _, err := c.Write([]byte(request("/promotions/" + exampleID))); err != nil {
+					t.Error(err)
+					return
+				}
+				receive(t, r).want(t, 200, exampleJSON)
+			}
+		})
+	}
+	clients.Wait()
+	stop()
+	scraper.Wait()
+	// The last answer of a connection is counted before it is sent.
+	if got := f.metric(t, `promo_lookups_total{result="found"}`); got != strconv.Itoa(connections*requests) {
+		t.Errorf("%s found, want %d", got, connections*requests)
+	}
+}
