@@ -1,0 +1,259 @@
+package format_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"promostore/format"
+)
+
+// The regions of corruptible, of 130 records in 2 blocks and 3 zones.
+const (
+	block0Off    = 4096
+	block1Off    = block0Off + 4096
+	fencesOff    = block1Off + 4096
+	checksumsOff = fencesOff + 2*16
+	trailerOff   = checksumsOff + 2*4
+	zonesOff     = trailerOff + 16
+	zone1Off     = zonesOff + 5     // behind a zone without abbreviation
+	zone2Off     = zone1Off + 5 + 3 // behind +0100 CET
+)
+
+// corruptible is a valid file to damage.
+func corruptible(t *testing.T) []byte {
+	t.Helper()
+	rows := goldenRows(128)
+	rows = append(rows, "ffffffff-ffff-ffff-ffff-fffffffffff0,1.5,2018-08-04 05:32:31", "ffffffff-ffff-ffff-ffff-ffffffffffff,2,2018-08-04 05:32:31")
+	b := parseTable(t, format.Header{Shards: 2, Generation: 1}, rows).write(t)
+	if len(b) != zone2Off+5+4+4 {
+		t.Fatalf("the file has %d bytes", len(b))
+	}
+	if _, err := open(b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// reseal makes all the checksums right again, so that what is wrong has to be
+// found by what it says.
+func reseal(b []byte) {
+	put := func(at, lo, hi int) { binary.BigEndian.PutUint32(b[at:], format.Checksum(b[lo:hi])) }
+	put(checksumsOff, block0Off, block1Off)
+	put(checksumsOff+4, block1Off, fencesOff)
+	put(trailerOff, fencesOff, checksumsOff)
+	put(trailerOff+4, checksumsOff, trailerOff)
+	put(len(b)-4, trailerOff, len(b)-4)
+	put(4092, 0, 4092)
+}
+
+func TestCorrupt(t *testing.T) {
+	u32 := binary.BigEndian.PutUint32
+	u64 := binary.BigEndian.PutUint64
+	const records, rows = 130, 130
+
+	for _, c := range []struct {
+		name   string
+		stage  string // how the error begins: where the damage is found
+		kind   error
+		sealed bool // with right checksums
+		damage func(b []byte) []byte
+	}{
+		{"empty", "header", format.ErrFormat, false, func(b []byte) []byte { return nil }},
+		{"magic", "header", format.ErrFormat, true, func(b []byte) []byte { b[7] = 'X'; return b }},
+		{"CSV", "header", format.ErrFormat, false, func(b []byte) []byte { return []byte(strings.Join(goldenRows(300), "\n")) }},
+		{"short CSV", "header", format.ErrFormat, false, func(b []byte) []byte { return []byte("id,price,expiration_date\n") }},
+		{"version 0", "header", format.ErrVersion, true, func(b []byte) []byte { u32(b[8:], 0); return b }},
+		{"version 2", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[8:], 2); return b }},
+		{"version 2, cut", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[8:], 2); return b[:100] }},
+		{"record length", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[12:], 40); return b }},
+		{"block length", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[16:], 8192); return b }},
+		{"header checksum", "header", format.ErrChecksum, false, func(b []byte) []byte { b[4095]++; return b }},
+		{"shard 2 of 2", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[20:], 2); return b }},
+		{"shard 0 of 0", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 0); return b }},
+		{"100,000 shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 100000); return b }},
+		{"padding behind shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[31] = 1; return b }},
+		{"padding at the end", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[4091] = 1; return b }},
+		{"padding behind the length", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[112] = 1; return b }},
+		{"2^40+1 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<40+1); u64(b[40:], 1<<40+1); return b }},
+		{"2^40 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<40); u64(b[40:], 1<<40); return b }},
+		{"2^64-1 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<64-1); u64(b[40:], 1<<64-1); return b }},
+		{"records that overflow", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<59+records); u64(b[40:], 1<<59+rows); return b }},
+		{"2^40 records in a file that says to be long enough", "header", format.ErrTruncated, true, func(b []byte) []byte {
+			u64(b[32:], 1<<40)
+			u64(b[40:], 1<<40)
+			u64(b[104:], 4096+1<<33*(4096+16+4)+20)
+			return b
+		}},
+		{"blocks that count as trailer", "trailer", format.ErrChecksum, true, func(b []byte) []byte { u64(b[32:], 0); u64(b[40:], 0); clear(b[72:104]); return b }},
+		{"rows", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows+1); return b }},
+		{"rows that overflow", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[48:], 1<<63); u64(b[56:], 1<<63); return b }},
+		{"generation", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[64:], format.MaxGeneration+1); return b }},
+		{"generation before 1970", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[64:], 1<<64-1); return b }},
+		{"first id behind the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], bytes.Repeat([]byte{0xFF}, 16)); clear(b[88:104]); return b }},
+		{"first id is the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], b[88:104]); return b }},
+		{"length of 2^63", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], 1<<63); return b }},
+		{"length below the regions", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], trailerOff+19); return b }},
+		{"length with endless zones", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], trailerOff+20+65536*68+1); return b }},
+		{"length of more", "header", format.ErrTruncated, true, func(b []byte) []byte { u64(b[104:], uint64(len(b))+1); return b }},
+		{"trailing garbage", "header", format.ErrTruncated, false, func(b []byte) []byte { return append(b, 0) }},
+		{"a byte lost", "header", format.ErrTruncated, false, func(b []byte) []byte { return b[:len(b)-1] }},
+
+		{"trailer checksum", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[len(b)-1]++; return b }},
+		{"zone in the trailer", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[zonesOff+3] ^= 1; return b }},
+		{"number of zones, too few", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 2); return b }},
+		{"number of zones, too many", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 4); return b }},
+		{"number of zones, endless", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 1<<32-1); return b }},
+		{"length of zones", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[trailerOff+15]++; return b }},
+		{"layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off] = 5; return b }},
+		{"sign", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+1] = 2; return b }},
+		{"minutes", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+2] = 6; return b }},
+		{"minutes without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zonesOff+3] = 1; return b }},
+		{"sign without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zonesOff+1] = 1; return b }},
+		{"abbreviation over the end", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+4] = 5; return b }},
+		{"abbreviation short", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+4] = 3; return b }},
+		{"abbreviation empty", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone1Off+4] = 0; return b }},
+		{"abbreviation of no letters", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+5] = '"'; return b }},
+		{"abbreviation of no UTF-8", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+5] = 0xFF; return b }},
+		{"abbreviation in another layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off] = 2; return b }},
+		{"zones out of order", "trailer", format.ErrOrder, true, func(b []byte) []byte { b[zone1Off+3] = 121; return b }},
+
+		{"fence", "fences", format.ErrChecksum, false, func(b []byte) []byte { b[fencesOff+16]++; return b }},
+		{"fences out of order", "fences", format.ErrOrder, true, func(b []byte) []byte { clear(b[fencesOff+16 : fencesOff+32]); return b }},
+		{"fences alike", "fences", format.ErrOrder, true, func(b []byte) []byte { copy(b[fencesOff+16:], b[fencesOff:fencesOff+16]); return b }},
+		{"first fence", "fences", format.ErrCorrupt, true, func(b []byte) []byte { b[fencesOff+15] ^= 1; return b }},
+		{"first id", "fences", format.ErrCorrupt, true, func(b []byte) []byte { b[72+15] ^= 1; return b }},
+		{"last id before the last fence", "fences", format.ErrCorrupt, true, func(b []byte) []byte { b[88] = 0xFE; return b }},
+
+		{"checksums", "checksums", format.ErrChecksum, false, func(b []byte) []byte { b[checksumsOff]++; return b }},
+
+		{"a record", "block 0", format.ErrChecksum, false, func(b []byte) []byte { b[block0Off+20] ^= 1; return b }},
+		{"padding of the block", "block 1", format.ErrChecksum, false, func(b []byte) []byte { b[fencesOff-1] = 1; return b }},
+		{"first record and fence differ", "block 1", format.ErrCorrupt, true, func(b []byte) []byte { b[block1Off+15]++; return b }},
+		{"records out of order", "block 0", format.ErrOrder, true, func(b []byte) []byte {
+			swap(b[block0Off+32:block0Off+64], b[block0Off+64:block0Off+96])
+			return b
+		}},
+		{"an id twice", "block 0", format.ErrOrder, true, func(b []byte) []byte {
+			copy(b[block0Off+32:], b[block0Off:block0Off+16])
+			return b
+		}},
+		{"blocks that overlap", "block 1", format.ErrOrder, true, func(b []byte) []byte {
+			copy(b[block1Off:], b[block1Off-32:block1Off-16])
+			copy(b[fencesOff+16:], b[block1Off-32:block1Off-16])
+			return b
+		}},
+		{"last id", "block 1", format.ErrCorrupt, true, func(b []byte) []byte { b[88+15] = 0xFE; return b }},
+		{"record in the padding", "block 1", format.ErrCorrupt, true, func(b []byte) []byte { b[fencesOff-1] = 1; return b }},
+		{"first byte of the padding", "block 1", format.ErrCorrupt, true, func(b []byte) []byte { b[block1Off+64] = 1; return b }},
+		{"price of 17 digits", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[block0Off+16:], 1e16); return b }},
+		{"price of -17 digits", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[block0Off+16:], 1<<63|uint64(1e16)); return b }},
+		{"scale 17", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 17<<1, 31<<1); return b }},
+		{"spare bit 6", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 1<<6, 1<<6); return b }},
+		{"spare bit 7", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 1<<7, 1<<7); return b }},
+		{"spare bit 8", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 1<<8, 1<<8); return b }},
+		{"zone 3", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 3<<9, 0xFFFF<<9); return b }},
+		{"zone 65535", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 0xFFFF<<9, 0xFFFF<<9); return b }},
+		{"year 10000", "block 0", format.ErrCorrupt, true, func(b []byte) []byte {
+			setExpiry(b[block0Off:], (maxSeconds+1)<<25, (1<<39-1)<<25)
+			return b
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := c.damage(corruptible(t))
+			if c.sealed {
+				reseal(b)
+			}
+			_, err := open(b)
+			if !errors.Is(err, c.kind) || kindOf(err) != c.kind || !strings.HasPrefix(err.Error(), c.stage+":") {
+				t.Errorf("error %v, want of the stage %s: %v", err, c.stage, c.kind)
+			}
+		})
+	}
+}
+
+// TestLimits changes fields to the last value that is allowed.
+func TestLimits(t *testing.T) {
+	for name, change := range map[string]func(b []byte){
+		"price":        func(b []byte) { binary.BigEndian.PutUint64(b[block0Off+16:], 1<<63|uint64(1e16-1)) },
+		"scale 16":     func(b []byte) { setExpiry(b[block0Off:], 16<<1, 31<<1) },
+		"zone 2":       func(b []byte) { setExpiry(b[block0Off:], 2<<9, 0xFFFF<<9) },
+		"year 9999":    func(b []byte) { setExpiry(b[block0Off:], maxSeconds<<25, (1<<39-1)<<25) },
+		"99999 shards": func(b []byte) { binary.BigEndian.PutUint32(b[24:], 99999) },
+		"minutes":      func(b []byte) { binary.BigEndian.PutUint16(b[zone2Off+2:], 24*60-1) },
+		"generation":   func(b []byte) { binary.BigEndian.PutUint64(b[64:], format.MaxGeneration) },
+		"bad rows": func(b []byte) {
+			binary.BigEndian.PutUint64(b[40:], 1<<64-1)
+			binary.BigEndian.PutUint64(b[56:], 1<<64-1-130)
+		},
+	} {
+		b := corruptible(t)
+		change(b)
+		reseal(b)
+		if _, err := open(b); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func swap(a, b []byte) {
+	c := slices.Clone(a)
+	copy(a, b)
+	copy(b, c)
+}
+
+// setExpiry sets the masked bits of a record's expiry.
+func setExpiry(record []byte, bits, mask uint64) {
+	word := binary.BigEndian.Uint64(record[24:])
+	binary.BigEndian.PutUint64(record[24:], word&^mask|bits)
+}
+
+func TestCutAtEveryLength(t *testing.T) {
+	b := corruptible(t)
+	for n := range b {
+		want := format.ErrTruncated
+		if n < len(format.Magic) {
+			want = format.ErrFormat
+		}
+		if _, err := open(b[:n]); !errors.Is(err, want) {
+			t.Errorf("a file that is cut after %d bytes: %v, want %v", n, err, want)
+		}
+		// It was longer when its size was asked for.
+		r := bytes.NewReader(b[:n])
+		x, err := format.Open(r, int64(len(b)))
+		if err == nil {
+			err = x.Verify(r, nil)
+		}
+		if !errors.Is(err, format.ErrTruncated) {
+			t.Errorf("a file that loses all but %d bytes: %v, want %v", n, err, format.ErrTruncated)
+		}
+	}
+	x, err := format.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range fencesOff {
+		if err := x.Verify(bytes.NewReader(b[:n]), nil); !errors.Is(err, format.ErrTruncated) {
+			t.Errorf("a file that is cut after %d bytes once it is open: %v, want %v", n, err, format.ErrTruncated)
+		}
+	}
+}
+
+func TestEveryBitFlipped(t *testing.T) {
+	b := corruptible(t)
+	for i := range b {
+		for bit := range 8 {
+			b[i] ^= 1 << bit
+			if _, err := open(b); kindOf(err) == nil {
+				t.Fatalf("bit %d of byte %d is flipped: %v", bit, i, err)
+			}
+			b[i] ^= 1 << bit
+		}
+	}
+	if _, err := open(b); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,145 @@
+package format_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"promostore/format"
+
+	"pgregory.net/rapid"
+)
+
+// checkJSON compares the JSON of r with encoding/json and package time.
+func checkJSON(tb rapid.TB, s format.Style, r *format.Record, zones []format.Zone) {
+	tb.Helper()
+	b := s.AppendJSON(nil, r, zones)
+	if len(b) > format.MaxJSONLen {
+		tb.Fatalf("%d bytes of JSON, more than %d: %s", len(b), format.MaxJSONLen, b)
+	}
+	var got struct {
+		ID    string      `json:"id"`
+		Price json.Number `json:"price"`
+		Date  string      `json:"expiration_date"`
+	}
+	dec := json.NewDecoder(strings.NewReader(string(b)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&got); err != nil {
+		tb.Fatalf("%v: %s", err, b)
+	}
+	if want := string(r.Key().AppendText(nil, r.Upper())); got.ID != want {
+		tb.Fatalf("id %s, want %s", got.ID, want)
+	}
+	if want := string(r.Price().AppendText(nil, s.Decimals)); got.Price.String() != want {
+		tb.Fatalf("price %s, want %s", got.Price, want)
+	}
+	zone := zones[r.Zone()]
+	seconds := r.Seconds()
+	wall := yearZero.AddDate(0, 0, int(seconds/86400)).Add(time.Duration(seconds%86400) * time.Second)
+	at := time.FixedZone(zone.Abbr, int(zone.Offset()))
+	local := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, at)
+	var want string
+	switch s.Date {
+	case format.DateSource:
+		want = string(zone.AppendDate(nil, seconds))
+	case format.DateUTC:
+		want = local.UTC().Format(time.DateTime)
+	case format.DateRFC3339:
+		want = local.Format("2006-01-02T15:04:05-07:00")
+		if zone.Layout == format.LayoutWall || zone.Layout == format.LayoutUTC {
+			want = local.UTC().Format("2006-01-02T15:04:05Z")
+		} else if zone.Negative && zone.Minutes == 0 {
+			want = strings.Replace(want, "+00:00", "-00:00", 1) // package time has no such zero
+		}
+	default:
+		want = local.Format(time.DateTime)
+	}
+	if got.Date != want {
+		tb.Fatalf("date %q of %d seconds in %+v is %q, want %q", s.Date, seconds, zone, got.Date, want)
+	}
+}
+
+func genPrice() *rapid.Generator[format.Price] {
+	return rapid.Custom(func(t *rapid.T) format.Price {
+		return format.Price{
+			Negative: rapid.Bool().Draw(t, "negative"),
+			Digits:   rapid.Uint64Max(1e16-1).Draw(t, "digits"),
+			Scale:    rapid.IntRange(0, format.MaxScale).Draw(t, "scale"),
+		}
+	})
+}
+
+func TestAppendJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		zones := rapid.SliceOfN(genZone(), 1, 3).Draw(t, "zones")
+		r := format.MakeRecord(
+			genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price"),
+			genSeconds().Draw(t, "seconds"), uint16(rapid.IntRange(0, len(zones)-1).Draw(t, "zone")))
+		for date := format.DateWall; date <= format.DateRFC3339; date++ {
+			checkJSON(t, format.Style{Date: date, Decimals: rapid.IntRange(-1, 20).Draw(t, "decimals")}, &r, zones)
+		}
+	})
+}
+
+// TestJSONEdges is what random records hardly meet: years that a zone moves
+// over the ends of the calendar, and the longest texts.
+func TestJSONEdges(t *testing.T) {
+	for _, seconds := range []uint64{0, 86399, maxSeconds - 86399, maxSeconds} {
+		for _, negative := range []bool{false, true} {
+			zones := []format.Zone{{Layout: format.LayoutOffsetAbbr, Negative: negative, Minutes: 23*60 + 59, Abbr: strings.Repeat("Z", 63)}}
+			price := format.Price{Negative: true, Digits: 1e16 - 1, Scale: format.MaxScale}
+			r := format.MakeRecord(format.Key{}, false, price, seconds, 0)
+			for date := format.DateWall; date <= format.DateRFC3339; date++ {
+				checkJSON(t, format.Style{Date: date, Decimals: -1}, &r, zones)
+			}
+		}
+	}
+}
+
+func TestRecordFields(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		key, upper, price := genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price")
+		seconds, zone := genSeconds().Draw(t, "seconds"), rapid.Uint16().Draw(t, "zone")
+		r := format.MakeRecord(key, upper, price, seconds, 7)
+		r.SetZone(zone)
+		if r != format.MakeRecord(key, upper, price, seconds, zone) {
+			t.Fatal("SetZone changes more than the zone")
+		}
+		if r.Key() != key || r.Upper() != upper || r.Price() != price || r.Seconds() != seconds || r.Zone() != int(zone) {
+			t.Fatalf("the record of %s, %t, %+v, %d, %d is another", key, upper, price, seconds, zone)
+		}
+		if !r.Validate(int(zone)+1) || r.Validate(int(zone)) {
+			t.Fatal("Validate is wrong about the zone")
+		}
+	})
+}
+
+func TestDateFormat(t *testing.T) {
+	for f := format.DateWall; f <= format.DateRFC3339; f++ {
+		if got, err := format.ParseDateFormat(f.String()); got != f || err != nil {
+			t.Errorf("ParseDateFormat(%q) = %v, %v", f, got, err)
+		}
+	}
+	if f, err := format.ParseDateFormat("local"); err == nil {
+		t.Errorf("ParseDateFormat gives %v for a format that there is not", f)
+	}
+}
+
+func TestNothingAllocated(t *testing.T) {
+	r := format.MakeRecord(format.Key{Hi: 1}, true, format.Price{Digits: 968, Scale: 2}, 63821634080, 0)
+	zones := []format.Zone{{Layout: format.LayoutOffsetAbbr, Minutes: 120, Abbr: "CEST"}}
+	buf := make([]byte, 0, format.MaxJSONLen)
+	id, price, date := []byte("172FFC14-D229-4C93-B06B-F48B8C095512"), []byte("9.68"), []byte("2022-06-04 06:01:20 +0200 CEST")
+	for name, f := range map[string]func(){
+		"AppendJSON": func() { format.DefaultStyle.AppendJSON(buf, &r, zones) },
+		"AppendCSV":  func() { r.AppendCSV(buf, zones, ',') },
+		"ParseKey":   func() { format.ParseKey(id) },
+		"ParsePrice": func() { format.ParsePrice(price) },
+		"ParseDate":  func() { format.ParseDate(date) },
+	} {
+		if n := testing.AllocsPerRun(100, f); n != 0 {
+			t.Errorf("%s allocates %v times", name, n)
+		}
+	}
+}
