@@ -1,0 +1,99 @@
+package generation_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"promostore/format/generation"
+
+	"pgregory.net/rapid"
+)
+
+// touch makes empty files.
+func touch(tb rapid.TB, dir string, names ...string) {
+	tb.Helper()
+	for _, name := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		// Few IDs and shards, so that files share them.
+		names := rapid.SliceOfDistinct(rapid.Custom(func(t *rapid.T) generation.Name {
+			shards := rapid.IntRange(1, 3).Draw(t, "shards")
+			return generation.Name{
+				ID:     generation.ID(rapid.Int64Range(0, 3).Draw(t, "id") * 86400000),
+				Shard:  rapid.IntRange(0, shards-1).Draw(t, "shard"),
+				Shards: shards,
+			}
+		}), func(n generation.Name) generation.Name { return n }).Draw(rt, "names")
+		dir, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		type set struct {
+			id     generation.ID
+			shards int
+		}
+		files := map[set][]string{}
+		for _, n := range names {
+			touch(rt, dir, n.String())
+			key := set{n.ID, n.Shards}
+			files[key] = append(files[key], filepath.Join(dir, n.String()))
+		}
+		list, err := generation.List(dir)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if len(list) != len(files) {
+			rt.Fatalf("%d generations, want %d", len(list), len(files))
+		}
+		for i, g := range list {
+			want := files[set{g.ID, g.Shards}]
+			slices.Sort(want)
+			if !slices.Equal(g.Files, want) {
+				rt.Fatalf("generation %s of %d has the files %q, want %q", g.ID, g.Shards, g.Files, want)
+			}
+			if g.Complete() != (len(want) == g.Shards) {
+				rt.Fatalf("generation %s with %d of %d files: complete is %t", g.ID, len(want), g.Shards, g.Complete())
+			}
+			if i > 0 && list[i-1].ID > g.ID {
+				rt.Fatalf("generation %s stands behind %s", g.ID, list[i-1].ID)
+			}
+		}
+	})
+}
+
+func TestListPassesOver(t *testing.T) {
+	dir := t.TempDir()
+	touch(t, dir, ".lock", "README", "."+aName+".tmp", "."+aName+".Xa81bc", aName+".part", aName)
+	for _, name := range []string{".~tmp~", "promotions-20261122T103000124Z-00000-of-00001.pgen"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := generation.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 || !slices.Equal(list[0].Files, []string{filepath.Join(dir, aName)}) {
+		t.Errorf("List gives %+v, want %s alone", list, aName)
+	}
+}
+
+func TestListErrors(t *testing.T) {
+	dir := t.TempDir()
+	if list, err := generation.List(dir); err != nil || len(list) != 0 {
+		t.Errorf("an empty directory: %v, %v", list, err)
+	}
+	if _, err := generation.List(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v, want %v", err, fs.ErrNotExist)
+	}
+}
