@@ -42,7 +42,9 @@ Examples:
 Signals:
    SIGHUP            look for a new generation now, and read the certificate again
    SIGTERM, SIGINT   answer /readyz with 503, serve on for --drain, finish what is
-                     in flight and exit; a second one ends at once`
+                     in flight and exit; a second one ends at once
+
+Exit codes: 0 stopped by a signal, 1 the work failed, 2 wrong usage.`
 
 // run is the program; args has its name first. It returns the exit code.
 func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
@@ -60,6 +62,9 @@ func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int 
 }
 
 func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
+	onUsageError := func(_ *cli.Context, err error, _ bool) error {
+		return fmt.Errorf("%w: %w", errUsage, err)
+	}
 	app := &cli.App{
 		Name:                 "promoserve",
 		Usage:                "answer for promotions over HTTP",
@@ -71,9 +76,7 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 		Writer:               stdout,
 		ErrWriter:            stderr,
 		ExitErrHandler:       func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: %w", errUsage, err)
-		},
+		OnUsageError:         onUsageError,
 		Flags: []cli.Flag{
 			&cli.PathFlag{Name: "data", Value: "./data", Usage: "`DIR` of the generations"},
 			&cli.StringFlag{Name: "listen", Value: ":1321", Usage: "`ADDRESS` to listen on"},
@@ -109,6 +112,9 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 	}
 	for _, f := range app.Flags {
 		withEnv(f)
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = onUsageError
 	}
 	return app
 }

@@ -6,34 +6,43 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-const bashCompletion = `_promoserve() {
-	local words=("${COMP_WORDS[@]:0:COMP_CWORD}") cur="${COMP_WORDS[COMP_CWORD]}"
-	[[ $cur == -* ]] && words+=("$cur")
-	mapfile -t COMPREPLY < <(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur")
+// The scripts ask the program itself, by --generate-bash-completion. Where it
+// has nothing to offer the shell completes files.
+const (
+	bashCompletion = `_promoserve() {
+	local cur=${COMP_WORDS[COMP_CWORD]}
+	local words=("${COMP_WORDS[@]:0:COMP_CWORD}")
+	if [[ $cur == -* ]]; then
+		words+=("$cur")
+	fi
+	local IFS=$'\n'
+	COMPREPLY=($(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur"))
 }
 complete -o bashdefault -o default -F _promoserve promoserve
 `
-
-const zshCompletion = `#compdef promoserve
+	zshCompletion = `#compdef promoserve
 _promoserve() {
-	local -a values
-	local -a line=("${(@)words[1,CURRENT-1]}")
-	[[ ${words[CURRENT]} == -* ]] && line+=("${words[CURRENT]}")
-	values=("${(@f)$(_CLI_ZSH_AUTOCOMPLETE_HACK=1 "${line[@]}" --generate-bash-completion 2>/dev/null)}")
-	if [[ -n ${values[1]} ]]; then
-		_describe 'promoserve' values
+	local -a request offers
+	request=("${(@)words[1,CURRENT-1]}")
+	if [[ $words[CURRENT] == -* ]]; then
+		request+=("$words[CURRENT]")
+	fi
+	offers=("${(@f)$("${request[@]}" --generate-bash-completion 2>/dev/null)}")
+	if [[ -n $offers[1] ]]; then
+		compadd -a offers
 	else
 		_files
 	fi
 }
 compdef _promoserve promoserve
 `
+)
 
 func completionCommand() *cli.Command {
 	return &cli.Command{
 		Name:            "completion",
-		Usage:           "print what makes a shell complete the flags of promoserve",
-		UsageText:       "promoserve completion bash|zsh|fish",
+		Usage:           "print a script that completes flags in a shell",
+		ArgsUsage:       "bash|zsh|fish",
 		Description:     "Example:\n   source <(promoserve completion bash)",
 		HideHelpCommand: true,
 		Action: func(c *cli.Context) error {
