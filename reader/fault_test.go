@@ -1,0 +1,175 @@
+package reader_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"promostore/format"
+	"promostore/reader"
+)
+
+// TestCutInPlace cuts files that are open, as rsync --inplace or a full disk
+// would, and looks up what is no longer there.
+func TestCutInPlace(t *testing.T) {
+	keys := makeKeys("v4", 10_000, 0)
+	for _, access := range accesses {
+		// Cuts within the first block, at a page's end, and within a page.
+		for _, size := range []int64{0, 1, format.HeaderLen, format.HeaderLen + 10*format.BlockLen, format.HeaderLen + 10*format.BlockLen + 100} {
+			path := filepath.Join(t.TempDir(), "f")
+			writeFile(t, path, 1, keys)
+			f, err := reader.Open(path, access)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := os.Truncate(path, size); err != nil {
+				t.Fatal(err)
+			}
+			faults := 0
+			for i, k := range keys {
+				r, found, err := f.Get(k)
+				off := format.HeaderLen + int64(i+1)*format.RecordLen
+				switch {
+				case errors.Is(err, reader.ErrFault):
+					faults++
+				case err == nil && found && r == recordOf(k):
+				case errors.Is(err, format.ErrCorrupt) && size%format.BlockLen != 0:
+					// In the page with the cut, zeros stand behind it.
+				default:
+					t.Fatalf("%v cut to %d: Get(record %d) = %x, %v, %v", access, size, i, r, found, err)
+				}
+				if found && off > size {
+					t.Fatalf("%v cut to %d: a record ends at %d", access, size, off)
+				}
+			}
+			if faults == 0 {
+				t.Errorf("%v cut to %d: no fault", access, size)
+			}
+			if err := f.Verify(t.Context(), nil); !errors.Is(err, format.ErrTruncated) {
+				t.Errorf("%v cut to %d: Verify: %v", access, size, err)
+			}
+			err = f.Scan(t.Context(), func([]format.Record) error { return nil })
+			if !errors.Is(err, reader.ErrFault) {
+				t.Errorf("%v cut to %d: Scan: %v", access, size, err)
+			}
+		}
+	}
+}
+
+// TestDamage damages a record of a file that is not verified.
+func TestDamage(t *testing.T) {
+	keys := makeKeys("v4", 1000, 0)
+	for _, access := range accesses {
+		path := filepath.Join(t.TempDir(), "f")
+		writeFile(t, path, 1, keys)
+		// Every field of record 500 but its id is beyond its limits.
+		overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, []byte("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"))
+		// The id of record 700 and its neighbours does not belong into the block.
+		overwrite(t, path, format.HeaderLen+699*format.RecordLen, make([]byte, 3*format.RecordLen))
+		f, err := reader.Open(path, access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for i, k := range keys {
+			r, found, err := f.Get(k)
+			switch {
+			case i == 500 || 699 <= i && i <= 701:
+				if !errors.Is(err, format.ErrCorrupt) || found {
+					t.Errorf("%v: Get(record %d) = %v, %v; want %v", access, i, found, err, format.ErrCorrupt)
+				}
+			case 640 <= i && i < 768: // the search may meet what is out of order
+				if found && r != recordOf(k) {
+					t.Errorf("%v: Get(record %d) = %x", access, i, r)
+				}
+			case !found || err != nil || r != recordOf(k):
+				t.Errorf("%v: Get(record %d) = %x, %v, %v", access, i, r, found, err)
+			}
+		}
+		if err := f.Verify(t.Context(), nil); !errors.Is(err, format.ErrChecksum) {
+			t.Errorf("Verify: %v", err)
+		}
+		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, format.ErrCorrupt) {
+			t.Errorf("Scan: %v", err)
+		}
+	}
+}
+
+func overwrite(t testingT, path string, off int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestClosed looks up in a file that was closed.
+func TestClosed(t *testing.T) {
+	keys := makeKeys("v4", 1000, 0)
+	path := filepath.Join(t.TempDir(), "f")
+	writeFile(t, path, 1, keys)
+	for _, access := range accesses {
+		f, err := reader.Open(path, access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := f.Close(); err != nil {
+				t.Errorf("%v: Close: %v", access, err)
+			}
+		}
+		if _, found, err := f.Get(keys[0]); found || !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%v: Get: %v, %v", access, found, err)
+		}
+		if err := f.Verify(t.Context(), nil); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%v: Verify: %v", access, err)
+		}
+		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, os.ErrClosed) {
+			t.Errorf("%v: Scan: %v", access, err)
+		}
+	}
+}
+
+// TestOpenErrors opens what is no generation file.
+func TestOpenErrors(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	writeFile(t, path, 1, makeKeys("v4", 1000, 0))
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		content []byte
+		want    error
+	}{
+		{"empty", nil, format.ErrFormat},
+		{"text", make([]byte, 2*format.HeaderLen), format.ErrFormat},
+		{"another version", append([]byte("PROMOGEN\x00\x00\x00\x02"), whole[12:]...), format.ErrVersion},
+		{"cut", whole[:len(whole)-1], format.ErrTruncated},
+		{"longer", append(whole[:len(whole):len(whole)], 0), format.ErrTruncated},
+	} {
+		path := filepath.Join(dir, c.name)
+		if err := os.WriteFile(path, c.content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, access := range accesses {
+			if _, err := reader.Open(path, access); !errors.Is(err, c.want) {
+				t.Errorf("%s: %v, want %v", c.name, err, c.want)
+			}
+		}
+	}
+	if _, err := reader.Open(filepath.Join(dir, "none"), reader.AccessMmap); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	if _, err := reader.Open(dir, reader.AccessMmap); err == nil {
+		t.Error("a directory opens")
+	}
+}
