@@ -29,7 +29,7 @@ const (
 		words+=("$cur")
 	fi
 	local IFS=$'\n'
-	COMPREPLY=($(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur"))
+	mapfile -t COMPREPLY < <(compgen -W "$("${words[@]}" --generate-bash-completion 2>/dev/null)" -- "$cur")
 }
 complete -o bashdefault -o default -F _promobuild promobuild
 `

@@ -20,10 +20,10 @@ Example:
    promobuild generate --rows 1000000 --seed 1 > promotions.csv
    promobuild generate --rows 1000000000 | promobuild build -`,
 		Flags: []cli.Flag{
-			&cli.Int64Flag{Name: "rows", Usage: "number of rows; must be given"},
-			&cli.Uint64Flag{Name: "seed", Usage: "another seed, other rows"},
-			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "how ids are given out: v4, v7, sequential or same-prefix"},
-			&cli.Int64Flag{Name: "duplicates", Usage: "how many of the rows repeat an id"},
+			&cli.Int64Flag{Name: "rows", Usage: "`N` rows; must be given"},
+			&cli.Uint64Flag{Name: "seed", Usage: "`S`, for other rows"},
+			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "give out ids as `v4|v7|sequential|same-prefix`"},
+			&cli.Int64Flag{Name: "duplicates", Usage: "`N` of the rows repeat an id"},
 		},
 		Action: generate,
 	}
