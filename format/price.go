@@ -1,6 +1,10 @@
 package format
 
-import "strconv"
+import (
+	"bytes"
+	"encoding/binary"
+	"strconv"
+)
 
 // A Price is a decimal number as it was written: 9.680 is not 9.68.
 type Price struct {
@@ -28,35 +32,50 @@ func ParsePrice(text []byte) (Price, error) {
 		i++
 	}
 	first := i
-	for i < len(text) && text[i] == '0' {
-		i++
-	}
-	start := i
 	for i < len(text) && text[i]-'0' <= 9 {
 		p.Digits = p.Digits*10 + uint64(text[i]-'0') // may overflow: the count below tells
 		i++
 	}
-	digits, written := i-start, i-first
+	point := i
 	if i < len(text) && text[i] == '.' {
 		i++
-		point := i
+		for i+4 <= len(text) {
+			n, ok := fourDigits(binary.LittleEndian.Uint32(text[i:]))
+			if !ok {
+				break
+			}
+			p.Digits = p.Digits*1e4 + n
+			i += 4
+		}
 		for i < len(text) && text[i]-'0' <= 9 {
 			p.Digits = p.Digits*10 + uint64(text[i]-'0')
 			i++
 		}
-		p.Scale = i - point
-		digits += p.Scale
-		written += p.Scale
+		p.Scale = i - point - 1
 	}
-	switch {
-	case i < len(text):
+	if i < len(text) {
 		return Price{}, syntaxError(i, "price: %q at its character %d, not a digit; a decimal such as 9.68 is expected", charAt(text, i), i+1)
-	case written == 0:
+	}
+	digits := point - first + p.Scale
+	if digits == 0 {
 		return Price{}, syntaxError(i, "price: no digits; a decimal such as 9.68 is expected")
-	case digits > MaxDigits:
-		return Price{}, syntaxError(first, "price: %d digits, more than %d", digits, MaxDigits)
+	}
+	if digits > MaxDigits {
+		digits -= len(text[first:point]) - len(bytes.TrimLeft(text[first:point], "0"))
+		if digits > MaxDigits {
+			return Price{}, syntaxError(first, "price: %d digits, more than %d", digits, MaxDigits)
+		}
 	}
 	return p, nil
+}
+
+// fourDigits reads four characters, first in the lowest byte.
+func fourDigits(x uint32) (n uint64, ok bool) {
+	const ones = 0x01010101
+	x ^= '0' * ones
+	bad := (x + (0x80-10)*ones | x) & (0x80 * ones)
+	x = x*10 + x>>8
+	return uint64(x&0xFF*100 + x>>16&0xFF), bad == 0
 }
 
 // AppendText appends p in its canonical form, which is a JSON number: a digit
