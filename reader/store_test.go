@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -217,6 +218,7 @@ func TestSwapUnderReaders(t *testing.T) {
 							checkGeneration(t, f)
 						}
 						s.Release(f, slot*21)
+						runtime.Gosched() // as a server does between requests
 					}
 				})
 			}
