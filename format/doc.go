@@ -82,7 +82,7 @@
 //	offset | size | field
 //	0      | 1    | layout of the date: 0 "2006-01-02 15:04:05", 1 the same with " -0700 MST",
 //	       |      | 2 with " -0700", 3 "2006-01-02T15:04:05Z", 4 "2006-01-02T15:04:05-07:00"
-//	1      | 1    | 1 if the offset was written with a minus, else 0
+//	1      | 1    | 1 if the offset was written with a minus, else 0; zero in layouts 0 and 3
 //	2      | 2    | offset from UTC in minutes, without its sign, below 1440; zero in layouts 0 and 3
 //	4      | 1    | length of the abbreviation in bytes, 1 to 63 in layout 1, else 0
 //	5      | …    | abbreviation: UTF-8 letters, or a sign and two or four digits

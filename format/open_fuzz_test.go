@@ -13,6 +13,9 @@ import (
 // FuzzOpen opens arbitrary bytes. With seal their checksums are made right, or
 // else hardly any would get behind the header. A file that is accepted is
 // written again, and must be the same.
+//
+// Run it with -fuzzminimizetime=1s: making inputs of some KiB minimal takes a
+// minute for each by default, and nothing is tried in the meantime.
 func FuzzOpen(f *testing.F) {
 	paths, err := filepath.Glob(filepath.Join(goldenDir, "*.pgen"))
 	if err != nil || len(paths) == 0 {
@@ -38,7 +41,7 @@ func FuzzOpen(f *testing.F) {
 			}
 			return
 		}
-		for i := range got.records {
+		for i := range min(len(got.records), 4) { // all of them would be slow
 			r := &got.records[i]
 			for _, s := range []format.Style{
 				format.DefaultStyle,

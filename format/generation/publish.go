@@ -60,7 +60,8 @@ func (w *Writer) acquire() error {
 	err := syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.NewSectionReader(w.lock, 0, 64))
-		return fmt.Errorf("%w: process %s is writing to %s; wait until it is done, or stop it", ErrLocked, strings.TrimSpace(string(holder)), w.dir)
+		pid := strings.TrimSpace(string(holder))
+		return fmt.Errorf("%w: process %s is writing to %s; wait until it is done, or stop it", ErrLocked, pid, w.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", w.lock.Name(), err)
