@@ -21,7 +21,7 @@ run: build ## build a generation of testdata/promotions.csv and serve it, http a
 	bin/promobuild build --quiet --data $(DATA) testdata/promotions.csv
 	@id=172FFC14-D229-4C93-B06B-F48B8C095512; port=$(lastword $(subst :, ,$(LISTEN))); \
 		printf '\nTry:\n  curl http://localhost:%s/promotions/%s\n  curl -k https://localhost:%s/promotions/%s\n\n' $$port $$id $$port $$id
-	exec bin/promoserve --data $(DATA) --listen $(LISTEN) --tls-self-signed
+	@exec bin/promoserve --data $(DATA) --listen $(LISTEN) --tls-self-signed --drain 0s
 
 test: ## every test that needs nothing but Go
 	go test ./...
@@ -56,8 +56,8 @@ cover: ## the coverage of all tests
 golden: ## write the golden files anew
 	go test ./format -update
 
-clean: ## remove what make has made
-	rm -rf bin data cover.out
+clean: ## remove what was built, but no generations
+	rm -rf bin cover.out
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14
