@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,7 +79,7 @@ func build(c *cli.Context) error {
 	}
 	summary, err := builder.Build(ctx, opts)
 	if rejects != nil {
-		err = errors.Join(err, rejects.close())
+		err = errors.Join(err, rejects.Close())
 	}
 	if err != nil {
 		return explain(ctx, err)
@@ -171,13 +170,15 @@ func delimiter(text string) (byte, error) {
 	return c, nil
 }
 
-// rejectsFile is where bad rows go.
+// rejectsFile is where bad rows go. What it had before stays until the build
+// writes to it: a build that is refused because of another must not cut off
+// the other's rejects.
 type rejectsFile struct {
-	*bufio.Writer
-	file *os.File
+	*os.File
+	begun bool
 }
 
-// createRejects creates the file, unless path is empty, and makes sure that it
+// createRejects opens the file, unless path is empty, and makes sure that it
 // is none of the inputs.
 func createRejects(path string, inputs []string) (*rejectsFile, error) {
 	if path == "" {
@@ -190,18 +191,23 @@ func createRejects(path string, inputs []string) (*rejectsFile, error) {
 			}
 		}
 	}
-	f, err := os.Create(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("rejects: %w", err)
+		return nil, fmt.Errorf("build: rejects: %w", err)
 	}
-	return &rejectsFile{bufio.NewWriter(f), f}, nil
+	return &rejectsFile{File: f}, nil
 }
 
-func (r *rejectsFile) close() error {
-	if err := errors.Join(r.Flush(), r.file.Close()); err != nil {
-		return fmt.Errorf("rejects: %w", err)
+func (r *rejectsFile) Write(p []byte) (int, error) {
+	if !r.begun {
+		r.begun = true
+		if st, err := r.Stat(); err == nil && st.Mode().IsRegular() {
+			if err := r.Truncate(0); err != nil {
+				return 0, err
+			}
+		}
 	}
-	return nil
+	return r.File.Write(p)
 }
 
 // explain adds what can be done about an error of Build.
@@ -210,8 +216,8 @@ func explain(ctx context.Context, err error) error {
 	var dup *builder.DuplicatesError
 	hint := ""
 	switch {
-	case ctx.Err() != nil && errors.Is(err, ctx.Err()):
-		return fmt.Errorf("build: interrupted: nothing was published: %w", err)
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+		return fmt.Errorf("build: interrupted: nothing was published: %w", context.Cause(ctx))
 	case errors.As(err, &bad):
 		hint = "correct them, or leave them out: --max-bad-rows N --rejects FILE"
 	case errors.As(err, &dup):

@@ -65,7 +65,7 @@ func startBuild(t *testing.T, args ...string) *process {
 // all but what a pipe holds has been read.
 func (p *process) feed(t *testing.T) {
 	t.Helper()
-	if _, err := (synth.Table{Rows: 3_000_000}).WriteTo(p.stdin); err != nil {
+	if _, err := (synth.Table{Rows: 2_000_000}).WriteTo(p.stdin); err != nil {
 		t.Fatal(err)
 	}
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.Process.Pid))
@@ -188,9 +188,16 @@ func TestKill(t *testing.T) {
 func TestSecondBuild(t *testing.T) {
 	p := startBuild(t, "--json", "-")
 	p.feed(t)
-	out, err := exec.Command("promobuild", "build", "--data", p.data, "--tmp", p.tmp, "../../testdata/promotions.csv").CombinedOutput()
+	rejects := filepath.Join(t.TempDir(), "rejects.csv")
+	if err := os.WriteFile(rejects, []byte("of the first\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("promobuild", "build", "--data", p.data, "--tmp", p.tmp, "--rejects", rejects, "../../testdata/promotions.csv").CombinedOutput()
 	if exitCode(err) != exitFailed || !strings.Contains(string(out), "process "+strconv.Itoa(p.Process.Pid)+" is writing to "+p.data) {
 		t.Errorf("the second build: %v: %s", err, out)
+	}
+	if text, err := os.ReadFile(rejects); string(text) != "of the first\n" {
+		t.Errorf("the second build changed the rejects to %q, %v", text, err)
 	}
 	if err := p.stdin.Close(); err != nil {
 		t.Fatal(err)
@@ -198,7 +205,7 @@ func TestSecondBuild(t *testing.T) {
 	if err := p.wait(); err != nil {
 		t.Fatalf("the first build: %v: %s", err, p.stderr)
 	}
-	if out, err := exec.Command("promobuild", "verify", p.data).CombinedOutput(); err != nil || !strings.Contains(string(out), "good: 3,000,000 records") {
+	if out, err := exec.Command("promobuild", "verify", p.data).CombinedOutput(); err != nil || !strings.Contains(string(out), "good: 2,000,000 records") {
 		t.Errorf("verify: %v: %s", err, out)
 	}
 	if left := append(files(t, p.data), files(t, p.tmp)...); len(left) != 1 {
