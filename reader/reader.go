@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -50,8 +51,9 @@ func (a Access) String() string {
 type File struct {
 	index  *format.Index
 	fences fenceTable
-	mapped *mapping // in mmap mode, else nil
-	blocks *blocks  // in pread mode, else nil
+	mapped *mapping                  // in mmap mode, else nil
+	blocks *blocks                   // in pread mode, else nil
+	ranks  atomic.Pointer[rankTable] // in mmap mode, once verified
 
 	// file is for what reads in sequence: a goroutine that waits in a page
 	// fault keeps its processor, one that waits in a read does not.
@@ -129,6 +131,15 @@ func (f *File) Access() Access {
 // not verified.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	x := f.index
+	if t := f.ranks.Load(); t != nil && !key.Less(t.first) && key.Less(t.last) {
+		found, err = f.mapped.findNear(key, t, &r)
+		if err != nil {
+			return r, false, err
+		}
+		if found {
+			return f.valid(r)
+		}
+	}
 	if key.Less(x.MinKey) || x.MaxKey.Less(key) || x.Records == 0 {
 		return r, false, nil
 	}
@@ -142,23 +153,42 @@ func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	} else {
 		found, err = f.blocks.find(key, &s, &r)
 	}
-	if found && !r.Validate(len(x.Zones)) {
-		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, key)
+	if found {
+		return f.valid(r)
 	}
-	return r, found, err
+	return r, false, err
+}
+
+// valid is the answer of Get if r is within its limits.
+func (f *File) valid(r format.Record) (format.Record, bool, error) {
+	if !r.Validate(len(f.index.Zones)) {
+		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, r.Key())
+	}
+	return r, true, nil
 }
 
 // Verify reads the whole file and checks every block, which also brings it
-// into the page cache. progress, which may be nil, is called now and then with
+// into the page cache and makes lookups faster. progress, which may be nil, is called now and then with
 // the bytes of blocks done, and their size.
 func (f *File) Verify(ctx context.Context, progress func(done, size int64)) error {
 	size := f.index.Blocks() * format.BlockLen
-	return f.index.Verify(f.file, func(done int64) error {
+	var r io.ReaderAt = f.file
+	var l *ranker
+	if f.mapped != nil && f.ranks.Load() == nil {
+		if l = newRanker(f.file, f.index, &f.fences); l != nil {
+			r = l
+		}
+	}
+	err := f.index.Verify(r, func(done int64) error {
 		if progress != nil {
 			progress(done, size)
 		}
 		return ctx.Err()
 	})
+	if err == nil && l != nil {
+		f.ranks.Store(l.done())
+	}
+	return err
 }
 
 // warm brings the pages of a mapping into the page table, once Verify has

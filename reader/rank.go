@@ -1,0 +1,159 @@
+package reader
+
+import (
+	"io"
+	"math"
+	"math/bits"
+
+	"promostore/format"
+)
+
+// A rankTable tells about where in the file a key is, without the fences: how
+// many records sort before it. It is a guess to try first, not an answer.
+//
+// It pays because a lookup is as slow as its reads from memory are many. The
+// table is small enough to stay in the second-level cache where the fences do
+// not, and it is learned from the records themselves, so the first guess is
+// off by 2 records, not by 5 as between two fences. One lookup among 10 M
+// random ids, each of which needed the last one's answer, on a shared machine
+// where one such read of the mapping took 242 ns: 412 ns, against 619 ns
+// through the fences, with 16 records copied at once. When the ids are known
+// beforehand and the processor can overlap lookups, 229 ns against 570.
+//
+// An entry is for the ids that have the same bits behind the prefix that all
+// share. Its upper 36 bits are the rank of the first of them. The lower 28
+// bits, seven times four, are for the borders between the eighths of its ids'
+// range: how far the rank there is from a straight line, in pairs of records.
+// So an entry of 8 bytes does for 128 to 512 records.
+type rankTable struct {
+	first, last format.Key // it is for ids from first until before last
+	prefix      uint       // bits that they share
+	drop        uint       // 64 - bits of the index
+	scale       float64    // 2^-drop
+	records     int
+	entries     []uint64 // and one more, for the end
+}
+
+const (
+	eighthBits = 3 // of a key, behind those of the index
+	eighths    = 1 << eighthBits
+
+	bendBits  = 4 // of the deviation at a border, plus bendZero
+	bendMask  = 1<<bendBits - 1
+	bendZero  = 8
+	bendUnit  = 2 // records
+	bendsBits = (eighths - 1) * bendBits
+
+	maxRank = 1<<(64-bendsBits) - 1
+)
+
+// guess is the rank that key, within the bounds of t, seems to have, and how
+// many records its entry is for.
+func (t *rankTable) guess(key format.Key) (rank, num int) {
+	x := bitsFrom(key, t.prefix)
+	e, end := t.entries[x>>t.drop], t.entries[x>>t.drop+1]
+	base := e >> bendsBits
+	n := end>>bendsBits - base
+	x <<= 64 - t.drop
+	i := x >> (64 - eighthBits)
+	// With both ends of the line, nine borders, of which the ends are straight.
+	bends := e<<(64-bendsBits)>>(64-bendsBits)<<bendBits | bendZero | bendZero<<(eighths*bendBits)
+	lo := int(n*i/eighths) + bendUnit*(int(bends>>(bendBits*i)&bendMask)-bendZero)
+	hi := int(n*(i+1)/eighths) + bendUnit*(int(bends>>(bendBits*(i+1))&bendMask)-bendZero)
+	within := x << eighthBits >> 32
+	return int(base) + lo + int(uint64(max(hi-lo, 0))*within>>32), int(n)
+}
+
+// A ranker makes a rankTable on the way: it hands a file on to whoever reads
+// the blocks in their order, and looks at the records that pass.
+type ranker struct {
+	io.ReaderAt
+	table *rankTable
+	off   int64 // of the next block; others were passed
+	end   int64 // of the blocks
+
+	rank  uint64          // records before last
+	next  uint64          // the next border: eighths since the start of the table
+	ranks [eighths]uint64 // at the borders of the entry that next is in
+}
+
+// newRanker returns nil where a table would not pay or not hold the ranks.
+func newRanker(r io.ReaderAt, x *format.Index, f *fenceTable) *ranker {
+	if f.starts == nil || x.Records > maxRank {
+		return nil
+	}
+	width := uint(bits.Len(uint(len(x.Fences)))) - 2
+	t := &rankTable{
+		first:   f.first,
+		last:    f.last,
+		prefix:  f.prefix,
+		drop:    64 - width,
+		scale:   math.Ldexp(1, -int(64-width)),
+		records: int(x.Records),
+		entries: make([]uint64, 1<<width+1),
+	}
+	return &ranker{ReaderAt: r, table: t, off: format.HeaderLen, end: format.BlockOff(x.Blocks())}
+}
+
+// ReadAt is not for concurrent use.
+func (l *ranker) ReadAt(b []byte, off int64) (int, error) {
+	n, err := l.ReaderAt.ReadAt(b, off)
+	if off == l.off && n%format.RecordLen == 0 {
+		l.off += int64(n)
+		l.learn(format.Records(b[:n]))
+	}
+	return n, err
+}
+
+func (l *ranker) learn(records []format.Record) {
+	t := l.table
+	for i := range records {
+		k := records[i].Key()
+		if !k.Less(t.last) || l.off > l.end {
+			return
+		}
+		if !k.Less(t.first) {
+			for at := bitsFrom(k, t.prefix) >> (t.drop - eighthBits); l.next <= at; {
+				l.border()
+			}
+		}
+		l.rank++
+	}
+}
+
+// border notes that the next border has l.rank records before it.
+func (l *ranker) border() {
+	i := l.next % eighths
+	if i == 0 && l.next > 0 {
+		l.complete(l.next/eighths - 1)
+	}
+	l.ranks[i] = l.rank
+	l.next++
+}
+
+// complete writes the entry whose eight borders are known, and whose end is
+// the next border.
+func (l *ranker) complete(entry uint64) {
+	base := l.ranks[0]
+	n := l.rank - base
+	e := base << bendsBits
+	for i := uint64(1); i < eighths; i++ {
+		bend := int(l.ranks[i]-base) - int(n*i/eighths)
+		bend = min(max((bend+bendZero*bendUnit+bendUnit/2)/bendUnit, 0), bendMask)
+		e |= uint64(bend) << (bendBits * (i - 1))
+	}
+	l.table.entries[entry] = e
+}
+
+// done is the table, or nil if not every block has passed.
+func (l *ranker) done() *rankTable {
+	if l.off != l.end {
+		return nil
+	}
+	last := uint64(len(l.table.entries) - 1)
+	for l.next <= last*eighths {
+		l.border()
+	}
+	l.table.entries[last] = l.rank << bendsBits
+	return l.table
+}
