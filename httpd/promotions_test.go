@@ -181,6 +181,7 @@ func TestNoGeneration(t *testing.T) {
 // TestAllocations holds the path of GET to its word.
 func TestAllocations(t *testing.T) {
 	f := serveMemory(t, rows)
+	codes := map[string]int{"found": 200, "bare id": 200, "unknown": 404, "not an id": 404}
 	for name, uri := range map[string]string{
 		"found":     "/promotions/" + exampleID,
 		"bare id":   "/promotions/" + strings.ReplaceAll(exampleID, "-", ""),
@@ -198,6 +199,9 @@ func TestAllocations(t *testing.T) {
 			ctx.Response.KeepBodyBuffer = true // as the server does
 			if n := testing.AllocsPerRun(100, func() {
 				f.Handle(&ctx)
+				if got := ctx.Response.StatusCode(); got != codes[name] {
+					t.Fatalf("%s: %d", name, got)
+				}
 				ctx.Response.Reset()
 			}); n != 0 {
 				t.Errorf("%s, If-None-Match %q: %v allocations", name, tag, n)

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,10 @@ type Server struct {
 	figures    figures
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
+
+	mu      sync.Mutex // guards what follows
+	ln      net.Listener
+	stopped bool
 }
 
 // New makes a server that listens nowhere yet. The Store stays the caller's:
@@ -84,11 +89,18 @@ func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 }
 
 // Serve answers on ln, which it closes in the end. It returns nil after
-// Shutdown.
+// Shutdown, also one that came first. To be called once.
 func (s *Server) Serve(ln net.Listener) error {
 	if s.opts.Certificates != nil {
 		ln = &sniffListener{ln, s.opts.Certificates.config(), s.opts.TLSOnly}
 	}
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return ln.Close()
+	}
+	s.ln = ln
+	s.mu.Unlock()
 	return s.fast.Serve(ln)
 }
 
@@ -101,7 +113,16 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // requests in flight are answered, or ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
-	return s.fast.ShutdownWithContext(ctx)
+	err := s.fast.ShutdownWithContext(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	if s.ln != nil {
+		// fasthttp does not know of a Serve that has only just begun. If it
+		// does, this is the second time, and err has the error of the first.
+		_ = s.ln.Close()
+	}
+	return err
 }
 
 // ReloadCertificates reads the certificates again and uses them for new

@@ -169,6 +169,22 @@ func TestShutdownGivesUp(t *testing.T) {
 	}
 }
 
+// TestShutdownAtOnce stops servers that are about to begin.
+func TestShutdownAtOnce(t *testing.T) {
+	for i := range 200 {
+		srv := httpd.New(httpd.Options{Logger: slog.New(slog.DiscardHandler)})
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		if i == 0 {
+			must(t, srv.Shutdown(context.Background()))
+		}
+		served := make(chan error, 1)
+		go func() { served <- srv.Serve(ln) }()
+		must(t, srv.Shutdown(context.Background()))
+		must(t, <-served)
+	}
+}
+
 // TestTruncated cuts the file that is being served, which a mapping answers
 // with SIGBUS.
 func TestTruncated(t *testing.T) {
