@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/completion"
 	"promostore/format"
 	"promostore/httpd"
 	"promostore/reader"
@@ -108,7 +109,7 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 			}
 			return serve(cfg, log, signals)
 		},
-		Commands: []*cli.Command{completionCommand()},
+		Commands: []*cli.Command{completion.Command("promoserve", func(reason string) error { return fmt.Errorf("%w: %s", errUsage, reason) })},
 	}
 	for _, f := range app.Flags {
 		withEnv(f)

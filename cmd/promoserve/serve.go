@@ -77,15 +77,15 @@ func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, sign
 				}
 				continue
 			}
+			srv.Drain()
 			log.Info("draining", "signal", sig.String(), "for", drain)
 			return shutdown(srv, drain, log, signals)
 		}
 	}
 }
 
-// shutdown drains and stops the server. A second signal cuts it short.
+// shutdown stops the server once it has drained. A second signal cuts it short.
 func shutdown(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals <-chan os.Signal) error {
-	srv.Drain()
 	drained := time.NewTimer(drain)
 	defer drained.Stop()
 	if !wait(drained.C, signals) {
