@@ -37,7 +37,7 @@ func newArena(bytes int64, shift uint) (*arena, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes for records: %w; lower the memory budget", bytes, err)
 	}
-	syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // an error means: no huge pages here
+	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // an error means: no huge pages here
 	return &arena{
 		records: format.Records(mem),
 		shift:   shift,

@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"strconv"
 	"strings"
@@ -116,7 +115,7 @@ func (b *build) check() error {
 	if b.Delimiter == 0 {
 		b.Delimiter = ','
 	}
-	if !validDelimiter(b.Delimiter) {
+	if !ValidDelimiter(b.Delimiter) {
 		return fmt.Errorf("delimiter %q can be part of a field", b.Delimiter)
 	}
 	if b.TempDir == "" {
@@ -151,8 +150,9 @@ func (b *build) check() error {
 	return nil
 }
 
-// validDelimiter refuses what may be part of a field.
-func validDelimiter(c byte) bool {
+// ValidDelimiter reports whether c can stand between fields: whether it is
+// never part of one.
+func ValidDelimiter(c byte) bool {
 	return c == '\t' || c > ' ' && c < 0x7f && !strings.ContainsRune("+-.:\"", rune(c)) &&
 		!('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z')
 }
@@ -215,12 +215,9 @@ func (b *build) read(ctx context.Context) error {
 			s := new(scatter)
 			for {
 				mu.Lock()
-				c, err := b.source.next(buf)
+				c, ok, err := b.source.next(buf)
 				mu.Unlock()
-				if err == io.EOF {
-					return nil
-				}
-				if err != nil {
+				if err != nil || !ok {
 					return err
 				}
 				if err := p.parse(c); err != nil {
@@ -440,7 +437,8 @@ func (g *generationSink) place(records []format.Record) (func() error, error) {
 		}
 		// Start to write back now: otherwise the sync at the end has all to do.
 		off, n := batch.Extent()
-		unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+		// An error here comes back from the sync.
+		_ = unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 		g.b.observe(func(st *Status) { st.Records += int64(len(records)) })
 		return nil
 	}, nil

@@ -493,11 +493,18 @@ func TestCutStream(t *testing.T) {
 	data := table(t, synth.Table{Rows: 2000})
 	var gz, zst bytes.Buffer
 	w := gzip.NewWriter(&gz)
-	w.Write(data)
-	w.Close()
-	e, _ := zstd.NewWriter(&zst)
-	e.Write(data)
-	e.Close()
+	e, err := zstd.NewWriter(&zst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []io.WriteCloser{w, e} {
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, whole := range map[string][]byte{"gzip": gz.Bytes(), "zstd": zst.Bytes()} {
 		for _, n := range []int{5, 20, len(whole) / 2, len(whole) - 5, len(whole) - 1} {
 			dir := t.TempDir()

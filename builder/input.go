@@ -66,24 +66,24 @@ type source struct {
 	carry []byte // the start of a line that the last chunk had no room for
 }
 
-// next fills buf, which is as long as the longest row, with the next chunk. At
-// the end of the last input the error is io.EOF.
-func (s *source) next(buf []byte) (chunk, error) {
+// next fills buf, which is as long as the longest row, with the next chunk; ok
+// is false at the end of the last input.
+func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 	for {
 		if err := s.ctx.Err(); err != nil {
-			return chunk{}, err
+			return chunk{}, false, err
 		}
 		if s.r == nil {
 			if s.input == len(s.inputs) {
-				return chunk{}, io.EOF
+				return chunk{}, false, nil
 			}
 			if err := s.open(); err != nil {
-				return chunk{}, err
+				return chunk{}, false, err
 			}
 		}
 		c, err := s.fill(buf)
 		if err != nil {
-			return chunk{}, fmt.Errorf("%s: %w", s.inputs[s.input].Name, err)
+			return chunk{}, false, fmt.Errorf("%s: %w", s.inputs[s.input].Name, err)
 		}
 		if s.r == nil {
 			s.input++
@@ -91,7 +91,7 @@ func (s *source) next(buf []byte) (chunk, error) {
 		if len(c.data) > 0 {
 			c.seq = s.seq
 			s.seq++
-			return c, nil
+			return c, true, nil
 		}
 	}
 }
@@ -187,7 +187,7 @@ func readFull(r io.Reader, b []byte) (n int, eof bool, err error) {
 	for n < len(b) {
 		m, err := r.Read(b[n:])
 		n += m
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // a wrapped one is no end
 			return n, true, nil
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,12 +58,15 @@ func openSpill(dir string) (*spill, error) {
 
 // sweepSpills removes what was killed between the two steps of openSpill.
 func sweepSpills(dir string) error {
-	names, err := filepath.Glob(filepath.Join(dir, spillPattern))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+	for _, e := range entries {
+		if spill, err := filepath.Match(spillPattern, e.Name()); err != nil || !spill {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
@@ -146,5 +150,5 @@ func (r *run) consumed(n int64) {
 		return
 	}
 	r.punched = end - r.off
-	unix.Fallocate(int(r.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, start, end-start)
+	_ = unix.Fallocate(int(r.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, start, end-start)
 }

@@ -45,7 +45,7 @@ Example:
 			&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "the character `C` is between fields; \\t is a tab"},
 			&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 			&cli.BoolFlag{Name: "json", Usage: "print the summary as one JSON object"},
-			&cli.BoolFlag{Name: "quiet", Usage: "show no progress"},
+			&cli.BoolFlag{Name: "quiet", Usage: "show neither progress nor summary"},
 		},
 		Action: build,
 	}
@@ -62,7 +62,7 @@ func build(c *cli.Context) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	if opts.Inputs, err = inputs(ctx, c.Args().Slice(), c.App.Reader); err != nil {
+	if opts.Inputs, err = inputs(c.Args().Slice(), c.App.Reader); err != nil {
 		return err
 	}
 	rejects, err := createRejects(c.String("rejects"), c.Args().Slice())
@@ -86,6 +86,9 @@ func build(c *cli.Context) error {
 	}
 	if c.Bool("json") {
 		return json.NewEncoder(c.App.Writer).Encode(summary)
+	}
+	if c.Bool("quiet") {
+		return nil
 	}
 	return printSummary(c.App.Writer, summary)
 }
@@ -161,13 +164,10 @@ func delimiter(text string) (byte, error) {
 	if len(text) != 1 || text[0] >= 0x80 {
 		return 0, usagef("build: --delimiter %q is not one ASCII character", text)
 	}
-	c := text[0]
-	letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-	digit := '0' <= c && c <= '9'
-	if letter || digit || strings.ContainsRune("+-.:\" \r\n", rune(c)) {
+	if !builder.ValidDelimiter(text[0]) {
 		return 0, usagef("build: --delimiter %q could be part of a field", text)
 	}
-	return c, nil
+	return text[0], nil
 }
 
 // rejectsFile is where bad rows go. What it had before stays until the build

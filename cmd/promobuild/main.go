@@ -16,6 +16,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/completion"
 	"promostore/format"
 )
 
@@ -68,7 +69,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
-			generateCommand(), completionCommand(),
+			generateCommand(),
+			completion.Command("promobuild", func(reason string) error { return usagef("%s", reason) }),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
