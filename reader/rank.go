@@ -72,8 +72,9 @@ type ranker struct {
 	off   int64 // of the next block; others were passed
 	end   int64 // of the blocks
 
-	rank  uint64          // records before last
+	rank  uint64          // records so far
 	next  uint64          // the next border: eighths since the start of the table
+	limit format.Key      // its key, or last
 	ranks [eighths]uint64 // at the borders of the entry that next is in
 }
 
@@ -92,7 +93,9 @@ func newRanker(r io.ReaderAt, x *format.Index, f *fenceTable) *ranker {
 		records: int(x.Records),
 		entries: make([]uint64, 1<<width+1),
 	}
-	return &ranker{ReaderAt: r, table: t, off: format.HeaderLen, end: format.BlockOff(x.Blocks())}
+	l := &ranker{ReaderAt: r, table: t, off: format.HeaderLen, end: format.BlockOff(x.Blocks())}
+	l.setLimit()
+	return l
 }
 
 // ReadAt is not for concurrent use.
@@ -106,16 +109,12 @@ func (l *ranker) ReadAt(b []byte, off int64) (int, error) {
 }
 
 func (l *ranker) learn(records []format.Record) {
-	t := l.table
 	for i := range records {
-		k := records[i].Key()
-		if !k.Less(t.last) || l.off > l.end {
-			return
-		}
-		if !k.Less(t.first) {
-			for at := bitsFrom(k, t.prefix) >> (t.drop - eighthBits); l.next <= at; {
-				l.border()
+		for k := records[i].Key(); !k.Less(l.limit); {
+			if l.limit == l.table.last {
+				return // until done
 			}
+			l.border()
 		}
 		l.rank++
 	}
@@ -129,7 +128,27 @@ func (l *ranker) border() {
 	}
 	l.ranks[i] = l.rank
 	l.next++
+	l.setLimit()
 }
+
+// setLimit makes the next border a key: the prefix, its number, and zeros.
+func (l *ranker) setLimit() {
+	t := l.table
+	l.limit = t.last
+	if l.next < l.numBorders() {
+		x, p := l.next<<(t.drop-eighthBits), t.prefix
+		k := format.Key{Hi: t.first.Hi &^ (^uint64(0) >> p), Lo: t.first.Lo &^ (^uint64(0) >> (max(p, 64) - 64))}
+		// Shifts of 64 or more, and so negative ones, give zero.
+		k.Hi |= x >> p
+		k.Lo |= x<<(64-p) | x>>(p-64)
+		if k.Less(t.last) {
+			l.limit = k
+		}
+	}
+}
+
+// numBorders is how many there are before the end of the table.
+func (l *ranker) numBorders() uint64 { return uint64(len(l.table.entries)-1) * eighths }
 
 // complete writes the entry whose eight borders are known, and whose end is
 // the next border.
@@ -150,10 +169,10 @@ func (l *ranker) done() *rankTable {
 	if l.off != l.end {
 		return nil
 	}
-	last := uint64(len(l.table.entries) - 1)
-	for l.next <= last*eighths {
+	for l.next <= l.numBorders() {
 		l.border()
 	}
-	l.table.entries[last] = l.rank << bendsBits
+	entries := l.table.entries
+	entries[len(entries)-1] = l.rank << bendsBits
 	return l.table
 }

@@ -130,18 +130,23 @@ func (f *File) Access() Access {
 // format.ErrCorrupt if the block is damaged, which can be in a file that was
 // not verified.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
-	x := f.index
 	if t := f.ranks.Load(); t != nil && !key.Less(t.first) && key.Less(t.last) {
 		found, err = f.mapped.findNear(key, t, &r)
-		if err != nil {
-			return r, false, err
-		}
-		if found {
-			return f.valid(r)
-		}
 	}
+	if !found && err == nil {
+		found, err = f.find(key, &r)
+	}
+	if found && !r.Validate(len(f.index.Zones)) {
+		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, key)
+	}
+	return r, found, err
+}
+
+// find is Get by way of the fences.
+func (f *File) find(key format.Key, r *format.Record) (found bool, err error) {
+	x := f.index
 	if key.Less(x.MinKey) || x.MaxKey.Less(key) || x.Records == 0 {
-		return r, false, nil
+		return false, nil
 	}
 	block := f.fences.block(key)
 	s := span{block: int64(block), n: x.RecordsIn(int64(block)), lo: x.Fences[block], hi: x.MaxKey}
@@ -149,22 +154,9 @@ func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 		s.hi = x.Fences[block+1]
 	}
 	if f.mapped != nil {
-		found, err = f.mapped.find(key, &s, &r)
-	} else {
-		found, err = f.blocks.find(key, &s, &r)
+		return f.mapped.find(key, &s, r)
 	}
-	if found {
-		return f.valid(r)
-	}
-	return r, false, err
-}
-
-// valid is the answer of Get if r is within its limits.
-func (f *File) valid(r format.Record) (format.Record, bool, error) {
-	if !r.Validate(len(f.index.Zones)) {
-		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, r.Key())
-	}
-	return r, true, nil
+	return f.blocks.find(key, &s, r)
 }
 
 // Verify reads the whole file and checks every block, which also brings it
