@@ -1,0 +1,79 @@
+//go:build system
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"promostore/builder"
+)
+
+// 20 M rows, five times what fits into the memory that the build is given, in
+// the order and with the keys that are hard on a sort: the memory holds, and
+// the file is the one that is built with memory to spare.
+func TestMemoryHolds(t *testing.T) {
+	const rows, memory = 20_000_000, 128 << 20
+	for _, keys := range []string{"v4", "v7", "sequential", "same-prefix"} {
+		t.Run(keys, func(t *testing.T) {
+			small := buildGenerated(t, keys, "20000000", "128MiB")
+			if small.Records != rows || small.SpilledBytes == 0 {
+				t.Errorf("%d records, %d bytes spilled", small.Records, small.SpilledBytes)
+			}
+			if limit := int64(memory + 64<<20); small.PeakRSSBytes > limit {
+				t.Errorf("peak memory %d bytes, more than %d", small.PeakRSSBytes, limit)
+			}
+			large := buildGenerated(t, keys, "20000000", "2GiB")
+			if large.SpilledBytes != 0 {
+				t.Errorf("%d bytes spilled with 2 GiB", large.SpilledBytes)
+			}
+			if out, err := exec.Command("cmp", small.File, large.File).CombinedOutput(); err != nil {
+				t.Errorf("the files differ: %v: %s", err, out)
+			}
+			if out, err := exec.Command("promobuild", "verify", small.File).CombinedOutput(); err != nil {
+				t.Errorf("verify: %v: %s", err, out)
+			}
+			t.Logf("128 MiB: %.2f s, peak %d MiB; 2 GiB: %.2f s", small.Seconds, small.PeakRSSBytes>>20, large.Seconds)
+		})
+	}
+}
+
+// buildGenerated pipes generate into build.
+func buildGenerated(t *testing.T, keys, rows, memory string) builder.Summary {
+	t.Helper()
+	generate := exec.Command("promobuild", "generate", "--rows", rows, "--seed", "1", "--keys", keys)
+	build := exec.Command("promobuild", "build", "--json", "--data", filepath.Join(t.TempDir(), "data"),
+		"--generation", "20260101T000000000Z", "--memory", memory, "-")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	generate.Stdout, generate.Stderr = w, &errs
+	build.Stdin, build.Stdout, build.Stderr = r, &out, &errs
+	for _, cmd := range []*exec.Cmd{generate, build} {
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, cmd := range []*exec.Cmd{generate, build} {
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("%s: %v: %s", cmd.Args[1], err, &errs)
+		}
+	}
+	var sum builder.Summary
+	if err := json.Unmarshal(out.Bytes(), &sum); err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
