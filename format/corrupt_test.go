@@ -91,6 +91,8 @@ func TestCorrupt(t *testing.T) {
 		{"blocks that count as trailer", "trailer", format.ErrChecksum, true, func(b []byte) []byte { u64(b[32:], 0); u64(b[40:], 0); clear(b[72:104]); return b }},
 		{"rows", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows+1); return b }},
 		{"rows that overflow", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[48:], 1<<63); u64(b[56:], 1<<63); return b }},
+		{"duplicates that wrap around", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows-1); u64(b[48:], 1<<64-1); return b }},
+		{"bad rows that wrap around", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows-1); u64(b[56:], 1<<64-1); return b }},
 		{"generation", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[64:], format.MaxGeneration+1); return b }},
 		{"generation before 1970", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[64:], 1<<64-1); return b }},
 		{"first id behind the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], bytes.Repeat([]byte{0xFF}, 16)); clear(b[88:104]); return b }},
@@ -120,6 +122,13 @@ func TestCorrupt(t *testing.T) {
 		{"abbreviation of no UTF-8", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+5] = 0xFF; return b }},
 		{"abbreviation in another layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off] = 2; return b }},
 		{"zones out of order", "trailer", format.ErrOrder, true, func(b []byte) []byte { b[zone1Off+3] = 121; return b }},
+		{"zone twice", "trailer", format.ErrOrder, true, func(b []byte) []byte {
+			zone1 := bytes.Clone(b[zone1Off:zone2Off])
+			b = append(append(b[:zone2Off], zone1...), b[len(b)-4:]...)
+			b[trailerOff+15] = byte(5 + 2*len(zone1))
+			u64(b[104:], uint64(len(b)))
+			return b
+		}},
 
 		{"fence", "fences", format.ErrChecksum, false, func(b []byte) []byte { b[fencesOff+16]++; return b }},
 		{"fences out of order", "fences", format.ErrOrder, true, func(b []byte) []byte { clear(b[fencesOff+16 : fencesOff+32]); return b }},

@@ -187,7 +187,7 @@ func TestWriterErrors(t *testing.T) {
 		_, err := w.Finish(format.Header{Shards: 1}, []format.Zone{{}})
 		return err
 	}
-	for n := 0; ; n++ {
+	for n := range 100 {
 		err := write(&failingFile{n: n, err: errDisk})
 		if err == nil {
 			// Three for each run of blocks: of the first batch, the block that two
@@ -202,6 +202,7 @@ func TestWriterErrors(t *testing.T) {
 			t.Errorf("call %d fails: %v, want %v", n, err, errDisk)
 		}
 	}
+	t.Error("100 calls are not enough")
 }
 
 // TestBatchMissing finishes a file of which one batch was not written.
