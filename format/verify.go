@@ -11,22 +11,35 @@ import (
 // the padding. progress, if not nil, is called now and then with the bytes of
 // blocks read so far; an error from it ends Verify.
 func (x *Index) Verify(r io.ReaderAt, progress func(done int64) error) error {
+	done := int64(0)
+	return x.Scan(r, func(records []Record) error {
+		if progress == nil {
+			return nil
+		}
+		done += regionsOf(uint64(len(records))).numBlocks * BlockLen
+		return progress(done)
+	})
+}
+
+// Scan calls yield with all records of the file in the order of their ids,
+// some at a time, each checked as by Verify before. The records are yield's
+// until it returns; its error ends Scan.
+func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
 	v := verifier{Index: x}
 	return readPieces(r, HeaderLen, x.fencesOff, func(off int64, b []byte) error {
-		block := (off - HeaderLen) / BlockLen
+		first := (off - HeaderLen) / BlockLen
 		sums := make([]byte, len(b)/BlockLen*ChecksumLen)
-		if err := readFull(r, sums, x.checksumsOff+block*ChecksumLen); err != nil {
+		if err := readFull(r, sums, x.checksumsOff+first*ChecksumLen); err != nil {
 			return err
 		}
-		for ; len(b) > 0; b, sums, block = b[BlockLen:], sums[ChecksumLen:], block+1 {
-			if err := v.block(block, b[:BlockLen], binary.BigEndian.Uint32(sums)); err != nil {
-				return fmt.Errorf("block %d: %w", block, err)
+		n := 0
+		for i := range int64(len(b) / BlockLen) {
+			if err := v.block(first+i, b[i*BlockLen:][:BlockLen], binary.BigEndian.Uint32(sums[i*ChecksumLen:])); err != nil {
+				return fmt.Errorf("block %d: %w", first+i, err)
 			}
+			n += x.RecordsIn(first + i)
 		}
-		if progress != nil {
-			return progress(BlockOff(block) - HeaderLen)
-		}
-		return nil
+		return yield(Records(b[:n*RecordLen]))
 	})
 }
 

@@ -41,7 +41,7 @@ type Writer struct {
 // what killed writers have left. If another process has the lock the error
 // wraps ErrLocked and says which.
 func OpenWriter(dir string) (*Writer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o644)
@@ -54,6 +54,17 @@ func OpenWriter(dir string) (*Writer, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// makeDir creates dir, durably, if it is not there.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 func (w *Writer) acquire() error {
