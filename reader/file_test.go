@@ -199,3 +199,16 @@ func TestGet(t *testing.T) {
 		}
 	})
 }
+
+func TestAccessAuto(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	writeFile(t, path, 1, makeKeys("v4", 1, 0))
+	f, err := reader.Open(path, reader.AccessAuto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if f.Access() != reader.AccessMmap {
+		t.Errorf("a file of one record is read by %v", f.Access())
+	}
+}

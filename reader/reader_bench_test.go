@@ -133,7 +133,9 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// compare runs a floor and what is held against it in turn.
+// compare runs a floor and what is held against it in turn, so that both have
+// the same share of whatever else the machine does. One b.Loop is one of each,
+// but they are run a turn at a time.
 func compare(b *testing.B, floor, get chain) {
 	const turn = 10_000
 	read := get(100*turn, floor(100*turn, 0)) // page tables and caches

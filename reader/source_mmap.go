@@ -42,9 +42,8 @@ const (
 	// wide is how many records find copies out of the mapping at once.
 	wide = 16
 
-	// narrow is the same for findNear: two cache lines. More take longer to
-	// arrive than they save; 2, 6 and 8 records were within 3 % of it, and all
-	// slower when lookups overlap.
+	// narrow is the same for findNear: two cache lines. 2, 6 and 8 records
+	// were within 3 % of it.
 	narrow = 4
 
 	// nearTries is how often findNear looks before it leaves it to find.
@@ -136,7 +135,8 @@ func before(buf *[narrow * format.RecordLen]byte, i int, key format.Key) int {
 }
 
 // recoverFault turns the panic of an access to a page that is not there into
-// an error, and restores what SetPanicOnFault was before.
+// an error, and restores what SetPanicOnFault was before. A lookup on its own
+// is not slower for it; lookups that overlap are, 410 ns against 267.
 func recoverFault(before bool, err *error) {
 	debug.SetPanicOnFault(before)
 	switch v := recover().(type) {
