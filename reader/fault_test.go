@@ -15,8 +15,8 @@ import (
 func TestCutInPlace(t *testing.T) {
 	keys := makeKeys("v4", 10_000, 0)
 	for _, access := range accesses {
-		// Cuts within the first block, at a page's end, and within a page.
-		for _, size := range []int64{0, 1, format.HeaderLen, format.HeaderLen + 10*format.BlockLen, format.HeaderLen + 10*format.BlockLen + 100} {
+		// Cuts within the header, at a page's end, and within a page.
+		for i, size := range []int64{0, 1, format.HeaderLen, format.HeaderLen + 10*format.BlockLen, format.HeaderLen + 10*format.BlockLen + 100, format.HeaderLen + 10*format.BlockLen + 100, format.HeaderLen + 10*format.BlockLen} {
 			path := filepath.Join(t.TempDir(), "f")
 			writeFile(t, path, 1, keys)
 			f, err := reader.Open(path, access)
@@ -24,6 +24,11 @@ func TestCutInPlace(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
+			if i%2 == 1 { // lookups do not go by the fences alone
+				if err := f.Verify(t.Context(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := os.Truncate(path, size); err != nil {
 				t.Fatal(err)
 			}
@@ -119,13 +124,18 @@ func TestClosed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if err := f.Verify(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
 		for range 2 {
 			if err := f.Close(); err != nil {
 				t.Errorf("%v: Close: %v", access, err)
 			}
 		}
-		if _, found, err := f.Get(keys[0]); found || !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%v: Get: %v, %v", access, found, err)
+		for _, k := range []format.Key{keys[0], keys[500]} {
+			if _, found, err := f.Get(k); found || !errors.Is(err, os.ErrClosed) {
+				t.Errorf("%v: Get: %v, %v", access, found, err)
+			}
 		}
 		if err := f.Verify(t.Context(), nil); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%v: Verify: %v", access, err)
