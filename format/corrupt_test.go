@@ -177,7 +177,7 @@ func TestCorrupt(t *testing.T) {
 				reseal(b)
 			}
 			_, err := open(b)
-			if !errors.Is(err, c.kind) || kindOf(err) != c.kind || !strings.HasPrefix(err.Error(), c.stage+":") {
+			if !errors.Is(kindOf(err), c.kind) || !strings.HasPrefix(err.Error(), c.stage+":") {
 				t.Errorf("error %v, want of the stage %s: %v", err, c.stage, c.kind)
 			}
 		})

@@ -76,7 +76,9 @@ func oracleDate(text string) (d date, ok bool) {
 	}
 	if m[1] != "" {
 		var hours, minutes uint16
-		fmt.Sscanf(m[2]+" "+m[3], "%d %d", &hours, &minutes)
+		if _, err := fmt.Sscanf(m[2]+" "+m[3], "%d %d", &hours, &minutes); err != nil {
+			panic(err)
+		}
 		d.zone.Minutes = hours*60 + minutes
 		d.zone.Negative = m[1] == "-"
 	}

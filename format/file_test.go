@@ -326,12 +326,12 @@ func ExampleOpen() {
 	seconds, sep, rest, _ := format.ParseDate([]byte("2022-06-04 06:01:20"))
 	zone, _ := format.ParseZone(sep, rest)
 	batch, _ := w.Place([]format.Record{format.MakeRecord(key, upper, price, seconds, 0)})
-	batch.Write()
+	_ = batch.Write()
 	h, _ := w.Finish(format.Header{Shards: 1}, []format.Zone{zone})
 
 	x, _ := format.Open(&f, h.FileLen)
 	var r format.Record
-	f.ReadAt(r[:], format.BlockOff(0))
+	_, _ = f.ReadAt(r[:], format.BlockOff(0))
 	fmt.Printf("%s\n", format.DefaultStyle.AppendJSON(nil, &r, x.Zones))
 	// Output: {"id":"172FFC14-D229-4C93-B06B-F48B8C095512","price":9.68,"expiration_date":"2022-06-04 06:01:20"}
 }

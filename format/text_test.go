@@ -134,9 +134,9 @@ func TestNothingAllocated(t *testing.T) {
 	for name, f := range map[string]func(){
 		"AppendJSON": func() { format.DefaultStyle.AppendJSON(buf, &r, zones) },
 		"AppendCSV":  func() { r.AppendCSV(buf, zones, ',') },
-		"ParseKey":   func() { format.ParseKey(id) },
-		"ParsePrice": func() { format.ParsePrice(price) },
-		"ParseDate":  func() { format.ParseDate(date) },
+		"ParseKey":   func() { _, _, _ = format.ParseKey(id) },
+		"ParsePrice": func() { _, _ = format.ParsePrice(price) },
+		"ParseDate":  func() { _, _, _, _ = format.ParseDate(date) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s allocates %v times", name, n)

@@ -73,7 +73,7 @@ func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 	defer dw.Close()
 	pending, err := dw.Create(id)
 	must(t, err)
-	defer pending.Discard()
+	defer func() { must(t, pending.Discard()) }()
 	w := format.NewWriter(pending, uint64(len(records)))
 	batch, err := w.Place(records)
 	must(t, err)

@@ -52,8 +52,8 @@ func BenchmarkGet(b *testing.B) {
 	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(b, err)
-	go constant.Serve(ln)
-	defer constant.Shutdown()
+	go func() { _ = constant.Serve(ln) }()
+	defer func() { must(b, constant.Shutdown()) }()
 
 	ours := newLoad(b, f.ln.Addr().String(), connections, requests)
 	floor := newLoad(b, ln.Addr().String(), connections, requests)

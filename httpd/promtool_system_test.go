@@ -3,6 +3,7 @@
 package httpd_test
 
 import (
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func TestPromtool(t *testing.T) {
 		check := exec.Command("promtool", "check", "metrics")
 		check.Stdin = strings.NewReader(f.get(t, "/prometheus").body)
 		out, err := check.CombinedOutput()
-		if _, ran := err.(*exec.ExitError); err != nil && !ran {
+		if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
 			t.Fatal(err)
 		}
 		complaints := 0

@@ -316,7 +316,7 @@ func TestProcess(t *testing.T) {
 	log, err := process.StderrPipe()
 	must(t, err)
 	must(t, process.Start())
-	t.Cleanup(func() { process.Process.Kill() })
+	t.Cleanup(func() { _ = process.Process.Kill() })
 	go s.read(log)
 	s.address = s.await(t, "serving")["address"].(string)
 	s.await(t, "generation live")

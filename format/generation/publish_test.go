@@ -314,7 +314,7 @@ func asNobody(f func()) {
 		defer close(done)
 		runtime.LockOSThread() // for good: the thread is not used again
 		if os.Geteuid() == 0 {
-			unix.SetfsuidRetUid(65534)
+			_, _ = unix.SetfsuidRetUid(65534) // it says who it was, not whether it worked
 		}
 		f()
 	}()
