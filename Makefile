@@ -9,13 +9,14 @@ DATA ?= data
 export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 
+VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
 PACKAGES = $(shell go list ./...)
 SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 
 .PHONY: build run test race test-system lint fuzz bench cover golden clean help
 
 build: ## both programs, in bin/
-	go build -trimpath -o bin/ ./cmd/...
+	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
 
 run: build ## build a generation of testdata/promotions.csv and serve it, http and https
 	bin/promobuild build --quiet --data $(DATA) testdata/promotions.csv

@@ -11,12 +11,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
-	"promostore/cmd/internal/completion"
+	"promostore/cmd/internal/program"
 	"promostore/format"
 )
 
@@ -59,7 +59,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Name:      "promobuild",
 		Usage:     "make generation files of promotions tables, and look into them",
 		UsageText: "promobuild COMMAND [flags] [arguments]",
-		Version:   version(),
+		Version:   fmt.Sprintf("%s, %s, file format %d", program.Version(), runtime.Version(), format.Version),
 		Description: "A generation is one immutable, sorted and checksummed file. promoserve serves the\n" +
 			"newest one of a directory. Flags may stand before or behind the arguments.\n" +
 			"Exit codes: 0 done, 1 the work failed, 2 wrong usage.",
@@ -70,7 +70,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
 			generateCommand(),
-			completion.Command("promobuild", func(reason string) error { return usagef("%s", reason) }),
+			program.CompletionCommand("promobuild", func(reason string) error { return usagef("%s", reason) }),
 		},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
@@ -86,15 +86,6 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		command.HideHelpCommand = true // else a file named help would be one
 	}
 	return app
-}
-
-// version is the version that the module was built as.
-func version() string {
-	v := "(unknown)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		v = info.Main.Version + ", " + info.GoVersion
-	}
-	return fmt.Sprintf("%s, file format %d", v, format.Version)
 }
 
 // A usageError says that the program was called wrongly.

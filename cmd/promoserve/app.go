@@ -6,13 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"promostore/cmd/internal/completion"
+	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/httpd"
 	"promostore/reader"
@@ -71,7 +70,7 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 		Usage:                "answer for promotions over HTTP",
 		UsageText:            "promoserve [flags]",
 		Description:          description,
-		Version:              version(),
+		Version:              program.Version(),
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
 		Writer:               stdout,
@@ -109,7 +108,7 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 			}
 			return serve(cfg, log, signals)
 		},
-		Commands: []*cli.Command{completion.Command("promoserve", func(reason string) error { return fmt.Errorf("%w: %s", errUsage, reason) })},
+		Commands: []*cli.Command{program.CompletionCommand("promoserve", func(reason string) error { return fmt.Errorf("%w: %s", errUsage, reason) })},
 	}
 	for _, f := range app.Flags {
 		withEnv(f)
@@ -221,12 +220,4 @@ func loggerOf(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 	default:
 		return nil, fmt.Errorf("--log-format %q is neither text nor json", name)
 	}
-}
-
-// version is that of the module, or of the commit that was built.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		return info.Main.Version
-	}
-	return "unknown"
 }

@@ -1,6 +1,4 @@
-// Package completion has the command of both programs that prints a script for
-// the completion of commands and flags in a shell.
-package completion
+package program
 
 import (
 	"fmt"
@@ -41,9 +39,10 @@ compdef _PROGRAM PROGRAM
 `
 )
 
-// Command is the command for a program. usage makes the error of a wrong call
+// CompletionCommand prints a script that completes the commands and flags of
+// a program in a shell. usage makes the error of a wrong call
 // out of its reason.
-func Command(program string, usage func(reason string) error) *cli.Command {
+func CompletionCommand(program string, usage func(reason string) error) *cli.Command {
 	return &cli.Command{
 		Name:            "completion",
 		Usage:           "print a script that completes commands and flags in a shell",
