@@ -56,7 +56,7 @@ func TestCutInPlace(t *testing.T) {
 				t.Errorf("%v cut to %d: Verify: %v", access, size, err)
 			}
 			err = f.Scan(t.Context(), func([]format.Record) error { return nil })
-			if !errors.Is(err, reader.ErrFault) {
+			if !errors.Is(err, format.ErrTruncated) {
 				t.Errorf("%v cut to %d: Scan: %v", access, size, err)
 			}
 		}
@@ -96,7 +96,7 @@ func TestDamage(t *testing.T) {
 		if err := f.Verify(t.Context(), nil); !errors.Is(err, format.ErrChecksum) {
 			t.Errorf("Verify: %v", err)
 		}
-		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, format.ErrCorrupt) {
+		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, format.ErrChecksum) {
 			t.Errorf("Scan: %v", err)
 		}
 	}

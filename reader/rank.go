@@ -1,7 +1,6 @@
 package reader
 
 import (
-	"io"
 	"math"
 	"math/bits"
 
@@ -65,13 +64,10 @@ func (t *rankTable) guess(key format.Key) (rank, num int) {
 	return int(base) + lo + int(uint64(max(hi-lo, 0))*within>>32), int(n)
 }
 
-// A ranker makes a rankTable on the way: it hands a file on to whoever reads
-// the blocks in their order, and looks at the records that pass.
+// A ranker makes a rankTable of the records of a file, which it must be shown
+// in their order.
 type ranker struct {
-	io.ReaderAt
 	table *rankTable
-	off   int64 // of the next block; others were passed
-	end   int64 // of the blocks
 
 	rank  uint64          // records so far
 	next  uint64          // the next border: eighths since the start of the table
@@ -80,7 +76,7 @@ type ranker struct {
 }
 
 // newRanker returns nil where a table would not pay or not hold the ranks.
-func newRanker(r io.ReaderAt, x *format.Index, f *fenceTable) *ranker {
+func newRanker(x *format.Index, f *fenceTable) *ranker {
 	if f.starts == nil || x.Records > maxRank {
 		return nil
 	}
@@ -94,19 +90,9 @@ func newRanker(r io.ReaderAt, x *format.Index, f *fenceTable) *ranker {
 		records: int(x.Records),
 		entries: make([]uint64, 1<<width+1),
 	}
-	l := &ranker{ReaderAt: r, table: t, off: format.HeaderLen, end: format.BlockOff(x.Blocks())}
+	l := &ranker{table: t}
 	l.setLimit()
 	return l
-}
-
-// ReadAt is not for concurrent use.
-func (l *ranker) ReadAt(b []byte, off int64) (int, error) {
-	n, err := l.ReaderAt.ReadAt(b, off)
-	if off == l.off && n%format.RecordLen == 0 {
-		l.off += int64(n)
-		l.learn(format.Records(b[:n]))
-	}
-	return n, err
 }
 
 func (l *ranker) learn(records []format.Record) {
@@ -165,11 +151,8 @@ func (l *ranker) complete(entry uint64) {
 	l.table.entries[entry] = e
 }
 
-// done is the table, or nil if not every block has passed.
+// done is the table, once every record has been shown.
 func (l *ranker) done() *rankTable {
-	if l.off != l.end {
-		return nil
-	}
 	for l.next <= l.numBorders() {
 		l.border()
 	}

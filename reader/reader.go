@@ -160,27 +160,42 @@ func (f *File) find(key format.Key, r *format.Record) (found bool, err error) {
 }
 
 // Verify reads the whole file and checks every block, which also brings it
-// into the page cache and makes lookups faster. progress, which may be nil, is called now and then with
-// the bytes of blocks done, and their size.
+// into the page cache and makes lookups through a mapping faster. progress,
+// which may be nil, is called now and then with the bytes of blocks done, and
+// their size.
 func (f *File) Verify(ctx context.Context, progress func(done, size int64)) error {
 	size := f.index.Blocks() * format.BlockLen
-	var r io.ReaderAt = f.file
-	var l *ranker
+	var ranks *ranker
 	if f.mapped != nil && f.ranks.Load() == nil {
-		if l = newRanker(f.file, f.index, &f.fences); l != nil {
-			r = l
-		}
+		ranks = newRanker(f.index, &f.fences)
 	}
-	err := f.index.Verify(r, func(done int64) error {
-		if progress != nil {
-			progress(done, size)
+	done := int64(0)
+	err := f.Scan(ctx, func(records []format.Record) error {
+		if ranks != nil {
+			ranks.learn(records)
 		}
-		return ctx.Err()
+		if progress != nil {
+			done += int64(len(records)) * format.RecordLen
+			progress(min(done, size), size)
+		}
+		return nil
 	})
-	if err == nil && l != nil {
-		f.ranks.Store(l.done())
+	if err == nil && ranks != nil {
+		f.ranks.Store(ranks.done())
 	}
 	return err
+}
+
+// Scan calls yield with every record in the order of the ids, some at a time,
+// each checked before as by Verify. yield may use their memory until it
+// returns; its error ends Scan.
+func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) error {
+	return f.index.Scan(f.file, func(records []format.Record) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return yield(records)
+	})
 }
 
 // warm brings the pages of a mapping into the page table, once Verify has
@@ -190,39 +205,6 @@ func (f *File) warm() error {
 		return nil
 	}
 	return f.mapped.warm()
-}
-
-// scanBlocks is how many blocks Scan reads at once: 1 MiB.
-const scanBlocks = 256
-
-// Scan calls yield with every record in the order of the ids, some at a time.
-// yield may use their memory until it returns; its error ends Scan. Every
-// record is within its limits; checksums and order are Verify's.
-func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) error {
-	x := f.index
-	buf := make([]byte, min(scanBlocks, x.Blocks())*format.BlockLen)
-	for done := uint64(0); done < x.Records; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		off := format.HeaderLen + int64(done)*format.RecordLen
-		b := buf[:min(uint64(len(buf)), (x.Records-done)*format.RecordLen)]
-		if n, err := f.file.ReadAt(b, off); n < len(b) {
-			return readError(off+int64(n), err)
-		}
-		records := format.Records(b)
-		for i := range records {
-			if !records[i].Validate(len(x.Zones)) {
-				return fmt.Errorf("%w: at offset %d: price or date of %s is out of its limits",
-					format.ErrCorrupt, off+int64(i*format.RecordLen), records[i].Key())
-			}
-		}
-		if err := yield(records); err != nil {
-			return err
-		}
-		done += uint64(len(records))
-	}
-	return nil
 }
 
 // Close unmaps and closes the file. It must not run while another method does;
