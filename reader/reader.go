@@ -18,6 +18,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/sysmem"
 )
 
 // ErrFault says that the file was cut or could not be read underneath its
@@ -92,7 +93,9 @@ func (f *File) open(access Access) error {
 	f.fences = newFenceTable(f.index.Fences)
 	if access == AccessAuto {
 		access = AccessPread
-		if fits(info.Size(), os.DirFS("/")) {
+		// A quarter is left for the heap, for other programs and for the
+		// generation that comes next.
+		if info.Size() <= sysmem.Available()/4*3 {
 			access = AccessMmap
 		}
 	}

@@ -4,7 +4,6 @@ package sysmem
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io/fs"
 	"math"
 	"os"
@@ -24,6 +23,31 @@ func Total() int64 {
 		total = int64(uint64(info.Totalram) * uint64(info.Unit))
 	}
 	return min(total, cgroupLimit(os.DirFS("/")))
+}
+
+// Available is how much of Total is free or can be freed, in bytes; page cache
+// can. What other members of the cgroup have taken is not known.
+func Available() int64 { return available(os.DirFS("/")) }
+
+func available(root fs.FS) int64 {
+	n := int64(unlimited)
+	if text, err := fs.ReadFile(root, "proc/meminfo"); err == nil {
+		n = availableIn(text)
+	}
+	return min(n, cgroupLimit(root))
+}
+
+// availableIn is MemAvailable of /proc/meminfo.
+func availableIn(text []byte) int64 {
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		if len(f) == 3 && f[0] == "MemAvailable:" && f[2] == "kB" {
+			if kb, err := strconv.ParseInt(f[1], 10, 64); err == nil && kb >= 0 && kb <= unlimited>>10 {
+				return kb << 10
+			}
+		}
+	}
+	return unlimited
 }
 
 const unlimited = math.MaxInt64
@@ -63,7 +87,7 @@ func walk(root fs.FS, mount, group, name string) int64 {
 		text, err := fs.ReadFile(root, path.Join(mount, dir, name))
 		if err == nil {
 			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-			if err == nil || errors.Is(err, strconv.ErrRange) { // "max" is neither
+			if err == nil && n >= 0 { // "max" is no number
 				limit = min(limit, n)
 			}
 		}
