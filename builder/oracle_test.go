@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -114,5 +115,5 @@ func oracleHeader(line string, comma rune) bool {
 	r := csv.NewReader(strings.NewReader(line))
 	r.Comma = comma
 	fields, err := r.Read()
-	return err == nil && !strings.Contains(line, "\r") && strings.ToLower(strings.Join(fields, "|")) == "id|price|expiration_date"
+	return err == nil && !strings.Contains(line, "\r") && slices.EqualFunc(fields, []string{"id", "price", "expiration_date"}, strings.EqualFold)
 }
