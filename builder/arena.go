@@ -16,8 +16,10 @@ import (
 //
 // Safe for concurrent use as far as each page has one owner at a time.
 type arena struct {
+	mem     []byte // all of it
 	records []format.Record
-	shift   uint // a page has 1<<shift records
+	buffers [][]format.Record // one a worker, to sort in; here they do not count for the garbage collector
+	shift   uint              // a page has 1<<shift records
 
 	mu   sync.Mutex // guards free and used
 	free []int32    // pages that were given back
@@ -29,24 +31,33 @@ type arena struct {
 
 const noPage = -1
 
-// newArena maps an arena of about bytes with pages of 1<<shift records.
-func newArena(bytes int64, shift uint) (*arena, error) {
+// newArena maps an arena of about bytes with pages of 1<<shift records, and
+// numBuffers buffers of bufferLen records beside it.
+func newArena(bytes int64, shift uint, numBuffers, bufferLen int) (*arena, error) {
 	bytes = min(bytes, math.MaxUint32*format.RecordLen) // a slot is a uint32
 	pages := bytes / format.RecordLen >> shift
-	mem, err := syscall.Mmap(-1, 0, int(pages<<shift)*format.RecordLen, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
+	buffersLen := numBuffers * bufferLen
+	mem, err := syscall.Mmap(-1, 0, (int(pages<<shift)+buffersLen)*format.RecordLen, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes for records: %w; lower the memory budget", bytes, err)
 	}
 	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // an error means: no huge pages here
-	return &arena{
-		records: format.Records(mem),
+	a := &arena{
+		mem:     mem,
+		records: format.Records(mem)[:pages<<shift],
 		shift:   shift,
 		fill:    make([]int32, pages),
 		next:    make([]int32, pages),
-	}, nil
+	}
+	rest := format.Records(mem)[pages<<shift:]
+	for range numBuffers {
+		a.buffers = append(a.buffers, rest[:bufferLen:bufferLen])
+		rest = rest[bufferLen:]
+	}
+	return a, nil
 }
 
-func (a *arena) close() error { return syscall.Munmap(format.Bytes(a.records)) }
+func (a *arena) close() error { return syscall.Munmap(a.mem) }
 
 func (a *arena) pageRecords() int { return 1 << a.shift }
 
@@ -65,7 +76,7 @@ func (a *arena) available() int {
 	return len(a.fill) - int(a.used) + len(a.free)
 }
 
-// alloc gives out an empty page. That there is one is the caller's to know.
+// alloc gives out an empty page, or noPage if there is none.
 func (a *arena) alloc() int32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,11 +85,11 @@ func (a *arena) alloc() int32 {
 		p = a.free[n-1]
 		a.free = a.free[:n-1]
 	} else {
+		if int(a.used) == len(a.fill) {
+			return noPage
+		}
 		p = a.used
 		a.used++
-		if int(p) == len(a.fill) {
-			panic("BUG: the arena has no page left")
-		}
 	}
 	a.fill[p], a.next[p] = 0, noPage
 	return p
@@ -103,10 +114,11 @@ var emptyChain = chain{head: noPage, tail: noPage}
 // grow makes room for n more records behind c. Room begins at slot, an index
 // into arena.records; a slot that fills its page is followed by the first of
 // the next page. Behind the room there is always a slot, so that following the
-// chain never runs into a link that is not there yet.
+// chain never runs into a link that is not there yet. That there are pages for
+// it is the caller's to know, by pagesFor.
 func (a *arena) grow(c *chain, n int) (slot uint32) {
 	if c.head == noPage {
-		a.append(c)
+		a.mustAppend(c)
 	}
 	slot = uint32(c.tail)<<a.shift + uint32(a.fill[c.tail])
 	c.n += n
@@ -115,21 +127,31 @@ func (a *arena) grow(c *chain, n int) (slot uint32) {
 		a.fill[c.tail] += int32(m)
 		n -= m
 		if int(a.fill[c.tail]) == a.pageRecords() {
-			a.append(c)
+			a.mustAppend(c)
 		}
 	}
 	return slot
 }
 
-// append gives c another page behind its last.
-func (a *arena) append(c *chain) {
+func (a *arena) mustAppend(c *chain) {
+	if !a.append(c) {
+		panic("BUG: the arena has no page left")
+	}
+}
+
+// append gives c another page behind its last, if there is one.
+func (a *arena) append(c *chain) bool {
 	p := a.alloc()
+	if p == noPage {
+		return false
+	}
 	if c.head == noPage {
 		c.head = p
 	} else {
 		a.next[c.tail] = p
 	}
 	c.tail = p
+	return true
 }
 
 // pagesFor is how many pages grow would take.

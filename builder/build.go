@@ -32,9 +32,6 @@ func sizesFor(memory int64, workers int) sizes {
 	// A chunk stays in the second-level cache from the read to the parse, and so
 	// do both halves of a leaf sort.
 	s := sizes{chunk: 256 << 10, leaf: 1 << 15, page: 8}
-	if memory >= 512<<20 {
-		s.page = 10 // 32 KiB: fewer links, and what is left over in the pages matters less
-	}
 	perWorker := s.chunk + s.chunk/minRowLen*format.RecordLen + 2*s.leaf*format.RecordLen
 	s.arena = memory - int64(workers*perWorker)
 	return s
@@ -161,11 +158,11 @@ func (b *build) run(ctx context.Context, file *generation.Pending) (err error) {
 	if err := sweepSpills(b.TempDir); err != nil {
 		return err
 	}
-	if b.arena, err = newArena(b.sizes.arena, b.sizes.page); err != nil {
+	if b.arena, err = newArena(b.sizes.arena, b.sizes.page, b.Workers, 2*b.sizes.leaf); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.arena.close()) }()
-	b.reserve = len(b.arena.fill) / 8
+	b.reserve = len(b.arena.fill) / 8 // twice what splitter.split needs
 	defer func() {
 		if b.spill != nil {
 			err = errors.Join(err, b.spill.close())
@@ -327,12 +324,8 @@ func (b *build) spillBuckets(ctx context.Context) error {
 	b.arena.reset()
 	b.buckets.clear()
 	b.inBuckets = 0
-	_, err := b.merger().rangeRecords(b.spill.runs)
+	_, _, err := plan(len(b.arena.records), b.Workers, b.spill.runs) // better now than after the last row
 	return err
-}
-
-func (b *build) merger() *merger {
-	return &merger{arena: b.arena, workers: b.Workers, dedup: &b.dedup}
 }
 
 // write sorts everything into out.
@@ -351,7 +344,8 @@ func (b *build) write(ctx context.Context, out *generationSink) error {
 		n += uint64(r.n)
 	}
 	out.start(n)
-	return b.merger().merge(ctx, b.spill.runs, out)
+	m := &merger{arena: b.arena, workers: b.Workers, dedup: &b.dedup}
+	return m.merge(ctx, b.spill.runs, out)
 }
 
 // begin starts a phase.

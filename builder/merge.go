@@ -106,23 +106,26 @@ type merger struct {
 // the reads from each run stay long while most of the sort stays in the cache.
 const mergeRecords = 1 << 19
 
-// ErrMemory says that the memory budget is too small for the input. A budget
-// of twice the size is enough for four times the rows; 64 MiB are for 200 M.
+// ErrMemory says that the memory budget is too small for the input: 64 MiB are
+// for 300 M rows, and so on in proportion.
 var ErrMemory = errors.New("the memory budget is too small")
 
-// rangeRecords is how many records a worker merges at once.
-func (m *merger) rangeRecords(runs []*run) (int, error) {
-	room := len(m.arena.records) / (2 * m.workers)
-	least := slack(runs)
-	if least > int64(room/2) {
-		return 0, fmt.Errorf("%w to merge %d runs; raise it", ErrMemory, len(runs))
+// plan is how many of workers merge how many records each at once, in the
+// memory of room records: all of them, unless the runs are so many that there
+// is room for the ranges of fewer.
+func plan(room, workers int, runs []*run) (mergers, records int, err error) {
+	least := int(2 * slack(runs))
+	for ; workers > 0; workers-- {
+		if room := room / (2 * workers); least <= room {
+			// Many runs make short reads: 64 KiB from each, where there is room.
+			return workers, min(room, max(mergeRecords, len(runs)*2048, 2*least)), nil
+		}
 	}
-	// Many runs make short reads: 64 KiB from each, where there is room.
-	return min(room, max(mergeRecords, len(runs)*2048, int(4*least))), nil
+	return 0, 0, fmt.Errorf("%w to merge %d runs; raise it", ErrMemory, len(runs))
 }
 
 func (m *merger) merge(ctx context.Context, runs []*run, out sink) error {
-	slot, err := m.rangeRecords(runs)
+	workers, slot, err := plan(len(m.arena.records), m.workers, runs)
 	if err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (m *merger) merge(ctx context.Context, runs []*run, out sink) error {
 	turn := newTurnstile()
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, turn.breakOff)()
-	for i := range m.workers {
+	for i := range workers {
 		buf := m.arena.records[2*i*slot : 2*(i+1)*slot]
 		g.Go(func() error {
 			for ctx.Err() == nil {

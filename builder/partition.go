@@ -1,10 +1,12 @@
 package builder
 
 import (
+	"context"
 	"fmt"
 	"math/bits"
 	"slices"
-	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"promostore/format"
 )
@@ -82,50 +84,102 @@ type splitter struct {
 
 // split returns chains in the order of their keys, each of at most max
 // records. The given ones are used up.
-func (s *splitter) split(chains []chain) ([]chain, error) {
+//
+// The workers take a chain each, but all of them together a chain that is more
+// than one worker's part of the whole. Pages that are not full are what a
+// split costs in memory: half a page a child and worker. A child has at least
+// max/2 records on average, so with at most max/16 records in the pages of all
+// workers that is a sixteenth of the chain, and half of what the arena keeps
+// in reserve.
+func (s *splitter) split(ctx context.Context, chains []chain) ([]chain, error) {
+	total := 0
+	for _, c := range chains {
+		total += c.n
+	}
+	chains, err := s.splitLarge(ctx, chains, max(s.max, total/s.workers))
+	if err != nil {
+		return nil, err
+	}
+	parts := make([][]chain, len(chains))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(s.workers)
+	for i, c := range chains {
+		if c.n <= s.max {
+			parts[i] = chains[i : i+1]
+			continue
+		}
+		g.Go(func() (err error) {
+			one := *s
+			one.workers = 1
+			parts[i], err = one.splitLarge(ctx, []chain{c}, s.max)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var out []chain
+	for _, part := range parts {
+		for _, c := range part {
+			if c.n > 0 {
+				out = append(out, c)
+			}
+		}
+	}
+	return out, nil
+}
+
+// splitLarge splits the chains that have more than limit records, and what
+// comes of them, until none has.
+func (s *splitter) splitLarge(ctx context.Context, chains []chain, limit int) ([]chain, error) {
 	var out []chain
 	for _, c := range chains {
-		switch {
-		case c.n > s.max:
-			children, err := s.splitOne(c)
-			if err == nil {
-				children, err = s.split(children)
-			}
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, children...)
-		case c.n > 0:
+		if c.n <= limit {
 			out = append(out, c)
+			continue
 		}
+		children, err := s.splitOne(ctx, c)
+		if err == nil {
+			children, err = s.splitLarge(ctx, children, limit)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, children...)
 	}
 	return out, nil
 }
 
 // splitOne scatters a chain by the first bits in which its keys differ. Digits
 // that are neighbours share a child as long as it stays short enough, so there
-// are at most some 2·n/max children, however uneven the keys are. Every worker
-// takes a part of the pages and gives each back once it is copied, so that the
-// memory needed beside the chain is one page a worker and child.
-func (s *splitter) splitOne(c chain) ([]chain, error) {
+// are at most some 2·n/max children, however uneven the keys are. Each page is
+// given back once it is copied.
+func (s *splitter) splitOne(ctx context.Context, c chain) ([]chain, error) {
 	pages := s.arena.pages(c)
-	skip := s.commonPrefix(pages)
+	skip, err := s.commonPrefix(ctx, pages)
+	if err != nil {
+		return nil, err
+	}
 	if skip == 128 {
 		return []chain{s.reduce(pages)}, nil
 	}
 	digitBits := uint(min(bits.Len(uint(c.n/s.max))+2, maxDigitBits, 128-skip))
-	children, n := s.children(pages, uint(skip), digitBits)
-	workers := s.workers
-	if workers*n > s.arena.available() {
-		workers = 1
+	children, n, err := s.children(ctx, pages, uint(skip), digitBits)
+	if err != nil {
+		return nil, err
 	}
-	if n > s.arena.available() {
-		return nil, fmt.Errorf("%w for ids that are so uneven; raise it", ErrMemory)
-	}
+	workers := max(1, min(s.workers, s.max/(16*s.arena.pageRecords())))
 	parts := make([][]chain, workers)
-	parallel(workers, pages, func(i int, pages []int32) {
-		parts[i] = s.scatterPages(pages, uint(skip), digitBits, children, n)
+	err = parallel(ctx, workers, pages, func(i int) func(int32) error {
+		parts[i] = make([]chain, n)
+		for j := range parts[i] {
+			parts[i][j] = emptyChain
+		}
+		return func(p int32) error { return s.scatterPage(p, uint(skip), digitBits, children, parts[i]) }
 	})
+	if err != nil {
+		return nil, err
+	}
 	out := make([]chain, n)
 	for i := range out {
 		out[i] = emptyChain
@@ -137,15 +191,16 @@ func (s *splitter) splitOne(c chain) ([]chain, error) {
 }
 
 // children says which child each digit goes to, and how many there are.
-func (s *splitter) children(pages []int32, skip, digitBits uint) (child []uint16, n int) {
+func (s *splitter) children(ctx context.Context, pages []int32, skip, digitBits uint) (child []uint16, n int, err error) {
 	counts := make([][]int, s.workers)
-	parallel(s.workers, pages, func(i int, pages []int32) {
+	err = parallel(ctx, s.workers, pages, func(i int) func(int32) error {
 		counts[i] = make([]int, 1<<digitBits)
-		for _, p := range pages {
+		return func(p int32) error {
 			records := s.arena.filled(p)
 			for j := range records {
 				counts[i][digit(&records[j], skip, digitBits)]++
 			}
+			return nil
 		}
 	})
 	child = make([]uint16, 1<<digitBits)
@@ -161,57 +216,61 @@ func (s *splitter) children(pages []int32, skip, digitBits uint) (child []uint16
 		child[d] = uint16(n)
 		size += count
 	}
-	return child, n + 1
+	return child, n + 1, err
 }
 
-// parallel gives each worker an equal part of the pages, in their order.
-func parallel(workers int, pages []int32, f func(i int, pages []int32)) {
-	var wg sync.WaitGroup
+// parallel gives each worker an equal part of the pages, in their order, until
+// ctx ends. start makes what a worker does with each of its pages.
+func parallel(ctx context.Context, workers int, pages []int32, start func(worker int) func(page int32) error) error {
+	g, ctx := errgroup.WithContext(ctx)
 	for i := range workers {
-		wg.Go(func() {
-			f(i, pages[i*len(pages)/workers:(i+1)*len(pages)/workers])
+		g.Go(func() error {
+			f := start(i)
+			for _, p := range pages[i*len(pages)/workers : (i+1)*len(pages)/workers] {
+				if ctx.Err() != nil {
+					return context.Cause(ctx)
+				}
+				if err := f(p); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
-	wg.Wait()
+	return g.Wait()
 }
 
 // commonPrefix is the number of leading bits in which all keys agree.
-func (s *splitter) commonPrefix(pages []int32) int {
+func (s *splitter) commonPrefix(ctx context.Context, pages []int32) (int, error) {
 	first := s.arena.page(pages[0])[0].Key()
 	skips := make([]int, s.workers)
-	parallel(s.workers, pages, func(i int, pages []int32) {
+	err := parallel(ctx, s.workers, pages, func(i int) func(int32) error {
 		skips[i] = 128
-		for _, p := range pages {
+		return func(p int32) error {
 			if records := s.arena.filled(p); len(records) > 0 {
-				k := records[0].Key()
-				skips[i] = min(skips[i], commonPrefix(records), k.CommonPrefix(first))
+				skips[i] = min(skips[i], commonPrefix(records), records[0].Key().CommonPrefix(first))
 			}
+			return nil
 		}
 	})
-	return slices.Min(skips)
+	return slices.Min(skips), err
 }
 
-// scatterPages moves the records of pages into n chains by their digits.
-func (s *splitter) scatterPages(pages []int32, skip, digitBits uint, child []uint16, n int) []chain {
+// scatterPage moves the records of a page into the children of their digits.
+func (s *splitter) scatterPage(p int32, skip, digitBits uint, child []uint16, out []chain) error {
 	a := s.arena
-	out := make([]chain, n)
-	for i := range out {
-		out[i] = emptyChain
-	}
-	for _, p := range pages {
-		records := a.filled(p)
-		for i := range records {
-			c := &out[child[digit(&records[i], skip, digitBits)]]
-			if c.n&(a.pageRecords()-1) == 0 {
-				a.append(c)
-			}
-			a.page(c.tail)[a.fill[c.tail]] = records[i]
-			a.fill[c.tail]++
-			c.n++
+	records := a.filled(p)
+	for i := range records {
+		c := &out[child[digit(&records[i], skip, digitBits)]]
+		if c.n&(a.pageRecords()-1) == 0 && !a.append(c) {
+			return fmt.Errorf("%w for ids that are so uneven; raise it", ErrMemory)
 		}
-		a.release(p)
+		a.page(c.tail)[a.fill[c.tail]] = records[i]
+		a.fill[c.tail]++
+		c.n++
 	}
-	return out
+	a.release(p)
+	return nil
 }
 
 // reduce leaves one record of a chain in which all have the same key.

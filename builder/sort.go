@@ -23,14 +23,14 @@ type sink interface {
 type sorter struct {
 	arena   *arena
 	workers int
-	leaf    int // records that a worker sorts at once
+	leaf    int // records that a worker sorts at once, in half of its buffer
 	dedup   *deduper
 }
 
 // sort empties the chains, which are in the order of their keys, into out.
 func (s *sorter) sort(ctx context.Context, chains []chain, out sink) error {
 	split := splitter{s.arena, s.workers, s.leaf, s.dedup}
-	chains, err := split.split(chains)
+	chains, err := split.split(ctx, chains)
 	if err != nil {
 		return err
 	}
@@ -39,9 +39,8 @@ func (s *sorter) sort(ctx context.Context, chains []chain, out sink) error {
 	g, ctx := errgroup.WithContext(ctx)
 	defer context.AfterFunc(ctx, turn.breakOff)()
 	var next atomic.Int64
-	for range s.workers {
+	for _, buf := range s.arena.buffers {
 		g.Go(func() error {
-			buf := make([]format.Record, 2*s.leaf)
 			for i := next.Add(1) - 1; i < int64(len(leaves)); i = next.Add(1) - 1 {
 				n := s.gather(buf, leaves[i])
 				a, tmp := buf[:n], buf[s.leaf:s.leaf+n]

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"promostore/format"
+	"promostore/synth"
 )
 
 // Ids that are uneven on every level: each bit of the prefix halves the rest,
@@ -32,6 +34,47 @@ func TestUnevenKeys(t *testing.T) {
 			_, file := mustBuild(t, s, Options{Inputs: []Input{stream("a", data)}, Workers: 2})
 			if got := dump(t, file, ','); !slices.Equal(got, want) {
 				t.Errorf("prefixes of up to %d bits: %d rows, want %d, or other ones", deep, len(got), len(want))
+			}
+		}
+	}
+}
+
+// Every bucket of even ids is too long for a leaf, and the arena has little
+// more room than the records take: the workers' pages that are not full must
+// not use it up, however many they are.
+func TestSplitWithManyWorkers(t *testing.T) {
+	const rows = 200_000
+	data := table(t, synth.Table{Keys: synth.Keys{Seed: 5}, Rows: rows})
+	_, want := mustBuild(t, sizes{}, Options{Inputs: []Input{stream("a", data)}})
+	s := sizes{arena: rows * 8 / 7 * 102 / 100 * format.RecordLen, page: 1, chunk: 16 << 10, leaf: 128}
+	for _, workers := range []int{1, 2, 16, 64} {
+		sum, got := mustBuild(t, s, Options{Inputs: []Input{stream("a", data)}, Workers: workers, Memory: 1 << 30})
+		if sum.SpilledBytes != 0 {
+			t.Errorf("%d workers: %d bytes spilled", workers, sum.SpilledBytes)
+		}
+		if !bytes.Equal(got, want) {
+			t.Errorf("%d workers: other bytes", workers)
+		}
+	}
+}
+
+// The runs that can be merged do not become fewer with more workers.
+func TestMergeWithManyWorkers(t *testing.T) {
+	for _, memory := range []int64{MinMemory, 256 << 20, 2 << 30} {
+		want := 300_000_000 * (memory / MinMemory) // as ErrMemory says
+		for _, workers := range []int{1, 2, 16, 64} {
+			workers = min(workers, int(memory>>24))
+			records := sizesFor(memory, workers).arena / format.RecordLen
+			if workers > 1 && records < memory/format.RecordLen/2 {
+				t.Errorf("%d workers leave %d of %d bytes for records", workers, records*format.RecordLen, memory)
+			}
+			n := records * 3 / 4 // in a run: what is reserved, and pages that are not full, are not in it
+			var runs []*run
+			for rows := int64(0); rows < want; rows += n {
+				runs = append(runs, &run{n: n, step: max(minStep, n/maxSamples)})
+			}
+			if _, _, err := plan(int(records), workers, runs); err != nil {
+				t.Errorf("%d MiB, %d workers: %v", memory>>20, workers, err)
 			}
 		}
 	}
