@@ -2,8 +2,10 @@ package reader_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"promostore/format"
@@ -39,6 +41,9 @@ func TestCutInPlace(t *testing.T) {
 				switch {
 				case errors.Is(err, reader.ErrFault):
 					faults++
+					if want := fmt.Sprintf("lookup of %s: ", k); !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes of", size)) {
+						t.Fatalf("%v: %v", access, err)
+					}
 				case err == nil && found && r == recordOf(k):
 				case errors.Is(err, format.ErrCorrupt) && size%format.BlockLen != 0:
 					// In the page with the cut, zeros stand behind it.
@@ -179,7 +184,12 @@ func TestOpenErrors(t *testing.T) {
 	if _, err := reader.Open(filepath.Join(dir, "none"), reader.AccessMmap); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if _, err := reader.Open(dir, reader.AccessMmap); err == nil {
-		t.Error("a directory opens")
+	if _, err := reader.Open(dir, reader.AccessMmap); !errors.Is(err, reader.ErrNotRegular) {
+		t.Errorf("a directory: %v", err)
+	}
+	// As without /proc: a Store takes it that a file which does not exist was
+	// removed, and says nothing.
+	if err := reader.ReopenError(os.ErrNotExist); errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "/proc") {
+		t.Errorf("without /proc: %v", err)
 	}
 }

@@ -16,16 +16,25 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/sysmem"
 )
 
-// ErrFault says that the file was cut or could not be read underneath its
-// mapping. The file should not be used any more.
-var ErrFault = errors.New("the file changed underneath")
+var (
+	// ErrFault says that the file was cut or written to after it was opened,
+	// or could not be read. The file should not be used any more.
+	ErrFault = errors.New("the file changed underneath")
 
-// Access is how a block gets from the file to a lookup.
+	// ErrNotRegular says that what has a file's name is a directory, a pipe or
+	// a device.
+	ErrNotRegular = errors.New("not a regular file")
+)
+
+// Access is how a lookup gets at a block of the file. It is chosen once, when
+// the file is opened.
 type Access int
 
 // The ways of access.
@@ -68,9 +77,14 @@ type File struct {
 }
 
 // Open opens the file with this path and checks everything but its blocks. The
-// path may have any name: what is opened is what the header says.
+// path may have any name: what is opened is what the header says. The caller
+// closes the File.
+//
+// The error wraps ErrNotRegular, an error of package format, ErrFault if the
+// file changed meanwhile, or one of the file system.
 func Open(path string, access Access) (*File, error) {
-	file, err := os.Open(path)
+	// Without O_NONBLOCK, to open a pipe is to wait for who writes to it.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +99,9 @@ func (f *File) open(access Access) error {
 	info, err := f.file.Stat()
 	if err != nil {
 		return err
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: %s", ErrNotRegular, info.Mode())
 	}
 	f.opened = identityOf(info)
 	if f.index, err = format.Open(f.file, info.Size()); err != nil {
@@ -138,6 +155,9 @@ func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	}
 	if !found && err == nil {
 		found, err = f.find(key, &r)
+	}
+	if err != nil && errors.Is(err, ErrFault) {
+		return format.Record{}, false, fmt.Errorf("lookup of %s: %w; %s", key, err, f.change())
 	}
 	if found && !r.Validate(len(f.index.Zones)) {
 		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, key)
@@ -201,13 +221,40 @@ func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) erro
 	})
 }
 
+// change says how the file is now, and how it was when it was opened.
+func (f *File) change() string {
+	info, err := f.file.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	const layout = "2006-01-02T15:04:05.999999999Z"
+	return fmt.Sprintf("%d bytes of %s now, %d bytes of %s when it was opened",
+		info.Size(), info.ModTime().UTC().Format(layout), f.opened.size, f.opened.mtime.UTC().Format(layout))
+}
+
 // warm brings the pages of a mapping into the page table, once Verify has
 // brought them into memory.
-func (f *File) warm() error {
+func (f *File) warm(ctx context.Context) error {
 	if f.mapped == nil {
 		return nil
 	}
-	return f.mapped.warm()
+	if err := f.mapped.warm(ctx); err != nil {
+		return fmt.Errorf("page table: %w", err)
+	}
+	return nil
+}
+
+// reopenPath is a name under which what is open as f can be opened once more,
+// whatever has its name by now.
+func reopenPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// reopenError is why a reopenPath could not be opened. That it does not exist
+// says nothing about the file, and must not look as if the file were gone.
+func reopenError(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return errors.New("/proc/self/fd, which open files are reached through, is not there: is /proc mounted?")
+	}
+	return err
 }
 
 // Close unmaps and closes the file. It must not run while another method does;

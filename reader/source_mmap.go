@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -16,9 +17,12 @@ import (
 // A mapping is a file in memory. It gives no slices, only copies.
 type mapping struct{ at *mmap.ReaderAt }
 
-// openMapping maps the file that is open as f, whatever has its name by now.
+// openMapping maps the file that is open as f, which has size bytes.
 func openMapping(f *os.File, size int64) (*mapping, error) {
-	at, err := mmap.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	at, err := mmap.Open(reopenPath(f))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, reopenError(err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes: %w (is there a limit, as of ulimit -v or vm.max_map_count?)", size, err)
 	}
@@ -145,17 +149,23 @@ func recoverFault(before bool, err *error) {
 		runtime.Error
 		Addr() uintptr
 	}:
-		*err = fmt.Errorf("%w: %w", ErrFault, v)
+		// The runtime calls it a nil pointer. The address says where in the
+		// address space the mapping was, which helps nobody.
+		*err = fmt.Errorf("%w: a page of its mapping cannot be read", ErrFault)
 	default:
 		panic(v)
 	}
 }
 
-// warm touches every page, so that no lookup is the first to do so.
-func (m *mapping) warm() (err error) {
+// warm touches every page, so that no lookup is the first to do so, until ctx
+// ends.
+func (m *mapping) warm(ctx context.Context) (err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
 	sum := byte(0)
-	for i := 0; i < m.at.Len(); i += os.Getpagesize() {
+	for page, i := 0, 0; i < m.at.Len(); page, i = page+1, i+os.Getpagesize() {
+		if page%1024 == 0 && ctx.Err() != nil { // 4 MiB, which may come from a disk
+			return ctx.Err()
+		}
 		sum += m.at.At(i)
 	}
 	runtime.KeepAlive(sum)

@@ -20,9 +20,9 @@ var blockBuffers = sync.Pool{New: func() any { return new(blockBuffer) }}
 // openBlocks opens once more the file that is open as f: the advice holds for
 // an open file, and f is for reading in sequence.
 func openBlocks(f *os.File) (*blocks, error) {
-	file, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	file, err := os.Open(reopenPath(f))
 	if err != nil {
-		return nil, err
+		return nil, reopenError(err)
 	}
 	// Without it a lookup in a cold file reads ahead what nobody asked for.
 	if err := unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {

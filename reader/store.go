@@ -50,8 +50,9 @@ type Event struct {
 	ID     generation.ID
 	Path   string
 	Err    error         // why, for EventRefused, EventFault and EventUnreadable
-	Open   time.Duration // opening and checking the index
-	Verify time.Duration // verifying the blocks and warming
+	Open   time.Duration // for EventLive: opening and checking the index
+	Verify time.Duration // for EventLive: verifying the blocks and warming
+	Access Access        // for EventLive: AccessMmap or AccessPread
 }
 
 // EventKind is what happened.
@@ -179,22 +180,23 @@ func (s *Store) goLive(f *File, e Event) {
 }
 
 // Fault reports that a Get on f, which the caller has acquired, returned
-// ErrFault: the generation is taken out of service and the newest good one
-// before it takes over.
+// ErrFault, or ErrCorrupt although f was verified: the generation is taken out
+// of service and the newest good one before it takes over. The file is tried
+// again if it is not as it was when it was opened.
 func (s *Store) Fault(f *File, err error) {
 	t := f.tenure
-	wasLive := s.live.CompareAndSwap(t, nil)
+	// Only one of many calls goes on, and it does all there is to do.
 	if !t.faulted.CompareAndSwap(false, true) {
 		return
 	}
-	id := f.opened
-	if info, err := f.file.Stat(); err == nil {
-		id = identityOf(info) // a cut file has another size by now
-	}
-	s.refuse(t.path, refusal{identity: id, reason: err.Error()})
-	s.notify(Event{Kind: EventFault, ID: f.ID(), Path: t.path, Err: err})
+	s.refuse(t.path, refusal{identity: f.opened, reason: err.Error()})
+	// Close, or a newer generation, may have taken it out and retired it.
+	wasLive := s.live.CompareAndSwap(t, nil)
 	if wasLive {
 		t.retire()
+	}
+	s.notify(Event{Kind: EventFault, ID: f.ID(), Path: t.path, Err: err})
+	if wasLive {
 		select {
 		case s.wake <- struct{}{}:
 		default:
@@ -243,13 +245,14 @@ func (s *Store) openGeneration(ctx context.Context, g generation.Generation) (f 
 	} else if !s.opts.IndexOnly {
 		start = time.Now()
 		if err = f.Verify(ctx, nil); err == nil {
-			err = f.warm()
+			err = f.warm(ctx)
 		}
 		e.Verify = time.Since(start)
 	}
 	if err != nil {
 		return nil, e, errors.Join(fmt.Errorf("%s: %w", e.Path, err), f.Close())
 	}
+	e.Access = f.Access()
 	return f, e, nil
 }
 

@@ -352,7 +352,7 @@ func TestFault(t *testing.T) {
 			s.Release(f, 7)
 			s.poll()
 			s.poll()
-			s.want(live(1))
+			s.want(refused(2, format.ErrTruncated), live(1))
 			s.wantLive(1)
 			s.Release(other, 8)
 			s.want(closed(2))
@@ -379,9 +379,172 @@ func TestCutLive(t *testing.T) {
 	if err := os.Truncate(path, info.Size()-1); err != nil {
 		t.Fatal(err)
 	}
+	f := s.Acquire(1)
 	s.poll()
-	s.want(fault(1), closed(1))
+	s.want(fault(1), refused(1, format.ErrTruncated))
+	s.Release(f, 1)
+	s.want(closed(1))
 	s.wantLive(0)
+}
+
+// TestOverwrittenLive overwrites the live file with another generation of the
+// same size, as cp and rsync --inplace do. Every answer from then on must be
+// right: those of the fences of the old content and the blocks of the new one
+// would not be.
+func TestOverwrittenLive(t *testing.T) {
+	for _, access := range accesses {
+		s := newTestStore(t, reader.StoreOptions{Access: access})
+		path := s.publish(1)
+		other := filepath.Join(t.TempDir(), "other")
+		keys := makeKeys("v4", len(keysOf(1)), 0)
+		writeFile(t, other, 1, keys)
+		content, err := os.ReadFile(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.poll()
+		s.want(live(1))
+		overwrite(t, path, 0, content)
+		setTime(t, path, time.Now().Add(time.Second)) // a clock ticks every 4 ms
+		f := s.Acquire(1)
+		s.poll()
+		s.want(fault(1), live(1))
+		s.Release(f, 1)
+		s.want(closed(1))
+		f = s.Acquire(1)
+		if r, found, err := f.Get(keys[500]); r != recordOf(keys[500]) || !found || err != nil {
+			t.Errorf("%v: Get = %x, %v, %v", access, r, found, err)
+		}
+		s.Release(f, 1)
+
+		// Damage keeps it out until it is repaired.
+		overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
+		setTime(t, path, time.Now().Add(2*time.Second))
+		f = s.Acquire(1)
+		s.poll()
+		s.poll()
+		s.want(fault(1), refused(1, format.ErrChecksum))
+		s.Release(f, 1)
+		s.want(closed(1))
+	}
+}
+
+// TestLinkedLive changes the ctime of the live file, which is no reason to
+// doubt it.
+func TestLinkedLive(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	s.poll()
+	s.want(live(1))
+	if err := errors.Join(os.Link(path, filepath.Join(s.dir, "link")), os.Chmod(path, 0o400)); err != nil {
+		t.Fatal(err)
+	}
+	s.poll()
+	s.want()
+	s.wantLive(1)
+}
+
+// TestRepaired repairs a refused file in such a way that size, mtime and inode
+// are what they were, as rsync -t --inplace does.
+func TestRepaired(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mtime := time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)
+	overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
+	setTime(t, path, mtime)
+	before := changeTime(t, path)
+	s.poll()
+	s.want(refused(1, format.ErrChecksum))
+	overwrite(t, path, 0, good)
+	for setTime(t, path, mtime); changeTime(t, path) == before; setTime(t, path, mtime) {
+		// until the clock of the file system ticks
+	}
+	s.poll()
+	s.want(live(1))
+}
+
+func setTime(t *testing.T, path string, mtime time.Time) {
+	t.Helper()
+	if err := os.Chtimes(path, mtime, mtime); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func changeTime(t *testing.T, path string) unix.Timespec {
+	t.Helper()
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		t.Fatal(err)
+	}
+	return stat.Ctim
+}
+
+// TestNotRegular gives the name of the newest generation to what is no file.
+// To open a pipe that nobody writes to must not wait.
+func TestNotRegular(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	path := s.publish(2)
+	if err := errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s.poll()
+	s.poll()
+	s.want(refused(2, reader.ErrNotRegular), live(1))
+	s.wantLive(1)
+}
+
+// TestWarm wants every page of a mapping that goes live to be in the page
+// table, and no fault to get out of what does it.
+func TestWarm(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{Access: reader.AccessMmap})
+	path := publish(t, s.dir, 1, makeKeys("v4", 100_000, 0))
+	s.poll()
+	s.want(live(1))
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := residentBytes(t, path); got < info.Size() {
+		t.Errorf("%d of %d bytes are in the page table", got, info.Size())
+	}
+
+	f, err := reader.Open(path, reader.AccessMmap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := reader.Warm(ctx, f); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if err := os.Truncate(path, format.HeaderLen); err != nil {
+		t.Fatal(err)
+	}
+	if err := reader.Warm(t.Context(), f); !errors.Is(err, reader.ErrFault) {
+		t.Errorf("cut: %v, want %v", err, reader.ErrFault)
+	}
+}
+
+// residentBytes is how much of the only mapping of path is in the page table.
+func residentBytes(t *testing.T, path string) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, of, found := strings.Cut(string(text), path)
+	_, rss, _ := strings.Cut(of, "\nRss:")
+	var kilobytes int64
+	if n, err := fmt.Sscan(rss, &kilobytes); !found || n != 1 {
+		t.Fatalf("mapping of %s: %v", path, err)
+	}
+	return kilobytes << 10
 }
 
 func TestRun(t *testing.T) {
@@ -404,7 +567,7 @@ func TestRun(t *testing.T) {
 	f := s.Acquire(0)
 	_, _, err := f.Get(keysOf(2)[3])
 	s.Fault(f, err) // wakes Run
-	s.want(fault(2), live(1))
+	s.want(fault(2), refused(2, format.ErrFormat), live(1))
 	s.Release(f, 0)
 	s.want(closed(2))
 
@@ -538,6 +701,34 @@ func TestAllocs(t *testing.T) {
 		// The race detector makes sync.Pool drop buffers now and then.
 		if n != 0 && !raceEnabled {
 			t.Errorf("%v: %v allocations a request", access, n)
+		}
+	}
+}
+
+// TestFaultsAtOnce reports the same fault from many readers: whoever is first,
+// the generation is closed when the last has left.
+func TestFaultsAtOnce(t *testing.T) {
+	const readers = 8
+	s := newTestStore(t, reader.StoreOptions{Access: reader.AccessPread, IndexOnly: true})
+	for id := generation.ID(1); id <= 300; id++ {
+		path := s.publish(id)
+		s.poll()
+		s.want(live(id))
+		var ready, done sync.WaitGroup
+		ready.Add(readers)
+		for i := range uint64(readers) {
+			done.Go(func() {
+				f := s.Acquire(i)
+				ready.Done()
+				ready.Wait()
+				s.Fault(f, reader.ErrFault)
+				s.Release(f, i)
+			})
+		}
+		done.Wait()
+		s.want(fault(id), closed(id))
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -12,19 +12,28 @@ import (
 	"promostore/format/generation"
 )
 
-// identity tells a file from the one that replaces it.
+// identity tells a file from the one that replaces it, and from itself after a
+// repair. rsync -t gives a repaired file its old size and mtime, and a file
+// system gives a new file the inode of one that was removed; nobody sets ctime.
 type identity struct {
-	size  int64
-	mtime time.Time
-	inode uint64
+	size          int64
+	mtime         time.Time
+	device, inode uint64
+	ctime         syscall.Timespec
 }
 
 func identityOf(info fs.FileInfo) identity {
 	id := identity{size: info.Size(), mtime: info.ModTime()}
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.inode = sys.Ino
+		id.device, id.inode, id.ctime = sys.Dev, sys.Ino, sys.Ctim
 	}
 	return id
+}
+
+// sameContent reports whether a file that was a may be assumed not to have
+// been written until it was b. A link or a chmod changes ctime alone.
+func (a identity) sameContent(b identity) bool {
+	return a.size == b.size && a.mtime.Equal(b.mtime)
 }
 
 // A refusal is why a file is not served.
@@ -73,7 +82,8 @@ func (s *Store) forget(list []generation.Generation) {
 // from looking is an error: that the directory cannot be read, or that ctx
 // ends.
 //
-// It also takes the current generation out of service if its file was cut.
+// It also takes the current generation out of service if its file was written
+// to, and then tries that file like any other.
 func (s *Store) Poll(ctx context.Context) error {
 	s.polling.Lock()
 	defer s.polling.Unlock()
@@ -97,16 +107,17 @@ func (s *Store) Poll(ctx context.Context) error {
 	return nil
 }
 
-// checkLive finds a current file that was cut before a lookup does. A lookup
-// would not notice where the cut leaves a part of a page.
+// checkLive finds a current file that was cut or overwritten before a lookup
+// does. A lookup would not notice where the cut leaves a part of a page, nor
+// that the fences are those of what was there before.
 func (s *Store) checkLive() {
 	f := s.Acquire(0)
 	if f == nil {
 		return
 	}
 	defer s.Release(f, 0)
-	if info, err := f.file.Stat(); err == nil && info.Size() != f.Header().FileLen {
-		s.Fault(f, fmt.Errorf("%w: %d bytes, once %d", ErrFault, info.Size(), f.Header().FileLen))
+	if info, err := f.file.Stat(); err == nil && !f.opened.sameContent(identityOf(info)) {
+		s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
 	}
 }
 
