@@ -37,6 +37,9 @@ func serve(cfg config, log *slog.Logger, signals <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
+	// Before anything else is logged, so that whoever waits for the address
+	// misses nothing that comes after it.
+	log.Info("serving", "address", ln.Addr().String(), "data", cfg.dir, "https", certificates != nil, "version", cfg.http.Version)
 	var srv *httpd.Server // before the first event: Run comes later
 	cfg.store.Notify = func(e reader.Event) { srv.Observe(e) }
 	store := reader.NewStore(cfg.dir, cfg.store)
@@ -52,7 +55,6 @@ func serve(cfg config, log *slog.Logger, signals <-chan os.Signal) error {
 	}()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
-	log.Info("serving", "address", ln.Addr().String(), "data", cfg.dir, "https", certificates != nil, "version", cfg.http.Version)
 
 	err = untilStopped(srv, cfg.drain, log, signals, nudge, served)
 	stopPolling()
