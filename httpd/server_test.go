@@ -2,6 +2,7 @@ package httpd_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -245,6 +246,24 @@ func TestDamaged(t *testing.T) {
 	if !strings.Contains(f.log.String(), exampleID) {
 		t.Errorf("log:\n%s", f.log)
 	}
+}
+
+// TestDamagedLater damages a generation that was verified: it is taken out of
+// service.
+func TestDamagedLater(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	changed := append([]row{{exampleID, "1.00", "2030-01-01 00:00:00"}}, rows[1:]...)
+	path := publish(t, f.dir, genID(1), changed)
+	f.poll(t)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer file.Close()
+	// The example is second.
+	_, err = file.WriteAt(bytes.Repeat([]byte{0xFF}, 16), format.HeaderLen+format.RecordLen+16)
+	must(t, err)
+	f.get(t, "/promotions/"+exampleID).want(t, 503, `{"error":"the generation cannot be read"}`)
+	f.poll(t)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 }
 
 // TestRefused keeps the generation that is there when the next is bad.

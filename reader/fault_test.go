@@ -1,6 +1,7 @@
 package reader_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -41,7 +42,7 @@ func TestCutInPlace(t *testing.T) {
 				switch {
 				case errors.Is(err, reader.ErrFault):
 					faults++
-					if want := fmt.Sprintf("lookup of %s: ", k); !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes of", size)) {
+					if want := fmt.Sprintf("lookup of %s: ", k); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes of", size)) {
 						t.Fatalf("%v: %v", access, err)
 					}
 				case err == nil && found && r == recordOf(k):
@@ -64,6 +65,27 @@ func TestCutInPlace(t *testing.T) {
 			if !errors.Is(err, format.ErrTruncated) {
 				t.Errorf("%v cut to %d: Scan: %v", access, size, err)
 			}
+		}
+	}
+}
+
+// TestDamagedLater damages a record of a file that was verified.
+func TestDamagedLater(t *testing.T) {
+	keys := makeKeys("v4", 1000, 0)
+	for _, access := range accesses {
+		path := filepath.Join(t.TempDir(), "f")
+		writeFile(t, path, 1, keys)
+		f, err := reader.Open(path, access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := f.Verify(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, bytes.Repeat([]byte{0xFF}, format.RecordLen-format.KeyLen))
+		if _, found, err := f.Get(keys[500]); found || !errors.Is(err, reader.ErrFault) || !errors.Is(err, format.ErrCorrupt) {
+			t.Errorf("%v: %v, %v", access, found, err)
 		}
 	}
 }

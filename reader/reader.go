@@ -65,6 +65,8 @@ type File struct {
 	blocks *blocks                   // in pread mode, else nil
 	ranks  atomic.Pointer[rankTable] // in mmap mode, once verified
 
+	verified atomic.Bool
+
 	// file is for what reads in sequence: a goroutine that waits in a page
 	// fault keeps its processor, one that waits in a read does not.
 	file   *os.File
@@ -146,9 +148,8 @@ func (f *File) Access() Access {
 
 // Get copies the record of key out of the file. It does not allocate.
 //
-// The error wraps ErrFault if the file cannot be read any more, and
-// format.ErrCorrupt if the block is damaged, which can be in a file that was
-// not verified.
+// The error wraps ErrFault if the file cannot be read any more, or is damaged
+// although it was verified, and format.ErrCorrupt if the block is damaged.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	if t := f.ranks.Load(); t != nil && !key.Less(t.first) && key.Less(t.last) {
 		found, err = f.mapped.findNear(key, t, &r)
@@ -156,13 +157,25 @@ func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	if !found && err == nil {
 		found, err = f.find(key, &r)
 	}
-	if err != nil && errors.Is(err, ErrFault) {
-		return format.Record{}, false, fmt.Errorf("lookup of %s: %w; %s", key, err, f.change())
-	}
 	if found && !r.Validate(len(f.index.Zones)) {
-		return format.Record{}, false, fmt.Errorf("%w: price or date of %s is out of its limits", format.ErrCorrupt, key)
+		err = fmt.Errorf("%w: price or date is out of its limits", format.ErrCorrupt)
 	}
-	return r, found, err
+	if err != nil {
+		return format.Record{}, false, f.lookupError(key, err)
+	}
+	return r, found, nil
+}
+
+// lookupError is err as Get gives it.
+func (f *File) lookupError(key format.Key, err error) error {
+	err = fmt.Errorf("lookup of %s: %w", key, err)
+	if errors.Is(err, format.ErrCorrupt) && f.verified.Load() {
+		err = fmt.Errorf("%w: %w", ErrFault, err) // it was good
+	}
+	if errors.Is(err, ErrFault) {
+		err = fmt.Errorf("%w; %s", err, f.change())
+	}
+	return err
 }
 
 // find is Get by way of the fences.
@@ -203,10 +216,14 @@ func (f *File) Verify(ctx context.Context, progress func(done, size int64)) erro
 		}
 		return nil
 	})
-	if err == nil && ranks != nil {
+	if err != nil {
+		return err
+	}
+	if ranks != nil {
 		f.ranks.Store(ranks.done())
 	}
-	return err
+	f.verified.Store(true)
+	return nil
 }
 
 // Scan calls yield with every record in the order of the ids, some at a time,

@@ -180,9 +180,9 @@ func (s *Store) goLive(f *File, e Event) {
 }
 
 // Fault reports that a Get on f, which the caller has acquired, returned
-// ErrFault, or ErrCorrupt although f was verified: the generation is taken out
-// of service and the newest good one before it takes over. The file is tried
-// again if it is not as it was when it was opened.
+// ErrFault: the generation is taken out of service and the newest good one
+// before it takes over. The file is tried again if it is not as it was when it
+// was opened.
 func (s *Store) Fault(f *File, err error) {
 	t := f.tenure
 	// Only one of many calls goes on, and it does all there is to do.
