@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -80,6 +81,13 @@ func (s *Server) readFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.Fi
 // refused answers a request that fasthttp could not read, and ends the
 // connection.
 func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
+	// fasthttp wraps what it meets within a request. Bare, and without headers,
+	// it is the end of a connection on which nothing was sent: no request.
+	if _, bare := any(err).(net.Error); bare && len(ctx.Request.Header.RawHeaders()) == 0 {
+		// What is in the response would be sent all the same.
+		_ = ctx.Conn().SetWriteDeadline(time.Unix(1, 0))
+		return
+	}
 	code, reason := fasthttp.StatusBadRequest, "malformed request"
 	var small *fasthttp.ErrSmallBuffer
 	var netErr net.Error

@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"net"
+	"time"
+	"unsafe"
 
 	"github.com/valyala/fasthttp"
 )
@@ -19,9 +21,30 @@ func NewFastServer(handler fasthttp.RequestHandler) *fasthttp.Server { return ne
 func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
 func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
 
-// NewSniffListener takes http and https on ln.
-func NewSniffListener(ln net.Listener, c *Certificates) net.Listener {
-	return &sniffListener{ln, c.config(), false}
+// NewSniffListener takes http and https on ln. failed hears of handshakes.
+func NewSniffListener(ln net.Listener, c *Certificates, failed func(net.Conn, error)) net.Listener {
+	return &sniffListener{ln, c.config(), false, failed}
 }
+
+// Limits of every server.
+const (
+	ReadTimeout  = readTimeout
+	WriteTimeout = writeTimeout
+	IdleTimeout  = idleTimeout
+)
+
+// SetReadTimeout shortens it, before Serve.
+func (s *Server) SetReadTimeout(d time.Duration) { s.fast.ReadTimeout = d }
+
+// Concurrency is how many connections there may be.
+func (s *Server) Concurrency() int { return s.fast.Concurrency }
+
+// FiguresGap is the bytes between what every request reads of a Server and
+// what it writes.
+const FiguresGap = unsafe.Offsetof(Server{}.figures) + unsafe.Offsetof(figures{}.shards) -
+	unsafe.Offsetof(Server{}.fast) - unsafe.Sizeof(Server{}.fast)
+
+// EscapeLabel escapes the value of a metric's label.
+func EscapeLabel(value string) string { return labelEscaper.Replace(value) }
 
 const MaxLookupIDs = maxLookupIDs

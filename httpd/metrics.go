@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,7 +54,7 @@ var resultNames = [numResults]string{"ok", "failed"}
 
 // The codes that answers can have, the frequent ones first. The last counts
 // what should not be.
-var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 431, 500, 503, 0}
+var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 415, 431, 500, 503, 0}
 
 func codeIndex(code int) int {
 	for i, c := range codes[:len(codes)-1] {
@@ -77,6 +78,7 @@ var bounds = [...]time.Duration{
 
 // figures is what the server counts. What every request touches is in shards.
 type figures struct {
+	_      [128]byte // what is in front is read by every request; see shard
 	shards [64]shard
 
 	swaps       [numSwaps]atomic.Uint64
@@ -84,6 +86,11 @@ type figures struct {
 	verifyNanos atomic.Int64
 	tlsReloads  [numResults]atomic.Uint64
 	panics      atomic.Uint64
+
+	acceptErrors    atomic.Uint64
+	handshakeErrors atomic.Uint64
+	rejectedPerIP   atomic.Uint64
+	offered         atomic.Bool // a connection that was accepted, and not yet taken
 }
 
 // A shard is the part of the figures that one connection in 64 writes to.
@@ -186,7 +193,7 @@ func (s *Server) writeGeneration(p *page) {
 	defer s.opts.Store.Release(file, 0)
 	created := file.ID().Time()
 	p.family("promo_generation_info", "gauge", "The live generation.")
-	p.sample("", 1, "generation", file.ID().String())
+	p.sample("", 1, "generation", file.ID().String(), "access", file.Access().String())
 	p.family("promo_generation_records", "gauge", "Records of the live generation.")
 	p.sample("", float64(file.Header().Records))
 	p.family("promo_generation_size_bytes", "gauge", "Length of the live generation's file.")
@@ -203,6 +210,13 @@ func (s *Server) writeServer(p *page) {
 	p.sample("", boolean(s.live(0) && !s.draining.Load()))
 	p.family("promo_http_connections_open", "gauge", "Connections open now.")
 	p.sample("", float64(s.fast.GetOpenConnectionsCount()))
+	p.family("promo_http_connections_rejected_total", "counter", "Connections beyond the limit of descriptors, answered with 503, or of one address, answered with 429.")
+	p.sample("", float64(s.fast.GetRejectedConnectionsCount()), "limit", "descriptors")
+	p.sample("", float64(f.rejectedPerIP.Load()), "limit", "address")
+	p.family("promo_http_accept_errors_total", "counter", "Times that a connection had to wait because descriptors or memory had run out.")
+	p.sample("", float64(f.acceptErrors.Load()))
+	p.family("promo_tls_handshake_errors_total", "counter", "Connections that began as TLS and came to nothing.")
+	p.sample("", float64(f.handshakeErrors.Load()))
 	p.family("promo_http_panics_total", "counter", "Requests that panicked.")
 	p.sample("", float64(f.panics.Load()))
 	p.family("promo_tls_reloads_total", "counter", "Certificates that were loaded or refused after the start.")
@@ -230,6 +244,10 @@ type page struct {
 	name string // of the current family
 }
 
+// labelEscaper escapes a label's value as the format has it, which is not as
+// Go has it.
+var labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
 func (p *page) family(name, kind, help string) {
 	p.name = name
 	fmt.Fprintf(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
@@ -245,7 +263,7 @@ func (p *page) sample(suffix string, value float64, labels ...string) {
 			sep = '{'
 		}
 		p.WriteByte(sep)
-		fmt.Fprintf(p, "%s=%q", labels[i], labels[i+1])
+		p.WriteString(labels[i] + `="` + labelEscaper.Replace(labels[i+1]) + `"`)
 	}
 	if len(labels) > 0 {
 		p.WriteByte('}')

@@ -31,22 +31,22 @@ func TestMetrics(t *testing.T) {
 	f.get(t, "/none")
 
 	for name, want := range map[string]string{
-		`promo_http_requests_total{endpoint="promotion",code="200"}`: "1",
-		`promo_http_requests_total{endpoint="promotion",code="304"}`: "1",
-		`promo_http_requests_total{endpoint="promotion",code="404"}`: "2",
-		`promo_http_requests_total{endpoint="promotion",code="405"}`: "1",
-		`promo_http_requests_total{endpoint="promotion",code="503"}`: "1",
-		`promo_http_requests_total{endpoint="lookup",code="200"}`:    "1",
-		`promo_http_requests_total{endpoint="lookup",code="400"}`:    "1",
-		`promo_http_requests_total{endpoint="other",code="404"}`:     "1",
-		`promo_lookups_total{result="found"}`:                        "4",
-		`promo_lookups_total{result="not_found"}`:                    "1",
-		`promo_lookups_total{result="malformed"}`:                    "2",
-		`promo_lookups_total{result="error"}`:                        "0",
-		`promo_generation_swaps_total{result="live"}`:                "1",
-		`promo_generation_info{generation="20261122T103000000Z"}`:    "1",
-		`promo_generation_records`:                                   strconv.Itoa(len(rows)),
-		`promo_generation_created_timestamp_seconds`:                 "1.7953434e+09",
+		`promo_http_requests_total{endpoint="promotion",code="200"}`:            "1",
+		`promo_http_requests_total{endpoint="promotion",code="304"}`:            "1",
+		`promo_http_requests_total{endpoint="promotion",code="404"}`:            "2",
+		`promo_http_requests_total{endpoint="promotion",code="405"}`:            "1",
+		`promo_http_requests_total{endpoint="promotion",code="503"}`:            "1",
+		`promo_http_requests_total{endpoint="lookup",code="200"}`:               "1",
+		`promo_http_requests_total{endpoint="lookup",code="400"}`:               "1",
+		`promo_http_requests_total{endpoint="other",code="404"}`:                "1",
+		`promo_lookups_total{result="found"}`:                                   "4",
+		`promo_lookups_total{result="not_found"}`:                               "1",
+		`promo_lookups_total{result="malformed"}`:                               "2",
+		`promo_lookups_total{result="error"}`:                                   "0",
+		`promo_generation_swaps_total{result="live"}`:                           "1",
+		`promo_generation_info{generation="20261122T103000000Z",access="mmap"}`: "1",
+		`promo_generation_records`:                                              strconv.Itoa(len(rows)),
+		`promo_generation_created_timestamp_seconds`:                            "1.7953434e+09",
 		`promo_ready`:                 "1",
 		`promo_http_panics_total`:     "0",
 		`promo_http_connections_open`: "1",
@@ -69,6 +69,20 @@ func TestMetrics(t *testing.T) {
 	f.Drain()
 	if got := f.metric(t, "promo_ready"); got != "0" {
 		t.Errorf("ready while draining: %s", got)
+	}
+}
+
+// TestFiguresApart wants no cache line, nor a pair of them, to have what every
+// request reads and what one writes.
+func TestFiguresApart(t *testing.T) {
+	if httpd.FiguresGap < 128 {
+		t.Errorf("%d bytes", httpd.FiguresGap)
+	}
+}
+
+func TestEscapeLabel(t *testing.T) {
+	if got, want := httpd.EscapeLabel("a\\b\"c\nü\t\x00"), "a\\\\b\\\"c\\nü\t\x00"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -13,6 +13,7 @@ package httpd
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -69,7 +70,16 @@ func New(opts Options) *Server {
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.refused
 	s.fast.Logger = fastLogger{opts.Logger}
-	s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
+	s.fast.Concurrency = maxConnections()
+	if opts.MaxConnsPerIP > 0 {
+		s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
+		// Not without need: it is called twice a request.
+		s.fast.ConnState = func(_ net.Conn, state fasthttp.ConnState) {
+			if state == fasthttp.StateNew {
+				s.figures.offered.Store(false)
+			}
+		}
+	}
 	return s
 }
 
@@ -91,8 +101,9 @@ func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 // Serve answers on ln, which it closes in the end. It returns nil after
 // Shutdown, also one that came first. To be called once.
 func (s *Server) Serve(ln net.Listener) error {
+	ln = newPatientListener(ln, &s.figures, s.opts.Logger, s.opts.MaxConnsPerIP > 0)
 	if s.opts.Certificates != nil {
-		ln = &sniffListener{ln, s.opts.Certificates.config(), s.opts.TLSOnly}
+		ln = &sniffListener{ln, s.opts.Certificates.config(), s.opts.TLSOnly, s.handshakeFailed}
 	}
 	s.mu.Lock()
 	if s.stopped {
@@ -102,6 +113,15 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.ln = ln
 	s.mu.Unlock()
 	return s.fast.Serve(ln)
+}
+
+// handshakeFailed counts a connection that did not become TLS.
+func (s *Server) handshakeFailed(c net.Conn, err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return // by Shutdown
+	}
+	s.figures.handshakeErrors.Add(1)
+	s.opts.Logger.Debug("handshake", "client", c.RemoteAddr().String(), "error", err)
 }
 
 // Drain makes the server say that it is not ready, and end each connection
@@ -149,7 +169,7 @@ func (s *Server) Observe(e reader.Event) {
 		s.figures.swaps[swapLive].Add(1)
 		s.figures.openNanos.Store(int64(e.Open))
 		s.figures.verifyNanos.Store(int64(e.Verify))
-		log.Info("generation live", "open", e.Open, "verify", e.Verify)
+		log.Info("generation live", "access", e.Access.String(), "open_seconds", e.Open.Seconds(), "verify_seconds", e.Verify.Seconds())
 	case reader.EventRefused:
 		s.figures.swaps[swapRefused].Add(1)
 		log.Error("generation refused", "error", e.Err)

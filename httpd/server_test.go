@@ -11,7 +11,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,14 +98,150 @@ func TestMalformedRequests(t *testing.T) {
 
 func TestMaxConnsPerIP(t *testing.T) {
 	f := serveSocket(t, httpd.Options{MaxConnsPerIP: 2})
+	var c net.Conn
+	var r *bufio.Reader
 	for range 2 {
-		c, r := f.dial(t)
+		c, r = f.dial(t)
 		fmt.Fprint(c, request("/healthz"))
 		receive(t, r).want(t, 200, `{"status":"ok"}`)
 	}
-	_, r := f.dial(t)
-	if a := receive(t, r); a.code != 429 {
-		t.Errorf("the third connection gets %d", a.code)
+	const tooMany = 3
+	for range tooMany + 1 { // the last is counted when the next one comes
+		_, refused := f.dial(t)
+		if a := receive(t, refused); a.code != 429 {
+			t.Errorf("the third connection gets %d", a.code)
+		}
+	}
+	fmt.Fprint(c, request("/prometheus"))
+	_, count, _ := strings.Cut(receive(t, r).body, `promo_http_connections_rejected_total{limit="address"} `)
+	var n int
+	if _, err := fmt.Sscan(count, &n); err != nil || n < tooMany {
+		t.Errorf("%d connections counted as rejected, want %d: %v", n, tooMany, err)
+	}
+}
+
+// A brokeListener has no descriptors for a while.
+type brokeListener struct {
+	net.Listener
+	errors []error // of the next Accepts
+}
+
+func (l *brokeListener) Accept() (net.Conn, error) {
+	if len(l.errors) > 0 {
+		err := l.errors[0]
+		l.errors = l.errors[1:]
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", err)}
+	}
+	return l.Listener.Accept()
+}
+
+// TestAcceptShortage lets Accept fail for want of what may come back.
+func TestAcceptShortage(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	f.base = "http://" + ln.Addr().String()
+	f.serve(t, &brokeListener{ln, []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}}, &http.Transport{})
+	f.get(t, "/healthz").want(t, 200, `{"status":"ok"}`)
+	if got := f.metric(t, "promo_http_accept_errors_total"); got != "4" {
+		t.Errorf("%s errors counted", got)
+	}
+	if n := strings.Count(f.log.String(), "connections wait to be accepted"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, f.log)
+	}
+}
+
+// TestAcceptShortageShutdown stops a server that waits for descriptors.
+func TestAcceptShortageShutdown(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	f.serve(t, &brokeListener{ln, slices.Repeat([]error{syscall.EMFILE}, 1000)}, &http.Transport{})
+}
+
+// TestAcceptBroken ends with an error that does not go away.
+func TestAcceptBroken(t *testing.T) {
+	srv := httpd.New(httpd.Options{Logger: slog.New(slog.DiscardHandler)})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer ln.Close()
+	if err := srv.Serve(&brokeListener{ln, []error{syscall.EINVAL}}); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("Serve: %v, want %v", err, syscall.EINVAL)
+	}
+}
+
+// TestSpareDescriptors wants some to be left when every connection that there
+// may be is open.
+func TestSpareDescriptors(t *testing.T) {
+	var limit syscall.Rlimit
+	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
+	before := limit
+	defer func() { must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before)) }()
+	for cur, want := range map[uint64]int{1000: 936, 100: 50} {
+		limit.Cur = cur
+		must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+		if got := httpd.New(httpd.Options{}).Concurrency(); got != want {
+			t.Errorf("%d connections with %d descriptors, want %d", got, cur, want)
+		}
+	}
+}
+
+// TestNothingSent ends connections on which nothing came: they are no requests
+// and get no answer.
+func TestNothingSent(t *testing.T) {
+	certs, err := httpd.SelfSigned()
+	must(t, err)
+	f := newFixture(t, httpd.Options{Certificates: certs}, reader.StoreOptions{})
+	f.SetReadTimeout(50 * time.Millisecond)
+	f.listen(t)
+	ended := func(r io.Reader) {
+		t.Helper()
+		if got, err := io.ReadAll(r); len(got) != 0 {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	c, _ := f.dial(t)
+	ended(c) // timeout
+	secure, _ := f.dialTLS(t)
+	ended(secure) // timeout behind the handshake
+	c, _ = f.dial(t)
+	must(t, c.(*net.TCPConn).SetLinger(0))
+	must(t, c.Close()) // RST
+	c, _ = f.dial(t)
+	fmt.Fprint(c, "\x16\x03\x01\x00\x05hello")
+	_, _ = io.ReadAll(c) // an alert
+	for f.metric(t, "promo_http_connections_open") != "1" {
+		runtime.Gosched() // until the server has seen the RST
+	}
+	body := f.get(t, "/prometheus").body
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, `promo_http_requests_total{endpoint="other",code="4`) && !strings.HasSuffix(line, " 0\n") {
+			t.Error(line)
+		}
+	}
+	if got := f.metric(t, "promo_tls_handshake_errors_total"); got != "1" {
+		t.Errorf("%s handshakes failed", got)
+	}
+}
+
+// TestTimeouts sends a request too slowly, and wants what is used for it to be
+// set as long as the package says.
+func TestTimeouts(t *testing.T) {
+	fast := httpd.NewFastServer(nil)
+	if fast.ReadTimeout != httpd.ReadTimeout || fast.WriteTimeout != httpd.WriteTimeout || fast.IdleTimeout != httpd.IdleTimeout {
+		t.Errorf("timeouts %v, %v and %v", fast.ReadTimeout, fast.WriteTimeout, fast.IdleTimeout)
+	}
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	f.SetReadTimeout(50 * time.Millisecond)
+	f.listen(t)
+	c, r := f.dial(t)
+	fmt.Fprint(c, "GET /healthz HTTP/1.1\r\n")
+	receive(t, r).want(t, 408, `{"error":"the request took too long"}`)
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("the connection stays open: %v", err)
+	}
+	if got := f.metric(t, `promo_http_requests_total{endpoint="other",code="408"}`); got != "1" {
+		t.Errorf("%s requests counted", got)
 	}
 }
 

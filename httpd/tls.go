@@ -101,6 +101,7 @@ type sniffListener struct {
 	net.Listener
 	config  *tls.Config
 	tlsOnly bool
+	failed  func(net.Conn, error) // hears why a handshake failed
 }
 
 func (l *sniffListener) Accept() (net.Conn, error) {
@@ -108,7 +109,7 @@ func (l *sniffListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sniffConn{Conn: c, config: l.config, tlsOnly: l.tlsOnly}, nil
+	return &sniffConn{Conn: c, listener: l}, nil
 }
 
 // A sniffConn becomes TLS or plain with its first Read. The deadlines are
@@ -119,9 +120,8 @@ func (l *sniffListener) Accept() (net.Conn, error) {
 // before the first byte has come.
 type sniffConn struct {
 	net.Conn
-	config  *tls.Config
-	tlsOnly bool
-	plain   bool // only Read touches it
+	listener *sniffListener
+	plain    bool // only Read touches it
 
 	secure atomic.Pointer[tls.Conn] // Shutdown closes while Read may set it
 }
@@ -145,10 +145,14 @@ func (c *sniffConn) Read(p []byte) (int, error) {
 	case n == 0:
 		return n, err
 	case p[0] == recordHandshake:
-		t := tls.Server(&prefixConn{c.Conn, bytes.Clone(p[:n])}, c.config)
+		t := tls.Server(&prefixConn{c.Conn, bytes.Clone(p[:n])}, c.listener.config)
 		c.secure.Store(t)
+		if err := t.Handshake(); err != nil {
+			c.listener.failed(c.Conn, err)
+			return 0, io.EOF // there is nobody to answer to, and no request to count
+		}
 		return t.Read(p)
-	case c.tlsOnly:
+	case c.listener.tlsOnly:
 		_, err := io.WriteString(c.Conn, httpsOnly)
 		return 0, errors.Join(err, c.Conn.Close(), io.EOF)
 	}
