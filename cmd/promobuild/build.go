@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
-	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -65,11 +65,11 @@ func build(c *cli.Context) error {
 	if opts.Inputs, err = inputs(c.Args().Slice(), c.App.Reader); err != nil {
 		return err
 	}
-	rejects, err := createRejects(c.String("rejects"), c.Args().Slice())
-	if err != nil {
-		return err
-	}
-	if rejects != nil {
+	rejects := &rejectsFile{}
+	if path := c.String("rejects"); path != "" {
+		if rejects, err = newRejects(path, c.Args().Slice(), c.App.Reader); err != nil {
+			return err
+		}
 		opts.Rejects = rejects
 	}
 	if !c.Bool("quiet") {
@@ -78,19 +78,23 @@ func build(c *cli.Context) error {
 		opts.Observe = p.observe
 	}
 	summary, err := builder.Build(ctx, opts)
-	if rejects != nil {
-		err = errors.Join(err, rejects.Close())
+	closeErr := rejects.Close()
+	if err != nil {
+		return explain(ctx, errors.Join(err, closeErr), rejects.path)
+	}
+	if closeErr != nil {
+		return fmt.Errorf("build: generation %s is published, but its rejects are not complete: %w", summary.Generation, closeErr)
+	}
+	switch {
+	case c.Bool("json"):
+		err = json.NewEncoder(c.App.Writer).Encode(summary)
+	case !c.Bool("quiet"):
+		err = printSummary(c.App.Writer, summary)
 	}
 	if err != nil {
-		return explain(ctx, err)
+		return fmt.Errorf("build: generation %s is published, but its summary could not be printed: %w", summary.Generation, err)
 	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(summary)
-	}
-	if c.Bool("quiet") {
-		return nil
-	}
-	return printSummary(c.App.Writer, summary)
+	return nil
 }
 
 // buildOptions are the options that the flags ask for, without inputs.
@@ -170,48 +174,10 @@ func delimiter(text string) (byte, error) {
 	return text[0], nil
 }
 
-// rejectsFile is where bad rows go. What it had before stays until the build
-// writes to it: a build that is refused because of another must not cut off
-// the other's rejects.
-type rejectsFile struct {
-	*os.File
-	begun bool
-}
-
-// createRejects opens the file, unless path is empty, and makes sure that it
-// is none of the inputs.
-func createRejects(path string, inputs []string) (*rejectsFile, error) {
-	if path == "" {
-		return nil, nil
-	}
-	if rejects, err := os.Stat(path); err == nil {
-		for _, input := range inputs {
-			if st, err := os.Stat(input); err == nil && os.SameFile(st, rejects) {
-				return nil, usagef("build: --rejects %s would overwrite the input %s", path, input)
-			}
-		}
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("build: rejects: %w", err)
-	}
-	return &rejectsFile{File: f}, nil
-}
-
-func (r *rejectsFile) Write(p []byte) (int, error) {
-	if !r.begun {
-		r.begun = true
-		if st, err := r.Stat(); err == nil && st.Mode().IsRegular() {
-			if err := r.Truncate(0); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return r.File.Write(p)
-}
-
-// explain adds what can be done about an error of Build.
-func explain(ctx context.Context, err error) error {
+// explain adds what can be done about an error of Build. rejects is the path
+// of the rejects, if there are any.
+func explain(ctx context.Context, err error, rejects string) error {
+	var at *fs.PathError
 	var bad *builder.BadRowsError
 	var dup *builder.DuplicatesError
 	hint := ""
@@ -224,6 +190,8 @@ func explain(ctx context.Context, err error) error {
 		hint = "keep one row of each id: --duplicates=last or --duplicates=first"
 	case errors.Is(err, builder.ErrEmpty):
 		hint = "nothing was published; if it is meant to be empty: --allow-empty"
+	case errors.Is(err, syscall.ENOSPC) && errors.As(err, &at) && at.Path == rejects:
+		hint = "nothing was published; make room, or choose another disk: --rejects FILE"
 	case errors.Is(err, syscall.ENOSPC):
 		hint = "nothing was published; make room, or choose another disk: --data DIR --tmp DIR"
 	default:

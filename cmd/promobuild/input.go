@@ -25,8 +25,10 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 	return list, nil
 }
 
+const standardInputName = "standard input"
+
 func standardInput(stdin io.Reader) builder.Input {
-	in := builder.StreamInput("standard input", stdin)
+	in := builder.StreamInput(standardInputName, stdin)
 	if f, ok := stdin.(*os.File); ok {
 		st, err := f.Stat()
 		if at, serr := f.Seek(0, io.SeekCurrent); err == nil && serr == nil && st.Mode().IsRegular() {

@@ -46,7 +46,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &usage), errors.As(err, &coder):
 		fmt.Fprintf(stderr, "promobuild: %v\nThis is how it is called: %s --help\n", err, called(app, args))
 		return exitUsage
-	case errors.Is(err, syscall.EPIPE): // whoever reads the output has seen enough
+	case errors.Is(err, syscall.EPIPE) && called(app, args) != "promobuild build":
+		// Whoever reads the output has seen enough. With build it is the
+		// rejects or the summary that nobody reads, which must be told.
 		return exitFailed
 	default:
 		fmt.Fprintf(stderr, "promobuild: %v\n", err)

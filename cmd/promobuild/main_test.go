@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +37,52 @@ func TestBrokenOutput(t *testing.T) {
 				t.Errorf("%s, %v: exits with %d and says %q", args, c.err, code, &stderr)
 			}
 		}
+	}
+}
+
+// What nobody reads of a build is told: the generation is published without
+// its summary, and is not without its rejects.
+func TestBrokenOutputOfBuild(t *testing.T) {
+	for _, err := range []error{syscall.EPIPE, errors.New("no paper")} {
+		for _, flag := range []string{"", "--json"} {
+			data := t.TempDir()
+			args := strings.Fields("promobuild build --generation 20261122T103000123Z --data " + data + " ../../testdata/promotions.csv " + flag)
+			var stderr bytes.Buffer
+			code := run(context.Background(), args, strings.NewReader(""), brokenWriter{err}, &stderr)
+			want := "build: generation 20261122T103000123Z is published, but its summary could not be printed: " + err.Error()
+			if code != exitFailed || !strings.Contains(stderr.String(), want) {
+				t.Errorf("%v, %s: exits with %d and says %q", err, flag, code, &stderr)
+			}
+			if names := files(t, data); len(names) != 1 {
+				t.Errorf("%v, %s: there are %v", err, flag, names)
+			}
+		}
+	}
+
+	// A named pipe whose reader goes after the header row, which is when the
+	// pipe is full of the rows behind it.
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "rejects")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() {
+		f, err := os.Open(pipe)
+		if err == nil {
+			_, err = f.Read(make([]byte, 1))
+			err = errors.Join(err, f.Close())
+		}
+		gone <- err
+	}()
+	var stdout, stderr bytes.Buffer
+	args := strings.Fields("promobuild build --quiet --max-bad-rows 100000 --data " + dir + " --rejects " + pipe + " -")
+	code := run(context.Background(), args, strings.NewReader(strings.Repeat("bad\n", 20_000)), &stdout, &stderr)
+	if err := <-gone; err != nil {
+		t.Fatal(err)
+	}
+	if code != exitFailed || !strings.Contains(stderr.String(), "rejects: ") || !strings.Contains(stderr.String(), syscall.EPIPE.Error()) {
+		t.Errorf("rejects that nobody reads: exits with %d and says %q", code, &stderr)
 	}
 }
 

@@ -79,6 +79,25 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// The rejects can fill a disk of their own, and then the hint is about that.
+func TestFullDiskOfRejects(t *testing.T) {
+	for _, c := range []struct{ rejects, hint string }{
+		{"/dev/full", "another disk: --rejects FILE"},
+		{filepath.Join(smallDisk(t, "64k"), "rejects.csv"), "another disk: --rejects FILE"},
+	} {
+		data := t.TempDir()
+		cmd := exec.Command("promobuild", "build", "--data", data, "--max-bad-rows", "100000", "--rejects", c.rejects, "-")
+		cmd.Stdin = strings.NewReader(strings.Repeat("bad\n", 20_000))
+		out, err := cmd.CombinedOutput()
+		if exitCode(err) != exitFailed || !strings.Contains(string(out), c.hint) || strings.Contains(string(out), "--tmp") {
+			t.Errorf("%s: %v: %s", c.rejects, err, out)
+		}
+		if left := files(t, data); len(left) > 0 {
+			t.Errorf("%s: there are %v", c.rejects, left)
+		}
+	}
+}
+
 // A full disk behind standard output fails what writes there.
 func TestFullOutput(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
