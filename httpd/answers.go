@@ -14,14 +14,16 @@ import (
 // Header names and values in the form in which fasthttp neither copies nor
 // normalises them.
 var (
-	headerAllow       = []byte("Allow")
-	headerContentType = []byte("Content-Type")
-	headerETag        = []byte("ETag")
-	headerGeneration  = []byte("X-Promotions-Generation")
-	headerIfNoneMatch = []byte("If-None-Match")
-	headerRetryAfter  = []byte("Retry-After")
+	headerAcceptEncoding = []byte("Accept-Encoding")
+	headerAllow          = []byte("Allow")
+	headerContentType    = []byte("Content-Type")
+	headerETag           = []byte("ETag")
+	headerGeneration     = []byte("X-Promotions-Generation")
+	headerIfNoneMatch    = []byte("If-None-Match")
+	headerRetryAfter     = []byte("Retry-After")
 
-	typeJSON = []byte("application/json")
+	typeJSON         = []byte("application/json")
+	encodingIdentity = []byte("identity")
 
 	// A generation appears or falls back within about one poll.
 	retryAfter = []byte("1")

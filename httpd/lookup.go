@@ -1,8 +1,12 @@
 package httpd
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -19,19 +23,18 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		notAllowed(ctx, "POST")
 		return
 	}
-	var query struct {
-		IDs []string `json:"ids"`
-	}
-	if err := json.Unmarshal(ctx.Request.Body(), &query); err != nil {
-		fail(ctx, fasthttp.StatusBadRequest, "malformed JSON: "+err.Error())
+	if coding := ctx.Request.Header.ContentEncoding(); len(coding) > 0 && string(coding) != "identity" {
+		ctx.Response.Header.SetCanonical(headerAcceptEncoding, encodingIdentity)
+		fail(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not be encoded")
 		return
 	}
-	if query.IDs == nil {
-		fail(ctx, fasthttp.StatusBadRequest, `no ids: {"ids":["…"]} is expected`)
+	ids, err := parseLookup(ctx.Request.Body())
+	if err != nil {
+		fail(ctx, fasthttp.StatusBadRequest, err.Error())
 		return
 	}
-	if len(query.IDs) > maxLookupIDs {
-		fail(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("%d ids, more than %d", len(query.IDs), maxLookupIDs))
+	if len(ids) > maxLookupIDs {
+		fail(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("%d ids, more than %d", len(ids), maxLookupIDs))
 		return
 	}
 	slot := ctx.ConnID()
@@ -42,7 +45,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	}
 	defer s.opts.Store.Release(f, slot)
 	s.setGeneration(ctx, f)
-	body, err := s.appendLookup(shard, f, query.IDs)
+	body, err := s.appendLookup(shard, f, ids)
 	if err != nil {
 		s.readFailed(ctx, shard, f, err)
 		return
@@ -50,6 +53,42 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	// Not a copy in a buffer that fasthttp keeps: it may be 2 MB.
 	ctx.Response.SetBodyRaw(body)
+}
+
+// parseLookup is the ids that body asks for. The error is for the client.
+func parseLookup(body []byte) ([]string, error) {
+	if !utf8.Valid(body) {
+		return nil, errors.New("the body is not UTF-8") // package json would replace what is not
+	}
+	var query struct {
+		IDs []string `json:"ids"`
+	}
+	err := json.Unmarshal(body, &query)
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrongType) && wrongType.Field == "":
+		return nil, errors.New(`an object is expected: {"ids":["…"]}`)
+	case errors.As(err, &wrongType) || hasNull(body):
+		return nil, errors.New("ids must be an array of strings")
+	case err != nil:
+		return nil, fmt.Errorf("malformed JSON: %w", err)
+	case query.IDs == nil:
+		return nil, errors.New(`no ids: {"ids":["…"]} is expected`)
+	}
+	return query.IDs, nil
+}
+
+// hasNull reports whether an id is null, which is an empty one for package
+// json unless it is given pointers. Those make a batch of 1,000 a seventh
+// slower, so only a body that has the word is read again.
+func hasNull(body []byte) bool {
+	if !bytes.Contains(body, []byte("null")) {
+		return false
+	}
+	var query struct {
+		IDs []*string `json:"ids"`
+	}
+	return json.Unmarshal(body, &query) == nil && slices.Contains(query.IDs, nil)
 }
 
 // appendLookup is the answer for ids, in their order; those that are unknown

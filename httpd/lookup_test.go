@@ -91,6 +91,21 @@ func TestLookupLargest(t *testing.T) {
 	}
 }
 
+// TestLookupEncoded sends a body that must not be taken for JSON.
+func TestLookupEncoded(t *testing.T) {
+	f := serveMemory(t, rows)
+	a := f.do(t, "POST", "/promotions/lookup", "\x1f\x8b\x08", "Content-Encoding", "gzip").
+		want(t, 415, `{"error":"the body must not be encoded"}`)
+	if got := a.header.Get("Accept-Encoding"); got != "identity" {
+		t.Errorf("Accept-Encoding %q", got)
+	}
+	f.do(t, "POST", "/promotions/lookup", `{"ids":[],"other":[1]}`, "Content-Encoding", "identity").
+		want(t, 200, `{"promotions":[],"not_found":[]}`)
+	if got := f.metric(t, `promo_http_requests_total{endpoint="lookup",code="415"}`); got != "1" {
+		t.Errorf("%s requests counted", got)
+	}
+}
+
 func TestLookupRefused(t *testing.T) {
 	f := serveMemory(t, rows)
 	for name, c := range map[string]struct {
@@ -101,8 +116,11 @@ func TestLookupRefused(t *testing.T) {
 		"no JSON":      {"ids", "malformed JSON", 400},
 		"half":         {`{"ids":["1"`, "malformed JSON", 400},
 		"more behind":  {`{"ids":["1"]} 2`, "malformed JSON", 400},
-		"no object":    {`["1"]`, "malformed JSON", 400},
-		"numbers":      {`{"ids":[1]}`, "malformed JSON", 400},
+		"no object":    {`["1"]`, "an object is expected", 400},
+		"numbers":      {`{"ids":[1]}`, "ids must be an array of strings", 400},
+		"one id":       {`{"ids":"1"}`, "ids must be an array of strings", 400},
+		"null id":      {`{"ids":[null,"x"]}`, "ids must be an array of strings", 400},
+		"no UTF-8":     {"{\"ids\":[\"\xff\"]}", "the body is not UTF-8", 400},
 		"no ids":       {`{}`, "no ids", 400},
 		"null":         {`{"ids":null}`, "no ids", 400},
 		"other member": {`{"id":["1"]}`, "no ids", 400},
@@ -114,7 +132,7 @@ func TestLookupRefused(t *testing.T) {
 			if err := json.Unmarshal([]byte(a.body), &answer); err != nil {
 				t.Errorf("%s: %v", a.body, err)
 			}
-			if a.code != c.code || !strings.Contains(answer.Error, c.reason) {
+			if a.code != c.code || !strings.Contains(answer.Error, c.reason) || strings.Contains(answer.Error, "Go ") {
 				t.Errorf("got %d %s, want %d %s", a.code, a.body, c.code, c.reason)
 			}
 		})
