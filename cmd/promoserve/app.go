@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -42,26 +43,34 @@ Examples:
 Signals:
    SIGHUP            look for a new generation now, and read the certificate again
    SIGTERM, SIGINT   answer /readyz with 503, serve on for --drain, finish what is
-                     in flight and exit; a second one ends at once
+                     in flight and exit; one more, a second or more after the
+                     first, ends at once
 
 Exit codes: 0 stopped by a signal, 1 the work failed, 2 wrong usage.`
 
+// environment is what the program meets the world through.
+type environment struct {
+	stdout, stderr io.Writer
+	signals        <-chan os.Signal
+	now            func() time.Time
+}
+
 // run is the program; args has its name first. It returns the exit code.
-func run(args []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
-	err := newApp(stdout, stderr, signals).Run(args)
+func run(args []string, env environment) int {
+	err := newApp(env).Run(args)
 	switch {
 	case err == nil:
 		return exitDone
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "promoserve: %v\nSee promoserve --help.\n", err)
+		fmt.Fprintf(env.stderr, "promoserve: %v\nSee promoserve --help.\n", err)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "promoserve: %v\n", err)
+		fmt.Fprintf(env.stderr, "promoserve: %v\n", err)
 		return exitFailed
 	}
 }
 
-func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
+func newApp(env environment) *cli.App {
 	onUsageError := func(_ *cli.Context, err error, _ bool) error {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	}
@@ -73,8 +82,8 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 		Version:              program.Version(),
 		HideHelpCommand:      true,
 		EnableBashCompletion: true,
-		Writer:               stdout,
-		ErrWriter:            stderr,
+		Writer:               env.stdout,
+		ErrWriter:            env.stderr,
 		ExitErrHandler:       func(*cli.Context, error) {},
 		OnUsageError:         onUsageError,
 		Flags: []cli.Flag{
@@ -102,11 +111,11 @@ func newApp(stdout, stderr io.Writer, signals <-chan os.Signal) *cli.App {
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
-			log, err := loggerOf(c, stderr)
+			log, err := loggerOf(c, env.stderr)
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
-			return serve(cfg, log, signals)
+			return serve(cfg, log, &stopSignals{signals: env.signals, now: env.now})
 		},
 		Commands: []*cli.Command{program.CompletionCommand("promoserve", func(reason string) error { return fmt.Errorf("%w: %s", errUsage, reason) })},
 	}
@@ -187,7 +196,12 @@ func configOf(c *cli.Context) (config, error) {
 	if cfg.http.Style.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
 		return config{}, fmt.Errorf("--date-format: %w", err)
 	}
+	if err := checkAddress(cfg.listen); err != nil {
+		return config{}, fmt.Errorf("--listen %q: %w", cfg.listen, err)
+	}
 	switch {
+	case cfg.dir == "":
+		return config{}, errors.New("--data is empty")
 	case (cfg.certFile == "") != (cfg.keyFile == ""):
 		return config{}, errors.New("--tls-cert and --tls-key need each other")
 	case cfg.certFile != "" && cfg.selfSigned:
@@ -200,10 +214,20 @@ func configOf(c *cli.Context) (config, error) {
 		return config{}, fmt.Errorf("--drain %s is negative", cfg.drain)
 	case cfg.http.MaxConnsPerIP < 0:
 		return config{}, fmt.Errorf("--max-conns-per-ip %d is negative", cfg.http.MaxConnsPerIP)
-	case cfg.http.Style.Decimals < -1:
+	case c.IsSet("price-decimals") && cfg.http.Style.Decimals < 0:
 		return config{}, fmt.Errorf("--price-decimals %d is negative", cfg.http.Style.Decimals)
 	}
 	return cfg, nil
+}
+
+// checkAddress refuses what no host could listen on.
+func checkAddress(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err
 }
 
 func loggerOf(c *cli.Context, w io.Writer) (*slog.Logger, error) {

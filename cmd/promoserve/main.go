@@ -6,10 +6,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	os.Exit(run(os.Args, os.Stdout, os.Stderr, signals))
+	os.Exit(run(os.Args, environment{os.Stdout, os.Stderr, signals, time.Now}))
 }

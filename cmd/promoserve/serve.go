@@ -18,10 +18,45 @@ import (
 // write timeouts of the server end them earlier.
 const grace = 30 * time.Second
 
+// signalGap is how much later than the first a signal to stop must come to
+// mean more. Who stops a process and then its group, as timeout does, sends
+// two at once.
+const signalGap = time.Second
+
 var errSecondSignal = errors.New("stopped by a second signal, without waiting for requests in flight")
 
+// stopSignals tells signals to stop that mean something from others. For one
+// goroutine.
+type stopSignals struct {
+	signals <-chan os.Signal
+	now     func() time.Time
+	first   time.Time // when the first came
+}
+
+// isSecond reports whether sig, which came after the first, says not to wait.
+func (s *stopSignals) isSecond(sig os.Signal) bool {
+	return sig != syscall.SIGHUP && s.now().Sub(s.first) >= signalGap
+}
+
+// wait returns what comes from done, or errSecondSignal.
+func (s *stopSignals) wait(done <-chan error) error {
+	for {
+		select {
+		case err := <-done:
+			return err
+		case sig := <-s.signals:
+			if s.isSecond(sig) {
+				return errSecondSignal
+			}
+		}
+	}
+}
+
 // serve runs the server until a signal ends it.
-func serve(cfg config, log *slog.Logger, signals <-chan os.Signal) error {
+func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
+	if info, err := os.Stat(cfg.dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data %s: %w", cfg.dir, syscall.ENOTDIR)
+	}
 	var certificates *httpd.Certificates
 	var err error
 	switch {
@@ -58,19 +93,27 @@ func serve(cfg config, log *slog.Logger, signals <-chan os.Signal) error {
 
 	err = untilStopped(srv, cfg.drain, log, signals, nudge, served)
 	stopPolling()
-	<-polled
-	err = errors.Join(err, store.Close())
+	if errors.Is(err, errSecondSignal) {
+		return err // what is in flight may never end
+	}
+	closed := make(chan error, 1)
+	go func() {
+		<-polled
+		closed <- store.Close()
+	}()
+	err = errors.Join(err, signals.wait(closed))
 	log.Info("stopped")
 	return err
 }
 
 // untilStopped obeys signals until the server is shut down or fails.
-func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals <-chan os.Signal, nudge chan<- struct{}, served <-chan error) error {
+func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *stopSignals, nudge chan<- struct{}, served <-chan error) error {
 	for {
 		select {
 		case err := <-served:
+			signals.first = signals.now()
 			return fmt.Errorf("listener: %w", err)
-		case sig := <-signals:
+		case sig := <-signals.signals:
 			if sig == syscall.SIGHUP {
 				srv.ReloadCertificates()
 				select {
@@ -79,50 +122,30 @@ func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, sign
 				}
 				continue
 			}
+			signals.first = signals.now()
 			srv.Drain()
-			log.Info("draining", "signal", sig.String(), "for", drain)
+			log.Info("draining", "signal", sig.String(), "drain_seconds", drain.Seconds())
 			return shutdown(srv, drain, log, signals)
 		}
 	}
 }
 
 // shutdown stops the server once it has drained. A second signal cuts it short.
-func shutdown(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals <-chan os.Signal) error {
-	drained := time.NewTimer(drain)
-	defer drained.Stop()
-	if !wait(drained.C, signals) {
-		return errSecondSignal
+func shutdown(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *stopSignals) error {
+	drained := make(chan error, 1)
+	timer := time.AfterFunc(drain, func() { drained <- nil })
+	defer timer.Stop()
+	if err := signals.wait(drained); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- srv.Shutdown(ctx) }()
-	for {
-		select {
-		case err := <-done:
-			if errors.Is(err, context.DeadlineExceeded) {
-				log.Warn("requests cut off", "after", grace)
-				return nil
-			}
-			return err
-		case sig := <-signals:
-			if sig != syscall.SIGHUP {
-				return errSecondSignal
-			}
-		}
+	err := signals.wait(done)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("requests cut off", "grace_seconds", grace.Seconds())
+		return nil
 	}
-}
-
-// wait waits for the timer, or returns false on a signal to stop.
-func wait(timer <-chan time.Time, signals <-chan os.Signal) bool {
-	for {
-		select {
-		case <-timer:
-			return true
-		case sig := <-signals:
-			if sig != syscall.SIGHUP {
-				return false
-			}
-		}
-	}
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -19,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +42,15 @@ type server struct {
 	logged  chan map[string]any // every line of the log
 	signals chan os.Signal
 	exit    chan int
+	elapsed atomic.Int64 // nanoseconds that its clock has gone
+}
+
+func (s *server) now() time.Time { return time.Unix(0, s.elapsed.Load()) }
+
+// later sends a signal a second later.
+func (s *server) later(sig os.Signal) {
+	s.elapsed.Add(int64(time.Second))
+	s.signals <- sig
 }
 
 // start runs promoserve over an empty directory and waits until it listens.
@@ -50,7 +61,7 @@ func start(t *testing.T, flags ...string) *server {
 	go s.read(log)
 	args := append([]string{"promoserve", "--data", s.dir, "--listen", "127.0.0.1:0", "--log-format", "json", "--poll", "5ms"}, flags...)
 	go func() {
-		code := run(args, io.Discard, stderr, s.signals)
+		code := run(args, environment{io.Discard, stderr, s.signals, s.now})
 		stderr.Close()
 		s.exit <- code
 	}()
@@ -59,9 +70,14 @@ func start(t *testing.T, flags ...string) *server {
 		case s.exit <- 0: // it has been awaited
 		case <-s.exit:
 		default:
-			s.signals <- syscall.SIGTERM
-			s.signals <- syscall.SIGTERM
-			<-s.exit
+			for stopped := false; !stopped; {
+				s.elapsed.Add(int64(time.Second))
+				select {
+				case s.signals <- syscall.SIGTERM:
+				case <-s.exit:
+					stopped = true
+				}
+			}
 		}
 	})
 	s.address = s.await(t, "serving")["address"].(string)
@@ -246,10 +262,43 @@ func TestSecondSignal(t *testing.T) {
 	s := start(t, "--drain", "1h")
 	s.signals <- syscall.SIGINT
 	s.await(t, "draining")
-	s.signals <- syscall.SIGHUP // means nothing any more
-	s.signals <- syscall.SIGINT
+	s.later(syscall.SIGHUP) // means nothing any more
+	s.later(syscall.SIGINT)
 	if code := s.awaitExit(t); code != exitFailed {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestSignalTwiceAtOnce sends the first signal twice, as timeout does to a
+// process and then to its group. That must not cut the drain short.
+func TestSignalTwiceAtOnce(t *testing.T) {
+	s := start(t, "--drain", "1h")
+	s.signals <- syscall.SIGTERM
+	s.await(t, "draining")
+	s.elapsed.Add(int64(time.Second) - 1)
+	s.signals <- syscall.SIGTERM
+	s.want(t, "http", "/readyz", 503, `{"error":"draining"}`)
+	s.elapsed.Add(1)
+	s.signals <- syscall.SIGTERM
+	if code := s.awaitExit(t); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestSignalWhileClosing waits for something that never ends, which a second
+// signal must.
+func TestSignalWhileClosing(t *testing.T) {
+	signals := make(chan os.Signal)
+	var elapsed atomic.Int64
+	s := &stopSignals{signals: signals, now: func() time.Time { return time.Unix(0, elapsed.Load()) }, first: time.Unix(0, 0)}
+	waited := make(chan error)
+	go func() { waited <- s.wait(nil) }()
+	signals <- syscall.SIGTERM
+	elapsed.Store(int64(time.Second))
+	signals <- syscall.SIGHUP
+	signals <- syscall.SIGTERM
+	if err := <-waited; !errors.Is(err, errSecondSignal) {
+		t.Errorf("%v, want %v", err, errSecondSignal)
 	}
 }
 
