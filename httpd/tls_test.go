@@ -117,7 +117,7 @@ func TestDeadlineOfFirstByte(t *testing.T) {
 		must(t, server.SetReadDeadline(time.Now().Add(20*time.Millisecond)))
 		_, err = server.Read(make([]byte, 100))
 		if sent != "" { // fasthttp must take it for a client that left
-			if err != io.EOF {
+			if err != io.EOF { //nolint:errorlint // nor does fasthttp unwrap
 				t.Errorf("after %q: %v, want %v", sent, err, io.EOF)
 			}
 			err, failed = failed, nil
