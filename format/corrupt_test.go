@@ -248,6 +248,9 @@ func TestCutAtEveryLength(t *testing.T) {
 		if err := x.Verify(bytes.NewReader(b[:n]), nil); !errors.Is(err, format.ErrTruncated) {
 			t.Errorf("a file that is cut after %d bytes once it is open: %v, want %v", n, err, format.ErrTruncated)
 		}
+		if err := x.VerifyBlock(bytes.NewReader(b[:n]), 1); !errors.Is(err, format.ErrTruncated) {
+			t.Errorf("a file that is cut after %d bytes: VerifyBlock says %v, want %v", n, err, format.ErrTruncated)
+		}
 	}
 }
 

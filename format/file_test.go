@@ -112,14 +112,22 @@ func finish(tb rapid.TB, w *format.Writer, f *memFile, t table) []byte {
 	return f.b[:got.FileLen]
 }
 
-// open opens and verifies b, and reads all of it.
+// open opens and verifies b, at once and block by block, and reads all of it.
 func open(b []byte) (table, error) {
 	r := bytes.NewReader(b)
 	x, err := format.Open(r, int64(len(b)))
 	if err != nil {
 		return table{}, err
 	}
-	if err := x.Verify(r, nil); err != nil {
+	err = x.Verify(r, nil)
+	var blocksErr error
+	for block := range x.Blocks() {
+		blocksErr = errors.Join(blocksErr, x.VerifyBlock(r, block))
+	}
+	if (err == nil) != (blocksErr == nil) {
+		return table{}, fmt.Errorf("Verify says %v, but VerifyBlock %v", err, blocksErr) // of no kind
+	}
+	if err != nil {
 		return table{}, err
 	}
 	t := table{header: x.Header, zones: x.Zones}

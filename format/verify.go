@@ -43,6 +43,28 @@ func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
 	})
 }
 
+// VerifyBlock reads one block, which must be one of the file's, and checks it
+// as Verify does.
+func (x *Index) VerifyBlock(r io.ReaderAt, block int64) error {
+	b := make([]byte, BlockLen)
+	if err := readFull(r, b, BlockOff(block)); err != nil {
+		return err
+	}
+	sum := make([]byte, ChecksumLen)
+	if err := readFull(r, sum, x.checksumsOff+block*ChecksumLen); err != nil {
+		return err
+	}
+	// Behind the first block no id is zero, so that the zero last is before all.
+	v := verifier{Index: x}
+	if err := v.block(block, b, binary.BigEndian.Uint32(sum)); err != nil {
+		return fmt.Errorf("block %d: %w", block, err)
+	}
+	if next := block + 1; next < x.numBlocks && !v.last.Less(x.Fences[next]) {
+		return fmt.Errorf("block %d: %w", block, corrupt(ErrOrder, BlockOff(next), "%s behind %s", x.Fences[next], v.last))
+	}
+	return nil
+}
+
 type verifier struct {
 	*Index
 	last Key // of the block before
