@@ -17,7 +17,8 @@ func getCommand() *cli.Command {
 		Name:      "get",
 		Usage:     "print promotions as the server would answer them",
 		ArgsUsage: "FILE|DIR ID...",
-		Description: `One line of JSON for each ID, in their order. Exits with 1 if one is missing.
+		Description: `One line of JSON for each ID, in their order, if what the file has there is
+undamaged. Exits with 1 if one is missing.
 DIR stands for its newest generation.
 
 Example:
@@ -47,7 +48,13 @@ func get(c *cli.Context) error {
 			missing = append(missing, fmt.Errorf("get: %q is no id, so it is %w", id, errMissing))
 			continue
 		}
-		r, found, err := f.Get(key)
+		// What is not there must be as certain as what is.
+		err := f.VerifyKey(key)
+		var r format.Record
+		var found bool
+		if err == nil {
+			r, found, err = f.Get(key)
+		}
 		if err != nil {
 			return errors.Join(out.Flush(), fmt.Errorf("get: %s: %w", path, err))
 		}
