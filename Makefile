@@ -1,6 +1,7 @@
 # "make run" and "make test" need Go and nothing else. "make help" lists the rest.
 
 GOLANGCI_LINT = v2.15.0
+LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
 FUZZTIME ?= 10s
 BENCH ?= .
 LISTEN ?= :1321
@@ -10,8 +11,9 @@ export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
-PACKAGES = $(shell go list ./...)
 SCRIPTS = .ci/run $(shell git ls-files '*.sh')
+
+install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
 .PHONY: build run test race test-system lint fuzz bench cover golden clean help
 
@@ -31,22 +33,24 @@ race: ## the same with the race detector
 	CGO_ENABLED=1 go test -race ./...
 
 test-system: ## tests that need root, mounts or other programs; installs what is missing
-	@command -v promtool >/dev/null || apt-get install -y --no-install-recommends prometheus
+	@command -v promtool >/dev/null || $(call install,prometheus)
 	go test -tags system ./...
 
-lint: bin/golangci-lint ## gofmt, go vet, golangci-lint, shellcheck
+lint: $(LINTER) ## gofmt, go vet, golangci-lint, shellcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./... && go vet -tags system ./...
-	bin/golangci-lint run --build-tags system ./...
-	@command -v shellcheck >/dev/null || apt-get install -y --no-install-recommends shellcheck
+	$(LINTER) run --build-tags system ./...
+	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	shellcheck $(SCRIPTS)
 
-bin/golangci-lint:
+$(LINTER): # the version is in the name, so that another is installed
 	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv bin/golangci-lint $@
 
 fuzz: ## every fuzz target for FUZZTIME
-	@for p in $(PACKAGES); do for f in $$(go test -list '^Fuzz' $$p | grep '^Fuzz'); do \
-		echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p || exit 1; done; done
+	@set -e; packages=$$(go list ./...); for p in $$packages; do targets=$$(go test -list '^Fuzz' $$p); \
+		for f in $$(echo "$$targets" | grep '^Fuzz'); do echo "$$p $$f"; \
+		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p; done; done
 
 bench: ## every benchmark; BENCH=regexp chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
