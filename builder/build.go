@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -79,6 +80,8 @@ func Build(ctx context.Context, opts Options) (Summary, error) {
 }
 
 func (b *build) build(ctx context.Context) (Summary, error) {
+	ctx, cancel := context.WithCancel(ctx) // ends what a patient left behind
+	defer cancel()
 	b.started = time.Now()
 	if err := b.check(); err != nil {
 		return Summary{}, err
@@ -88,7 +91,8 @@ func (b *build) build(ctx context.Context) (Summary, error) {
 		return Summary{}, err
 	}
 	defer w.Close()
-	if b.Generation == 0 {
+	renew := b.Generation == 0
+	if renew {
 		if b.Generation, err = w.Next(b.started); err != nil {
 			return Summary{}, err
 		}
@@ -97,7 +101,7 @@ func (b *build) build(ctx context.Context) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	err = b.run(ctx, file)
+	err = b.run(ctx, file, renew)
 	if derr := file.Discard(); err == nil {
 		err = derr
 	}
@@ -154,10 +158,9 @@ func ValidDelimiter(c byte) bool {
 		!('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z')
 }
 
-func (b *build) run(ctx context.Context, file *generation.Pending) (err error) {
-	if err := sweepSpills(b.TempDir); err != nil {
-		return err
-	}
+// run builds and publishes file. renew says that its ID may change.
+func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (err error) {
+	sweepSpills(b.TempDir)
 	if b.arena, err = newArena(b.sizes.arena, b.sizes.page, b.Workers, 2*b.sizes.leaf); err != nil {
 		return err
 	}
@@ -177,11 +180,16 @@ func (b *build) run(ctx context.Context, file *generation.Pending) (err error) {
 		return err
 	}
 	b.begin(PhasePublish)
+	if renew {
+		if b.Generation, err = file.Renew(b.started); err != nil {
+			return err
+		}
+	}
 	if err := out.finish(); err != nil {
 		return err
 	}
-	if ctx.Err() != nil { // the last moment at which nothing is published
-		return context.Cause(ctx)
+	if err := writeBack(ctx, file.File, out.header.FileLen); err != nil {
+		return err
 	}
 	if err := file.Publish(); err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -190,11 +198,25 @@ func (b *build) run(ctx context.Context, file *generation.Pending) (err error) {
 	return nil
 }
 
+// writeBack brings the first n bytes of a file to the disk, so that the sync
+// behind it, which nothing can stop, has little left to do.
+func writeBack(ctx context.Context, file *os.File, n int64) error {
+	const piece = 64 << 20
+	for off := int64(0); off < n; off += piece {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// An error here comes back from the sync.
+		_ = unix.SyncFileRange(int(file.Fd()), off, piece, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+	}
+	return nil
+}
+
 // read parses the inputs into the buckets and the spill.
 func (b *build) read(ctx context.Context) error {
 	b.begin(PhaseRead)
 	if b.Rejects != nil {
-		b.rejects = csv.NewWriter(b.Rejects)
+		b.rejects = csv.NewWriter(newPatient(ctx, b.Rejects.Write))
 		if err := b.rejects.Write([]string{"file", "line", "column", "reason", "row"}); err != nil {
 			return fmt.Errorf("rejects: %w", err)
 		}
@@ -242,6 +264,9 @@ func (b *build) read(ctx context.Context) error {
 		return &BadRowsError{Rows: b.badRows, Count: b.badCount, Max: b.MaxBadRows}
 	}
 	if b.rows == b.badCount && !b.AllowEmpty {
+		if b.badCount > 0 {
+			return fmt.Errorf("%w: %d bad rows were left out, the first of them %s", ErrEmpty, b.badCount, b.badRows[0])
+		}
 		return ErrEmpty
 	}
 	return nil
@@ -258,9 +283,7 @@ func (b *build) enter(ctx context.Context, c chunk, p *parser, s *scatter) error
 		b.input, b.lines = c.input, 0
 	}
 	for _, bad := range p.bad {
-		bad.Input = b.Inputs[c.input].Name
-		bad.Line += b.lines
-		if err := b.reject(bad); err != nil {
+		if err := b.reject(c, p, bad); err != nil {
 			return err
 		}
 	}
@@ -284,17 +307,23 @@ func (b *build) enter(ctx context.Context, c chunk, p *parser, s *scatter) error
 	return nil
 }
 
-func (b *build) reject(bad BadRow) error {
+func (b *build) reject(c chunk, p *parser, bad badLine) error {
 	b.badCount++
-	if len(b.badRows) < maxShown {
-		b.badRows = append(b.badRows, bad)
-	}
-	if b.rejects == nil {
+	if len(b.badRows) == maxShown && b.rejects == nil {
 		return nil
 	}
-	err := b.rejects.Write([]string{bad.Input, strconv.FormatInt(bad.Line, 10), strconv.Itoa(bad.Column), bad.Reason, bad.Text})
-	if err != nil {
-		return fmt.Errorf("rejects: %w", err)
+	row := p.explain(c, bad)
+	row.Input = b.Inputs[c.input].Name
+	row.Line += b.lines
+	if b.rejects != nil {
+		err := b.rejects.Write([]string{row.Input, strconv.FormatInt(row.Line, 10), strconv.Itoa(row.Column), row.Reason, row.Text})
+		if err != nil {
+			return fmt.Errorf("rejects: %w", err)
+		}
+	}
+	if len(b.badRows) < maxShown {
+		row.Text = strings.Clone(row.Text[:min(len(row.Text), maxText)])
+		b.badRows = append(b.badRows, row)
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ type Options struct {
 	Workers    int           // goroutines that parse and sort; 0: one a processor
 	Duplicates Duplicates
 	MaxBadRows int64     // tolerated; one more fails the build
-	Rejects    io.Writer // gets every bad row as CSV: file, line, column, reason, row; nil: nobody
+	Rejects    io.Writer // gets every bad row as CSV: file, line, column, reason, row; nil: nobody. One that is stuck holds nothing up but the build
 	Delimiter  byte      // between fields; 0: a comma
 	AllowEmpty bool      // publish a generation without records
 
@@ -99,8 +99,8 @@ type Summary struct {
 	PeakRSSBytes int64             `json:"peak_rss_bytes"` // of the process
 }
 
-// ErrEmpty says that the input has no rows and that this was not allowed.
-var ErrEmpty = errors.New("the input has no rows")
+// ErrEmpty says that the input has no good rows and that this was not allowed.
+var ErrEmpty = errors.New("the input has no promotions")
 
 // A BadRow is a row that is no promotion.
 type BadRow struct {
@@ -124,7 +124,11 @@ type BadRowsError struct {
 
 func (e *BadRowsError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d bad rows, %d tolerated; nothing was published", e.Count, e.Max)
+	what := "bad rows"
+	if e.Count == 1 {
+		what = "bad row"
+	}
+	fmt.Fprintf(&b, "%d %s, %d tolerated; nothing was published", e.Count, what, e.Max)
 	for _, r := range e.Rows {
 		b.WriteString("\n  " + r.String())
 	}

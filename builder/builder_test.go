@@ -332,7 +332,8 @@ func TestBadRows(t *testing.T) {
 		column int
 		reason string
 	}{
-		{"x", 1, "1 fields"},
+		{"x", 1, "1 field, not"},
+		{strings.ReplaceAll(good, ",", ";"), 1, "is the delimiter ';'?"},
 		{good + ",", 1, "4 fields"},
 		{id + ",9.68", 1, "2 fields"},
 		{strings.Replace(good, "D229", "G229", 1), 10, "not a hexadecimal digit"},
@@ -647,4 +648,56 @@ func TestSortRecords(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The first row of an input may be something else altogether, and a header may
+// stand behind blank lines.
+func TestFirstRow(t *testing.T) {
+	const good = "172ffc14-d229-4c93-b06b-f48b8c095512,9.68,2022-06-04 06:01:20\n"
+	for data, reason := range map[string]string{
+		"PROMOGEN\x00\x00\x00\x01" + good:          "generation file",
+		"\xff\xfei\x00d\x00\n\x00" + good:          "UTF-16",
+		"Promotion,price,expires\n" + good:         "nor is it the header id,price,expiration_date",
+		"\xef\xbb\xbf\r\nprice,id,when\r\n" + good: "nor is it the header",
+	} {
+		_, err := Build(context.Background(), Options{Inputs: []Input{stream("a", []byte(data))}, Dir: t.TempDir(), Memory: MinMemory})
+		var bad *BadRowsError
+		if !errors.As(err, &bad) || !strings.Contains(bad.Rows[0].Reason, reason) {
+			t.Errorf("%q: error %v, want %q", data, err, reason)
+		}
+	}
+	data := "\xef\xbb\xbf\n\r\nID,PRICE,EXPIRATION_DATE\r\n" + good + "x\n"
+	sum, _ := mustBuild(t, sizes{}, Options{Inputs: []Input{stream("a", []byte(data))}, MaxBadRows: 1})
+	if sum.Rows != 2 || sum.Records != 1 || sum.BadRows != 1 {
+		t.Errorf("a header behind blank lines: %+v", sum)
+	}
+}
+
+// All rows bad and tolerated is not the same as no rows.
+func TestOnlyBadRows(t *testing.T) {
+	_, err := Build(context.Background(), Options{Inputs: []Input{stream("a", []byte("x\n"))}, Dir: t.TempDir(), Memory: MinMemory, MaxBadRows: 1})
+	if !errors.Is(err, ErrEmpty) || !strings.Contains(err.Error(), "1 field, not the 3") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Rejects that nobody takes do not hold up the end of a build.
+func TestCancelStalledRejects(t *testing.T) {
+	r, w := io.Pipe()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() {
+		_, err := Build(ctx, Options{
+			Inputs: []Input{stream("a", bytes.Repeat([]byte("bad\n"), 100_000))}, Dir: t.TempDir(), Memory: MinMemory, Rejects: w, MaxBadRows: 1_000_000,
+		})
+		done <- err
+	}()
+	if _, err := io.ReadFull(r, make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	r.Close() // ends the Write that was left behind
 }

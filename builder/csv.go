@@ -9,8 +9,8 @@ import (
 	"promostore/format"
 )
 
-// maxText is how much of a bad row is kept, in bytes.
-const maxText = 512
+// maxText is how much of a bad row an error shows, in bytes.
+const maxText = 200
 
 // minRowLen is the length of the shortest row: an id, a digit, a date, two
 // delimiters and a line end.
@@ -24,7 +24,14 @@ type parser struct {
 
 	records []format.Record // of the chunk, in the order of its rows
 	lines   int64           // of the chunk
-	bad     []BadRow        // of the chunk; Line counts from its first line, Input is empty
+	bad     []badLine       // of the chunk
+}
+
+// A badLine is where a bad row is in its chunk. What is wrong with it is found
+// out again for those that somebody wants to see: it may be every line.
+type badLine struct {
+	line   int64 // counted from 1 in the chunk
+	lo, hi int   // in its data
 }
 
 // newParser parses chunks of up to chunkLen bytes.
@@ -41,7 +48,7 @@ func (p *parser) parse(c chunk) error {
 	p.records, p.lines, p.bad = p.records[:0], 0, p.bad[:0]
 	if c.long {
 		p.lines = 1
-		p.reject(c.data, 1, fmt.Sprintf("row: longer than %d bytes", len(c.data)-1))
+		p.bad = append(p.bad, badLine{1, 0, len(c.data)})
 		return nil
 	}
 	data := c.data
@@ -49,6 +56,7 @@ func (p *parser) parse(c chunk) error {
 		data = p.skipHeader(data)
 	}
 	for len(data) > 0 {
+		lo := len(c.data) - len(data)
 		line, rest := data, data[len(data):]
 		if i := bytes.IndexByte(data, '\n'); i >= 0 {
 			line, rest = data[:i], data[i+1:]
@@ -65,23 +73,42 @@ func (p *parser) parse(c chunk) error {
 			p.records = append(p.records, r)
 			continue
 		}
-		r, at, err := p.row(line)
+		r, _, err := p.row(line)
 		switch {
 		case err == nil:
 			p.records = append(p.records, r)
 		case isFatal(err):
 			return err
 		default:
-			p.reject(line, at+1, err.Error())
+			p.bad = append(p.bad, badLine{p.lines, lo, lo + len(line)})
 		}
 	}
 	return nil
 }
 
-// reject keeps a bad row; column counts from 1.
-func (p *parser) reject(line []byte, column int, reason string) {
-	text := string(line[:min(len(line), maxText)])
-	p.bad = append(p.bad, BadRow{Line: p.lines, Column: column, Reason: reason, Text: text})
+// explain says what is wrong with a bad row of c. Line counts from the first
+// of the chunk, Input is empty, and Text is all of the row.
+func (p *parser) explain(c chunk, bad badLine) BadRow {
+	line := c.data[bad.lo:bad.hi]
+	row := BadRow{Line: bad.line, Column: 1, Text: string(line)}
+	if c.long {
+		row.Reason = fmt.Sprintf("row: longer than %d bytes", len(c.data)-1)
+		return row
+	}
+	_, at, err := p.row(line)
+	row.Column, row.Reason = at+1, err.Error()
+	if !c.first || len(bytes.Trim(c.data[:bad.lo], "\xef\xbb\xbf\r\n")) > 0 {
+		return row
+	}
+	switch { // the first row of an input: maybe it is something else altogether
+	case bytes.HasPrefix(line, []byte(format.Magic)):
+		row.Reason += "; this is a generation file, not a CSV"
+	case bytes.HasPrefix(line, []byte("\xff\xfe")), bytes.HasPrefix(line, []byte("\xfe\xff")):
+		row.Reason += "; this is UTF-16, and UTF-8 is expected"
+	default:
+		row.Reason += fmt.Sprintf("; nor is it the header id%cprice%cexpiration_date", p.delimiter, p.delimiter)
+	}
+	return row
 }
 
 // plainRow reads a row without quotes: nearly all of them. If it says no, row
@@ -183,25 +210,45 @@ func splitRow(line []byte, delimiter byte) (fields [numFields][]byte, offs [numF
 		}
 		i++
 	}
-	if n++; n != numFields {
-		return fields, offs, 0, fmt.Errorf("row: %d fields, not the %d of id%cprice%cexpiration_date", n, numFields, delimiter, delimiter)
+	if n++; n == numFields {
+		return fields, offs, 0, nil
 	}
-	return fields, offs, 0, nil
-}
-
-// skipHeader drops the byte-order mark and the header row of an input.
-func (p *parser) skipHeader(data []byte) []byte {
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
-	line, rest, _ := bytes.Cut(data, []byte{'\n'})
-	fields, _, _, err := splitRow(bytes.TrimSuffix(line, []byte{'\r'}), p.delimiter)
-	if err != nil {
-		return data
+	what := "fields"
+	if n == 1 {
+		what = "field"
 	}
-	for i, name := range [numFields]string{"id", "price", "expiration_date"} {
-		if !strings.EqualFold(string(fields[i]), name) {
-			return data
+	hint := ""
+	for _, other := range []byte(",;\t|") {
+		if other != delimiter && bytes.Count(line, []byte{other}) == numFields-1 {
+			hint = fmt.Sprintf("; is the delimiter %q?", other)
 		}
 	}
-	p.lines++
-	return rest
+	return fields, offs, 0, fmt.Errorf("row: %d %s, not the %d of id%cprice%cexpiration_date%s", n, what, numFields, delimiter, delimiter, hint)
+}
+
+// skipHeader drops the byte-order mark and the header row of an input, which
+// may stand behind blank lines.
+func (p *parser) skipHeader(data []byte) []byte {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	lines := int64(0)
+	for rest := data; len(rest) > 0; {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
+		line = bytes.TrimSuffix(line, []byte{'\r'})
+		lines++
+		if len(line) > 0 {
+			if p.isHeader(line) {
+				p.lines += lines
+				return rest
+			}
+			break
+		}
+	}
+	return data
+}
+
+func (p *parser) isHeader(line []byte) bool {
+	fields, _, _, err := splitRow(line, p.delimiter)
+	return err == nil && strings.EqualFold(string(fields[0]), "id") &&
+		strings.EqualFold(string(fields[1]), "price") && strings.EqualFold(string(fields[2]), "expiration_date")
 }

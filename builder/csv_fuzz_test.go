@@ -25,16 +25,18 @@ func FuzzParse(f *testing.F) {
 		want, rows, bad := oracleTable(data, ',')
 		var zones zoneTable
 		p := newParser(',', &zones, len(data))
-		if err := p.parse(chunk{first: true, data: bytes.Clone(data)}); err != nil {
+		c := chunk{first: true, data: bytes.Clone(data)}
+		if err := p.parse(c); err != nil {
 			t.Fatal(err)
 		}
 		if got := int64(len(p.records) + len(p.bad)); got != rows {
 			t.Fatalf("%d rows, want %d", got, rows)
 		}
 		var lines []int64
-		for _, b := range p.bad {
+		for _, bad := range p.bad {
+			b := p.explain(c, bad)
 			lines = append(lines, b.Line)
-			if b.Column < 1 || b.Reason == "" {
+			if b.Column < 1 || b.Column > len(b.Text)+1 || b.Reason == "" {
 				t.Errorf("bad row %+v", b)
 			}
 		}

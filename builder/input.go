@@ -60,7 +60,9 @@ type source struct {
 	seq   int64
 	input int // the one that is open, or the next to be
 	file  io.ReadCloser
-	r     io.Reader // of file, decompressed; nil if none is open
+	raw   *counting // of file
+	kind  string    // of its compression; empty if there is none
+	r     io.Reader // of raw, decompressed; nil if no file is open
 	first bool
 	skip  bool   // up to the end of a long row
 	carry []byte // the start of a line that the last chunk had no room for
@@ -102,7 +104,7 @@ func (s *source) fill(buf []byte) (chunk, error) {
 	s.carry = s.carry[:0]
 	m, eof, err := readFull(s.r, buf[n:])
 	if err != nil {
-		return chunk{}, err
+		return chunk{}, s.damaged(err)
 	}
 	n += m
 	c := chunk{input: s.input, first: s.first}
@@ -140,14 +142,23 @@ func (s *source) open() error {
 	s.file, s.first, s.skip = f, true, false
 	var raw io.Reader = f
 	if in.Size == 0 {
-		raw = newPatient(s.ctx, raw) // a pipe can stall, a regular file cannot
+		raw = newPatient(s.ctx, f.Read) // a pipe can stall, a regular file cannot
 	}
-	if s.r, err = decompress(&counting{raw, &s.read}); err != nil {
+	s.raw = &counting{r: raw, n: &s.read}
+	if s.r, s.kind, err = decompress(s.raw); err != nil {
 		f.Close()
 		s.r = nil
-		return fmt.Errorf("%s: %w", in.Name, err)
+		return fmt.Errorf("%s: %w", in.Name, s.damaged(err))
 	}
 	return nil
+}
+
+// damaged says of an error what it means, unless it is one of the file.
+func (s *source) damaged(err error) error {
+	if s.kind == "" || s.raw.err != nil {
+		return err
+	}
+	return fmt.Errorf("the %s data is cut off or damaged: %w", s.kind, err)
 }
 
 // openInput opens in. A FIFO without a writer would hold it up for ever.
@@ -202,74 +213,37 @@ func readFull(r io.Reader, b []byte) (n int, eof bool, err error) {
 const maxWindow = 8 << 20
 
 // decompress looks at the first bytes of r to see what it is.
-func decompress(r io.Reader) (io.Reader, error) {
+func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
 	var magic [4]byte
 	n, _, err := readFull(r, magic[:])
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	all := io.MultiReader(bytes.NewReader(magic[:n]), r)
 	switch word := binary.LittleEndian.Uint32(magic[:]); {
 	case word&0xFFFF == 0x8B1F: // RFC 1952
-		return gzip.NewReader(all)
+		plain, err = gzip.NewReader(all)
+		return plain, "gzip", err
 	case word == 0xFD2FB528, word&^0xF == 0x184D2A50: // RFC 8878: a frame, a skippable frame
-		return zstd.NewReader(all, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		plain, err = zstd.NewReader(all, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		return plain, "zstd", err
 	default:
-		return all, nil
+		return all, "", nil
 	}
 }
 
-// counting counts what is read.
+// counting counts what is read, and remembers why it could not be.
 type counting struct {
-	r io.Reader
-	n *atomic.Int64
+	r   io.Reader
+	n   *atomic.Int64
+	err error
 }
 
 func (c *counting) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped one is no end
+		c.err = err
+	}
 	return n, err
-}
-
-// patient reads in a goroutine of its own, so that the end of a context ends a
-// Read that is stuck. The memory of that Read must then not be used again.
-type patient struct {
-	ctx context.Context
-	req chan []byte
-	res chan readResult
-}
-
-type readResult struct {
-	n   int
-	err error
-}
-
-func newPatient(ctx context.Context, r io.Reader) *patient {
-	p := &patient{ctx, make(chan []byte), make(chan readResult, 1)}
-	go func() {
-		for {
-			select {
-			case b := <-p.req:
-				n, err := r.Read(b)
-				p.res <- readResult{n, err}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return p
-}
-
-func (p *patient) Read(b []byte) (int, error) {
-	select {
-	case p.req <- b:
-	case <-p.ctx.Done():
-		return 0, p.ctx.Err()
-	}
-	select {
-	case r := <-p.res:
-		return r.n, r.err
-	case <-p.ctx.Done():
-		return 0, p.ctx.Err()
-	}
 }

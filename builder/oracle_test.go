@@ -96,11 +96,17 @@ func oracleDate(s string) bool {
 func oracleTable(data []byte, comma rune) (table map[string]string, rows int64, bad []int64) {
 	table = map[string]string{}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	first := true
 	for i, line := range strings.Split(string(data), "\n") {
 		line = strings.TrimSuffix(line, "\r")
-		if line == "" || i == 0 && oracleHeader(line, comma) {
+		if line == "" {
 			continue
 		}
+		if header := first && oracleHeader(line, comma); header {
+			first = false
+			continue
+		}
+		first = false
 		rows++
 		if canonical, id, ok := oracleRow(line, comma); ok {
 			table[id] = canonical

@@ -49,28 +49,25 @@ func openSpill(dir string) (*spill, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil {
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) { // swept by another build
 		f.Close()
 		return nil, err
 	}
 	return &spill{file: f}, nil
 }
 
-// sweepSpills removes what was killed between the two steps of openSpill.
-func sweepSpills(dir string) error {
+// sweepSpills removes what was killed between the two steps of openSpill, as
+// far as it can: it may be another user's, and does no harm.
+func sweepSpills(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return
 	}
 	for _, e := range entries {
-		if spill, err := filepath.Match(spillPattern, e.Name()); err != nil || !spill {
-			continue
-		}
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
+		if spill, err := filepath.Match(spillPattern, e.Name()); err == nil && spill && e.Type().IsRegular() {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
-	return nil
 }
 
 // begin starts a run of up to n records. It is the sink of one sort.

@@ -58,13 +58,22 @@ func OpenWriter(dir string) (*Writer, error) {
 
 // makeDir creates dir, durably, if it is not there.
 func makeDir(dir string) error {
-	if _, err := os.Stat(dir); err == nil {
-		return nil
+	var parents []string // of the directories that are created
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
+			break
+		}
+		parents = append(parents, filepath.Dir(d))
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	for _, parent := range parents {
+		if err := syncDir(parent); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *Writer) acquire() error {
@@ -125,33 +134,54 @@ func (w *Writer) Create(id ID) (*Pending, error) {
 	if id < 0 || id > maxID {
 		return nil, fmt.Errorf("%w: %d ms since 1970 is out of range", ErrName, int64(id))
 	}
-	list, err := List(w.dir)
-	if err != nil {
+	if err := w.checkNewest(id); err != nil {
 		return nil, err
-	}
-	if n := len(list); n > 0 && id <= list[n-1].ID {
-		return nil, fmt.Errorf("generation %s would not be the newest: %s has %s already", id, w.dir, list[n-1].ID)
 	}
 	name := Name{ID: id, Shards: 1}
 	f, err := os.OpenFile(filepath.Join(w.dir, tempName(name)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	return &Pending{File: f, path: filepath.Join(w.dir, name.String())}, nil
+	return &Pending{File: f, w: w, id: id}, nil
+}
+
+func (w *Writer) checkNewest(id ID) error {
+	list, err := List(w.dir)
+	if err != nil {
+		return err
+	}
+	if n := len(list); n > 0 && id <= list[n-1].ID {
+		return fmt.Errorf("generation %s would not be the newest: %s has %s already", id, w.dir, list[n-1].ID)
+	}
+	return nil
 }
 
 // A Pending file is a generation that is being written, under a name that no
 // server looks at. It ends with Publish or Discard.
 type Pending struct {
 	*os.File
-	path string
+	w  *Writer
+	id ID
 }
 
 // Path is the name that the file gets when it is published.
-func (p *Pending) Path() string { return p.path }
+func (p *Pending) Path() string {
+	return filepath.Join(p.w.dir, Name{ID: p.id, Shards: 1}.String())
+}
 
-// Publish makes the file durable and gives it its name. When it returns nil,
-// the generation is there, whole, and survives a power cut. When it returns an
+// Renew gives the file an ID as Next does, for a build that takes long while
+// files come by other ways.
+func (p *Pending) Renew(now time.Time) (ID, error) {
+	id, err := p.w.Next(now)
+	if err == nil {
+		p.id = max(p.id, id)
+	}
+	return p.id, err
+}
+
+// Publish makes the file durable and gives it its name, unless a generation of
+// that ID or a later one has come meanwhile. When it returns nil, the
+// generation is there, whole, and survives a power cut. When it returns an
 // error nothing is there.
 func (p *Pending) Publish() error {
 	err := p.Sync()
@@ -162,12 +192,16 @@ func (p *Pending) Publish() error {
 		os.Remove(p.Name())
 		return err
 	}
-	if err := os.Rename(p.Name(), p.path); err != nil {
+	err = p.w.checkNewest(p.id)
+	if err == nil {
+		err = os.Rename(p.Name(), p.Path())
+	}
+	if err != nil {
 		os.Remove(p.Name())
 		return err
 	}
-	if err := syncDir(filepath.Dir(p.path)); err != nil {
-		os.Remove(p.path)
+	if err := syncDir(p.w.dir); err != nil {
+		os.Remove(p.Path())
 		return err
 	}
 	return nil

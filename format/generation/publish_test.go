@@ -350,3 +350,47 @@ func TestUnlinkedWhileOpen(t *testing.T) {
 	}
 	wantNames(t, dir, filepath.Base(next.Path()))
 }
+
+// TestPublishBehindOthers has files come by another way while one is written.
+func TestPublishBehindOthers(t *testing.T) {
+	dir := t.TempDir()
+	w, err := generation.OpenWriter(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	for _, other := range []generation.ID{1000, 2000} {
+		p, err := w.Create(other)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, generation.Name{ID: other, Shards: 1}.String())
+		if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Publish(); err == nil {
+			t.Errorf("published behind %s", other)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != "theirs" {
+			t.Errorf("their file has %q, %v", got, err)
+		}
+	}
+	p, err := w.Create(3000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, generation.Name{ID: 4000, Shards: 1}.String())
+	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if id, err := p.Renew(time.UnixMilli(3500)); err != nil || id != 4001 {
+		t.Fatalf("renewed to %d, %v", id, err)
+	}
+	if err := p.Publish(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := generation.List(dir)
+	if err != nil || len(list) != 4 || list[3].ID != 4001 {
+		t.Errorf("List gives %v, %v", list, err)
+	}
+}
