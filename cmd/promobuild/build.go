@@ -39,7 +39,7 @@ Example:
 			&cli.StringFlag{Name: "memory", Usage: "memory to stay in: a `SIZE` such as 512MiB or 4G, at least 64MiB", DefaultText: "a quarter of what there is"},
 			&cli.StringFlag{Name: "tmp", Usage: "`DIR` for what does not fit into memory", DefaultText: "the data directory", TakesFile: true},
 			&cli.IntFlag{Name: "workers", Usage: "`N` goroutines parse and sort", DefaultText: "one a processor"},
-			&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "keep the `last|first` row of an id; error refuses duplicates"},
+			&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of an id to keep: `last|first|error`; error refuses duplicates"},
 			&cli.Int64Flag{Name: "max-bad-rows", Usage: "leave out up to `N` bad rows; one more fails the build"},
 			&cli.StringFlag{Name: "rejects", Usage: "`FILE` for the bad rows and what is wrong with them, as CSV", TakesFile: true},
 			&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "the character `C` is between fields; \\t is a tab"},

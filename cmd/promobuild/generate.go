@@ -20,7 +20,7 @@ Example:
    promobuild generate --rows 1000000 --seed 1 > promotions.csv
    promobuild generate --rows 1000000000 | promobuild build -`,
 		Flags: []cli.Flag{
-			&cli.Int64Flag{Name: "rows", Usage: "`N` rows; must be given"},
+			&cli.Int64Flag{Name: "rows", DefaultText: "none", Usage: "`N` rows, at least 1; required"},
 			&cli.Uint64Flag{Name: "seed", Usage: "`S`, for other rows"},
 			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "give out ids as `v4|v7|sequential|same-prefix`"},
 			&cli.Int64Flag{Name: "duplicates", Usage: "`N` of the rows repeat an id"},
@@ -33,8 +33,8 @@ func generate(c *cli.Context) error {
 	if _, err := wantArgs(c, 0, 0); err != nil {
 		return err
 	}
-	if !c.IsSet("rows") {
-		return usagef("generate: --rows is missing")
+	if c.Int64("rows") == 0 {
+		return usagef("generate: --rows N is required: how many rows, at least 1")
 	}
 	kind, err := synth.ParseKind(c.String("keys"))
 	if err != nil {

@@ -36,8 +36,6 @@ func newBar(w io.Writer, total int64, what string, bytes bool) *progressbar.Prog
 	}
 	if bytes {
 		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionShowCount())
-	} else if total > 0 {
-		options = append(options, progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
 	}
 	return progressbar.NewOptions64(total, options...)
 }
@@ -85,9 +83,9 @@ func (p *progress) begin(s builder.Status) {
 			line, total = fmt.Sprintf("read %s of input", humanize.Bytes(uint64(s.InputSize))), s.InputSize
 		}
 	case builder.PhasePublish:
-		line, total = fmt.Sprintf("publish %s records", humanize.Comma(s.Records)), -1
+		line, total = "publish "+count(s.Records, "record"), -1
 	default:
-		line = fmt.Sprintf("%s %s rows", s.Phase, humanize.Comma(s.Rows))
+		line = fmt.Sprintf("%s %s", s.Phase, count(s.Rows, "row"))
 	}
 	if p.draw {
 		p.bar, p.drawn = newBar(p.w, total, line, bytes), p.started

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
 	"promostore/format"
@@ -43,7 +42,7 @@ func verify(c *cli.Context) (err error) {
 		return fmt.Errorf("verify: %s: %w", path, err)
 	}
 	h := f.Header()
-	_, err = fmt.Fprintf(c.App.Writer, "%s: good: %s records in %s blocks of %d, %s bytes\n", path,
-		humanize.Comma(int64(h.Records)), humanize.Comma(h.Blocks()), format.RecordsPerBlock, humanize.Comma(h.FileLen))
+	_, err = fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", path,
+		count(int64(h.Records), "record"), count(h.Blocks(), "block"), format.RecordsPerBlock, count(h.FileLen, "byte"))
 	return err
 }
