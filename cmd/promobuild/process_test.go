@@ -149,6 +149,18 @@ func TestInterrupt(t *testing.T) {
 				}
 				startBuild(t, fifo).interrupt(t, sig)
 			})
+			t.Run("rejects to a named pipe without a reader", func(t *testing.T) {
+				fifo := filepath.Join(t.TempDir(), "fifo")
+				if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				p := startBuild(t, "--max-bad-rows", "1000000", "--rejects", fifo, "-")
+				// One chunk and some: its rejects are more than a buffer holds.
+				if _, err := io.WriteString(p.stdin, strings.Repeat("bad\n", 75_000)); err != nil {
+					t.Fatal(err)
+				}
+				p.interrupt(t, sig)
+			})
 		})
 	}
 }
