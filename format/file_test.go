@@ -125,7 +125,7 @@ func open(b []byte) (table, error) {
 		blocksErr = errors.Join(blocksErr, x.VerifyBlock(r, block))
 	}
 	if (err == nil) != (blocksErr == nil) {
-		return table{}, fmt.Errorf("Verify says %v, but VerifyBlock %v", err, blocksErr) // of no kind
+		return table{}, fmt.Errorf("Verify says %s, but VerifyBlock %s", fmt.Sprint(err), fmt.Sprint(blocksErr)) // of no kind
 	}
 	if err != nil {
 		return table{}, err
