@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"sync/atomic"
 
@@ -85,7 +87,7 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 		}
 		c, err := s.fill(buf)
 		if err != nil {
-			return chunk{}, false, fmt.Errorf("%s: %w", s.inputs[s.input].Name, err)
+			return chunk{}, false, s.named(err)
 		}
 		if s.r == nil {
 			s.input++
@@ -148,9 +150,18 @@ func (s *source) open() error {
 	if s.r, s.kind, err = decompress(s.raw); err != nil {
 		f.Close()
 		s.r = nil
-		return fmt.Errorf("%s: %w", in.Name, s.damaged(err))
+		return s.named(s.damaged(err))
 	}
 	return nil
+}
+
+// named puts the name of the open input before an error that lacks it.
+func (s *source) named(err error) error {
+	name := s.inputs[s.input].Name
+	if path := new(fs.PathError); errors.As(err, &path) && path.Path == name {
+		return err
+	}
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // damaged says of an error what it means, unless it is one of the file.
