@@ -101,6 +101,7 @@ type tenure struct {
 	file    *File
 	path    string
 	store   *Store
+	seen    identity // of the file when it was last known to be good; Poll's
 	faulted atomic.Bool
 	retired atomic.Bool
 	closing atomic.Bool
@@ -170,7 +171,7 @@ func (t *tenure) closeIfUnused() {
 
 // goLive makes f what Acquire returns, and announces it with e.
 func (s *Store) goLive(f *File, e Event) {
-	f.tenure = &tenure{file: f, path: e.Path, store: s}
+	f.tenure = &tenure{file: f, path: e.Path, store: s, seen: f.opened}
 	s.open.Add(1)
 	old := s.live.Swap(f.tenure)
 	s.notify(e)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -730,5 +731,34 @@ func TestFaultsAtOnce(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestTouched gives the live file another time: it is verified again, and goes
+// on serving.
+func TestTouched(t *testing.T) {
+	dir := t.TempDir()
+	keys := makeKeys("v4", 1000, 0)
+	path := filepath.Join(dir, generation.Name{ID: 1, Shards: 1}.String())
+	writeFile(t, path, 1, keys)
+	var events []reader.EventKind
+	s := reader.NewStore(dir, reader.StoreOptions{Notify: func(e reader.Event) { events = append(events, e.Kind) }})
+	defer s.Close()
+	for range 3 {
+		if err := s.Poll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f := s.Acquire(1)
+		if f == nil {
+			t.Fatal("nothing is live")
+		}
+		if r, found, err := f.Get(keys[7]); !found || err != nil || r != recordOf(keys[7]) {
+			t.Errorf("Get gives %x, %v, %v", r, found, err)
+		}
+		s.Release(f, 1)
+		setTime(t, path, time.Now().Add(time.Hour))
+	}
+	if !slices.Equal(events, []reader.EventKind{reader.EventLive}) {
+		t.Errorf("events %v, want one", events)
 	}
 }

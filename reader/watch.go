@@ -82,15 +82,17 @@ func (s *Store) forget(list []generation.Generation) {
 // from looking is an error: that the directory cannot be read, or that ctx
 // ends.
 //
-// It also takes the current generation out of service if its file was written
-// to, and then tries that file like any other.
+// It also takes the current generation out of service if its file was cut or
+// damaged, and then tries that file like any other.
 func (s *Store) Poll(ctx context.Context) error {
 	s.polling.Lock()
 	defer s.polling.Unlock()
 	if s.closed {
 		return fmt.Errorf("store: %w", os.ErrClosed)
 	}
-	s.checkLive()
+	if err := s.checkLive(ctx); err != nil {
+		return err
+	}
 	list, err := s.list()
 	if err != nil {
 		return err
@@ -109,16 +111,29 @@ func (s *Store) Poll(ctx context.Context) error {
 
 // checkLive finds a current file that was cut or overwritten before a lookup
 // does. A lookup would not notice where the cut leaves a part of a page, nor
-// that the fences are those of what was there before.
-func (s *Store) checkLive() {
+// that the fences are those of what was there before. A file that has another
+// time only, as after touch, is verified again while it goes on serving.
+func (s *Store) checkLive(ctx context.Context) error {
 	f := s.Acquire(0)
 	if f == nil {
-		return
+		return nil
 	}
 	defer s.Release(f, 0)
-	if info, err := f.file.Stat(); err == nil && !f.opened.sameContent(identityOf(info)) {
-		s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
+	info, err := f.file.Stat()
+	if err != nil || f.tenure.seen.sameContent(identityOf(info)) {
+		return nil
 	}
+	if info.Size() == f.Header().FileLen && !s.opts.IndexOnly {
+		if f.Verify(ctx, nil) == nil {
+			f.tenure.seen = identityOf(info)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
+	return nil
 }
 
 // try makes g the current generation if it is good.
