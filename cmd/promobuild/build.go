@@ -72,12 +72,7 @@ func build(c *cli.Context) error {
 		}
 		opts.Rejects = rejects
 	}
-	if !c.Bool("quiet") {
-		p := newProgress(c.App.ErrWriter)
-		defer p.finish()
-		opts.Observe = p.observe
-	}
-	summary, err := builder.Build(ctx, opts)
+	summary, err := buildVisibly(ctx, opts, c.Bool("quiet"), c.App.ErrWriter)
 	closeErr := rejects.Close()
 	if err != nil {
 		return explain(ctx, errors.Join(err, closeErr), rejects.path)
@@ -95,6 +90,16 @@ func build(c *cli.Context) error {
 		return fmt.Errorf("build: generation %s is published, but its summary could not be printed: %w", summary.Generation, err)
 	}
 	return nil
+}
+
+// buildVisibly shows the progress on w, and is done with that when it returns.
+func buildVisibly(ctx context.Context, opts builder.Options, quiet bool, w io.Writer) (builder.Summary, error) {
+	if !quiet {
+		p := newProgress(w)
+		defer p.finish()
+		opts.Observe = p.observe
+	}
+	return builder.Build(ctx, opts)
 }
 
 // buildOptions are the options that the flags ask for, without inputs.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -43,27 +44,58 @@ func newBar(w io.Writer, total int64, what string, bytes bool) *progressbar.Prog
 // progress shows how a build is going: a bar on a terminal, else a line for
 // each phase.
 type progress struct {
-	w       io.Writer
-	draw    bool
-	phase   builder.Phase
+	w    io.Writer
+	draw bool
+	stop chan struct{} // ends the drawing
+
+	mu      sync.Mutex // guards what follows
+	status  builder.Status
 	started time.Time // of the phase
-	drawn   time.Time
 	bar     *progressbar.ProgressBar
 }
 
-func newProgress(w io.Writer) *progress { return &progress{w: w, draw: isTerminal(w)} }
+// newProgress shows on w until finish.
+func newProgress(w io.Writer) *progress {
+	p := &progress{w: w, draw: isTerminal(w), stop: make(chan struct{})}
+	if p.draw {
+		go p.redraw()
+	}
+	return p
+}
 
 // observe is the Observe of builder.Options.
 func (p *progress) observe(s builder.Status) {
-	if s.Phase != p.phase {
-		p.finish()
-		p.phase, p.started = s.Phase, time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.Phase != p.status.Phase {
+		p.end()
+		p.started = time.Now()
 		p.begin(s)
 	}
-	if p.bar == nil || time.Since(p.drawn) < refresh {
+	p.status = s
+}
+
+// redraw draws by the clock, so that what is shown is right while the input
+// has stalled, too.
+func (p *progress) redraw() {
+	tick := time.NewTicker(refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+			p.mu.Lock()
+			p.show(p.status)
+			p.mu.Unlock()
+		}
+	}
+}
+
+func (p *progress) show(s builder.Status) {
+	if p.bar == nil {
 		return
 	}
-	p.drawn = time.Now()
 	if s.Phase != builder.PhaseRead {
 		_ = p.bar.Set64(s.Records)
 		return
@@ -88,14 +120,22 @@ func (p *progress) begin(s builder.Status) {
 		line = fmt.Sprintf("%s %s", s.Phase, count(s.Rows, "row"))
 	}
 	if p.draw {
-		p.bar, p.drawn = newBar(p.w, total, line, bytes), p.started
+		p.bar = newBar(p.w, total, line, bytes)
 	} else {
 		fmt.Fprintln(p.w, line)
 	}
 }
 
-// finish takes the bar away.
+// finish takes the bar away for good.
 func (p *progress) finish() {
+	close(p.stop)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end()
+}
+
+// end takes the bar of a phase away.
+func (p *progress) end() {
 	if p.bar != nil {
 		_ = p.bar.Finish()
 		p.bar = nil

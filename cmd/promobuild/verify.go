@@ -33,12 +33,15 @@ func verify(c *cli.Context) (err error) {
 	}
 	defer f.Close()
 	var progress func(done, size int64)
+	finish := func() error { return nil }
 	if isTerminal(c.App.ErrWriter) {
 		bar := newBar(c.App.ErrWriter, max(1, f.Header().Blocks()*format.BlockLen), "verify", true)
 		progress = func(done, _ int64) { _ = bar.Set64(done) }
-		defer func() { _ = bar.Finish() }()
+		finish = bar.Finish
 	}
-	if err := f.Verify(c.Context, progress); err != nil {
+	err = f.Verify(c.Context, progress)
+	_ = finish()
+	if err != nil {
 		return fmt.Errorf("verify: %s: %w", path, err)
 	}
 	h := f.Header()
