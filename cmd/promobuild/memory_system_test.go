@@ -42,6 +42,27 @@ func TestMemoryHolds(t *testing.T) {
 	}
 }
 
+// Bad rows by the million, and many workers, have to stay within the memory too.
+func TestMemoryHoldsForBadRows(t *testing.T) {
+	input := filepath.Join(t.TempDir(), "bad.csv")
+	if err := os.WriteFile(input, bytes.Repeat([]byte("x\n"), 20_000_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command("promobuild", "build", "--json", "--quiet", "--data", filepath.Join(t.TempDir(), "data"),
+		"--memory", "64MiB", "--workers", "64", "--max-bad-rows", "20000000", "--allow-empty", input)
+	out, err := build.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sum builder.Summary
+	if err := json.Unmarshal(out, &sum); err != nil {
+		t.Fatal(err)
+	}
+	if limit := int64(128 << 20); sum.BadRows != 20_000_000 || sum.PeakRSSBytes > limit {
+		t.Errorf("%d bad rows in %d bytes of memory, limit %d", sum.BadRows, sum.PeakRSSBytes, limit)
+	}
+}
+
 // buildGenerated pipes generate into build.
 func buildGenerated(t *testing.T, keys, rows, memory string) builder.Summary {
 	t.Helper()
