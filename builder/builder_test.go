@@ -701,3 +701,22 @@ func TestCancelStalledRejects(t *testing.T) {
 	}
 	r.Close() // ends the Write that was left behind
 }
+
+// A zstd stream may not ask for more memory than there is for it.
+func TestLargeWindow(t *testing.T) {
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(2*maxWindow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (synth.Table{Rows: 500_000}).WriteTo(w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Build(context.Background(), Options{Inputs: []Input{stream("a", b.Bytes())}, Dir: t.TempDir(), Memory: MinMemory})
+	if !errors.Is(err, zstd.ErrWindowSizeExceeded) || !strings.Contains(err.Error(), "--long") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -169,6 +169,9 @@ func (s *source) damaged(err error) error {
 	if s.kind == "" || s.raw.err != nil {
 		return err
 	}
+	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		return fmt.Errorf("%w: at most %d MiB are supported; compress it without --ultra and --long", err, maxWindow>>20)
+	}
 	return fmt.Errorf("the %s data is cut off or damaged: %w", s.kind, err)
 }
 
