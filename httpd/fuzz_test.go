@@ -45,8 +45,8 @@ func (panicWriter) Write(p []byte) (int, error) { panic(string(p)) }
 // oracle is the promotion that a path asks for, by net/url and google/uuid.
 func oracle(requestURI string, byID map[uuid.UUID]row) (r row, promotion, known bool) {
 	u, err := url.ParseRequestURI(requestURI)
-	if err != nil || u.Host != "" || u.Opaque != "" || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") {
-		return row{}, false, false // spellings in which servers may differ
+	if err != nil || u.Host != "" || u.Opaque != "" || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") || strings.Contains(requestURI, "#") {
+		return row{}, false, false // spellings in which servers may differ; a fragment is none of HTTP
 	}
 	text, promotion := strings.CutPrefix(u.Path, "/promotions/")
 	if !promotion || text == "lookup" {
