@@ -41,7 +41,8 @@ type server struct {
 	address string
 	logged  chan map[string]any // every line of the log
 	signals chan os.Signal
-	exit    chan int
+	exited  chan struct{} // closed when code is known
+	code    int
 	elapsed atomic.Int64 // nanoseconds that its clock has gone
 }
 
@@ -57,31 +58,32 @@ func (s *server) later(sig os.Signal) {
 func start(t *testing.T, flags ...string) *server {
 	t.Helper()
 	s := newServer(t)
+	s.start(t, flags...)
+	return s
+}
+
+func (s *server) start(t *testing.T, flags ...string) {
+	t.Helper()
 	log, stderr := io.Pipe()
 	go s.read(log)
 	args := append([]string{"promoserve", "--data", s.dir, "--listen", "127.0.0.1:0", "--log-format", "json", "--poll", "5ms"}, flags...)
 	go func() {
 		code := run(args, environment{io.Discard, stderr, s.signals, s.now})
 		stderr.Close()
-		s.exit <- code
+		s.code = code
+		close(s.exited)
 	}()
 	t.Cleanup(func() {
-		select {
-		case s.exit <- 0: // it has been awaited
-		case <-s.exit:
-		default:
-			for stopped := false; !stopped; {
-				s.elapsed.Add(int64(time.Second))
-				select {
-				case s.signals <- syscall.SIGTERM:
-				case <-s.exit:
-					stopped = true
-				}
+		for {
+			s.elapsed.Add(int64(time.Second)) // the second signal cuts the drain short
+			select {
+			case s.signals <- syscall.SIGTERM:
+			case <-s.exited:
+				return
 			}
 		}
 	})
 	s.address = s.await(t, "serving")["address"].(string)
-	return s
 }
 
 func newServer(t *testing.T) *server {
@@ -89,7 +91,7 @@ func newServer(t *testing.T) *server {
 		dir:     filepath.Join(t.TempDir(), "data"),
 		logged:  make(chan map[string]any, 1000),
 		signals: make(chan os.Signal),
-		exit:    make(chan int, 1),
+		exited:  make(chan struct{}),
 	}
 }
 
@@ -126,9 +128,8 @@ func (s *server) await(t *testing.T, message string) map[string]any {
 func (s *server) awaitExit(t *testing.T) int {
 	t.Helper()
 	select {
-	case code := <-s.exit:
-		s.exit <- code
-		return code
+	case <-s.exited:
+		return s.code
 	case <-time.After(20 * time.Second):
 		t.Fatal("it does not exit")
 		return 0
@@ -235,7 +236,9 @@ func TestDrain(t *testing.T) {
 	s.await(t, "draining")
 	s.want(t, "http", "/readyz", 503, `{"error":"draining"}`)
 	s.want(t, "http", "/promotions/"+exampleID, 200, fmt.Sprintf(exampleJSON, "9.68"))
-	for { // until it listens no more
+	// Until it listens no more. Probes without a pause between them would fill
+	// the queue of the listener, and then wait for long to be answered.
+	for probes := time.NewTicker(10 * time.Millisecond); ; <-probes.C {
 		probe, err := net.Dial("tcp", s.address)
 		if err != nil {
 			break
@@ -294,8 +297,8 @@ func TestSignalWhileClosing(t *testing.T) {
 	waited := make(chan error)
 	go func() { waited <- s.wait(nil) }()
 	signals <- syscall.SIGTERM
+	signals <- syscall.SIGHUP // when it is taken, the first has been seen at its time
 	elapsed.Store(int64(time.Second))
-	signals <- syscall.SIGHUP
 	signals <- syscall.SIGTERM
 	if err := <-waited; !errors.Is(err, errSecondSignal) {
 		t.Errorf("%v, want %v", err, errSecondSignal)
@@ -307,7 +310,10 @@ func TestSIGHUP(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeCertificate(t, certFile, keyFile, 1)
-	s := start(t, "--tls-cert", certFile, "--tls-key", keyFile, "--poll", "1h")
+	s := newServer(t)
+	s.build(t, "1.00")
+	s.start(t, "--tls-cert", certFile, "--tls-key", keyFile, "--poll", "1h")
+	s.await(t, "generation live") // the first look is over, and there is none for an hour
 	s.build(t, "9.68")
 	writeCertificate(t, certFile, keyFile, 2)
 	if n := s.serial(t); n != 1 {
