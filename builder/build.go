@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -195,20 +193,6 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 		return fmt.Errorf("publish: %w", err)
 	}
 	b.finish(file.Path(), out.header)
-	return nil
-}
-
-// writeBack brings the first n bytes of a file to the disk, so that the sync
-// behind it, which nothing can stop, has little left to do.
-func writeBack(ctx context.Context, file *os.File, n int64) error {
-	const piece = 64 << 20
-	for off := int64(0); off < n; off += piece {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		// An error here comes back from the sync.
-		_ = unix.SyncFileRange(int(file.Fd()), off, piece, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
-	}
 	return nil
 }
 
@@ -422,64 +406,4 @@ func (b *build) finish(path string, h format.Header) {
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) == nil {
 		s.PeakRSSBytes = usage.Maxrss << 10 // Linux counts it in KiB
 	}
-}
-
-// generationSink writes the generation file.
-type generationSink struct {
-	b        *build
-	file     *generation.Pending
-	w        *format.Writer
-	zones    []format.Zone
-	renumber []uint16 // nil: the identity
-	header   format.Header
-}
-
-// start is called once every row is read, when the zones are known.
-func (g *generationSink) start(maxRecords uint64) {
-	g.w = format.NewWriter(g.file, maxRecords)
-	g.zones, g.renumber = g.b.zones.sorted()
-}
-
-func (g *generationSink) prepare(records []format.Record) {
-	if g.renumber == nil {
-		return
-	}
-	for i := range records {
-		records[i].SetZone(g.renumber[records[i].Zone()])
-	}
-}
-
-func (g *generationSink) place(records []format.Record) (func() error, error) {
-	batch, err := g.w.Place(records)
-	if err != nil {
-		return nil, fmt.Errorf("BUG: %w", err)
-	}
-	return func() error {
-		if err := batch.Write(); err != nil {
-			return fmt.Errorf("generation file: %w", err)
-		}
-		// Start to write back now: otherwise the sync at the end has all to do.
-		off, n := batch.Extent()
-		// An error here comes back from the sync.
-		_ = unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
-		g.b.observe(func(st *Status) { st.Records += int64(len(records)) })
-		return nil
-	}, nil
-}
-
-func (g *generationSink) finish() error {
-	if err := g.b.dedup.err(); err != nil {
-		return err
-	}
-	h := format.Header{
-		Shards:     1,
-		Duplicates: uint64(g.b.dedup.count),
-		BadRows:    uint64(g.b.badCount),
-		Generation: int64(g.b.Generation),
-	}
-	var err error
-	if g.header, err = g.w.Finish(h, g.zones); err != nil {
-		return fmt.Errorf("generation file: %w", err)
-	}
-	return g.file.Truncate(g.header.FileLen)
 }
