@@ -162,6 +162,50 @@ func compare(b *testing.B, floor, get chain) {
 	b.ReportMetric(float64(inGet)/float64(inFloor), "ratio")
 }
 
+// BenchmarkGetBatch is a batch of 1,000 ids that are there, in random order, in
+// turn with looking them up one at a time. ratio is how much longer that takes.
+func BenchmarkGetBatch(b *testing.B) {
+	f, err := reader.Open(benchFile(b), reader.AccessMmap)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Verify(b.Context(), nil); err != nil {
+		b.Fatal(err)
+	}
+	keys := make([]format.Key, 1000)
+	records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
+	var inOne, inBatch time.Duration
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range keys {
+			keys[i] = benchKey(next(steps, 0))
+			steps++
+		}
+		start := time.Now()
+		if err := f.GetBatch(keys, records, found); err != nil || slices.Contains(found, false) {
+			b.Fatal(err)
+		}
+		inBatch += time.Since(start)
+		for i := range keys {
+			keys[i] = benchKey(next(steps, 0))
+			steps++
+		}
+		start = time.Now()
+		for i, k := range keys {
+			var err error
+			if records[i], found[i], err = f.Get(k); err != nil || !found[i] {
+				b.Fatal(found[i], err)
+			}
+		}
+		inOne += time.Since(start)
+	}
+	n := float64(b.N * len(keys))
+	b.ReportMetric(float64(inOne.Nanoseconds())/n, "one-ns/key")
+	b.ReportMetric(float64(inBatch.Nanoseconds())/n, "batch-ns/key")
+	b.ReportMetric(float64(inOne)/float64(inBatch), "ratio")
+}
+
 // BenchmarkGetAbsent is one lookup of an id that is not there, though one near
 // by is.
 func BenchmarkGetAbsent(b *testing.B) {

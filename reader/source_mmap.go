@@ -97,7 +97,6 @@ func (m *mapping) find(key format.Key, s *span, r *format.Record) (found bool, e
 // Otherwise nothing is known.
 func (m *mapping) findNear(key format.Key, t *rankTable, r *format.Record) (found bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
-	var buf [narrow * format.RecordLen]byte
 	// Touch what is probably the page, so that the processor translates its
 	// address while it waits for the table: 1.54 times the floor becomes 1.46.
 	touched := byte(0)
@@ -106,43 +105,64 @@ func (m *mapping) findNear(key format.Key, t *rankTable, r *format.Record) (foun
 	}
 	rank, num := t.guess(key)
 	runtime.KeepAlive(touched)
-	from := rank - narrow/2 + 1
+	from := t.clamp(rank - narrow/2 + 1)
 	for range nearTries {
-		// Records are in pairs in a cache line.
-		from = max(min(from, t.records-narrow), 0) &^ 1
-		if err := m.read(buf[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
+		w, err := m.window(from)
+		if err != nil {
 			return false, err
 		}
-		// How many sort before key, without a branch: where in buf a key is
-		// cannot be predicted.
-		n := before(&buf, 0, key) + before(&buf, 1, key) + before(&buf, 2, key) + before(&buf, 3, key)
-		if n < narrow {
-			q := buf[n*format.RecordLen:][:format.RecordLen]
-			if format.KeyAt(q) == key {
-				copy(r[:], q)
-				return true, nil
-			}
-			if n > 0 {
-				return false, nil
-			}
+		n := w.rank(key)
+		if n < narrow && w.key(n) == key {
+			copy(r[:], w[n*format.RecordLen:])
+			return true, nil
 		}
-		off := float64(int64(bitsFrom(key, t.prefix) - bitsFrom(format.KeyAt(buf[:]), t.prefix)))
-		to := from + int(off*t.scale*float64(num)) - narrow/2 + 1
-		if n == 0 {
-			from = min(to, from-narrow)
-		} else {
-			from = max(to, from+narrow)
+		if 0 < n && n < narrow {
+			return false, nil
 		}
+		from = t.again(key, &w, n, from, num)
 	}
 	return false, nil
 }
 
-// before is 1 if record i of buf sorts before key, else 0.
-func before(buf *[narrow * format.RecordLen]byte, i int, key format.Key) int {
-	k := format.KeyAt(buf[i*format.RecordLen:])
+// A window is a copy of some neighbouring records.
+type window [narrow * format.RecordLen]byte
+
+// window copies the records from this one on.
+func (m *mapping) window(from int) (w window, err error) {
+	err = m.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen)
+	return w, err
+}
+
+// key is that of record i.
+func (w *window) key(i int) format.Key { return format.KeyAt(w[i*format.RecordLen:]) }
+
+// rank is how many records of w sort before key. Without a branch: where in w
+// a key is cannot be predicted.
+func (w *window) rank(key format.Key) int {
+	return w.before(0, key) + w.before(1, key) + w.before(2, key) + w.before(3, key)
+}
+
+// before is 1 if record i sorts before key, else 0.
+func (w *window) before(i int, key format.Key) int {
+	k := w.key(i)
 	_, borrow := bits.Sub64(k.Lo, key.Lo, 0)
 	_, borrow = bits.Sub64(k.Hi, key.Hi, borrow)
 	return int(borrow)
+}
+
+// clamp is the nearest record to from where a window can begin. Records are in
+// pairs in a cache line.
+func (t *rankTable) clamp(from int) int { return max(min(from, t.records-narrow), 0) &^ 1 }
+
+// again is where to look for key when it was not in w, which begins with
+// record from and has n records, none or all, before key. num is as of guess.
+func (t *rankTable) again(key format.Key, w *window, n, from, num int) int {
+	off := float64(int64(bitsFrom(key, t.prefix) - bitsFrom(w.key(0), t.prefix)))
+	to := from + int(off*t.scale*float64(num)) - narrow/2 + 1
+	if n == 0 {
+		return t.clamp(min(to, from-narrow))
+	}
+	return t.clamp(max(to, from+narrow))
 }
 
 // recoverFault turns the panic of an access to a page that is not there into

@@ -1,0 +1,104 @@
+package reader
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"promostore/format"
+)
+
+// GetBatch is Get for many keys: records[i] and found[i], of which there must
+// be as many, are set for keys[i]. It does not allocate. Behind an error, which
+// is that of one of the keys, they hold nothing of use.
+//
+// In a mapping that was verified it is several times as fast as Get one after
+// the other, since the reads do not wait for each other.
+func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool) error {
+	records, found = records[:len(keys)], found[:len(keys)]
+	clear(found)
+	if t := f.ranks.Load(); t != nil {
+		// What it says of a fault does not matter: Get says for which key.
+		_ = f.mapped.findBatch(keys, t, len(f.index.Zones), records, found)
+	}
+	for i, done := range found {
+		if done {
+			continue
+		}
+		var err error
+		if records[i], found[i], err = f.Get(keys[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// groupLen is how many keys are looked up at a time: more than the reads that
+// a processor has under way, so few that what was read is still in its cache
+// when it is looked at.
+const groupLen = 32
+
+// A group is keys that are looked up at the same time. Those that are not done
+// yet are the first of each array.
+type group struct {
+	key  [groupLen]uint16 // its index, from the first of the group
+	from [groupLen]int    // the record to look at first
+	num  [groupLen]int    // the records of its entry
+}
+
+// findBatch is findNear for many keys. It sets records[i] and found[i] where it
+// finds keys[i] and the record is valid. Of the others nothing is known.
+func (m *mapping) findBatch(keys []format.Key, t *rankTable, numZones int, records []format.Record, found []bool) (err error) {
+	if m.at.Len() < format.HeaderLen+t.records*format.RecordLen {
+		return nil // closed
+	}
+	defer recoverFault(debug.SetPanicOnFault(true), &err)
+	for lo := 0; lo < len(keys); lo += groupLen {
+		hi := min(lo+groupLen, len(keys))
+		if err := m.findGroup(keys[lo:hi], t, numZones, records[lo:hi], found[lo:hi]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// findGroup is findBatch for groupLen keys at most. Each of its loops reads
+// from places that do not depend on each other.
+func (m *mapping) findGroup(keys []format.Key, t *rankTable, numZones int, records []format.Record, found []bool) error {
+	var g group
+	pending := 0
+	for i, key := range keys {
+		if key.Less(t.first) || !key.Less(t.last) {
+			continue
+		}
+		rank, num := t.guess(key)
+		g.key[pending], g.from[pending], g.num[pending] = uint16(i), t.clamp(rank-narrow/2+1), num
+		pending++
+	}
+	for try := 0; try < nearTries && pending > 0; try++ {
+		sum := byte(0)
+		for _, from := range g.from[:pending] {
+			off := format.HeaderLen + from*format.RecordLen
+			sum += m.at.At(off) + m.at.At(off+narrow/2*format.RecordLen)
+		}
+		runtime.KeepAlive(sum)
+		n := pending
+		pending = 0
+		for j := range n {
+			i, from := g.key[j], g.from[j]
+			w, err := m.window(from)
+			if err != nil {
+				return err
+			}
+			switch n := w.rank(keys[i]); {
+			case n < narrow && w.key(n) == keys[i]:
+				copy(records[i][:], w[n*format.RecordLen:])
+				found[i] = records[i].Validate(numZones)
+			case 0 < n && n < narrow: // not there
+			default:
+				g.key[pending], g.from[pending], g.num[pending] = i, t.again(keys[i], &w, n, from, g.num[j]), g.num[j]
+				pending++
+			}
+		}
+	}
+	return nil
+}
