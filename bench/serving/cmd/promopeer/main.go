@@ -1,0 +1,58 @@
+// Command promopeer is the servers that promoserve is compared with and that
+// are not programs of their own: each is what its users would write in Go.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// A server answers on ln until ctx ends.
+type server func(ctx context.Context, ln net.Listener) error
+
+func main() {
+	var (
+		listen = flag.String("listen", "127.0.0.1:0", "`host:port`")
+		kind   = flag.String("kind", "constant", "constant or mariadb, or the name of a peer")
+		source = flag.String("source", "", "directory or file of the peer, or data source name of the database")
+		answer constant
+	)
+	flag.StringVar(&answer.body, "body", "", "of the constant answer")
+	flag.StringVar(&answer.etag, "etag", "", "of the constant answer")
+	flag.StringVar(&answer.generation, "generation", "", "of the constant answer, and of those of a peer")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *listen, *kind, *source, answer); err != nil {
+		fmt.Fprintln(os.Stderr, "promopeer:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, listen, kind, source string, answer constant) (err error) {
+	var serve server
+	switch kind {
+	case "constant":
+		serve = fast(answer.handle)
+	case "mariadb":
+		db, err := openDatabase(ctx, source)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, db.close()) }()
+		serve = db.serve
+	default:
+		return fmt.Errorf("no kind of server %q", kind)
+	}
+	ln, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, ln)
+}

@@ -1,0 +1,69 @@
+package serving
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"promostore/bench/contest"
+)
+
+// nginxConf gets a directory, an address, the length of padding and a body.
+// reuseport gives each worker its own queue of connections, so that they are
+// spread (nginx.org, ngx_http_core_module, listen).
+const nginxConf = `daemon off;
+worker_processes 2;
+pid %[1]s/nginx.pid;
+error_log %[1]s/nginx-error.log;
+events { worker_connections 1024; }
+http {
+	access_log off;
+	server_tokens off;
+	keepalive_requests 1000000000;
+	client_body_temp_path %[1]s/nginx-body;
+	proxy_temp_path %[1]s/nginx-proxy;
+	fastcgi_temp_path %[1]s/nginx-fastcgi;
+	uwsgi_temp_path %[1]s/nginx-uwsgi;
+	scgi_temp_path %[1]s/nginx-scgi;
+	server {
+		listen %[2]s reuseport;
+		location /promotions/ {
+			default_type application/json;
+			add_header X %[3]s;
+			return 200 '%[4]s';
+		}
+	}
+}
+`
+
+// startNginx runs nginx, which sends the body of ours to GET path with headers
+// of its own, padded to the length of ours.
+func startNginx(ctx context.Context, env *contest.Env, ours *server, path string) (*server, error) {
+	_, body, err := ours.get(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	want, err := ours.answerLen(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	bare := len("HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 22:14:31 GMT\r\n"+
+		"Content-Type: application/json\r\nContent-Length: 100\r\nConnection: keep-alive\r\nX: \r\n\r\n") + len(body)
+	v, err := version(ctx, "nginx", "-v")
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer("nginx", v+"; return 200 of as many bytes, worker_processes 2, reuseport, access_log off")
+	if err != nil {
+		return nil, err
+	}
+	s.constant = true
+	conf := filepath.Join(env.Dir, "nginx.conf")
+	text := fmt.Sprintf(nginxConf, env.Dir, s.addr, strings.Repeat("x", max(1, want-bare)), body)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	return s, s.run(ctx, env, "nginx", "-p", env.Dir, "-c", conf, "-e", filepath.Join(env.Dir, "nginx-error.log"))
+}

@@ -1,0 +1,269 @@
+// Package serving compares promoserve over the loopback interface with what
+// people would use instead, and with the least that a server can do. Every
+// server is a process of its own, and so is the load, which is the same for
+// all: random ids of the table, one in a hundred of which is not there.
+//
+// Client and server share the processors. What a server leaves to the client
+// thus counts, as do the system calls of both; on a machine with processors to
+// spare, rates are higher and the ratios to a constant answer nearer to one.
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+
+	"promostore/bench/contest"
+	"promostore/bench/load"
+)
+
+const area = "http"
+
+// databaseRows is the most that a database is filled with; ours has as many
+// then.
+const databaseRows = 2_000_000
+
+// A rival is a server to compare with, and what it needs.
+type rival struct {
+	name     string
+	what     string
+	programs []string // that must be installed
+	debian   string   // the package that has them
+	bar      *contest.Bar
+	rounds   int
+	most     int64 // rows; 0: any number
+	start    func(ctx context.Context, env *contest.Env, ours *server, path string, rows int64) (*server, error)
+	note     string
+}
+
+var rivals = []rival{
+	{
+		name: "constant", what: "a fasthttp handler with a constant answer of the same bytes",
+		bar: contest.AtLeast(0.95), rounds: 9,
+		start: func(ctx context.Context, env *contest.Env, ours *server, path string, _ int64) (*server, error) {
+			return startConstant(ctx, env, ours, path)
+		},
+	},
+	{
+		name: "nginx", what: "nginx, return 200 of as many bytes",
+		programs: []string{"nginx"}, debian: "nginx-light",
+		start: func(ctx context.Context, env *contest.Env, ours *server, path string, _ int64) (*server, error) {
+			return startNginx(ctx, env, ours, path)
+		},
+	},
+	{
+		name: "redis", what: "GET of Redis",
+		programs: []string{"redis-server"}, debian: "redis-server", most: databaseRows,
+		start: func(ctx context.Context, env *contest.Env, _ *server, _ string, rows int64) (*server, error) {
+			return startRedis(ctx, env, rows)
+		},
+		note: "Redis has one thread for commands, and a protocol shorter than HTTP",
+	},
+	{
+		name: "mariadb", what: "the design that it replaces: net/http in front of MariaDB",
+		programs: []string{"mariadbd", "mariadb-install-db"}, debian: "mariadb-server", most: databaseRows,
+		bar: contest.AtLeast(12),
+		start: func(ctx context.Context, env *contest.Env, _ *server, _ string, rows int64) (*server, error) {
+			return startMariaDB(ctx, env, rows)
+		},
+		note: "the processor time is that of both processes",
+	},
+}
+
+// missing says what to install; empty if nothing is missing.
+func missing(debian string, programs ...string) string {
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			return fmt.Sprintf("no program %s; it is in Debian's package %s", p, debian)
+		}
+	}
+	return ""
+}
+
+// contest sets up ours and r. The cleanup stops both.
+func (r *rival) contest(ctx context.Context, env *contest.Env, program load.Program) (c contest.Contest, cleanup func() error, err error) {
+	d := &driver{program, env.Rows}
+	if r.most > 0 {
+		d.rows = min(d.rows, r.most)
+	}
+	ours, err := oursOver(ctx, env, d.rows)
+	if err != nil {
+		return c, nil, err
+	}
+	theirs, err := r.start(ctx, env, ours, present, d.rows)
+	if err != nil {
+		return c, nil, errors.Join(err, ours.stop())
+	}
+	c = contest.Contest{
+		Area: area, Name: "get/" + r.name, Unit: "requests", Rounds: r.rounds, Bar: r.bar, Note: r.note,
+		What: fmt.Sprintf("GET, %d records, against %s", d.rows, r.what),
+		Ours: d.contestant(ours), Peer: d.contestant(theirs),
+	}
+	return c, func() error { return errors.Join(theirs.stop(), ours.stop()) }, nil
+}
+
+// present is a request for the first row of every table.
+var present = promotionPath(0)
+
+// oursOver is promoserve over a table of so many rows.
+func oursOver(ctx context.Context, env *contest.Env, rows int64) (*server, error) {
+	dir, err := env.Generation(ctx, "v4", rows)
+	if err != nil {
+		return nil, err
+	}
+	return startOurs(ctx, env, fmt.Sprintf("promoserve-%d", rows), dir)
+}
+
+// Contests sets up the contests of GET for which everything is installed, all
+// servers at the same time.
+func Contests(ctx context.Context, env *contest.Env) (list []contest.Contest, cleanup func() error, err error) {
+	var cleanups []func() error
+	cleanup = func() error {
+		var err error
+		for _, f := range cleanups {
+			err = errors.Join(err, f())
+		}
+		return err
+	}
+	program, err := load.Build(ctx, env.Bin)
+	for i := 0; err == nil && i < len(rivals); i++ {
+		if missing(rivals[i].debian, rivals[i].programs...) != "" {
+			continue
+		}
+		var c contest.Contest
+		var stop func() error
+		if c, stop, err = rivals[i].contest(ctx, env, program); err == nil {
+			list, cleanups = append(list, c), append(cleanups, stop)
+		}
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, cleanup())
+	}
+	return list, cleanup, nil
+}
+
+// Run holds all contests and takes all figures of the area.
+func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) error {
+	program, err := load.Build(ctx, env.Bin)
+	if err != nil {
+		return err
+	}
+	for i := range rivals {
+		r := &rivals[i]
+		if why := missing(r.debian, r.programs...); why != "" {
+			report(contest.Missing(area, "get/"+r.name, "GET, against "+r.what, r.name, why))
+			continue
+		}
+		env.Logf("http: GET against %s", r.name)
+		if err := r.run(ctx, env, program, report); err != nil {
+			return err
+		}
+	}
+	for _, f := range []func(context.Context, *contest.Env, load.Program, func(contest.Result)) error{
+		runLookup, runSwaps, runWrk,
+	} {
+		if err := f(ctx, env, program, report); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rival) run(ctx context.Context, env *contest.Env, program load.Program, report func(contest.Result)) error {
+	c, cleanup, err := r.contest(ctx, env, program)
+	if err != nil {
+		return err
+	}
+	result, err := c.Run(ctx)
+	if err == nil {
+		report(result)
+	}
+	return errors.Join(err, cleanup())
+}
+
+// runLookup measures batches, and the memory of the server after them and
+// after requests for one promotion.
+func runLookup(ctx context.Context, env *contest.Env, program load.Program, report func(contest.Result)) (err error) {
+	const rounds = 5
+	env.Logf("http: batches")
+	d := &driver{program, env.Rows}
+	s, err := oursOver(ctx, env, d.rows)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	rates, more := []float64{}, map[string][]float64{}
+	for range rounds {
+		r, cpu, err := d.timed(ctx, s, load.Lookup)
+		if err != nil {
+			return err
+		}
+		rates = append(rates, r.Rate()*load.BatchLen)
+		for name, v := range sampleOf(r, cpu/load.BatchLen).More {
+			more[name] = append(more[name], v)
+		}
+	}
+	r := contest.Figure(area, "lookup", fmt.Sprintf("POST /promotions/lookup, %d ids a request, %d records", load.BatchLen, d.rows), "ids/s",
+		contest.Median(rates), contest.AtLeast(2_000_000), "latencies are those of a request, cpu-s/M is of a million ids")
+	r.OursMore = map[string]float64{}
+	for name, v := range more {
+		r.OursMore[name] = contest.Median(v)
+	}
+	report(r)
+	if _, err := d.load(ctx, s, load.Get, turnLen, 0); err != nil {
+		return err
+	}
+	heap, err := s.metric(ctx, "go_memstats_heap_inuse_bytes")
+	if err != nil {
+		return err
+	}
+	report(contest.Figure(area, "heap", fmt.Sprintf("heap of the server after load, %d records", d.rows), "bytes",
+		heap, contest.AtMost(64<<20+0.1*float64(d.rows)), "go_memstats_heap_inuse_bytes; the bar is 64 MiB and 0.1 byte a record"))
+	return nil
+}
+
+func runSwaps(ctx context.Context, env *contest.Env, program load.Program, report func(contest.Result)) error {
+	env.Logf("http: a new generation every second")
+	d := &driver{program, min(env.Rows, swapRows)}
+	s, err := newSwaps(ctx, env, d.rows)
+	if err != nil {
+		return err
+	}
+	err = s.run(ctx, d, report)
+	return errors.Join(err, s.stop())
+}
+
+// runWrk compares what the load costs with what wrk costs.
+func runWrk(ctx context.Context, env *contest.Env, program load.Program, report func(contest.Result)) (err error) {
+	c := contest.Contest{
+		Area: area, Name: "load/wrk", Unit: "requests", Rounds: 5,
+		What: "the load generator, against wrk, on a constant answer",
+		Note: "client-cpu-s/M is what a million requests cost the client; above 1: the client leaves more to the server than wrk does",
+	}
+	if why := missing("wrk", "wrk"); why != "" {
+		report(contest.Missing(area, c.Name, c.What, "wrk", why))
+		return nil
+	}
+	env.Logf("http: the load generator against wrk")
+	d := &driver{program, env.Rows}
+	ours, err := oursOver(ctx, env, d.rows)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, ours.stop()) }()
+	s, err := startConstant(ctx, env, ours, present)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	c.Ours = d.loader(s)
+	if c.Peer, err = d.wrk(ctx, env, s); err != nil {
+		return err
+	}
+	result, err := c.Run(ctx)
+	if err == nil {
+		report(result)
+	}
+	return err
+}

@@ -1,0 +1,79 @@
+package serving
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"promostore/bench/contest"
+	"promostore/bench/load"
+)
+
+// The load that all servers get.
+const (
+	connections = 64
+	threads     = 2 // of the client; with one, two processors are not busy
+	misses      = 0.01
+	turnLen     = time.Second
+)
+
+// A driver puts load on servers.
+type driver struct {
+	program load.Program
+	rows    int64
+}
+
+// load asks s for d as fast as it answers, or at a rate. Any failed request is
+// an error.
+func (d *driver) load(ctx context.Context, s *server, kind load.Kind, length time.Duration, rate float64) (load.Result, error) {
+	r, err := d.program.Run(ctx, load.Options{
+		Addr: s.addr, Kind: kind, Rows: d.rows, Connections: connections, Threads: threads,
+		Duration: length, Misses: misses, Constant: s.constant, Rate: rate,
+	})
+	if err == nil && r.Failed > 0 {
+		err = fmt.Errorf("%s: %d requests failed: %s", s.name, r.Failed, r.Failure)
+	}
+	return r, err
+}
+
+// contestant is s under full load, and then under half of it.
+func (d *driver) contestant(s *server) contest.Contestant {
+	return contest.Contestant{Name: s.name, Setup: s.setup, Run: func(ctx context.Context) (contest.Sample, error) {
+		full, cpu, err := d.timed(ctx, s, s.kind)
+		if err != nil {
+			return contest.Sample{}, err
+		}
+		half, err := d.load(ctx, s, s.kind, turnLen, full.Rate()/2)
+		if err != nil {
+			return contest.Sample{}, err
+		}
+		sample := sampleOf(full, cpu)
+		sample.More["half-p50-µs"], sample.More["half-p99-µs"], sample.More["half-p99.9-µs"] = half.P50, half.P99, half.P999
+		return sample, nil
+	}}
+}
+
+// timed is a turn of full load, and the processor time that s used for it, in
+// seconds.
+func (d *driver) timed(ctx context.Context, s *server, kind load.Kind) (load.Result, float64, error) {
+	before, err := s.cpuSeconds()
+	if err != nil {
+		return load.Result{}, 0, err
+	}
+	r, err := d.load(ctx, s, kind, turnLen, 0)
+	if err != nil {
+		return r, 0, err
+	}
+	after, err := s.cpuSeconds()
+	return r, after - before, err
+}
+
+func sampleOf(r load.Result, cpu float64) contest.Sample {
+	return contest.Sample{
+		N: float64(r.Requests), Took: time.Duration(r.Seconds * 1e9),
+		More: map[string]float64{
+			"p50-µs": r.P50, "p99-µs": r.P99, "p99.9-µs": r.P999,
+			"cpu-s/M": cpu / float64(r.Requests) * 1e6,
+		},
+	}
+}
