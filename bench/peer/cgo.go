@@ -1,0 +1,5 @@
+//go:build cgo
+
+package peer
+
+var cgoPeers = []Peer{LMDB, DuckDB}

@@ -1,0 +1,46 @@
+//go:build cgo
+
+package peer
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+
+	_ "github.com/duckdb/duckdb-go/v2" // the driver
+
+	"promostore/sysmem"
+)
+
+// DuckDB is a column store; it sorts the CSV into a Parquet file.
+var DuckDB = Peer{
+	Name:   "DuckDB",
+	Module: "github.com/duckdb/duckdb-go/v2",
+	Setup: "COPY (SELECT * FROM read_csv(…) ORDER BY id) TO … (FORMAT parquet), ids as UUID, price and date as text, " +
+		"a thread a processor, memory_limit of a quarter of the memory as promobuild has",
+	Build: buildDuckDB,
+}
+
+func buildDuckDB(ctx context.Context, csv, path string) (err error) {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	for _, s := range []string{
+		fmt.Sprintf("SET threads = %d", runtime.GOMAXPROCS(0)),
+		fmt.Sprintf("SET memory_limit = '%dMiB'", sysmem.Total()/4>>20),
+		"SET temp_directory = " + quote(path+".tmp"),
+		fmt.Sprintf("COPY (SELECT * FROM read_csv(%s, header = false, auto_detect = false, delim = ',', "+
+			"columns = {'id': 'UUID', 'price': 'VARCHAR', 'expiration_date': 'VARCHAR'}) ORDER BY id) TO %s (FORMAT parquet)",
+			quote(csv), quote(path)),
+	} {
+		if _, err := db.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
