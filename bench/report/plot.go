@@ -1,17 +1,22 @@
 package report
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 
 	"promostore/bench/contest"
 )
@@ -48,7 +53,7 @@ func bars(path, title string, values []namedValue) error {
 	var names []string
 	top := 0.0
 	for i, v := range values {
-		names = append(names, v.name)
+		names = append(names, v.name+"  ")
 		top = max(top, v.value)
 		b, err := plotter.NewBarChart(plotter.Values{v.value}, 11)
 		if err != nil {
@@ -61,10 +66,11 @@ func bars(path, title string, values []namedValue) error {
 			b.Color = colorOurs
 		}
 		p.Add(b)
-		label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: v.value, Y: float64(i)}}, Labels: []string{" " + number(v.value)}})
+		label, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: v.value, Y: float64(i)}}, Labels: []string{" " + short(v.value)}})
 		if err != nil {
 			return err
 		}
+		label.TextStyle[0].Font = sans(10)
 		label.TextStyle[0].YAlign = draw.YCenter
 		label.TextStyle[0].Color = colorText
 		p.Add(label)
@@ -74,7 +80,7 @@ func bars(path, title string, values []namedValue) error {
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
 	p.X.LineStyle.Width = 0
 	p.Y.LineStyle.Width = 0
-	return p.Save(plotWidth, vg.Length(len(values))*0.75*vg.Centimeter+1.5*vg.Centimeter, path)
+	return save(p, vg.Length(len(values))*0.75*vg.Centimeter+1.8*vg.Centimeter, path)
 }
 
 // A point is a figure at a number of rows.
@@ -89,17 +95,17 @@ func line(path, title string, points []point) error {
 	lo, hi := math.Inf(1), 0.0
 	for i, pt := range points {
 		xys[i] = plotter.XY{X: pt.rows, Y: pt.value}
-		labels[i] = number(pt.value)
+		labels[i] = short(pt.value)
 		lo, hi = min(lo, pt.value), max(hi, pt.value)
 	}
 	p.X.Label.Text = "rows"
-	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, powers(points)
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizes(points)
 	p.X.Min, p.X.Max = points[0].rows/2, points[len(points)-1].rows*2
 	if lo > 0 && hi/lo > 20 {
-		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, shortTicks{plot.LogTicks{}}
 		p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(lo))), math.Pow(10, math.Ceil(math.Log10(hi)))
 	} else {
-		p.Y.Min, p.Y.Max = 0, max(hi*1.2, 1e-9)
+		p.Y.Min, p.Y.Max, p.Y.Tick.Marker = 0, max(hi*1.25, 1e-9), shortTicks{plot.DefaultTicks{}}
 	}
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = colorGrid, colorGrid
@@ -109,17 +115,18 @@ func line(path, title string, points []point) error {
 	}
 	l.Color, s.Color, s.Shape = colorOurs, colorOurs, draw.CircleGlyph{}
 	l.Width = 1.5
-	text, err := plotter.NewLabels(plotter.XYLabels{XYs: xys, Labels: labels})
+	names, err := plotter.NewLabels(plotter.XYLabels{XYs: xys, Labels: labels})
 	if err != nil {
 		return err
 	}
-	for i := range text.TextStyle {
-		text.TextStyle[i].XAlign, text.TextStyle[i].YAlign = draw.XCenter, draw.YBottom
-		text.TextStyle[i].Color = colorText
+	for i := range names.TextStyle {
+		names.TextStyle[i].Font = sans(10)
+		names.TextStyle[i].XAlign, names.TextStyle[i].YAlign = draw.XCenter, draw.YBottom
+		names.TextStyle[i].Color = colorText
 	}
-	text.Offset = vg.Point{Y: 4}
-	p.Add(grid, l, s, text)
-	return p.Save(plotWidth, 6.5*vg.Centimeter, path)
+	names.Offset = vg.Point{Y: 4}
+	p.Add(grid, l, s, names)
+	return save(p, 6.5*vg.Centimeter, path)
 }
 
 func newPlot(title string) *plot.Plot {
@@ -127,29 +134,62 @@ func newPlot(title string) *plot.Plot {
 	p.Title.Text = title
 	p.Title.Padding = 6
 	p.Title.TextStyle.Color = colorText
-	p.Title.TextStyle.XAlign = draw.XCenter
+	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label} {
+		style.Font = sans(style.Font.Size)
+	}
 	return p
 }
 
-// powers marks the rows of points as powers of ten.
-func powers(points []point) plot.ConstantTicks {
+func sans(size vg.Length) font.Font {
+	return font.Font{Typeface: "Liberation", Variant: "Sans", Size: size}
+}
+
+// save draws p, with a margin around it, to the file path.
+func save(p *plot.Plot, height vg.Length, path string) error {
+	const margin = 10
+	canvas := vgsvg.New(plotWidth, height)
+	p.Draw(draw.Crop(draw.New(canvas), margin, -2*margin, margin, -margin))
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = canvas.WriteTo(f)
+	return errors.Join(err, f.Close())
+}
+
+// sizes marks the rows of points.
+func sizes(points []point) plot.ConstantTicks {
 	var t plot.ConstantTicks
 	for _, pt := range points {
-		t = append(t, plot.Tick{Value: pt.rows, Label: humanRows(pt.rows)})
+		t = append(t, plot.Tick{Value: pt.rows, Label: short(pt.rows)})
 	}
 	return t
 }
 
-func humanRows(n float64) string {
-	switch {
-	case n >= 1e9:
-		return number(n/1e9) + " G"
-	case n >= 1e6:
-		return number(n/1e6) + " M"
-	case n >= 1e3:
-		return number(n/1e3) + " k"
+// shortTicks writes the labels of other ticks short.
+type shortTicks struct{ plot.Ticker }
+
+func (s shortTicks) Ticks(lo, hi float64) []plot.Tick {
+	ticks := s.Ticker.Ticks(lo, hi)
+	for i := range ticks {
+		if ticks[i].Label != "" {
+			ticks[i].Label = short(ticks[i].Value)
+		}
 	}
-	return number(n)
+	return ticks
+}
+
+// short is v with three digits and k, M or G.
+func short(v float64) string {
+	for _, unit := range []struct {
+		value float64
+		name  string
+	}{{1e9, " G"}, {1e6, " M"}, {1e3, " k"}} {
+		if v >= unit.value {
+			return number(v/unit.value) + unit.name
+		}
+	}
+	return number(v)
 }
 
 // A figureFile is a plot that was written.
@@ -158,7 +198,7 @@ type figureFile struct{ name, title string }
 // plots writes the plots of one chapter to dir.
 func plots(dir string, c *Chapter) ([]figureFile, error) {
 	var files []figureFile
-	save := func(name, title string, err error) error {
+	keep := func(name, title string, err error) error {
 		if err != nil {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
@@ -169,11 +209,11 @@ func plots(dir string, c *Chapter) ([]figureFile, error) {
 		name := strings.NewReplacer("/", "-", " ", "-").Replace(c.Name+"-"+g.name) + ".svg"
 		path := dir + "/" + name
 		if points := g.points(); len(points) > 1 {
-			if err := save(name, g.title, line(path, g.title, points)); err != nil {
+			if err := keep(name, g.title, line(path, g.title, points)); err != nil {
 				return nil, err
 			}
 		} else if values := g.values(); len(values) > 2 {
-			if err := save(name, g.title, bars(path, g.title, values)); err != nil {
+			if err := keep(name, g.title, bars(path, g.title, values)); err != nil {
 				return nil, err
 			}
 		}

@@ -114,7 +114,7 @@ func number(v float64) string {
 // decimals is how many v needs for three digits.
 func decimals(v float64) int {
 	switch v = math.Abs(v); {
-	case v == math.Trunc(v) && v >= 10 || v >= 100 || v == 0:
+	case v == math.Trunc(v) || v >= 100:
 		return 0
 	case v >= 10:
 		return 1
