@@ -3,6 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
 FUZZTIME ?= 10s
+PEERS = mariadb-server redis-server nginx-light wrk
 BENCH ?= .
 LISTEN ?= :1321
 DATA ?= data
@@ -15,7 +16,7 @@ SCRIPTS = .ci/run $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: build run test race test-system lint fuzz bench cover golden clean help
+.PHONY: build run test race test-system test-bench lint fuzz bench scorecard peers cover golden clean help
 
 build: ## both programs, in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
@@ -36,10 +37,14 @@ test-system: ## tests that need root, mounts or other programs; installs what is
 	@command -v promtool >/dev/null || $(call install,prometheus)
 	go test -tags system ./...
 
+test-bench: peers ## that the peers in bench/ give right answers; installs them
+	cd bench && CGO_ENABLED=1 go test ./...
+
 lint: $(LINTER) ## gofmt, go vet, golangci-lint, shellcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
-	go vet ./... && go vet -tags system ./...
+	go vet ./... && go vet -tags system ./... && cd bench && CGO_ENABLED=1 go vet ./...
 	$(LINTER) run --build-tags system ./...
+	cd bench && CGO_ENABLED=1 ../$(LINTER) run ./...
 	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	shellcheck $(SCRIPTS)
 
@@ -54,6 +59,12 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: ## every benchmark; BENCH=regexp chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+scorecard: peers ## us, our peers and the machine side by side; SECONDS=900, or ROWS=, and AREAS= choose
+	cd bench && CGO_ENABLED=1 go run ./scorecard $(if $(ROWS),--rows $(ROWS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AREAS),--areas $(AREAS))
+
+peers: # programs that we are compared with
+	@dpkg -s $(PEERS) >/dev/null 2>&1 || $(call install,$(PEERS))
 
 cover: ## the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
