@@ -2,17 +2,12 @@ package serving
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 
-	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
-
 	"promostore/bench/contest"
+	"promostore/bench/peer"
 )
 
 // startMariaDB runs the design that promostore replaces: MariaDB with two
@@ -27,94 +22,48 @@ func startMariaDB(ctx context.Context, env *contest.Env, rows int64) (*server, e
 	if err != nil {
 		return nil, err
 	}
-	database, err := version(ctx, "mariadbd", "--version")
+	s, err := newServer("mariadb", "")
 	if err != nil {
 		return nil, err
+	}
+	if s.database, err = peer.StartMariaDB(ctx, filepath.Join(env.Dir, "http-mariadb")); err != nil {
+		return nil, err
+	}
+	if err := s.fill(ctx, table, rows); err != nil {
+		return nil, errors.Join(fmt.Errorf("mariadb: %w", err), s.stop())
 	}
 	driver, err := moduleVersions(program, "github.com/go-sql-driver/mysql")
 	if err != nil {
-		return nil, err
-	}
-	s, err := newServer("mariadb", database+"; "+driver+", net/http; UUID PRIMARY KEY, all in the buffer pool, unix socket, prepared SELECT")
-	if err != nil {
-		return nil, err
-	}
-	socket, err := s.startDatabase(ctx, env)
-	if err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
-	dsn := "root@unix(" + socket + ")/"
-	if err := fillMariaDB(ctx, dsn, table, rows); err != nil {
-		return nil, errors.Join(fmt.Errorf("mariadb: fill: %w", err), s.stop())
+	if s.setup, err = s.database.Setup(ctx); err != nil {
+		return nil, errors.Join(err, s.stop())
 	}
-	if err := s.run(ctx, env, program, "-listen", s.addr, "-kind", "mariadb", "-source", dsn+"promotions"); err != nil {
-		return nil, err
-	}
-	return s, nil
+	s.setup = driver + ", net/http, prepared SELECT over a unix socket; MariaDB " + s.setup
+	return s, s.run(ctx, env, program, "-listen", s.addr, "-kind", "mariadb",
+		"-source", "root@unix("+s.database.Socket()+")/promotions")
 }
 
-// startDatabase makes a database of its own in env.Dir and starts its server.
-func (s *server) startDatabase(ctx context.Context, env *contest.Env) (socket string, err error) {
-	me, err := user.Current()
-	if err != nil {
-		return "", err
-	}
-	data := filepath.Join(env.Dir, "mariadb")
-	if err := os.RemoveAll(data); err != nil {
-		return "", err
-	}
-	install := exec.CommandContext(ctx, "mariadb-install-db", "--no-defaults", "--user="+me.Username, "--datadir="+data,
-		"--auth-root-authentication-method=normal", "--skip-test-db")
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("mariadb-install-db: %w: %s", err, out)
-	}
-	socket = filepath.Join(data, "socket")
-	p, err := start(env, "mariadbd", "mariadbd", "--no-defaults", "--user="+me.Username, "--datadir="+data,
-		"--socket="+socket, "--skip-networking", "--skip-log-bin", "--secure-file-priv="+env.Dir,
-		"--innodb-buffer-pool-size=2G", "--innodb-log-file-size=512M", "--innodb-flush-log-at-trx-commit=2",
-		"--innodb-flush-method=O_DIRECT", "--innodb-adaptive-hash-index=ON")
-	if err != nil {
-		return "", err
-	}
-	s.processes = append(s.processes, p)
-	db, err := sql.Open("mysql", "root@unix("+socket+")/")
-	if err != nil {
-		return "", err
-	}
-	defer db.Close()
-	return socket, p.until(ctx, func() error { return db.PingContext(ctx) })
-}
-
-func fillMariaDB(ctx context.Context, dsn, table string, rows int64) error {
-	db, err := sql.Open("mysql", dsn)
-	if err != nil {
+func (s *server) fill(ctx context.Context, table string, rows int64) error {
+	if err := s.database.Load(ctx, table, "promotions_a"); err != nil {
 		return err
 	}
-	defer db.Close()
-	c, err := db.Conn(ctx) // the variables are those of a session
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	columns := "(id UUID PRIMARY KEY, price DECIMAL(12,6) NOT NULL, expiration_date DATETIME NOT NULL)"
 	for _, statement := range []string{
-		"CREATE DATABASE promotions",
-		"USE promotions",
-		"CREATE TABLE promotions_a " + columns,
-		"CREATE TABLE promotions_b " + columns,
+		"CREATE TABLE promotions_b LIKE promotions_a",
 		"CREATE TABLE promotions_switch (active INT NOT NULL)",
 		"INSERT INTO promotions_switch VALUES (0)",
-		"SET unique_checks = 0, foreign_key_checks = 0",
-		"LOAD DATA INFILE '" + table + "' INTO TABLE promotions_a FIELDS TERMINATED BY ',' (id, price, @date) SET expiration_date = LEFT(@date, 19)",
 	} {
-		if _, err := c.ExecContext(ctx, statement); err != nil {
+		if _, err := s.database.DB.ExecContext(ctx, statement); err != nil {
 			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
 	n := int64(0)
-	// It also reads the whole table into the buffer pool.
-	if err := c.QueryRowContext(ctx, "SELECT COUNT(*) FROM promotions_a").Scan(&n); err != nil || n != rows {
-		return fmt.Errorf("%d rows of %d: %w", n, rows, err)
+	// It also reads the table into the buffer pool.
+	if err := s.database.DB.QueryRowContext(ctx, "SELECT COUNT(*) FROM promotions_a").Scan(&n); err != nil {
+		return err
+	}
+	if n != rows {
+		return fmt.Errorf("%d rows of %d", n, rows)
 	}
 	return nil
 }

@@ -38,14 +38,14 @@ http {
 }
 `
 
-// startNginx runs nginx, which sends the body of ours to GET path with headers
-// of its own, padded to the length of ours.
-func startNginx(ctx context.Context, env *contest.Env, ours *server, path string) (*server, error) {
-	_, body, err := ours.get(ctx, path)
+// startNginx runs nginx, which sends the body of ours for the first row with
+// headers of its own, padded to the length of ours.
+func startNginx(ctx context.Context, env *contest.Env, ours *server) (*server, error) {
+	_, body, err := ours.get(ctx, promotionPath(0))
 	if err != nil {
 		return nil, err
 	}
-	want, err := ours.answerLen(ctx, path)
+	want, err := ours.answerLen(ctx, promotionPath(0))
 	if err != nil {
 		return nil, err
 	}

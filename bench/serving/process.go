@@ -127,27 +127,34 @@ func (p *process) cpuSeconds() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	ticks, found := 0, false
+	total, found := 0.0, false
 	for _, path := range stats {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
+		group, seconds, err := cpuSecondsOf(path)
+		if err != nil || group != p.pid {
+			continue // another's, or ended
 		}
-		fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-		if len(fields) <= statSystem || fields[statGroup] != strconv.Itoa(p.pid) {
-			continue
-		}
-		user, err1 := strconv.Atoi(fields[statUser])
-		system, err2 := strconv.Atoi(fields[statSystem])
-		if err := errors.Join(err1, err2); err != nil {
-			return 0, fmt.Errorf("%s: %w", path, err)
-		}
-		ticks, found = ticks+user+system, true
+		total, found = total+seconds, true
 	}
 	if !found {
 		return 0, fmt.Errorf("%s: ended: %s", p.name, p.tail())
 	}
-	return float64(ticks) / clockTicks, nil
+	return total, nil
+}
+
+// cpuSecondsOf reads /proc/<pid>/stat.
+func cpuSecondsOf(path string) (group int, seconds float64, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, 0, err
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(fields) <= statSystem {
+		return 0, 0, fmt.Errorf("%s: %q", path, b)
+	}
+	group, err1 := strconv.Atoi(fields[statGroup])
+	user, err2 := strconv.Atoi(fields[statUser])
+	system, err3 := strconv.Atoi(fields[statSystem])
+	return group, float64(user+system) / clockTicks, errors.Join(err1, err2, err3)
 }
 
 // freeAddr is an address on the loopback interface that nobody listens on.

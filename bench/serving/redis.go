@@ -2,22 +2,25 @@ package serving
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"strconv"
 
 	"promostore/bench/contest"
 	"promostore/bench/load"
+	"promostore/bench/peer"
+	"promostore/bench/serving/answer"
+	"promostore/format"
 )
 
 // startRedis runs Redis with the answers of ours under the ids.
 func startRedis(ctx context.Context, env *contest.Env, rows int64) (*server, error) {
-	table, err := env.CSV(ctx, "v4", rows)
+	path, err := env.CSV(ctx, "v4", rows)
+	if err != nil {
+		return nil, err
+	}
+	table, err := peer.ReadTable(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -46,25 +49,14 @@ func startRedis(ctx context.Context, env *contest.Env, rows int64) (*server, err
 
 // fillRedis sends a SET for each row of table, without waiting for answers in
 // between, as redis-cli --pipe does.
-func fillRedis(addr, table string, rows int64) error {
+func fillRedis(addr string, table *peer.Table, rows int64) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	sent := make(chan error, 1)
-	go func() {
-		w := bufio.NewWriterSize(c, 1<<20)
-		err := eachRow(table, func(id, price, date []byte) error {
-			_, err := fmt.Fprintf(w, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n"+jsonRow+"\r\n",
-				len(id), id, len(jsonRow)-len("%s%s%s")+len(id)+len(price)+len(date), id, price, date)
-			return err
-		})
-		if err == nil {
-			_, err = w.WriteString("*1\r\n$6\r\nDBSIZE\r\n")
-		}
-		sent <- errors.Join(err, w.Flush())
-	}()
+	go func() { sent <- sendSets(c, table) }()
 	r := bufio.NewReader(c)
 	for range rows {
 		line, err := r.ReadSlice('\n')
@@ -78,48 +70,25 @@ func fillRedis(addr, table string, rows int64) error {
 	if err := <-sent; err != nil {
 		return err
 	}
-	if line, err := r.ReadString('\n'); err != nil || line != ":"+strconv.FormatInt(rows, 10)+"\r\n" {
-		return fmt.Errorf("DBSIZE: %q, %w", line, err)
+	if line, err := r.ReadString('\n'); err != nil || line != fmt.Sprintf(":%d\r\n", rows) {
+		return fmt.Errorf("DBSIZE of %d: %q, %w", rows, line, err)
 	}
 	return nil
 }
 
-// jsonRow is how promoserve answers an id, a price and a date.
-const jsonRow = `{"id":"%s","price":%s,"expiration_date":"%s"}`
-
-// eachRow calls f with the id, the price and the wall clock of each row of a
-// table that promobuild generated.
-func eachRow(table string, f func(id, price, date []byte) error) error {
-	file, err := os.Open(table)
-	if err != nil {
+// sendSets sends the commands, and DBSIZE behind them.
+func sendSets(c net.Conn, table *peer.Table) error {
+	w := bufio.NewWriterSize(c, 1<<20)
+	var body []byte
+	for id, value := range table.All() {
+		body = answer.AppendRow(body[:0], format.KeyAt(id), value)
+		if _, err := fmt.Fprintf(w, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n",
+			format.TextLen, format.KeyAt(id), len(body), body); err != nil {
+			return err
+		}
+	}
+	if _, err := w.WriteString("*1\r\n$6\r\nDBSIZE\r\n"); err != nil {
 		return err
 	}
-	defer file.Close()
-	r := bufio.NewReaderSize(file, 1<<20)
-	for {
-		line, err := r.ReadSlice('\n')
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		id, price, date, err := splitRow(line)
-		if err == nil {
-			err = f(id, price, date)
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// splitRow is the fields of a row; the date without its offset.
-func splitRow(line []byte) (id, price, date []byte, err error) {
-	const dateLen = len("2018-06-04 06:01:20")
-	fields := bytes.Split(line, []byte(","))
-	if len(fields) != 3 || len(fields[2]) < dateLen {
-		return nil, nil, nil, fmt.Errorf("row %q", line)
-	}
-	return fields[0], fields[1], fields[2][:dateLen], nil
+	return w.Flush()
 }

@@ -18,6 +18,7 @@ import (
 
 	"promostore/bench/contest"
 	"promostore/bench/load"
+	"promostore/bench/peer"
 	"promostore/synth"
 )
 
@@ -29,6 +30,7 @@ type server struct {
 	kind      load.Kind
 	constant  bool // it has every id
 	processes []*process
+	database  *peer.MariaDB // behind the process, or nil
 }
 
 // stop ends the processes in the reverse order of their start.
@@ -37,11 +39,22 @@ func (s *server) stop() error {
 	for _, p := range slices.Backward(s.processes) {
 		err = errors.Join(err, p.stop())
 	}
+	if s.database != nil {
+		err = errors.Join(err, s.database.Close())
+	}
 	return err
 }
 
+// cpuSeconds is what the server used so far, all of it.
 func (s *server) cpuSeconds() (float64, error) {
 	total := 0.0
+	if s.database != nil {
+		_, x, err := cpuSecondsOf(fmt.Sprintf("/proc/%d/stat", s.database.PID()))
+		if err != nil {
+			return 0, err
+		}
+		total = x
+	}
 	for _, p := range s.processes {
 		x, err := p.cpuSeconds()
 		if err != nil {
@@ -187,9 +200,9 @@ func moduleVersions(program string, modules ...string) (string, error) {
 }
 
 // startConstant runs the floor: a fasthttp handler that sends the answer of
-// ours to GET path whatever is asked.
-func startConstant(ctx context.Context, env *contest.Env, ours *server, path string) (*server, error) {
-	header, body, err := ours.get(ctx, path)
+// ours to a GET of the first row, whatever is asked.
+func startConstant(ctx context.Context, env *contest.Env, ours *server) (*server, error) {
+	header, body, err := ours.get(ctx, promotionPath(0))
 	if err != nil {
 		return nil, err
 	}
@@ -208,4 +221,37 @@ func startConstant(ctx context.Context, env *contest.Env, ours *server, path str
 	s.constant = true
 	return s, s.run(ctx, env, program, "-listen", s.addr,
 		"-body", body, "-etag", header.Get("ETag"), "-generation", header.Get("X-Promotions-Generation"))
+}
+
+// startPeer runs the handler of promoserve over one of the stores of package
+// peer.
+func startPeer(ctx context.Context, env *contest.Env, p *peer.Peer, rows int64) (*server, error) {
+	table, err := env.CSV(ctx, "v4", rows)
+	if err != nil {
+		return nil, err
+	}
+	program, err := peerProgram(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := moduleVersions(program, "github.com/valyala/fasthttp", p.Module)
+	if err != nil {
+		return nil, err
+	}
+	store := filepath.Join(env.Dir, fmt.Sprintf("http-%s-%d", p.Name, rows))
+	if err := os.RemoveAll(store); err != nil {
+		return nil, err
+	}
+	builder, err := peer.MakeProgram(ctx, env.Bin)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := builder.Build(ctx, p.Name, table, store); err != nil {
+		return nil, err
+	}
+	s, err := newServer(p.Name, versions+"; "+p.Setup)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.run(ctx, env, program, "-listen", s.addr, "-kind", p.Name, "-source", store)
 }

@@ -16,6 +16,7 @@ import (
 
 	"promostore/bench/contest"
 	"promostore/bench/load"
+	"promostore/bench/peer"
 )
 
 const area = "http"
@@ -33,42 +34,56 @@ type rival struct {
 	bar      *contest.Bar
 	rounds   int
 	most     int64 // rows; 0: any number
-	start    func(ctx context.Context, env *contest.Env, ours *server, path string, rows int64) (*server, error)
+	start    func(ctx context.Context, env *contest.Env, ours *server, rows int64) (*server, error)
 	note     string
 }
+
+// fewRounds are those of rivals that are far away.
+const fewRounds = 7
 
 var rivals = []rival{
 	{
 		name: "constant", what: "a fasthttp handler with a constant answer of the same bytes",
-		bar: contest.AtLeast(0.95), rounds: 9,
-		start: func(ctx context.Context, env *contest.Env, ours *server, path string, _ int64) (*server, error) {
-			return startConstant(ctx, env, ours, path)
+		bar: contest.AtLeast(0.95), rounds: 25,
+		start: func(ctx context.Context, env *contest.Env, ours *server, _ int64) (*server, error) {
+			return startConstant(ctx, env, ours)
 		},
 	},
 	{
-		name: "nginx", what: "nginx, return 200 of as many bytes",
+		name: "nginx", what: "nginx, return 200 of as many bytes", rounds: fewRounds,
 		programs: []string{"nginx"}, debian: "nginx-light",
-		start: func(ctx context.Context, env *contest.Env, ours *server, path string, _ int64) (*server, error) {
-			return startNginx(ctx, env, ours, path)
+		start: func(ctx context.Context, env *contest.Env, ours *server, _ int64) (*server, error) {
+			return startNginx(ctx, env, ours)
 		},
 	},
+	overPeer("bbolt", &peer.Bbolt),
+	overPeer("pebble", &peer.Pebble),
 	{
-		name: "redis", what: "GET of Redis",
+		name: "redis", what: "GET of Redis", rounds: fewRounds,
 		programs: []string{"redis-server"}, debian: "redis-server", most: databaseRows,
-		start: func(ctx context.Context, env *contest.Env, _ *server, _ string, rows int64) (*server, error) {
+		start: func(ctx context.Context, env *contest.Env, _ *server, rows int64) (*server, error) {
 			return startRedis(ctx, env, rows)
 		},
 		note: "Redis has one thread for commands, and a protocol shorter than HTTP",
 	},
 	{
-		name: "mariadb", what: "the design that it replaces: net/http in front of MariaDB",
+		name: "mariadb", what: "the design that it replaces: net/http in front of MariaDB", rounds: fewRounds,
 		programs: []string{"mariadbd", "mariadb-install-db"}, debian: "mariadb-server", most: databaseRows,
 		bar: contest.AtLeast(12),
-		start: func(ctx context.Context, env *contest.Env, _ *server, _ string, rows int64) (*server, error) {
+		start: func(ctx context.Context, env *contest.Env, _ *server, rows int64) (*server, error) {
 			return startMariaDB(ctx, env, rows)
 		},
 		note: "the processor time is that of both processes",
 	},
+}
+
+func overPeer(name string, p *peer.Peer) rival {
+	return rival{
+		name: name, what: "the same handler over " + p.Name, rounds: fewRounds, most: databaseRows,
+		start: func(ctx context.Context, env *contest.Env, _ *server, rows int64) (*server, error) {
+			return startPeer(ctx, env, p, rows)
+		},
+	}
 }
 
 // missing says what to install; empty if nothing is missing.
@@ -81,30 +96,47 @@ func missing(debian string, programs ...string) string {
 	return ""
 }
 
-// contest sets up ours and r. The cleanup stops both.
-func (r *rival) contest(ctx context.Context, env *contest.Env, program load.Program) (c contest.Contest, cleanup func() error, err error) {
-	d := &driver{program, env.Rows}
-	if r.most > 0 {
-		d.rows = min(d.rows, r.most)
-	}
-	ours, err := oursOver(ctx, env, d.rows)
-	if err != nil {
-		return c, nil, err
-	}
-	theirs, err := r.start(ctx, env, ours, present, d.rows)
-	if err != nil {
-		return c, nil, errors.Join(err, ours.stop())
-	}
-	c = contest.Contest{
-		Area: area, Name: "get/" + r.name, Unit: "requests", Rounds: r.rounds, Bar: r.bar, Note: r.note,
-		What: fmt.Sprintf("GET, %d records, against %s", d.rows, r.what),
-		Ours: d.contestant(ours), Peer: d.contestant(theirs),
-	}
-	return c, func() error { return errors.Join(theirs.stop(), ours.stop()) }, nil
+// A match is a contest of GET with all that it needs.
+type match struct {
+	contest.Contest
+	driver       driver
+	ours, theirs *server
 }
 
-// present is a request for the first row of every table.
-var present = promotionPath(0)
+// match sets up ours and r.
+func (r *rival) match(ctx context.Context, env *contest.Env, program load.Program) (*match, error) {
+	m := &match{driver: driver{program, env.Rows}}
+	if r.most > 0 {
+		m.driver.rows = min(env.Rows, r.most)
+	}
+	var err error
+	if m.ours, err = oursOver(ctx, env, m.driver.rows); err != nil {
+		return nil, err
+	}
+	if m.theirs, err = r.start(ctx, env, m.ours, m.driver.rows); err != nil {
+		return nil, errors.Join(err, m.ours.stop())
+	}
+	m.Contest = contest.Contest{
+		Area: area, Name: "get/" + r.name, Unit: "requests", Rounds: r.rounds, Bar: r.bar, Note: r.note,
+		What: fmt.Sprintf("GET, %d records, against %s", m.driver.rows, r.what),
+		Ours: m.driver.contestant(m.ours), Peer: m.driver.contestant(m.theirs),
+	}
+	return m, nil
+}
+
+func (m *match) stop() error { return errors.Join(m.theirs.stop(), m.ours.stop()) }
+
+// run is the contest under full load, and then half load on each.
+func (m *match) run(ctx context.Context) (contest.Result, error) {
+	r, err := m.Contest.Run(ctx)
+	if err != nil {
+		return r, err
+	}
+	if err := m.driver.half(ctx, m.ours, r.Ours, r.OursMore); err != nil {
+		return r, err
+	}
+	return r, m.driver.half(ctx, m.theirs, r.Theirs, r.PeerMore)
+}
 
 // oursOver is promoserve over a table of so many rows.
 func oursOver(ctx context.Context, env *contest.Env, rows int64) (*server, error) {
@@ -118,11 +150,11 @@ func oursOver(ctx context.Context, env *contest.Env, rows int64) (*server, error
 // Contests sets up the contests of GET for which everything is installed, all
 // servers at the same time.
 func Contests(ctx context.Context, env *contest.Env) (list []contest.Contest, cleanup func() error, err error) {
-	var cleanups []func() error
+	var matches []*match
 	cleanup = func() error {
 		var err error
-		for _, f := range cleanups {
-			err = errors.Join(err, f())
+		for _, m := range matches {
+			err = errors.Join(err, m.stop())
 		}
 		return err
 	}
@@ -131,10 +163,9 @@ func Contests(ctx context.Context, env *contest.Env) (list []contest.Contest, cl
 		if missing(rivals[i].debian, rivals[i].programs...) != "" {
 			continue
 		}
-		var c contest.Contest
-		var stop func() error
-		if c, stop, err = rivals[i].contest(ctx, env, program); err == nil {
-			list, cleanups = append(list, c), append(cleanups, stop)
+		var m *match
+		if m, err = rivals[i].match(ctx, env, program); err == nil {
+			list, matches = append(list, m.Contest), append(matches, m)
 		}
 	}
 	if err != nil {
@@ -171,15 +202,15 @@ func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) err
 }
 
 func (r *rival) run(ctx context.Context, env *contest.Env, program load.Program, report func(contest.Result)) error {
-	c, cleanup, err := r.contest(ctx, env, program)
+	m, err := r.match(ctx, env, program)
 	if err != nil {
 		return err
 	}
-	result, err := c.Run(ctx)
+	result, err := m.run(ctx)
 	if err == nil {
 		report(result)
 	}
-	return errors.Join(err, cleanup())
+	return errors.Join(err, m.stop())
 }
 
 // runLookup measures batches, and the memory of the server after them and
@@ -252,7 +283,7 @@ func runWrk(ctx context.Context, env *contest.Env, program load.Program, report 
 		return err
 	}
 	defer func() { err = errors.Join(err, ours.stop()) }()
-	s, err := startConstant(ctx, env, ours, present)
+	s, err := startConstant(ctx, env, ours)
 	if err != nil {
 		return err
 	}

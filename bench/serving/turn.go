@@ -14,7 +14,8 @@ const (
 	connections = 64
 	threads     = 2 // of the client; with one, two processors are not busy
 	misses      = 0.01
-	turnLen     = time.Second
+	turnLen     = 500 * time.Millisecond
+	halfLen     = 2 * time.Second // of the load at half the rate
 )
 
 // A driver puts load on servers.
@@ -36,21 +37,25 @@ func (d *driver) load(ctx context.Context, s *server, kind load.Kind, length tim
 	return r, err
 }
 
-// contestant is s under full load, and then under half of it.
+// contestant is s under full load.
 func (d *driver) contestant(s *server) contest.Contestant {
 	return contest.Contestant{Name: s.name, Setup: s.setup, Run: func(ctx context.Context) (contest.Sample, error) {
-		full, cpu, err := d.timed(ctx, s, s.kind)
+		r, cpu, err := d.timed(ctx, s, s.kind)
 		if err != nil {
 			return contest.Sample{}, err
 		}
-		half, err := d.load(ctx, s, s.kind, turnLen, full.Rate()/2)
-		if err != nil {
-			return contest.Sample{}, err
-		}
-		sample := sampleOf(full, cpu)
-		sample.More["half-p50-µs"], sample.More["half-p99-µs"], sample.More["half-p99.9-µs"] = half.P50, half.P99, half.P999
-		return sample, nil
+		return sampleOf(r, cpu), nil
 	}}
+}
+
+// half adds to more how s is under half of a load of full requests a second.
+func (d *driver) half(ctx context.Context, s *server, full float64, more map[string]float64) error {
+	r, err := d.load(ctx, s, s.kind, halfLen, full/2)
+	if err != nil {
+		return err
+	}
+	more["half-p50-µs"], more["half-p99-µs"], more["half-p99.9-µs"] = r.P50, r.P99, r.P999
+	return nil
 }
 
 // timed is a turn of full load, and the processor time that s used for it, in

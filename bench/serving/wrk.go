@@ -36,6 +36,9 @@ end
 // faster than it is.
 const wrkPaths = 2000
 
+// wrkLen is the shortest time that wrk takes as an option.
+const wrkLen = time.Second
+
 // wrk is the load generator wrk on s, as a contestant.
 func (d *driver) wrk(ctx context.Context, env *contest.Env, s *server) (contest.Contestant, error) {
 	c := contest.Contestant{Name: "wrk"}
@@ -59,7 +62,7 @@ func (d *driver) wrk(ctx context.Context, env *contest.Env, s *server) (contest.
 	}
 	c.Run = func(ctx context.Context) (contest.Sample, error) {
 		wrk := exec.CommandContext(ctx, "wrk", "-t", strconv.Itoa(threads), "-c", strconv.Itoa(connections),
-			"-d", strconv.Itoa(int(turnLen/time.Second)), "-s", script, "http://"+s.addr, paths)
+			"-d", strconv.Itoa(int(wrkLen/time.Second)), "-s", script, "http://"+s.addr, paths)
 		wrk.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		var stderr bytes.Buffer
 		wrk.Stderr = &stderr
@@ -87,7 +90,7 @@ func (d *driver) wrk(ctx context.Context, env *contest.Env, s *server) (contest.
 // loader is our load generator on s, as a contestant of wrk.
 func (d *driver) loader(s *server) contest.Contestant {
 	return contest.Contestant{Name: "promoload", Setup: "bench/load", Run: func(ctx context.Context) (contest.Sample, error) {
-		r, err := d.load(ctx, s, s.kind, turnLen, 0)
+		r, err := d.load(ctx, s, s.kind, wrkLen, 0)
 		if err != nil {
 			return contest.Sample{}, err
 		}

@@ -19,13 +19,13 @@ type server func(ctx context.Context, ln net.Listener) error
 func main() {
 	var (
 		listen = flag.String("listen", "127.0.0.1:0", "`host:port`")
-		kind   = flag.String("kind", "constant", "constant or mariadb, or the name of a peer")
-		source = flag.String("source", "", "directory or file of the peer, or data source name of the database")
+		kind   = flag.String("kind", "constant", "constant, mariadb, or the name of a store")
+		source = flag.String("source", "", "path of the store, or data source name of the database")
 		answer constant
 	)
 	flag.StringVar(&answer.body, "body", "", "of the constant answer")
 	flag.StringVar(&answer.etag, "etag", "", "of the constant answer")
-	flag.StringVar(&answer.generation, "generation", "", "of the constant answer, and of those of a peer")
+	flag.StringVar(&answer.generation, "generation", "", "of the constant answer")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,7 +48,12 @@ func run(ctx context.Context, listen, kind, source string, answer constant) (err
 		defer func() { err = errors.Join(err, db.close()) }()
 		serve = db.serve
 	default:
-		return fmt.Errorf("no kind of server %q", kind)
+		st, err := openStore(kind, source)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, st.close()) }()
+		serve = st.serve
 	}
 	ln, err := net.Listen("tcp", listen)
 	if err != nil {

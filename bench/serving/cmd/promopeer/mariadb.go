@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -13,6 +12,9 @@ import (
 	"time"
 
 	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
+
+	"promostore/bench/serving/answer"
+	"promostore/reader"
 )
 
 // database is the design that promostore replaces: two tables, one of which is
@@ -78,28 +80,23 @@ func (d *database) serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// promotion is a row as it is answered.
-type promotion struct {
-	ID         string      `json:"id"`
-	Price      json.Number `json:"price"`
-	Expiration string      `json:"expiration_date"`
-}
-
 func (d *database) promotion(w http.ResponseWriter, r *http.Request) {
-	p := promotion{ID: r.PathValue("id")}
-	err := d.active.Load().QueryRowContext(r.Context(), p.ID).Scan(&p.Price, &p.Expiration)
-	var body []byte
-	if err == nil {
-		body, err = json.Marshal(p)
-	}
 	w.Header().Set("Content-Type", "application/json")
+	body := []byte(answer.NotFound)
+	key, ok := reader.ParseID([]byte(r.PathValue("id")))
+	var price, date []byte
+	err := sql.ErrNoRows
+	if ok {
+		err = d.active.Load().QueryRowContext(r.Context(), key.String()).Scan(&price, &date)
+	}
 	switch {
+	case err == nil:
+		body = answer.AppendJSON(nil, key, price, date)
 	case errors.Is(err, sql.ErrNoRows):
 		w.WriteHeader(http.StatusNotFound)
-		body = []byte(`{"error":"promotion not found"}`)
-	case err != nil:
+	default:
 		log.Print(err)
 		w.WriteHeader(http.StatusInternalServerError)
 	}
-	_, _ = w.Write(body) // the client has gone
+	_, _ = w.Write(body) // the client may have gone
 }
