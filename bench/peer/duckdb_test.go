@@ -25,7 +25,7 @@ func TestDuckDB(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer closing(t, db)
-		rows, err := db.QueryContext(t.Context(), "SELECT id::VARCHAR, price, expiration_date FROM read_parquet('"+path+"')")
+		rows, err := db.QueryContext(t.Context(), "SELECT id::VARCHAR, price::VARCHAR, expiration_date FROM read_parquet('"+path+"')")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,303 @@
+// Package building measures builds: of promobuild against what else would sort
+// or load the table, against the machine, and against itself where it has less
+// memory or ids that are not random.
+//
+// A build is timed from the start of its process, or of its statement where a
+// server does it, to its end, with the input in the page cache. What it made
+// is removed behind each turn.
+package building
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"promostore/bench/contest"
+	"promostore/bench/peer"
+	"promostore/synth"
+	"promostore/sysmem"
+)
+
+const (
+	area = "build"
+
+	// fullRows is the size, in rows, that the bars are for; fullLarge that of
+	// the tables that do not fit into fullMemory, in bytes.
+	fullRows   = 20_000_000
+	times      = 5 // larger is a large table
+	fullMemory = 512 << 20
+
+	// slowRows is as much as peers get who would take minutes for more.
+	slowRows = 2_000_000
+
+	minMemory = 64 << 20 // of promobuild, in bytes
+)
+
+// A group is contests that share what they need.
+type group struct {
+	contests []contest.Contest
+	missing  []contest.Result // those that cannot be held here
+	close    func() error     // may be nil
+}
+
+var groups = []func(context.Context, *contest.Env) (*group, error){
+	inMemory, loads, large, uneven(synth.KeysV7), uneven(synth.KeysSequential), uneven(synth.KeysSamePrefix),
+}
+
+// Each calls do with every contest, when all is there that it needs, and
+// missing with those that cannot be held on this machine.
+func Each(ctx context.Context, env *contest.Env, do func(*contest.Contest) error, missing func(contest.Result)) error {
+	for _, prepare := range groups {
+		if err := each(ctx, env, prepare, do, missing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func each(ctx context.Context, env *contest.Env, prepare func(context.Context, *contest.Env) (*group, error),
+	do func(*contest.Contest) error, missing func(contest.Result)) (err error) {
+	g, err := prepare(ctx, env)
+	if err != nil {
+		return err
+	}
+	if g.close != nil {
+		defer func() { err = errors.Join(err, g.close()) }()
+	}
+	for _, r := range g.missing {
+		missing(r)
+	}
+	for i := range g.contests {
+		if err := do(&g.contests[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run holds all contests, and reports the bytes that a record takes in each of
+// the files. It needs some 1,300 bytes of disk a row.
+func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) error {
+	var b sizes
+	err := Each(ctx, env, func(c *contest.Contest) error {
+		r, err := c.Run(ctx)
+		if err != nil {
+			return err
+		}
+		b.add(&r)
+		report(r)
+		return nil
+	}, report)
+	if err != nil {
+		return err
+	}
+	b.report(env.Rows, report)
+	return nil
+}
+
+var _ contest.Area = Run
+
+// inMemory is a table that fits into memory, of random ids.
+func inMemory(ctx context.Context, env *contest.Env) (*group, error) {
+	csv, err := cached(ctx, env, synth.KeysV4, env.Rows)
+	if err != nil {
+		return nil, err
+	}
+	program, err := peer.MakeProgram(ctx, env.Bin)
+	if err != nil {
+		return nil, err
+	}
+	us := turns(env, "promobuild", oursSetup(0), env.Rows, ours(env, csv, 0))
+	sort := peer.Sort{Memory: min(4<<30, sysmem.Total()/4)}
+	setup, err := sort.Setup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g := &group{contests: []contest.Contest{{
+		Area: area, Name: "sort", What: fmt.Sprintf("build, %s rows, against GNU sort", count(env.Rows)), Unit: "rows",
+		Ours: us, Peer: turns(env, "GNU sort", setup, env.Rows, sorting(sort, csv)),
+		Bar: contest.AtLeast(10), Note: barNote(env.Rows, fullRows),
+	}}}
+	what := fmt.Sprintf("build, %s rows, against DuckDB: CSV to sorted Parquet", count(env.Rows))
+	if duck, found := peer.Find("DuckDB"); found {
+		g.contests = append(g.contests, contest.Contest{
+			Area: area, Name: "DuckDB", What: what, Unit: "rows",
+			Ours: us, Peer: turns(env, duck.Name, duck.Describe(), env.Rows, library(program, duck.Name, csv)),
+			Bar: contest.AtLeast(5), Note: barNote(env.Rows, fullRows),
+		})
+	} else {
+		g.missing = append(g.missing, contest.Missing(area, "DuckDB", what, "DuckDB", needsCgo))
+	}
+	g.contests = append(g.contests, contest.Contest{
+		Area: area, Name: "floor", What: fmt.Sprintf("build, %s rows, against reading the input and writing the output", count(env.Rows)), Unit: "rows",
+		Ours: us, Peer: turns(env, "floor", "each processor reads chunks of 1 MiB and writes as much as a generation has; fsync", env.Rows, floor(csv, fileLen(env.Rows))),
+	})
+	return g, nil
+}
+
+const needsCgo = "it needs cgo: a C compiler, Debian's gcc, and CGO_ENABLED=1"
+
+// loads is stores that are loaded with the table.
+func loads(ctx context.Context, env *contest.Env) (g *group, err error) {
+	rows := min(env.Rows, slowRows)
+	csv, err := cached(ctx, env, synth.KeysV4, rows)
+	if err != nil {
+		return nil, err
+	}
+	program, err := peer.MakeProgram(ctx, env.Bin)
+	if err != nil {
+		return nil, err
+	}
+	us := turns(env, "promobuild", oursSetup(0), rows, ours(env, csv, 0))
+	g = &group{}
+	add := func(name string, them contest.Contestant, rounds int, note string) {
+		g.contests = append(g.contests, contest.Contest{
+			Area: area, Name: name, What: fmt.Sprintf("build, %s rows, against %s", count(rows), name), Unit: "rows",
+			Ours: us, Peer: them, Rounds: rounds, Note: note,
+		})
+	}
+	for _, p := range []peer.Peer{peer.SQLite, peer.Bbolt, peer.Pebble} {
+		add(p.Name, turns(env, p.Name, p.Describe(), rows, library(program, p.Name, csv)), 0, "")
+	}
+	server, err := peer.StartMariaDB(ctx, env.Dir+"/mariadb")
+	if errors.Is(err, peer.ErrNotInstalled) {
+		g.missing = append(g.missing, contest.Missing(area, "MariaDB", "build against MariaDB", "MariaDB", err.Error()))
+		return g, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	g.close = server.Close
+	setup, err := server.Setup(ctx)
+	if err != nil {
+		return nil, errors.Join(err, server.Close())
+	}
+	add("MariaDB", turns(env, "MariaDB", setup, rows, func(ctx context.Context, _ string) (map[string]float64, error) {
+		if err := server.Load(ctx, csv, "promotions"); err != nil {
+			return nil, err
+		}
+		n, err := server.TableBytes("promotions")
+		return map[string]float64{bytesPerRow: float64(n) / float64(rows)}, err
+	}), 1, "the time of LOAD DATA, behind which not all is on the disk")
+	return g, nil
+}
+
+// large is a table that does not fit into the memory that it gets.
+func large(ctx context.Context, env *contest.Env) (*group, error) {
+	rows := times * env.Rows
+	csv, err := cached(ctx, env, synth.KeysV4, rows)
+	if err != nil {
+		return nil, err
+	}
+	memory := max(fullMemory*env.Rows/fullRows, minMemory)
+	all := max(sysmem.Total()/4, min(rows*64, sysmem.Total()/2))
+	us := turns(env, "promobuild", oursSetup(memory), rows, ours(env, csv, memory))
+	sort := peer.Sort{Memory: memory}
+	setup, err := sort.Setup(ctx)
+	if err != nil {
+		return nil, err
+	}
+	what := fmt.Sprintf("build, %s rows in %d MiB of memory, against ", count(rows), memory>>20)
+	note := barNote(env.Rows, fullRows)
+	return &group{
+		contests: []contest.Contest{
+			{
+				Area: area, Name: "spilled/memory", What: what + "all that it wants", Unit: "rows",
+				Ours: us, Peer: turns(env, "in memory", oursSetup(all), rows, ours(env, csv, all)),
+				Bar: contest.AtLeast(0.6), Note: note,
+			},
+			{
+				Area: area, Name: "spilled/sort", What: what + "GNU sort", Unit: "rows",
+				Ours: us, Peer: turns(env, "GNU sort", setup, rows, sorting(sort, csv)),
+				Bar: contest.AtLeast(15), Rounds: 1, Note: note,
+			},
+		},
+		close: func() error { return os.Remove(csv) },
+	}, nil
+}
+
+// uneven is a table whose ids are not random, against one whose ids are.
+func uneven(kind synth.Kind) func(context.Context, *contest.Env) (*group, error) {
+	return func(ctx context.Context, env *contest.Env) (*group, error) {
+		even, err := cached(ctx, env, synth.KeysV4, env.Rows)
+		if err != nil {
+			return nil, err
+		}
+		csv, err := cached(ctx, env, kind, env.Rows)
+		if err != nil {
+			return nil, err
+		}
+		const recordLen = 32
+		// A quarter of what the records take.
+		memory := max(env.Rows*recordLen/4, minMemory)
+		note := ""
+		if env.Rows*recordLen < minMemory {
+			note = "all fits into the least memory that promobuild takes: nothing is spilled at this size"
+		}
+		versus := func(name, how, note string, memory int64) contest.Contest {
+			return contest.Contest{
+				Area: area, Name: kind.String() + "/" + name, Unit: "rows",
+				What: fmt.Sprintf("build %s, %s rows, %s ids against v4", how, count(env.Rows), kind),
+				Ours: turns(env, kind.String(), oursSetup(memory), env.Rows, ours(env, csv, memory)),
+				Peer: turns(env, "v4", oursSetup(memory), env.Rows, ours(env, even, memory)),
+				Bar:  contest.AtLeast(0.7), Note: note,
+			}
+		}
+		return &group{
+			contests: []contest.Contest{
+				versus("memory", "in memory", "", 0),
+				versus("spilled", fmt.Sprintf("in %d MiB of memory", memory>>20), note, memory),
+			},
+			close: func() error { return os.Remove(csv) },
+		}, nil
+	}
+}
+
+// sorting is a build by GNU sort.
+func sorting(s peer.Sort, csv string) build {
+	return func(ctx context.Context, path string) (map[string]float64, error) {
+		return nil, s.Build(ctx, csv, path)
+	}
+}
+
+// library is a build by a peer in a process of its own.
+func library(program peer.Program, name, csv string) build {
+	return func(ctx context.Context, path string) (map[string]float64, error) {
+		peak, err := program.Build(ctx, name, csv, path)
+		return map[string]float64{peakMiB: float64(peak) / (1 << 20)}, err
+	}
+}
+
+// cached is the path of a table that is in the page cache, if there is room.
+func cached(ctx context.Context, env *contest.Env, kind synth.Kind, rows int64) (string, error) {
+	path, err := env.CSV(ctx, kind.String(), rows)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	// Not io.Discard itself, into which a file is read with small buffers.
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, f, make([]byte, 1<<20))
+	return path, err
+}
+
+// barNote says for which size a bar is, if not for this one.
+func barNote(rows, full int64) string {
+	if rows == full {
+		return ""
+	}
+	return fmt.Sprintf("the bar is for a scorecard of %s rows", count(full))
+}
+
+// count is a number of rows for people.
+func count(n int64) string {
+	if n >= 1_000_000 && n%100_000 == 0 {
+		return fmt.Sprintf("%g M", float64(n)/1e6)
+	}
+	return fmt.Sprint(n)
+}
