@@ -19,6 +19,7 @@ type arena struct {
 	mem     []byte // all of it
 	records []format.Record
 	buffers [][]format.Record // one a worker, to sort in; here they do not count for the garbage collector
+	direct  [][]byte          // to write from, aligned for direct I/O; so are records
 	shift   uint              // a page has 1<<shift records
 
 	mu   sync.Mutex // guards free and used
@@ -31,28 +32,34 @@ type arena struct {
 
 const noPage = -1
 
-// newArena maps an arena of about bytes with pages of 1<<shift records, and
-// numBuffers buffers of bufferLen records beside it.
-func newArena(bytes int64, shift uint, numBuffers, bufferLen int) (*arena, error) {
-	bytes = min(bytes, math.MaxUint32*format.RecordLen) // a slot is a uint32
-	pages := bytes / format.RecordLen >> shift
-	buffersLen := numBuffers * bufferLen
-	mem, err := syscall.Mmap(-1, 0, (int(pages<<shift)+buffersLen)*format.RecordLen, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
+// newArena maps an arena of the sizes s with sort buffers for workers.
+func newArena(s sizes, workers int) (*arena, error) {
+	bytes := min(s.arena, math.MaxUint32*format.RecordLen) // a slot is a uint32
+	pages := bytes / format.RecordLen >> s.page
+	bytes = pages << s.page * format.RecordLen
+	direct, leaf := numDirect*s.direct, 2*s.leaf*format.RecordLen
+	mem, err := syscall.Mmap(-1, 0, direct+int(bytes)+workers*leaf, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes for records: %w; lower the memory budget", bytes, err)
 	}
 	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // an error means: no huge pages here
 	a := &arena{
-		mem:     mem,
-		records: format.Records(mem)[:pages<<shift],
-		shift:   shift,
-		fill:    make([]int32, pages),
-		next:    make([]int32, pages),
+		mem:   mem,
+		shift: s.page,
+		fill:  make([]int32, pages),
+		next:  make([]int32, pages),
 	}
-	rest := format.Records(mem)[pages<<shift:]
-	for range numBuffers {
-		a.buffers = append(a.buffers, rest[:bufferLen:bufferLen])
-		rest = rest[bufferLen:]
+	cut := func(n int) []byte {
+		b := mem[:n:n]
+		mem = mem[n:]
+		return b
+	}
+	for range numDirect {
+		a.direct = append(a.direct, cut(s.direct))
+	}
+	a.records = format.Records(cut(int(bytes)))
+	for range workers {
+		a.buffers = append(a.buffers, format.Records(cut(leaf)))
 	}
 	return a, nil
 }

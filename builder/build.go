@@ -20,19 +20,24 @@ import (
 
 // sizes are what the memory of a build is cut into.
 type sizes struct {
-	arena int64 // bytes
-	page  uint  // the arena's pages have 1<<page records
-	chunk int   // bytes of input that are parsed at once; the longest row
-	leaf  int   // records that a worker sorts at once
+	arena  int64 // bytes
+	page   uint  // the arena's pages have 1<<page records
+	chunk  int   // bytes of input that are parsed at once; the longest row
+	leaf   int   // records that a worker sorts at once
+	direct int   // bytes in each of numDirect buffers to write from: a multiple of directLen
 }
+
+// numDirect is how many buffers there are for direct writes.
+const numDirect = 4
 
 // sizesFor is how memory bytes are used by workers.
 func sizesFor(memory int64, workers int) sizes {
 	// A chunk stays in the second-level cache from the read to the parse, and so
-	// do both halves of a leaf sort.
-	s := sizes{chunk: 256 << 10, leaf: 1 << 15, page: 8}
+	// do both halves of a leaf sort. The disk writes 4 MiB at once half as fast
+	// again as 1 MiB.
+	s := sizes{chunk: 256 << 10, leaf: 1 << 15, page: 8, direct: int(min(memory>>7, 4<<20)) &^ (directLen - 1)}
 	perWorker := s.chunk + s.chunk/minRowLen*format.RecordLen + 2*s.leaf*format.RecordLen
-	s.arena = memory - int64(workers*perWorker)
+	s.arena = memory - int64(workers*perWorker+numDirect*s.direct)
 	return s
 }
 
@@ -159,7 +164,7 @@ func ValidDelimiter(c byte) bool {
 // run builds and publishes file. renew says that its ID may change.
 func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (err error) {
 	sweepSpills(b.TempDir)
-	if b.arena, err = newArena(b.sizes.arena, b.sizes.page, b.Workers, 2*b.sizes.leaf); err != nil {
+	if b.arena, err = newArena(b.sizes, b.Workers); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.arena.close()) }()
@@ -174,6 +179,7 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 		return err
 	}
 	out := &generationSink{b: b, file: file}
+	defer func() { err = errors.Join(err, out.close()) }()
 	if err := b.write(ctx, out); err != nil {
 		return err
 	}
@@ -323,7 +329,7 @@ func (b *build) spillBuckets(ctx context.Context) error {
 		return nil
 	}
 	if b.spill == nil {
-		s, err := openSpill(b.TempDir)
+		s, err := openSpill(b.TempDir, b.arena.direct)
 		if err != nil {
 			return fmt.Errorf("spill: %w", err)
 		}
@@ -337,7 +343,7 @@ func (b *build) spillBuckets(ctx context.Context) error {
 	b.arena.reset()
 	b.buckets.clear()
 	b.inBuckets = 0
-	_, _, err := plan(len(b.arena.records), b.Workers, b.spill.runs) // better now than after the last row
+	_, _, err := plan(len(b.arena.records), b.mergers(), b.spill.runs) // better now than after the last row
 	return err
 }
 
@@ -345,21 +351,32 @@ func (b *build) spillBuckets(ctx context.Context) error {
 func (b *build) write(ctx context.Context, out *generationSink) error {
 	if b.spill == nil {
 		b.begin(PhaseSort)
-		out.start(uint64(b.inBuckets))
+		if err := out.start(uint64(b.inBuckets), nil); err != nil {
+			return err
+		}
 		return b.sorter().sort(ctx, b.buckets[:], out)
 	}
 	if err := b.spillBuckets(ctx); err != nil {
 		return err
 	}
 	b.begin(PhaseMerge)
+	if err := b.spill.flush(); err != nil {
+		return err
+	}
 	n := uint64(0)
 	for _, r := range b.spill.runs {
 		n += uint64(r.n)
 	}
-	out.start(n)
-	m := &merger{arena: b.arena, workers: b.Workers, dedup: &b.dedup}
+	if err := out.start(n, b.arena.direct); err != nil {
+		return err
+	}
+	m := &merger{arena: b.arena, workers: b.mergers(), dedup: &b.dedup}
 	return m.merge(ctx, b.spill.runs, out)
 }
+
+// mergers is how many goroutines merge: twice the workers, as they read and
+// write too, and then leave their processor to others.
+func (b *build) mergers() int { return 2 * b.Workers }
 
 // begin starts a phase.
 func (b *build) begin(p Phase) {

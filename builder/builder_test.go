@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 
 	"promostore/format"
@@ -28,7 +30,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // tiny makes spills, splits and merges of a few thousand rows.
-var tiny = sizes{arena: 1500 * 8 * format.RecordLen, page: 3, chunk: 4 << 10, leaf: 512}
+var tiny = sizes{arena: 1500 * 8 * format.RecordLen, page: 3, chunk: 4 << 10, leaf: 512, direct: 8 << 10}
 
 const testGeneration = generation.ID(1_700_000_000_000)
 
@@ -577,6 +579,58 @@ func TestCancelStalledInput(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	w.Close() // ends the Read that was left behind
+	wantOnly(t, dir, ".lock")
+}
+
+// The same for a pipe of the system, which no goroutine is left behind for;
+// until then it is read to its end, however it comes.
+func TestSystemPipe(t *testing.T) {
+	data := table(t, synth.Table{Rows: 10_000})
+	_, want := mustBuild(t, sizes{}, Options{Inputs: []Input{stream("a", data)}})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		for rest := data; len(rest) > 0; {
+			n, err := w.Write(rest[:min(len(rest), 100_001)])
+			if err != nil {
+				t.Error(err)
+			}
+			rest = rest[n:]
+		}
+		w.Close()
+	}()
+	if _, got := mustBuild(t, sizes{}, Options{Inputs: []Input{StreamInput("pipe", r)}}); !bytes.Equal(got, want) {
+		t.Error("other bytes")
+	}
+
+	r, w, err = os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.Write(data[:1000]); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer cancel()
+		for { // until the build waits for more
+			left, err := unix.IoctlGetInt(int(w.Fd()), unix.TIOCINQ)
+			if left == 0 || err != nil {
+				return
+			}
+			runtime.Gosched()
+		}
+	}()
+	dir := t.TempDir()
+	_, err = Build(ctx, Options{Inputs: []Input{StreamInput("pipe", r)}, Dir: dir, Memory: MinMemory})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
 	wantOnly(t, dir, ".lock")
 }
 

@@ -37,10 +37,15 @@ func FileInput(path string) Input {
 }
 
 // StreamInput reads r, once. name is for messages. When a build is given up
-// while a Read of r is stuck, Build returns at once and the Read is left behind.
+// while a Read of r is stuck, Build returns at once and the Read is left
+// behind, unless r is a file.
 func StreamInput(name string, r io.Reader) Input {
-	return Input{Name: name, Open: func() (io.ReadCloser, error) { return io.NopCloser(r), nil }}
+	return Input{Name: name, Open: func() (io.ReadCloser, error) { return notClosed{r}, nil }}
 }
+
+type notClosed struct{ io.Reader }
+
+func (notClosed) Close() error { return nil }
 
 // A chunk is a part of one input: whole lines, the last of which may lack its
 // line end.
@@ -144,7 +149,7 @@ func (s *source) open() error {
 	s.file, s.first, s.skip = f, true, false
 	var raw io.Reader = f
 	if in.Size == 0 {
-		raw = newPatient(s.ctx, f.Read) // a pipe can stall, a regular file cannot
+		raw = stoppable(s.ctx, f) // a pipe can stall, a regular file cannot
 	}
 	s.raw = &counting{r: raw, n: &s.read}
 	if s.r, s.kind, err = decompress(s.raw); err != nil {

@@ -15,16 +15,27 @@ import (
 type generationSink struct {
 	b        *build
 	file     *generation.Pending
+	direct   *directWriter // of file; nil if all is written through the page cache
 	w        *format.Writer
 	zones    []format.Zone
 	renumber []uint16 // nil: the identity
 	header   format.Header
 }
 
-// start is called once every row is read, when the zones are known.
-func (g *generationSink) start(maxRecords uint64) {
-	g.w = format.NewWriter(g.file, maxRecords)
+// start is called once every row is read, when the zones are known. buffers
+// are for direct writes; without them there are none.
+func (g *generationSink) start(maxRecords uint64, buffers [][]byte) error {
+	var file format.File = g.file
+	if len(buffers) > 0 {
+		var err error
+		if g.direct, err = newDirectWriter(g.file.File, buffers); err != nil {
+			return err
+		}
+		file = g.direct
+	}
+	g.w = format.NewWriter(file, maxRecords)
 	g.zones, g.renumber = g.b.zones.sorted()
+	return nil
 }
 
 func (g *generationSink) prepare(records []format.Record) {
@@ -45,10 +56,12 @@ func (g *generationSink) place(records []format.Record) (func() error, error) {
 		if err := batch.Write(); err != nil {
 			return fmt.Errorf("generation file: %w", err)
 		}
-		// Start to write back now: otherwise the sync at the end has all to do.
-		off, n := batch.Extent()
-		// An error here comes back from the sync.
-		_ = unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+		if g.direct == nil {
+			// Start to write back now: otherwise the sync at the end has all to do.
+			off, n := batch.Extent()
+			// An error here comes back from the sync.
+			_ = unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+		}
 		g.b.observe(func(st *Status) { st.Records += int64(len(records)) })
 		return nil
 	}, nil
@@ -69,6 +82,13 @@ func (g *generationSink) finish() error {
 		return fmt.Errorf("generation file: %w", err)
 	}
 	return g.file.Truncate(g.header.FileLen)
+}
+
+func (g *generationSink) close() error {
+	if g.direct == nil {
+		return nil
+	}
+	return g.direct.close()
 }
 
 // writeBack brings the first n bytes of a file to the disk, so that the sync

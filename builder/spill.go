@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
-
-	"golang.org/x/sys/unix"
+	"sync/atomic"
 
 	"promostore/format"
 )
@@ -19,32 +19,41 @@ import (
 
 const (
 	spillPattern = ".promobuild-*.spill"
-	minStep      = 64   // records between two samples, at least
-	maxSamples   = 2048 // of a run, about
-	punchLen     = 8 << 20
+	minStep      = directRecords // records between two samples, at least
+	maxSamples   = 4096          // of a run, about
+	maxPunch     = 8 << 20       // bytes
 )
 
 // A spill is the temporary file of a build, which has no name, so that it goes
-// with the process.
+// with the process. It is written in the background.
 type spill struct {
-	file *os.File
-	size int64 // bytes
+	file *directFile
 	runs []*run
+
+	buf     []byte // what is not handed over to the writer yet
+	size    int64  // bytes, with buf
+	free    chan []byte
+	full    chan []byte // to the writer
+	written chan error  // its end
+	failed  atomic.Bool // it writes no more
+	flushed bool
+	err     error // of all that was written, once flushed
 }
 
-// A run is a part of the spill.
+// A run is a part of the spill. It begins at a multiple of directLen.
 type run struct {
-	file    *os.File
+	spill   *spill
 	off     int64 // bytes
 	n       int64 // records
-	step    int64 // records between two samples
+	step    int64 // records between two samples: a multiple of directRecords
 	samples []format.Key
 
 	mu      sync.Mutex
 	punched int64 // bytes at its start that were given back to the file system
 }
 
-func openSpill(dir string) (*spill, error) {
+// openSpill makes a spill in dir that writes through buffers, until it is flushed.
+func openSpill(dir string, buffers [][]byte) (*spill, error) {
 	f, err := os.CreateTemp(dir, spillPattern)
 	if err != nil {
 		return nil, err
@@ -53,7 +62,67 @@ func openSpill(dir string) (*spill, error) {
 		f.Close()
 		return nil, err
 	}
-	return &spill{file: f}, nil
+	s := &spill{
+		file:    newDirectFile(f),
+		free:    make(chan []byte, len(buffers)),
+		full:    make(chan []byte, len(buffers)),
+		written: make(chan error, 1),
+	}
+	s.buf = buffers[0][:0]
+	for _, b := range buffers[1:] {
+		s.free <- b[:0]
+	}
+	go s.write()
+	return s, nil
+}
+
+// write is the writer. After an error it goes on taking buffers, so that
+// nobody waits for one.
+func (s *spill) write() {
+	var err error
+	off := int64(0)
+	for b := range s.full {
+		if err == nil {
+			if _, err = s.file.WriteAt(b, off); err != nil {
+				err = fmt.Errorf("spill: %w", err)
+				s.failed.Store(true)
+			}
+			off += int64(len(b))
+		}
+		s.free <- b[:0]
+	}
+	s.written <- err
+}
+
+// append writes data, now or later. Once something could not be written,
+// append returns false, and flush the reason.
+func (s *spill) append(data []byte) bool {
+	s.size += int64(len(data))
+	for len(data) > 0 {
+		n := copy(s.buf[len(s.buf):cap(s.buf)], data)
+		s.buf, data = s.buf[:len(s.buf)+n], data[n:]
+		if len(s.buf) == cap(s.buf) {
+			s.full <- s.buf
+			s.buf = <-s.free
+		}
+	}
+	return !s.failed.Load()
+}
+
+// flush waits until everything is written. Nothing can be appended afterwards.
+func (s *spill) flush() error {
+	if !s.flushed {
+		s.flushed = true
+		s.full <- s.buf
+		close(s.full)
+		s.err = <-s.written
+	}
+	return s.err
+}
+
+func (s *spill) close() error {
+	_ = s.flush() // an error of interest was returned before
+	return s.file.Close()
 }
 
 // sweepSpills removes what was killed between the two steps of openSpill, as
@@ -72,80 +141,59 @@ func sweepSpills(dir string) {
 
 // begin starts a run of up to n records. It is the sink of one sort.
 func (s *spill) begin(n int) *run {
-	r := &run{file: s.file, off: s.size, step: max(minStep, int64(n)/maxSamples)}
+	step := max(minStep, (int64(n)/maxSamples+directRecords-1)/directRecords*directRecords)
+	r := &run{spill: s, off: s.size, step: step}
 	s.runs = append(s.runs, r)
 	return r
 }
 
 // end closes the run that was begun last.
 func (s *spill) end() {
-	s.size += s.runs[len(s.runs)-1].n * format.RecordLen
+	var zeros [directLen]byte
+	s.append(zeros[:-s.size&(directLen-1)])
 }
-
-func (s *spill) close() error { return s.file.Close() }
 
 func (r *run) prepare([]format.Record) {}
 
 func (r *run) place(records []format.Record) (func() error, error) {
-	off := r.off + r.n*format.RecordLen
 	for i := (r.step - r.n%r.step) % r.step; i < int64(len(records)); i += r.step {
 		r.samples = append(r.samples, records[i].Key())
 	}
 	r.n += int64(len(records))
-	return func() error {
-		_, err := r.file.WriteAt(format.Bytes(records), off)
-		if err != nil {
-			return fmt.Errorf("spill: %w", err)
-		}
-		return nil
-	}, nil
+	if !r.spill.append(format.Bytes(records)) {
+		return nil, r.spill.flush()
+	}
+	return func() error { return nil }, nil
 }
 
-// read fills dst with the records from lo on.
-func (r *run) read(dst []format.Record, lo int64) error {
-	if _, err := r.file.ReadAt(format.Bytes(dst), r.off+lo*format.RecordLen); err != nil {
-		return fmt.Errorf("spill: %w", err)
+// read reads the records from lo to hi into dst, whose memory must begin at a
+// multiple of directLen and have room for a multiple of directRecords; lo must
+// be one.
+func (r *run) read(dst []format.Record, lo, hi int64) ([]format.Record, error) {
+	whole := (hi - lo + directRecords - 1) / directRecords * directRecords
+	if _, err := r.spill.file.ReadAt(format.Bytes(dst[:whole]), r.off+lo*format.RecordLen); err != nil {
+		return nil, fmt.Errorf("spill: %w", err)
 	}
-	return nil
+	return dst[:hi-lo], nil
 }
 
-// find is the number of records with keys below k. It looks between the two
-// samples around k.
-func (r *run) find(k format.Key) (int64, error) {
-	i, j := 0, len(r.samples) // samples[:i] are below k, samples[j:] are not
-	for i < j {
-		if m := (i + j) / 2; r.samples[m].Less(k) {
-			i = m + 1
-		} else {
-			j = m
-		}
-	}
-	lo, hi := max(0, int64(i-1)*r.step), min(int64(i)*r.step, r.n)
-	var rec [1]format.Record
-	for lo < hi {
-		m := (lo + hi) / 2
-		if err := r.read(rec[:], m); err != nil {
-			return 0, err
-		}
-		if rec[0].Key().Less(k) {
-			lo = m + 1
-		} else {
-			hi = m
-		}
-	}
-	return lo, nil
+// around is the records, from one sample to another, among which all with keys
+// below k end: what is in front of lo is below k, what is behind hi is not.
+func (r *run) around(k format.Key) (lo, hi int64) {
+	i, _ := slices.BinarySearchFunc(r.samples, k, format.Key.Compare)
+	return max(0, int64(i-1)) * r.step, min(int64(i)*r.step, r.n)
 }
 
-// consumed gives the disk of the first n records back, now and then. That a
-// file system cannot do it costs disk only.
+// consumed gives the disk of the first n records back, a sixteenth of the run
+// at once or less. That a file system cannot do it costs disk only.
 func (r *run) consumed(n int64) {
 	end := r.off + n*format.RecordLen
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	start := r.off + r.punched
-	if end-start < punchLen && n < r.n || end <= start {
+	if end-start < min(maxPunch, r.n*format.RecordLen/16) && n < r.n || end <= start {
 		return
 	}
 	r.punched = end - r.off
-	_ = unix.Fallocate(int(r.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, start, end-start)
+	_ = r.spill.file.punch(start, end-start)
 }

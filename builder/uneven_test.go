@@ -46,7 +46,7 @@ func TestSplitWithManyWorkers(t *testing.T) {
 	const rows = 200_000
 	data := table(t, synth.Table{Keys: synth.Keys{Seed: 5}, Rows: rows})
 	_, want := mustBuild(t, sizes{}, Options{Inputs: []Input{stream("a", data)}})
-	s := sizes{arena: rows * 8 / 7 * 102 / 100 * format.RecordLen, page: 1, chunk: 16 << 10, leaf: 128}
+	s := sizes{arena: rows * 8 / 7 * 102 / 100 * format.RecordLen, page: 1, chunk: 16 << 10, leaf: 128, direct: 4 << 10}
 	for _, workers := range []int{1, 2, 16, 64} {
 		sum, got := mustBuild(t, s, Options{Inputs: []Input{stream("a", data)}, Workers: workers, Memory: 1 << 30})
 		if sum.SpilledBytes != 0 {

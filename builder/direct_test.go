@@ -1,0 +1,90 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"promostore/synth"
+)
+
+// What a file system refuses to do directly is done through the page cache:
+// here because memory, length and offset are odd.
+func TestDirectRefused(t *testing.T) {
+	for _, dir := range []string{t.TempDir(), "/dev/shm"} {
+		f, err := os.CreateTemp(dir, "direct")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(f.Name())
+		d := newDirectFile(f)
+		defer d.Close()
+		want := bytes.Repeat([]byte("promotions"), 1000)
+		if n, err := d.WriteAt(want, 7); n != len(want) || err != nil {
+			t.Errorf("%s: WriteAt = %d, %v", dir, n, err)
+		}
+		_ = d.setDirect(unix.O_DIRECT) // where there is no direct I/O nothing is to be refused
+		got := make([]byte, len(want))
+		if n, err := d.ReadAt(got, 7); n != len(got) || err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: ReadAt = %d, %v, or other bytes", dir, n, err)
+		}
+	}
+}
+
+// The spill shrinks as the file grows: together they are at most 1.2 times the
+// file, at each moment.
+func TestDiskBound(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "in.csv")
+	in, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (synth.Table{Rows: 3_000_000}).WriteTo(in); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var most int64
+	b := &build{}
+	b.Options = Options{
+		Inputs: []Input{FileInput(path)}, Dir: dir, Memory: MinMemory, Workers: 2, Generation: testGeneration,
+		Observe: func(st Status) {
+			if b.spill == nil || st.Phase == PhaseRead {
+				return
+			}
+			used := allocated(t, fmt.Sprintf("/proc/self/fd/%d", b.spill.file.Fd()))
+			out, err := filepath.Glob(filepath.Join(dir, ".*.tmp"))
+			if err != nil {
+				t.Error(err)
+			}
+			for _, path := range out {
+				used += allocated(t, path)
+			}
+			most = max(most, used)
+		},
+	}
+	sum, err := b.build(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("spilled %d bytes, file of %d, at most %d on the disk", sum.SpilledBytes, sum.FileBytes, most)
+	if most < sum.FileBytes || most > sum.FileBytes*12/10 {
+		t.Errorf("%d bytes on the disk for a file of %d", most, sum.FileBytes)
+	}
+}
+
+// allocated is how many bytes of the disk a file has.
+func allocated(t *testing.T, path string) int64 {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Error(err)
+	}
+	return st.Blocks * 512
+}
