@@ -26,11 +26,15 @@ func NewSniffListener(ln net.Listener, c *Certificates, failed func(net.Conn, er
 	return &sniffListener{ln, c.config(), false, failed}
 }
 
+// NewDeadlineConn is a connection whose deadlines may come DeadlineSlack early.
+func NewDeadlineConn(c net.Conn) net.Conn { return &deadlineConn{Conn: c} }
+
 // Limits of every server.
 const (
-	ReadTimeout  = readTimeout
-	WriteTimeout = writeTimeout
-	IdleTimeout  = idleTimeout
+	DeadlineSlack = deadlineSlack
+	ReadTimeout   = readTimeout
+	WriteTimeout  = writeTimeout
+	IdleTimeout   = idleTimeout
 )
 
 // SetReadTimeout shortens it, before Serve.
@@ -48,3 +52,9 @@ const FiguresGap = unsafe.Offsetof(Server{}.figures) + unsafe.Offsetof(figures{}
 func EscapeLabel(value string) string { return labelEscaper.Replace(value) }
 
 const MaxLookupIDs = maxLookupIDs
+
+// ParseLookup is the ids of a query, by package json.
+func ParseLookup(body []byte) ([]string, error) { return parseLookup(body) }
+
+// AppendIDs appends the ids of a plain query. ok tells whether it is one.
+func AppendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) { return appendIDs(ids, body) }

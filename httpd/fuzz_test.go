@@ -9,9 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
@@ -101,6 +103,47 @@ func FuzzHTTP(f *testing.F) {
 			t.Errorf("%q: %d %s, want %v", path, code, body, r)
 		}
 	})
+}
+
+// FuzzLookupQuery reads any bytes as a query for many ids. What is taken for a
+// plain one must be the same to package json.
+func FuzzLookupQuery(f *testing.F) {
+	for _, body := range []string{
+		`{"ids":["` + exampleID + `","{` + exampleID + `}",""]}`, " {\n\t\"ids\" : [ \"1\" ,\r\"2\" ] } ",
+		`{"ids":[]}`, `{"ids":[ ]}`, `{"ids":["1",]}`, `{"ids":["1"]}}`, `{"ids":["1"],"ids":["2"]}`, `{"IDS":["1"]}`,
+		`{"ids":null}`, `{"ids":[null]}`, `{"ids":["\u0031\n"]}`, `{"ids":["ü"]}`, `{"ids":["12345678ü"]}`, "{\"ids\":[\"1234567\xff\"]}",
+		"{\"ids\":[\"12345678\n\"]}", `{"ids":["<&>\u007f"]}`, `{"ids":["1""2"]}`, `{"ids":["1"`, `{"ids":["1`, `{"ids":"1"}`, `{}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, plain := plainLookup(body)
+		want, err := httpd.ParseLookup(body)
+		if plain && (err != nil || !slices.Equal(got, want)) {
+			t.Errorf("%q: %q, want %q, %v", body, got, want, err)
+		}
+		// What was understood is a plain query once it is written anew.
+		query, err2 := json.Marshal(map[string][]string{"ids": want})
+		must(t, err2)
+		if err == nil && !bytes.ContainsRune(query, '\\') && isASCII(query) {
+			if again, plain := plainLookup(query); !plain || !slices.Equal(again, want) {
+				t.Errorf("%s: %q, %v", query, again, plain)
+			}
+		}
+	})
+}
+
+// plainLookup is the ids of body as strings, if it is a plain query.
+func plainLookup(body []byte) (ids []string, plain bool) {
+	texts, plain := httpd.AppendIDs(nil, body)
+	for _, text := range texts {
+		ids = append(ids, string(text))
+	}
+	return ids, plain
+}
+
+func isASCII(text []byte) bool {
+	return !bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
 // A script is a connection whose client has sent everything at once.

@@ -68,6 +68,12 @@ func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 		records[i].SetZone(uint16(slices.Index(zones, p.zone)))
 	}
 
+	return publishRecords(t, dir, id, records, zones)
+}
+
+// publishRecords is publish for records in the order of their ids.
+func publishRecords(t testing.TB, dir string, id generation.ID, records []format.Record, zones []format.Zone) string {
+	t.Helper()
 	dw, err := generation.OpenWriter(dir)
 	must(t, err)
 	defer dw.Close()

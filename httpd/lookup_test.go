@@ -1,13 +1,18 @@
 package httpd_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/valyala/fasthttp"
+
 	"promostore/httpd"
+	"promostore/reader"
 )
 
 type promotion struct {
@@ -55,6 +60,54 @@ func TestLookup(t *testing.T) {
 		`["` + exampleID + `"]`: `{"promotions":[` + exampleJSON + `],"not_found":[]}`,
 	} {
 		f.do(t, "POST", "/promotions/lookup", `{"ids":`+ids+`}`).want(t, 200, want)
+	}
+}
+
+// TestLookupOracle compares the answers for random ids with what package json
+// makes of them. Goroutines share the buffers.
+func TestLookupOracle(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	texts := []string{
+		"", "1", "{", "no \"id\" <&>\n\u2028ü\\", "\x7f", strings.Repeat("x", 1000),
+		"172ffc14-d229-4c93-b06b-f48b8c095513", "urn:uuid:172ffc14-d229-4c93-b06b-f48b8c095513",
+	}
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 0))
+			for range 300 {
+				ids, promotions, missing := []string{}, []json.RawMessage{}, []string{}
+				plain := r.IntN(2) == 0 // nothing that JSON escapes
+				for range r.IntN(2) * r.IntN(1000) {
+					row := rows[r.IntN(len(rows))]
+					if text := texts[r.IntN(len(texts))]; r.IntN(2) == 0 && !(plain && strings.Contains(text, "<")) {
+						ids, missing = append(ids, text), append(missing, text)
+					} else {
+						ids = append(ids, row.id)
+						promotions = append(promotions, json.RawMessage(promotionJSON(row.id, row.price, strings.Replace(row.date, "T", " ", 1)[:19])))
+					}
+				}
+				query, err := json.Marshal(map[string][]string{"ids": ids})
+				must(t, err)
+				want, err := json.Marshal(struct {
+					Promotions []json.RawMessage `json:"promotions"`
+					NotFound   []string          `json:"not_found"`
+				}{promotions, missing})
+				must(t, err)
+				var ctx fasthttp.RequestCtx
+				var req fasthttp.Request
+				req.SetRequestURI("/promotions/lookup")
+				req.Header.SetMethod("POST")
+				req.SetBody(query)
+				ctx.Init(&req, nil, nil)
+				f.Handle(&ctx)
+				if got := ctx.Response.Body(); !bytes.Equal(got, want) {
+					t.Fatalf("%s:\n%s, want\n%s", query, got, want)
+				}
+			}
+		})
 	}
 }
 

@@ -181,32 +181,68 @@ func TestNoGeneration(t *testing.T) {
 // TestAllocations holds the path of GET to its word.
 func TestAllocations(t *testing.T) {
 	f := serveMemory(t, rows)
-	codes := map[string]int{"found": 200, "bare id": 200, "unknown": 404, "not an id": 404}
-	for name, uri := range map[string]string{
-		"found":     "/promotions/" + exampleID,
-		"bare id":   "/promotions/" + strings.ReplaceAll(exampleID, "-", ""),
-		"unknown":   "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513",
-		"not an id": "/promotions/1",
+	tag := f.get(t, "/promotions/"+exampleID).header.Get("ETag")
+	for name, c := range map[string]struct {
+		method, uri, tag string
+		code             int
+	}{
+		"found":           {"GET", "/promotions/" + exampleID, "", 200},
+		"found, head":     {"HEAD", "/promotions/" + exampleID, "", 200},
+		"bare id":         {"GET", "/promotions/" + strings.ReplaceAll(exampleID, "-", ""), "", 200},
+		"changed":         {"GET", "/promotions/" + exampleID, `"0", "1"`, 200},
+		"not modified":    {"GET", "/promotions/" + exampleID, tag, 304},
+		"among others":    {"HEAD", "/promotions/" + exampleID, `"0", ` + tag, 304},
+		"unknown":         {"GET", "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513", "", 404},
+		"unknown, tagged": {"GET", "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513", tag, 404},
+		"unknown, head":   {"HEAD", "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513", "", 404},
+		"not an id":       {"GET", "/promotions/1", "", 404},
 	} {
-		for _, tag := range []string{"", `"0", "1"`} {
-			var ctx fasthttp.RequestCtx
-			var req fasthttp.Request
-			req.SetRequestURI(uri)
-			if tag != "" {
-				req.Header.Set("If-None-Match", tag)
+		var ctx fasthttp.RequestCtx
+		var req fasthttp.Request
+		req.SetRequestURI(c.uri)
+		req.Header.SetMethod(c.method)
+		if c.tag != "" {
+			req.Header.Set("If-None-Match", c.tag)
+		}
+		ctx.Init(&req, nil, nil)
+		ctx.Response.KeepBodyBuffer = true // as the server does
+		if n := testing.AllocsPerRun(100, func() {
+			f.Handle(&ctx)
+			if got := ctx.Response.StatusCode(); got != c.code {
+				t.Fatalf("%s: %d", name, got)
 			}
-			ctx.Init(&req, nil, nil)
-			ctx.Response.KeepBodyBuffer = true // as the server does
-			if n := testing.AllocsPerRun(100, func() {
-				f.Handle(&ctx)
-				if got := ctx.Response.StatusCode(); got != codes[name] {
-					t.Fatalf("%s: %d", name, got)
-				}
-				ctx.Response.Reset()
-			}); n != 0 {
-				t.Errorf("%s, If-None-Match %q: %v allocations", name, tag, n)
+			ctx.Response.Reset()
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// TestETag keeps tags the same from one release to the next, and apart.
+func TestETag(t *testing.T) {
+	seen := map[string]string{}
+	add := func(body string) {
+		tag := string(httpd.AppendETag(nil, []byte(body)))
+		if other, ok := seen[tag]; ok || len(tag) != len(`"0123456789abcdef"`) {
+			t.Errorf("%q and %q have the tag %s", body, other, tag)
+		}
+		seen[tag] = body
+	}
+	add(exampleJSON)
+	if got := seen[`"502522e3a6606f68"`]; got != exampleJSON {
+		t.Errorf("another tag than that of other releases: %v", seen)
+	}
+	for i := range exampleJSON {
+		add(exampleJSON[:i])
+		for c := range 256 {
+			if byte(c) != exampleJSON[i] {
+				add(exampleJSON[:i] + string([]byte{byte(c)}) + exampleJSON[i+1:])
 			}
 		}
+	}
+	add(exampleJSON + "\x00")
+	for price := range 100_000 {
+		add(promotionJSON(rows[1].id, fmt.Sprint(price), "2022-06-04 06:01:20"))
 	}
 }
 

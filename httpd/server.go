@@ -104,6 +104,8 @@ func (s *Server) Serve(ln net.Listener) error {
 	ln = newPatientListener(ln, &s.figures, s.opts.Logger, s.opts.MaxConnsPerIP > 0)
 	if s.opts.Certificates != nil {
 		ln = &sniffListener{ln, s.opts.Certificates.config(), s.opts.TLSOnly, s.handshakeFailed}
+	} else {
+		ln = deadlineListener{ln}
 	}
 	s.mu.Lock()
 	if s.stopped {

@@ -1,0 +1,146 @@
+package httpd
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"unicode/utf8"
+)
+
+// parse reads the ids that body asks for. They may share its memory. There may
+// be more of them than maxLookupIDs. The error is for the client.
+func (b *batch) parse(body []byte) error {
+	var ok bool
+	if b.ids, ok = appendIDs(b.ids[:0], body); ok {
+		return nil
+	}
+	ids, err := parseLookup(body)
+	b.ids = b.ids[:0]
+	for _, id := range ids {
+		b.ids = append(b.ids, []byte(id))
+	}
+	return err
+}
+
+// appendIDs appends the ids of a plain query, {"ids":["…",…]} with any blanks:
+// no other member, nor anything that JSON escapes, nor more than maxLookupIDs.
+// Of other queries it says that it is not ok, whether they are right or wrong;
+// what it appended is of no use then. The ids share the memory of body.
+//
+// Package json takes 300 µs for 1,000 ids and 2,000 allocations, this 9 µs.
+func appendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) {
+	for _, token := range []string{"{", `"ids"`, ":", "["} {
+		if body, ok = cutToken(body, token); !ok {
+			return ids, false
+		}
+	}
+	if rest, empty := cutToken(body, "]"); empty {
+		return ids, endsQuery(rest)
+	}
+	for len(ids) < maxLookupIDs {
+		if body, ok = cutToken(body, `"`); !ok {
+			return ids, false
+		}
+		n := plainLen(body)
+		if n == len(body) || body[n] != '"' {
+			return ids, false
+		}
+		ids = append(ids, body[:n:n])
+		body = skipBlanks(body[n+1:])
+		switch {
+		case len(body) == 0:
+			return ids, false
+		case body[0] == ']':
+			return ids, endsQuery(body[1:])
+		case body[0] != ',':
+			return ids, false
+		}
+		body = body[1:]
+	}
+	return ids, false
+}
+
+// endsQuery reports whether text is what stands behind the array of a query.
+func endsQuery(text []byte) bool {
+	rest, ok := cutToken(text, "}")
+	return ok && len(skipBlanks(rest)) == 0
+}
+
+// cutToken is text behind any blanks and token.
+func cutToken(text []byte, token string) (rest []byte, ok bool) {
+	text = skipBlanks(text)
+	if len(text) < len(token) || string(text[:len(token)]) != token {
+		return text, false
+	}
+	return text[len(token):], true
+}
+
+// skipBlanks is text behind the blanks of JSON.
+func skipBlanks(text []byte) []byte {
+	for len(text) > 0 && text[0] <= ' ' && (text[0] == ' ' || text[0] == '\n' || text[0] == '\r' || text[0] == '\t') {
+		text = text[1:]
+	}
+	return text
+}
+
+// plainLen is how many bytes from the start of text on stand for themselves in
+// a JSON string.
+func plainLen(text []byte) int {
+	const ones = 0x0101010101010101
+	for i := 0; i+8 <= len(text); i += 8 {
+		x := binary.LittleEndian.Uint64(text[i:])
+		quote, slash := x^'"'*ones, x^'\\'*ones
+		// The highest bit of each byte that is below a blank, zero after the
+		// xor, or no ASCII. A borrow can only set bits above the first such.
+		special := ((x-' '*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash | x) & (0x80 * ones)
+		if special != 0 {
+			return i + bits.TrailingZeros64(special)/8
+		}
+	}
+	for i := len(text) &^ 7; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return len(text)
+}
+
+// parseLookup is the ids that body asks for. The error is for the client.
+func parseLookup(body []byte) ([]string, error) {
+	if !utf8.Valid(body) {
+		return nil, errors.New("the body is not UTF-8") // package json would replace what is not
+	}
+	var query struct {
+		IDs []string `json:"ids"`
+	}
+	err := json.Unmarshal(body, &query)
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrongType) && wrongType.Field == "":
+		return nil, errors.New(`an object is expected: {"ids":["…"]}`)
+	case errors.As(err, &wrongType) || hasNull(body):
+		return nil, errors.New("ids must be an array of strings")
+	case err != nil:
+		return nil, fmt.Errorf("malformed JSON: %w", err)
+	case query.IDs == nil:
+		return nil, errors.New(`no ids: {"ids":["…"]} is expected`)
+	}
+	return query.IDs, nil
+}
+
+// hasNull reports whether an id is null, which is an empty one for package
+// json unless it is given pointers. Those make a batch of 1,000 a seventh
+// slower, so only a body that has the word is read again.
+func hasNull(body []byte) bool {
+	if !bytes.Contains(body, []byte("null")) {
+		return false
+	}
+	var query struct {
+		IDs []*string `json:"ids"`
+	}
+	return json.Unmarshal(body, &query) == nil && slices.Contains(query.IDs, nil)
+}
