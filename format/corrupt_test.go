@@ -150,7 +150,7 @@ func TestCorrupt(t *testing.T) {
 			copy(b[block0Off+32:], b[block0Off:block0Off+16])
 			return b
 		}},
-		{"blocks that overlap", "block 1", format.ErrOrder, true, func(b []byte) []byte {
+		{"blocks that overlap", "block 0", format.ErrOrder, true, func(b []byte) []byte {
 			copy(b[block1Off:], b[block1Off-32:block1Off-16])
 			copy(b[fencesOff+16:], b[block1Off-32:block1Off-16])
 			return b

@@ -253,11 +253,13 @@ func TestIndex(t *testing.T) {
 	if off != x.FileLen {
 		t.Errorf("the regions end at %d, want %d", off, x.FileLen)
 	}
-	for block, fence := range x.Fences {
-		if got := full.records[block*format.RecordsPerBlock].Key(); got != fence {
+	if err := x.Fences(bytes.NewReader(b), func(block int64, fence format.Key) {
+		if got := full.records[block*format.RecordsPerBlock].Key(); got != fence || format.KeyAt(b[x.FenceOff(block):]) != fence {
 			t.Errorf("fence %d is %s, want %s", block, fence, got)
 		}
-		total += x.RecordsIn(int64(block))
+		total += x.RecordsIn(block)
+	}); err != nil {
+		t.Fatal(err)
 	}
 	if total != len(full.records) {
 		t.Errorf("%d records in the blocks, want %d", total, len(full.records))

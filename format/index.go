@@ -7,11 +7,11 @@ import (
 	"io"
 )
 
-// An Index is all of a file but its blocks. It is immutable.
+// An Index is what there is to know about a file before its fences and blocks
+// are read: it takes little memory, whatever the file's size. It is immutable.
 type Index struct {
 	Header
-	Fences []Key  // the first id of each block, strictly ascending
-	Zones  []Zone // the dictionary
+	Zones []Zone // the dictionary
 
 	regions
 	fencesSum, checksumsSum uint32
@@ -20,8 +20,6 @@ type Index struct {
 // Open reads and checks everything of a file of size bytes but its blocks, for
 // which there is Verify: the header, fences and their order, checksums, zones.
 // The errors wrap one of the package's, or are those of r.
-//
-// It takes 16 bytes of memory a block, an eighth of a byte a record.
 func Open(r io.ReaderAt, size int64) (*Index, error) {
 	page := make([]byte, min(max(size, 0), HeaderLen))
 	if err := readFull(r, page, 0); err != nil {
@@ -46,7 +44,7 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 	if err := x.parseTrailer(trailer); err != nil {
 		return nil, fmt.Errorf("trailer: %w", err)
 	}
-	if err := x.readFences(r); err != nil {
+	if err := x.checkFences(r); err != nil {
 		return nil, fmt.Errorf("fences: %w", err)
 	}
 	sum := uint32(0)
@@ -85,37 +83,49 @@ type Region struct {
 	Len    int64  `json:"bytes"`
 }
 
-func (x *Index) readFences(r io.ReaderAt) error {
-	x.Fences = make([]Key, 0, x.numBlocks)
-	sum := uint32(0)
-	err := readPieces(r, x.fencesOff, x.checksumsOff, func(_ int64, b []byte) error {
-		sum = crc32.Update(sum, castagnoli, b)
-		for ; len(b) > 0; b = b[KeyLen:] {
-			x.Fences = append(x.Fences, KeyAt(b))
+// FenceOff is the offset in the file of the fence of a block.
+func (x *Index) FenceOff(block int64) int64 { return x.fencesOff + block*KeyLen }
+
+// Fences calls yield with the fence of each block, which is its first id, in
+// ascending order, as Open has checked them.
+func (x *Index) Fences(r io.ReaderAt, yield func(block int64, fence Key)) error {
+	return readPieces(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
+		for block := (off - x.fencesOff) / KeyLen; len(b) > 0; block, b = block+1, b[KeyLen:] {
+			yield(block, KeyAt(b))
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	if sum != x.fencesSum {
-		return corrupt(ErrChecksum, x.fencesOff, "their own is %08x, want %08x", sum, x.fencesSum)
-	}
-	for i := 1; i < len(x.Fences); i++ {
-		if last, k := x.Fences[i-1], x.Fences[i]; !last.Less(k) {
-			return corrupt(ErrOrder, x.fencesOff+int64(i)*KeyLen, "%s behind %s", k, last)
+}
+
+func (x *Index) checkFences(r io.ReaderAt) error {
+	sum := uint32(0)
+	last, disorder := Key{}, error(nil)
+	err := readPieces(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
+		sum = crc32.Update(sum, castagnoli, b)
+		if off == x.fencesOff {
+			if last = KeyAt(b); last != x.MinKey {
+				disorder = corrupt(ErrCorrupt, off, "the first fence is %s, but the header's first id %s", last, x.MinKey)
+			}
+			off, b = off+KeyLen, b[KeyLen:]
 		}
-	}
-	if len(x.Fences) == 0 {
+		for ; len(b) > 0 && disorder == nil; off, b = off+KeyLen, b[KeyLen:] {
+			k := KeyAt(b)
+			if !last.Less(k) {
+				disorder = corrupt(ErrOrder, off, "%s behind %s", k, last)
+			}
+			last = k
+		}
 		return nil
-	}
-	if x.Fences[0] != x.MinKey {
-		return corrupt(ErrCorrupt, x.fencesOff, "the first fence is %s, but the header's first id %s", x.Fences[0], x.MinKey)
-	}
-	if last := x.Fences[len(x.Fences)-1]; x.MaxKey.Less(last) {
+	})
+	switch {
+	case err != nil:
+		return err
+	case sum != x.fencesSum: // says more than what follows from it
+		return corrupt(ErrChecksum, x.fencesOff, "their own is %08x, want %08x", sum, x.fencesSum)
+	case disorder == nil && x.MaxKey.Less(last):
 		return corrupt(ErrCorrupt, x.checksumsOff-KeyLen, "the last fence is %s, but the header's last id %s", last, x.MaxKey)
 	}
-	return nil
+	return disorder
 }
 
 // pieceLen is how much is read at once: a multiple of every width in the file.

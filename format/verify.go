@@ -25,76 +25,111 @@ func (x *Index) Verify(r io.ReaderAt, progress func(done int64) error) error {
 // some at a time, each checked as by Verify before. The records are yield's
 // until it returns; its error ends Scan.
 func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
-	v := verifier{Index: x}
-	return readPieces(r, HeaderLen, x.fencesOff, func(off int64, b []byte) error {
-		first := (off - HeaderLen) / BlockLen
-		sums := make([]byte, len(b)/BlockLen*ChecksumLen)
-		if err := readFull(r, sums, x.checksumsOff+first*ChecksumLen); err != nil {
+	var p Piece
+	for i := range x.Pieces() {
+		records, err := p.Read(x, r, i)
+		if err != nil {
 			return err
 		}
-		n := 0
-		for i := range int64(len(b) / BlockLen) {
-			if err := v.block(first+i, b[i*BlockLen:][:BlockLen], binary.BigEndian.Uint32(sums[i*ChecksumLen:])); err != nil {
-				return fmt.Errorf("block %d: %w", first+i, err)
-			}
-			n += x.RecordsIn(first + i)
+		if err := yield(records); err != nil {
+			return err
 		}
-		return yield(Records(b[:n*RecordLen]))
-	})
+	}
+	return nil
+}
+
+// pieceBlocks is how many blocks a Piece has, but for the last: 1 MiB.
+const pieceBlocks = pieceLen / BlockLen
+
+// Pieces is how many pieces the blocks are read in.
+func (x *Index) Pieces() int64 { return (x.numBlocks + pieceBlocks - 1) / pieceBlocks }
+
+// A Piece is memory for a run of blocks with their fences and checksums. Its
+// zero value is ready for use, by one goroutine at a time.
+type Piece struct{ blocks, fences, sums []byte }
+
+// Read reads the piece with number i of the file that x was opened from, and
+// checks it as Verify does: all pieces are good if and only if the file is. The
+// records are valid until the next Read.
+func (p *Piece) Read(x *Index, r io.ReaderAt, i int64) ([]Record, error) {
+	first := i * pieceBlocks
+	return p.read(x, r, first, min(pieceBlocks, x.numBlocks-first))
+}
+
+// read is Read for num blocks.
+func (p *Piece) read(x *Index, r io.ReaderAt, first, num int64) ([]Record, error) {
+	// The fence behind the last block is its upper bound.
+	numFences := min(num+1, x.numBlocks-first)
+	p.blocks = resize(p.blocks, num*BlockLen)
+	p.fences = resize(p.fences, numFences*KeyLen)
+	p.sums = resize(p.sums, num*ChecksumLen)
+	if err := readFull(r, p.blocks, BlockOff(first)); err != nil {
+		return nil, err
+	}
+	if err := readFull(r, p.fences, x.FenceOff(first)); err != nil {
+		return nil, err
+	}
+	if err := readFull(r, p.sums, x.checksumsOff+first*ChecksumLen); err != nil {
+		return nil, err
+	}
+	n := 0
+	for i := range num {
+		if err := x.checkBlock(first+i, p.blocks[i*BlockLen:][:BlockLen], p.fences[i*KeyLen:], p.sums[i*ChecksumLen:]); err != nil {
+			return nil, fmt.Errorf("block %d: %w", first+i, err)
+		}
+		n += x.RecordsIn(first + i)
+	}
+	return Records(p.blocks[:n*RecordLen]), nil
+}
+
+// resize is b, or memory in its place, with n bytes.
+func resize(b []byte, n int64) []byte {
+	if int64(cap(b)) < n {
+		return make([]byte, n)
+	}
+	return b[:n]
 }
 
 // VerifyBlock reads one block, which must be one of the file's, and checks it
 // as Verify does.
 func (x *Index) VerifyBlock(r io.ReaderAt, block int64) error {
-	b := make([]byte, BlockLen)
-	if err := readFull(r, b, BlockOff(block)); err != nil {
-		return err
-	}
-	sum := make([]byte, ChecksumLen)
-	if err := readFull(r, sum, x.checksumsOff+block*ChecksumLen); err != nil {
-		return err
-	}
-	// Behind the first block no id is zero, so that the zero last is before all.
-	v := verifier{Index: x}
-	if err := v.block(block, b, binary.BigEndian.Uint32(sum)); err != nil {
-		return fmt.Errorf("block %d: %w", block, err)
-	}
-	if next := block + 1; next < x.numBlocks && !v.last.Less(x.Fences[next]) {
-		return fmt.Errorf("block %d: %w", block, corrupt(ErrOrder, BlockOff(next), "%s behind %s", x.Fences[next], v.last))
-	}
-	return nil
+	var p Piece
+	_, err := p.read(x, r, block, 1)
+	return err
 }
 
-type verifier struct {
-	*Index
-	last Key // of the block before
-}
-
-func (v *verifier) block(block int64, b []byte, want uint32) error {
+// checkBlock checks a block. fences begins with its fence and that of the next
+// block, if there is one; sums begins with its checksum.
+func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 	off := BlockOff(block)
-	if got := Checksum(b); got != want {
+	if got, want := Checksum(b), binary.BigEndian.Uint32(sums); got != want {
 		return corrupt(ErrChecksum, off, "the block's is %08x, want %08x", got, want)
 	}
-	n := v.RecordsIn(block)
+	n := x.RecordsIn(block)
 	records := Records(b[:n*RecordLen])
-	if first := records[0].Key(); first != v.Fences[block] {
-		return corrupt(ErrCorrupt, off, "the first id is %s, but the fence %s", first, v.Fences[block])
+	last := records[0].Key()
+	if fence := KeyAt(fences); last != fence {
+		return corrupt(ErrCorrupt, off, "the first id is %s, but the fence %s", last, fence)
 	}
 	for i := range records {
 		k := records[i].Key()
-		if (block > 0 || i > 0) && !v.last.Less(k) {
-			return corrupt(ErrOrder, off+int64(i*RecordLen), "%s behind %s", k, v.last)
+		if i > 0 && !last.Less(k) {
+			return corrupt(ErrOrder, off+int64(i*RecordLen), "%s behind %s", k, last)
 		}
-		if !records[i].Validate(len(v.Zones)) {
+		if !records[i].Validate(len(x.Zones)) {
 			return corrupt(ErrCorrupt, off+int64(i*RecordLen), "price or date of %s is out of its limits", k)
 		}
-		v.last = k
+		last = k
 	}
 	if i := firstNonZero(b[n*RecordLen:]); i >= 0 {
 		return corrupt(ErrCorrupt, off+int64(n*RecordLen+i), "%#x where there must be zeros", b[n*RecordLen+i])
 	}
-	if block == v.numBlocks-1 && v.last != v.MaxKey {
-		return corrupt(ErrCorrupt, off+int64((n-1)*RecordLen), "the last id is %s, but the header's %s", v.last, v.MaxKey)
+	if block < x.numBlocks-1 {
+		if next := KeyAt(fences[KeyLen:]); !last.Less(next) {
+			return corrupt(ErrOrder, off+BlockLen, "%s behind %s", next, last)
+		}
+	} else if last != x.MaxKey {
+		return corrupt(ErrCorrupt, off+int64((n-1)*RecordLen), "the last id is %s, but the header's %s", last, x.MaxKey)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ const groupLen = 32
 type group struct {
 	key  [groupLen]uint16 // its index, from the first of the group
 	from [groupLen]int    // the record to look at first
-	num  [groupLen]int    // the records of its entry
+	x    [groupLen]uint64 // its position in the table
 }
 
 // findBatch is findNear for many keys. It sets records[i] and found[i] where it
@@ -65,37 +65,35 @@ func (m *mapping) findBatch(keys []format.Key, t *rankTable, numZones int, recor
 // from places that do not depend on each other.
 func (m *mapping) findGroup(keys []format.Key, t *rankTable, numZones int, records []format.Record, found []bool) error {
 	var g group
+	var w window
 	pending := 0
 	for i, key := range keys {
-		if key.Less(t.first) || !key.Less(t.last) {
-			continue
+		if x, ok := t.position(key); ok {
+			g.key[pending], g.x[pending], g.from[pending] = uint16(i), x, t.clamp(t.guess(x)-narrow/2+1)
+			pending++
 		}
-		rank, num := t.guess(key)
-		g.key[pending], g.from[pending], g.num[pending] = uint16(i), t.clamp(rank-narrow/2+1), num
-		pending++
 	}
 	for try := 0; try < nearTries && pending > 0; try++ {
 		sum := byte(0)
 		for _, from := range g.from[:pending] {
 			off := format.HeaderLen + from*format.RecordLen
-			sum += m.at.At(off) + m.at.At(off+narrow/2*format.RecordLen)
+			sum += m.at.At(off) + m.at.At(off+64) + m.at.At(off+128) + m.at.At(off+192)
 		}
 		runtime.KeepAlive(sum)
 		n := pending
 		pending = 0
 		for j := range n {
-			i, from := g.key[j], g.from[j]
-			w, err := m.window(from)
-			if err != nil {
+			i, x, from := g.key[j], g.x[j], g.from[j]
+			key := keys[i]
+			if err := m.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
 				return err
 			}
-			switch n := w.rank(keys[i]); {
-			case n < narrow && w.key(n) == keys[i]:
+			switch n := w.rank(key, t.skip); {
+			case n < narrow && w.key(n) == key:
 				copy(records[i][:], w[n*format.RecordLen:])
 				found[i] = records[i].Validate(numZones)
-			case 0 < n && n < narrow: // not there
-			default:
-				g.key[pending], g.from[pending], g.num[pending] = i, t.again(keys[i], &w, n, from, g.num[j]), g.num[j]
+			case n == 0 || n == narrow:
+				g.key[pending], g.x[pending], g.from[pending] = i, x, t.again(x, &w, n, from)
 				pending++
 			}
 		}

@@ -106,8 +106,8 @@ func TestGetBatchErrors(t *testing.T) {
 				if err := f.GetBatch(keys, records, found); !errors.Is(err, c.want) {
 					t.Errorf("%v, %s, verified %v: %v, want %v", access, c.name, verified, err, c.want)
 				}
-				if c.name == "closed" {
-					continue
+				if c.name == "closed" || c.name == "cut" && access == reader.AccessMmap {
+					continue // the fences, which stand at the end of the file, are gone
 				}
 				first := keys[:20*format.RecordsPerBlock] // which are as they were
 				if err := f.GetBatch(first, records, found); err != nil {

@@ -9,11 +9,16 @@ import (
 // FindNear is the part of Get that goes by the table which Verify has learned.
 func FindNear(f *File, key format.Key) (found bool, err error) {
 	t := f.ranks.Load()
-	if t == nil || key.Less(t.first) || !key.Less(t.last) {
+	if t == nil {
+		return false, nil
+	}
+	x, ok := t.position(key)
+	if !ok {
 		return false, nil
 	}
 	var r format.Record
-	return f.mapped.findNear(key, t, &r)
+	found, _, err = f.mapped.findNear(key, t, x, &r)
+	return found, err
 }
 
 // Warm touches every page of a mapping.

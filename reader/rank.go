@@ -1,182 +1,184 @@
 package reader
 
 import (
-	"math"
 	"math/bits"
 
 	"promostore/format"
 )
 
-// A rankTable tells about where in the file a key is, without the fences: how
-// many records sort before it. It is a guess to try first, not an answer.
+// A rankTable tells about where in the file a key is: how many records sort
+// before it. It is a guess to begin with, not an answer.
 //
-// It pays because a lookup is as slow as its reads from memory are many. The
-// table is small enough to stay in the second-level cache where the fences do
-// not, and it is learned from the records themselves, so that the first guess
-// is off by 2 records and not by 5 as between two fences. Measured in 10 M
-// random ids (BenchmarkGet, 2 cores), against one dependent read of the
-// mapping: 1.44 to 1.47 times that, where each id depends on the record before,
-// and 1.35 where ids are known beforehand; through the fences alone 2.0. Twice
-// the entries, or half, change nothing: what the guess gains is lost to the
-// cache.
+// The keys that it is for, counted from the first, are stretched over 64 bits
+// and cut into lines of equal width, and a line into slots. A line knows the
+// rank at its start, the records in it, and how far the rank at each border of
+// its slots is from a straight line. So where ids are spread evenly, the guess
+// is off by the root of a sixth of the records of a slot.
 //
-// An entry is for the ids that have the same bits behind the prefix that all
-// share. Its upper 36 bits are the rank of the first of them. The lower 28
-// bits, seven times four, are for the borders between the eighths of its ids'
-// range: how far the rank there is from a straight line, in pairs of records.
-// So an entry of 8 bytes does for 128 to 512 records.
+// It is learned from the fences when a file is opened, and in a mapping that
+// is verified a finer one from the records themselves.
 type rankTable struct {
-	first, last format.Key // it is for ids from first until before last
-	prefix      uint       // bits that they share
-	drop        uint       // 64 - bits of the index
-	scale       float64    // 2^-drop
+	first, span format.Key // it is for the keys from first until before first+span
+	shift       uint       // leading zeros of span
+	scale       uint64     // lines that 2^64 positions would have
+	lines       []rankLine
 	records     int
-	entries     []uint64 // and one more, for the end
-
-	coarse []uint64 // the ranks of every 8th entry and of the end
+	skip        uint // leading bytes of all keys that tell nothing, 8 at most
 }
 
-const coarseShift = 3
-
-// near is a rank in the neighbourhood of key, from so little memory that it is
-// at hand long before the entry is.
-func (t *rankTable) near(key format.Key) int {
-	x := bitsFrom(key, t.prefix)
-	i := x >> (t.drop + coarseShift)
-	lo, hi := t.coarse[i], t.coarse[i+1]
-	within := x << (64 - t.drop - coarseShift) >> 32
-	return int(lo + (hi-lo)*within>>32)
+// A rankLine is one cache line.
+type rankLine struct {
+	base  uint64 // rank at the start << numBits | records
+	bends [lineSlots + 1]int8
 }
 
 const (
-	eighthBits = 3 // of a key, behind those of the index
-	eighths    = 1 << eighthBits
+	lineSlots = 55
 
-	bendBits  = 4 // of the deviation at a border, plus bendZero
-	bendMask  = 1<<bendBits - 1
-	bendZero  = 8
-	bendUnit  = 2 // records
-	bendsBits = (eighths - 1) * bendBits
+	numBits = 24 // for up to 2^40 records
+	numMask = 1<<numBits - 1
 
-	maxRank = 1<<(64-bendsBits) - 1
+	// recordsFine and recordsCoarse are the records of a line on average. The
+	// fine table takes 1/16 byte a record, the coarse one 1/64.
+	recordsFine   = 1 << 10
+	recordsCoarse = 1 << 12
 )
 
-// guess is the rank that key, within the bounds of t, seems to have, and how
-// many records its entry is for.
-func (t *rankTable) guess(key format.Key) (rank, num int) {
-	x := bitsFrom(key, t.prefix)
-	e, end := t.entries[x>>t.drop], t.entries[x>>t.drop+1]
-	base := e >> bendsBits
-	n := end>>bendsBits - base
-	x <<= 64 - t.drop
-	i := x >> (64 - eighthBits)
-	// With both ends of the line, nine borders, of which the ends are straight.
-	bends := e<<(64-bendsBits)>>(64-bendsBits)<<bendBits | bendZero | bendZero<<(eighths*bendBits)
-	lo := int(n*i/eighths) + bendUnit*(int(bends>>(bendBits*i)&bendMask)-bendZero)
-	hi := int(n*(i+1)/eighths) + bendUnit*(int(bends>>(bendBits*(i+1))&bendMask)-bendZero)
-	within := x << eighthBits >> 32
-	return int(base) + lo + int(uint64(max(hi-lo, 0))*within>>32), int(n)
+// newRankTable is a table for the keys from first to before last, which is
+// behind it, with nothing learned yet.
+func newRankTable(first, last format.Key, records, perLine int) *rankTable {
+	t := &rankTable{first: first, span: minus(last, first), records: records}
+	t.skip = uint(min(first.CommonPrefix(last)/8, 8))
+	t.shift = uint(t.span.CommonPrefix(format.Key{}))
+	end := bitsFrom(t.span, t.shift)
+	t.scale, _ = bits.Div64(uint64(records/perLine+1), 0, end)
+	top, _ := bits.Mul64(end, t.scale)
+	t.lines = make([]rankLine, top+1)
+	return t
 }
 
-// A ranker makes a rankTable of the records of a file, which it must be shown
-// in their order.
+// position is where in the table key is, and whether it is for it.
+func (t *rankTable) position(key format.Key) (x uint64, ok bool) {
+	d := minus(key, t.first) // a key before first becomes one behind all
+	return bitsFrom(d, t.shift), d.Less(t.span)
+}
+
+// guess is the rank that a key with this position seems to have. It may be
+// beyond those that there are.
+func (t *rankTable) guess(x uint64) int {
+	i, within := bits.Mul64(x, t.scale)
+	if i >= uint64(len(t.lines)) {
+		return t.records
+	}
+	l := &t.lines[i]
+	straight, _ := bits.Mul64(within, l.base&numMask)
+	slot, within := bits.Mul64(within, lineSlots)
+	lo, hi := int(l.bends[slot]), int(l.bends[slot+1])
+	return int(l.base>>numBits) + int(straight) + lo + (hi-lo)*int(within>>32)>>32
+}
+
+// minus is k - o, modulo 2^128.
+func minus(k, o format.Key) format.Key {
+	lo, borrow := bits.Sub64(k.Lo, o.Lo, 0)
+	hi, _ := bits.Sub64(k.Hi, o.Hi, borrow)
+	return format.Key{Hi: hi, Lo: lo}
+}
+
+// bitsFrom is the 64 bits of k that begin at bit from, 0 to 128, filled up
+// with zeros. A shift of 64 or more, and so a negative one, gives zero.
+func bitsFrom(k format.Key, from uint) uint64 {
+	return k.Hi<<from | k.Lo>>(64-from) | k.Lo<<(from-64)
+}
+
+// A ranker fills a rankTable, from the borders of its slots in their order.
 type ranker struct {
 	table *rankTable
 
-	rank  uint64          // records so far
-	next  uint64          // the next border: eighths since the start of the table
-	limit format.Key      // its key, or last
-	ranks [eighths]uint64 // at the borders of the entry that next is in
+	next           uint64 // the next border: slots since the start of the table
+	at, atPart     uint64 // its position, with 64 bits behind the point
+	step, stepPart uint64 // from border to border, alike
+	limit          format.Key
+	ranks          [lineSlots + 1]int // at the borders of the line that next is in
+
+	x    uint64 // of the last sample
+	rank int
 }
 
-// newRanker returns nil where a table would not pay or not hold the ranks.
-func newRanker(x *format.Index, f *fenceTable) *ranker {
-	if f.starts == nil || x.Records > maxRank {
-		return nil
-	}
-	width := uint(bits.Len(uint(len(x.Fences)))) - 2
-	t := &rankTable{
-		first:   f.first,
-		last:    f.last,
-		prefix:  f.prefix,
-		drop:    64 - width,
-		scale:   math.Ldexp(1, -int(64-width)),
-		records: int(x.Records),
-		entries: make([]uint64, 1<<width+1),
-	}
+func newRanker(t *rankTable) *ranker {
 	l := &ranker{table: t}
-	l.setLimit()
+	slots := t.scale * lineSlots
+	rest := uint64(0)
+	l.step, rest = bits.Div64(1, 0, slots)
+	l.stepPart, _ = bits.Div64(rest, 0, slots)
+	l.rank = format.RecordsPerBlock // of fence 1, where the table begins
+	l.border(l.rank)
+	l.rank = 0
 	return l
 }
 
+// borders is how many there are behind the first.
+func (l *ranker) borders() uint64 { return uint64(len(l.table.lines)) * lineSlots }
+
+// border notes that the next border has rank records before it.
+func (l *ranker) border(rank int) {
+	slot := l.next % lineSlots
+	if slot == 0 && l.next > 0 {
+		l.ranks[lineSlots] = rank
+		l.table.lines[l.next/lineSlots-1] = makeLine(&l.ranks)
+	}
+	l.ranks[slot] = rank
+	l.next++
+	carry := uint64(0)
+	l.atPart, carry = bits.Add64(l.atPart, l.stepPart, 0)
+	l.at += l.step + carry
+	// The key of a position: its bits at the place where position took them.
+	s := l.table.shift
+	k := format.Key{Hi: l.at >> s, Lo: l.at<<(64-s) | l.at>>(s-64)}
+	lo, carry := bits.Add64(k.Lo, l.table.first.Lo, 0)
+	l.limit = format.Key{Hi: k.Hi + l.table.first.Hi + carry, Lo: lo}
+}
+
+// makeLine is a line with these ranks at its borders.
+func makeLine(ranks *[lineSlots + 1]int) (l rankLine) {
+	n := ranks[lineSlots] - ranks[0]
+	l.base = uint64(ranks[0])<<numBits | uint64(min(n, numMask))
+	for i := range l.bends {
+		l.bends[i] = int8(max(min(ranks[i]-ranks[0]-n*i/lineSlots, 127), -128))
+	}
+	return l
+}
+
+// sample learns from a key that has rank records before it; in between, ranks
+// are taken to rise evenly. Keys must come in ascending order.
+func (l *ranker) sample(key format.Key, rank int) {
+	d := minus(key, l.table.first)
+	if l.table.span.Less(d) {
+		return
+	}
+	x := bitsFrom(d, l.table.shift)
+	for l.next <= l.borders() && l.at <= x {
+		share := float64(l.at-l.x) / float64(x-l.x)
+		l.border(l.rank + int(share*float64(rank-l.rank)))
+	}
+	l.x, l.rank = x, rank
+}
+
+// learn learns from records that follow those of the last call.
 func (l *ranker) learn(records []format.Record) {
 	for i := range records {
-		for k := records[i].Key(); !k.Less(l.limit); {
-			if l.limit == l.table.last {
-				return // until done
-			}
-			l.border()
-		}
-		l.rank++
-	}
-}
-
-// border notes that the next border has l.rank records before it.
-func (l *ranker) border() {
-	i := l.next % eighths
-	if i == 0 && l.next > 0 {
-		l.complete(l.next/eighths - 1)
-	}
-	l.ranks[i] = l.rank
-	l.next++
-	l.setLimit()
-}
-
-// setLimit makes the next border a key: the prefix, its number, and zeros.
-func (l *ranker) setLimit() {
-	t := l.table
-	l.limit = t.last
-	if l.next < l.numBorders() {
-		x, p := l.next<<(t.drop-eighthBits), t.prefix
-		k := format.Key{Hi: t.first.Hi &^ (^uint64(0) >> p), Lo: t.first.Lo &^ (^uint64(0) >> (max(p, 64) - 64))}
-		// Shifts of 64 or more, and so negative ones, give zero.
-		k.Hi |= x >> p
-		k.Lo |= x<<(64-p) | x>>(p-64)
-		if k.Less(t.last) {
-			l.limit = k
+		for !records[i].Key().Less(l.limit) && l.next <= l.borders() {
+			l.border(l.rank + i)
 		}
 	}
+	l.rank += len(records)
 }
 
-// numBorders is how many there are before the end of the table.
-func (l *ranker) numBorders() uint64 { return uint64(len(l.table.entries)-1) * eighths }
-
-// complete writes the entry whose eight borders are known, and whose end is
-// the next border.
-func (l *ranker) complete(entry uint64) {
-	base := l.ranks[0]
-	n := l.rank - base
-	e := base << bendsBits
-	for i := uint64(1); i < eighths; i++ {
-		bend := int(l.ranks[i]-base) - int(n*i/eighths)
-		bend = min(max((bend+bendZero*bendUnit+bendUnit/2)/bendUnit, 0), bendMask)
-		e |= uint64(bend) << (bendBits * (i - 1))
-	}
-	l.table.entries[entry] = e
-}
-
-// done is the table, once every record has been shown.
+// done is the table, once everything has been shown that there is.
 func (l *ranker) done() *rankTable {
-	for l.next <= l.numBorders() {
-		l.border()
-	}
-	entries := l.table.entries
-	entries[len(entries)-1] = l.rank << bendsBits
-	for i := 0; i < len(entries); i += 1 << coarseShift {
-		l.table.coarse = append(l.table.coarse, entries[i]>>bendsBits)
-	}
-	if (len(entries)-1)%(1<<coarseShift) != 0 { // fewer than 8 in all
-		l.table.coarse = append(l.table.coarse, l.rank)
+	// The last line goes on beyond the last key as it came there.
+	perSlot := float64(l.rank) / float64(l.next)
+	for i := 1; l.next <= l.borders(); i++ {
+		l.border(l.rank + int(perSlot*float64(i)))
 	}
 	return l.table
 }

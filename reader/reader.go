@@ -109,7 +109,9 @@ func (f *File) open(access Access) error {
 	if f.index, err = format.Open(f.file, info.Size()); err != nil {
 		return err
 	}
-	f.fences = newFenceTable(f.index.Fences)
+	if f.fences, err = newFenceTable(f.file, f.index); err != nil {
+		return fmt.Errorf("fences: %w", err)
+	}
 	if access == AccessAuto {
 		access = AccessPread
 		// A quarter is left for the heap, for other programs and for the
@@ -119,9 +121,9 @@ func (f *File) open(access Access) error {
 		}
 	}
 	if access == AccessMmap {
-		f.mapped, err = openMapping(f.file, info.Size())
+		f.mapped, err = openMapping(f.file, f.index, &f.fences)
 	} else {
-		f.blocks, err = openBlocks(f.file)
+		f.blocks, err = openBlocks(f.file, f.index, &f.fences)
 	}
 	return err
 }
@@ -151,10 +153,13 @@ func (f *File) Access() Access {
 // The error wraps ErrFault if the file cannot be read any more, or is damaged
 // although it was verified, and format.ErrCorrupt if the block is damaged.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
-	if t := f.ranks.Load(); t != nil && !key.Less(t.first) && key.Less(t.last) {
-		found, err = f.mapped.findNear(key, t, &r)
+	known := false
+	if t := f.ranks.Load(); t != nil {
+		if x, ok := t.position(key); ok {
+			found, known, err = f.mapped.findNear(key, t, x, &r)
+		}
 	}
-	if !found && err == nil {
+	if !known && err == nil {
 		found, err = f.find(key, &r)
 	}
 	if found && !r.Validate(len(f.index.Zones)) {
@@ -180,19 +185,13 @@ func (f *File) lookupError(key format.Key, err error) error {
 
 // find is Get by way of the fences.
 func (f *File) find(key format.Key, r *format.Record) (found bool, err error) {
-	x := f.index
-	if key.Less(x.MinKey) || x.MaxKey.Less(key) || x.Records == 0 {
+	if x := f.index; key.Less(x.MinKey) || x.MaxKey.Less(key) || x.Records == 0 {
 		return false, nil
 	}
-	block := f.fences.block(key)
-	s := span{block: int64(block), n: x.RecordsIn(int64(block)), lo: x.Fences[block], hi: x.MaxKey}
-	if block+1 < len(x.Fences) {
-		s.hi = x.Fences[block+1]
-	}
 	if f.mapped != nil {
-		return f.mapped.find(key, &s, r)
+		return f.mapped.find(key, r)
 	}
-	return f.blocks.find(key, &s, r)
+	return f.blocks.find(key, r)
 }
 
 // Verify reads the whole file and checks every block, which also brings it
@@ -203,7 +202,7 @@ func (f *File) Verify(ctx context.Context, progress func(done, size int64)) erro
 	size := f.index.Blocks() * format.BlockLen
 	var ranks *ranker
 	if f.mapped != nil && f.ranks.Load() == nil {
-		ranks = newRanker(f.index, &f.fences)
+		ranks = f.fences.newRanker(f.index)
 	}
 	done := int64(0)
 	err := f.Scan(ctx, func(records []format.Record) error {

@@ -2,8 +2,7 @@ package reader
 
 import (
 	"fmt"
-	"math"
-	"math/bits"
+	"io"
 
 	"promostore/format"
 )
@@ -11,78 +10,93 @@ import (
 // A fenceTable finds the block of a key.
 //
 // Fence 0 never decides anything: what sorts before fence 1 is in block 0. So
-// the table covers the fences from 1 to the last. It takes the bits behind the
-// prefix that they share, and has for each value of those bits the range of
-// fences that begin so. Ids that are alike in front (v7, or all alike in the
-// first 8 bytes) thus spread over it as random ones do, and outliers in the
-// first and last block do no harm. Where ids crowd in spite of that, a range
-// is long and is searched by halves.
+// the table is for the keys from fence 1 to the last, and outliers in the first
+// and last block do no harm. A guess from a table of ranks is where the search
+// among the fences begins, and is off by a block at most where ids are spread
+// evenly.
 type fenceTable struct {
-	fences      []format.Key
-	first, last format.Key // fences 1 and len-1
-	prefix      uint       // bits that they share
-	drop        uint       // 64 - bits of the table's index
-	starts      []uint32   // by those bits: the first fence that has them or more
+	numBlocks   int64
+	first, last format.Key // fences 1 and numBlocks-1
+	ranks       *rankTable // nil if there are fewer than three blocks
 }
 
-func newFenceTable(fences []format.Key) fenceTable {
-	t := fenceTable{fences: fences}
-	if len(fences) < 2 {
-		return t
+// newFenceTable is the table of the file that x was opened from.
+func newFenceTable(r io.ReaderAt, x *format.Index) (fenceTable, error) {
+	t := fenceTable{numBlocks: x.Blocks()}
+	var b [2][format.KeyLen]byte
+	if t.numBlocks < 2 {
+		return t, nil
 	}
-	t.first, t.last = fences[1], fences[len(fences)-1]
-	t.prefix = uint(t.first.CommonPrefix(t.last))
-	if len(fences) < 3 || len(fences) > math.MaxUint32 {
-		return t // block searches by halves
-	}
-	// One entry a fence, rounded down to a power of two.
-	width := min(uint(bits.Len(uint(len(fences))))-1, 128-t.prefix)
-	t.drop = 64 - width
-	t.starts = make([]uint32, 1<<width+1)
-	next := uint64(0) // entries below this are set
-	for i := 1; i < len(fences); i++ {
-		for v := t.slot(fences[i]); next <= v; next++ {
-			t.starts[next] = uint32(i)
+	for i, block := range [...]int64{1, t.numBlocks - 1} {
+		if _, err := r.ReadAt(b[i][:], x.FenceOff(block)); err != nil {
+			return t, readError(x.FenceOff(block), err)
 		}
 	}
-	for ; next < uint64(len(t.starts)); next++ {
-		t.starts[next] = uint32(len(fences))
+	t.first, t.last = format.KeyAt(b[0][:]), format.KeyAt(b[1][:])
+	if !t.first.Less(t.last) {
+		return t, nil
 	}
-	return t
+	l := newRanker(newRankTable(t.first, t.last, int(x.Records), recordsCoarse))
+	err := x.Fences(r, func(block int64, fence format.Key) { l.sample(fence, int(block)*format.RecordsPerBlock) })
+	t.ranks = l.done()
+	return t, err
 }
 
-func (t *fenceTable) slot(k format.Key) uint64 { return bitsFrom(k, t.prefix) >> t.drop }
+// newRanker is for a table that is learned from the records, or nil where none
+// would pay.
+func (t *fenceTable) newRanker(x *format.Index) *ranker {
+	if t.ranks == nil {
+		return nil
+	}
+	return newRanker(newRankTable(t.first, t.last, int(x.Records), recordsFine))
+}
 
-// block is the number of the block that has k if the file has it: that of the
-// last fence not behind k, or 0. There must be one block at least.
-func (t *fenceTable) block(k format.Key) int {
-	if len(t.fences) < 2 || k.Less(t.first) {
+// block is the number of the block that has key if the file has it: that of the
+// last fence not behind it, or 0. behind reports whether the fence of a block,
+// neither the first nor the last, is behind key. There must be one block.
+func (t *fenceTable) block(key format.Key, behind func(block int64) bool) int64 {
+	if t.numBlocks < 2 || key.Less(t.first) {
 		return 0
 	}
-	if !k.Less(t.last) {
-		return len(t.fences) - 1
+	if !key.Less(t.last) {
+		return t.numBlocks - 1
 	}
-	lo, hi := 1, len(t.fences)
-	if t.starts != nil {
-		v := t.slot(k)
-		lo, hi = int(t.starts[v]), int(t.starts[v+1])
-	}
-	// fences[lo-1] <= k < fences[hi], with a key behind all as the last fence.
-	for lo < hi {
-		mid := int(uint(lo+hi) / 2)
-		if k.Less(t.fences[mid]) {
-			hi = mid
-		} else {
-			lo = mid + 1
-		}
-	}
-	return lo - 1
+	x, _ := t.ranks.position(key)
+	guess := int64(t.ranks.guess(x)) / format.RecordsPerBlock
+	return lastNotBehind(1, t.numBlocks-1, guess, behind)
 }
 
-// bitsFrom is the 64 bits of k that begin at bit from, 0 to 128, filled up
-// with zeros. A shift of 64 or more, and so a negative one, gives zero.
-func bitsFrom(k format.Key, from uint) uint64 {
-	return k.Hi<<from | k.Lo>>(64-from) | k.Lo<<(from-64)
+// lastNotBehind is the last number from lo until before hi of which behind is
+// not true; it is not true of lo, and of none behind which it is. The search
+// goes from guess in steps that double, and then by halves.
+func lastNotBehind(lo, hi, guess int64, behind func(int64) bool) int64 {
+	at := max(min(guess, hi-1), lo)
+	for step := int64(1); lo < at && at < hi; step *= 2 {
+		if behind(at) {
+			hi = at
+			at -= step
+		} else {
+			break
+		}
+	}
+	// Not behind at max(at, lo).
+	lo = max(lo, at)
+	for step := int64(1); lo+step < hi; step *= 2 {
+		if behind(lo + step) {
+			hi = lo + step
+			break
+		}
+		lo += step
+	}
+	for lo+1 < hi {
+		mid := int64(uint64(lo+hi) / 2)
+		if behind(mid) {
+			hi = mid
+		} else {
+			lo = mid
+		}
+	}
+	return lo
 }
 
 // A span is a block and what is known of it without reading it.
@@ -128,8 +142,13 @@ func (s *span) absent(window []byte, i int) error {
 			continue
 		}
 		if k := format.KeyAt(window[j*format.RecordLen:]); k.Less(s.lo) || s.hi.Less(k) {
-			return fmt.Errorf("%w: block %d, from %s to %s, has %s", format.ErrCorrupt, s.block, s.lo, s.hi, k)
+			return s.wrong(k)
 		}
 	}
 	return nil
+}
+
+// wrong says that the block has k, which does not belong there.
+func (s *span) wrong(k format.Key) error {
+	return fmt.Errorf("%w: block %d, from %s to %s, has %s", format.ErrCorrupt, s.block, s.lo, s.hi, k)
 }

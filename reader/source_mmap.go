@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -15,10 +14,15 @@ import (
 )
 
 // A mapping is a file in memory. It gives no slices, only copies.
-type mapping struct{ at *mmap.ReaderAt }
+type mapping struct {
+	at    *mmap.ReaderAt
+	index *format.Index
+	table *fenceTable
+}
 
-// openMapping maps the file that is open as f, which has size bytes.
-func openMapping(f *os.File, size int64) (*mapping, error) {
+// openMapping maps the file that is open as f.
+func openMapping(f *os.File, x *format.Index, t *fenceTable) (*mapping, error) {
+	size := x.FileLen
 	at, err := mmap.Open(reopenPath(f))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, reopenError(err)
@@ -29,7 +33,7 @@ func openMapping(f *os.File, size int64) (*mapping, error) {
 	if int64(at.Len()) != size {
 		return nil, errors.Join(fmt.Errorf("%w: %d bytes, a moment ago %d", ErrFault, at.Len(), size), at.Close())
 	}
-	return &mapping{at}, nil
+	return &mapping{at, x, t}, nil
 }
 
 func (m *mapping) close() error { return m.at.Close() }
@@ -42,22 +46,34 @@ func (m *mapping) read(b []byte, off int64) error {
 	return nil
 }
 
-const (
-	// wide is how many records find copies out of the mapping at once.
-	wide = 16
+// fence is the fence of a block. The file must not be closed.
+func (m *mapping) fence(block int64) format.Key {
+	var b [format.KeyLen]byte
+	_, _ = m.at.ReadAt(b[:], m.index.FenceOff(block))
+	return format.KeyAt(b[:])
+}
 
-	// narrow is the same for findNear: two cache lines. 2, 6 and 8 records
-	// were within 3 % of it.
-	narrow = 4
+// span is what the fences say of the block that has key if the file has it.
+func (m *mapping) span(key format.Key) span {
+	block := m.table.block(key, func(block int64) bool { return key.Less(m.fence(block)) })
+	s := span{block: block, n: m.index.RecordsIn(block), lo: m.fence(block), hi: m.index.MaxKey}
+	if block+1 < m.table.numBlocks {
+		s.hi = m.fence(block + 1)
+	}
+	return s
+}
 
-	// nearTries is how often findNear looks before it leaves it to find.
-	nearTries = 4
-)
+// wide is how many records find copies out of the mapping at once.
+const wide = 16
 
-// find copies the record of key, which must be in the block if it is in the
-// file, to r.
-func (m *mapping) find(key format.Key, s *span, r *format.Record) (found bool, err error) {
+// find copies the record of key to r, by way of the fences. There must be one
+// block at least.
+func (m *mapping) find(key format.Key, r *format.Record) (found bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
+	if m.at.Len() == 0 {
+		return false, os.ErrClosed
+	}
+	s := m.span(key)
 	var buf [wide * format.RecordLen]byte
 	lo, hi := 0, s.n
 	from := s.guess(key) - wide/2
@@ -91,78 +107,6 @@ func (m *mapping) find(key format.Key, s *span, r *format.Record) (found bool, e
 			from += wide
 		}
 	}
-}
-
-// findNear copies the record of key to r if it finds it near where t guesses.
-// Otherwise nothing is known.
-func (m *mapping) findNear(key format.Key, t *rankTable, r *format.Record) (found bool, err error) {
-	defer recoverFault(debug.SetPanicOnFault(true), &err)
-	// Touch what is probably the page, so that the processor translates its
-	// address while it waits for the table: 1.54 times the floor becomes 1.46.
-	touched := byte(0)
-	if i := format.HeaderLen + min(t.near(key), t.records-1)*format.RecordLen; i < m.at.Len() {
-		touched = m.at.At(i)
-	}
-	rank, num := t.guess(key)
-	runtime.KeepAlive(touched)
-	from := t.clamp(rank - narrow/2 + 1)
-	for range nearTries {
-		w, err := m.window(from)
-		if err != nil {
-			return false, err
-		}
-		n := w.rank(key)
-		if n < narrow && w.key(n) == key {
-			copy(r[:], w[n*format.RecordLen:])
-			return true, nil
-		}
-		if 0 < n && n < narrow {
-			return false, nil
-		}
-		from = t.again(key, &w, n, from, num)
-	}
-	return false, nil
-}
-
-// A window is a copy of some neighbouring records.
-type window [narrow * format.RecordLen]byte
-
-// window copies the records from this one on.
-func (m *mapping) window(from int) (w window, err error) {
-	err = m.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen)
-	return w, err
-}
-
-// key is that of record i.
-func (w *window) key(i int) format.Key { return format.KeyAt(w[i*format.RecordLen:]) }
-
-// rank is how many records of w sort before key. Without a branch: where in w
-// a key is cannot be predicted.
-func (w *window) rank(key format.Key) int {
-	return w.before(0, key) + w.before(1, key) + w.before(2, key) + w.before(3, key)
-}
-
-// before is 1 if record i sorts before key, else 0.
-func (w *window) before(i int, key format.Key) int {
-	k := w.key(i)
-	_, borrow := bits.Sub64(k.Lo, key.Lo, 0)
-	_, borrow = bits.Sub64(k.Hi, key.Hi, borrow)
-	return int(borrow)
-}
-
-// clamp is the nearest record to from where a window can begin. Records are in
-// pairs in a cache line.
-func (t *rankTable) clamp(from int) int { return max(min(from, t.records-narrow), 0) &^ 1 }
-
-// again is where to look for key when it was not in w, which begins with
-// record from and has n records, none or all, before key. num is as of guess.
-func (t *rankTable) again(key format.Key, w *window, n, from, num int) int {
-	off := float64(int64(bitsFrom(key, t.prefix) - bitsFrom(w.key(0), t.prefix)))
-	to := from + int(off*t.scale*float64(num)) - narrow/2 + 1
-	if n == 0 {
-		return t.clamp(min(to, from-narrow))
-	}
-	return t.clamp(max(to, from+narrow))
 }
 
 // recoverFault turns the panic of an access to a page that is not there into

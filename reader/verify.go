@@ -10,5 +10,16 @@ func (f *File) VerifyKey(key format.Key) error {
 	if x.Records == 0 || key.Less(x.MinKey) || x.MaxKey.Less(key) {
 		return nil // says the header, which was checked
 	}
-	return x.VerifyBlock(f.file, int64(f.fences.block(key)))
+	var err error
+	block := f.fences.block(key, func(block int64) bool {
+		var b [format.KeyLen]byte
+		if _, e := f.file.ReadAt(b[:], x.FenceOff(block)); e != nil {
+			err = readError(x.FenceOff(block), e)
+		}
+		return key.Less(format.KeyAt(b[:]))
+	})
+	if err != nil {
+		return err
+	}
+	return x.VerifyBlock(f.file, block)
 }
