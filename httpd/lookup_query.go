@@ -31,7 +31,7 @@ func (b *batch) parse(body []byte) error {
 // Of other queries it says that it is not ok, whether they are right or wrong;
 // what it appended is of no use then. The ids share the memory of body.
 //
-// Package json takes 300 µs for 1,000 ids and 2,000 allocations, this 9 µs.
+// For 1,000 ids package json takes 380 µs and 1,018 allocations, this 17 µs.
 func appendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) {
 	for _, token := range []string{"{", `"ids"`, ":", "["} {
 		if body, ok = cutToken(body, token); !ok {
