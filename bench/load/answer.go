@@ -59,8 +59,9 @@ func parseRedis(b []byte) (status, n int, err error) {
 	case string(b[:end]) == "$-1":
 		return statusMissing, end + len(lineEnd), nil
 	}
-	valueLen, ok := number(b[1:end])
-	if b[0] != '$' || !ok {
+	digits, bulk := bytes.CutPrefix(b[:end], []byte("$"))
+	valueLen, ok := number(digits)
+	if !bulk || !ok {
 		return 0, 0, fmt.Errorf("%w: %q", errMalformed, b[:end])
 	}
 	return statusFound, end + len(lineEnd) + valueLen + len(lineEnd), nil

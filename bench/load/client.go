@@ -174,7 +174,7 @@ func (c *client) dispatch(now int64) {
 func (c *client) send(i int) {
 	k := &c.conns[i]
 	for len(k.unsent) > 0 {
-		n, err := syscall.Write(k.fd, k.unsent)
+		n, err := rawIO(syscall.SYS_WRITE, k.fd, k.unsent)
 		switch {
 		case err == nil:
 			k.unsent = k.unsent[n:]
@@ -194,7 +194,7 @@ func (c *client) serve(i int) {
 		c.send(i)
 	}
 	for {
-		n, err := syscall.Read(k.fd, c.buf[:])
+		n, err := rawIO(syscall.SYS_READ, k.fd, c.buf[:])
 		switch {
 		case errors.Is(err, syscall.EAGAIN):
 			return
@@ -300,7 +300,7 @@ func (c *client) wait(events []syscall.EpollEvent, now int64) (int, error) {
 		sleep = math.Max(0, math.Min(sleep, c.due-float64(now)))
 	}
 	timeout := syscall.NsecToTimespec(int64(sleep))
-	n, _, errno := syscall.Syscall6(sysEpollPwait2, uintptr(c.epoll),
+	n, _, errno := syscall.RawSyscall6(sysEpollPwait2, uintptr(c.epoll),
 		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(unsafe.Pointer(&timeout)), 0, 0)
 	switch errno {
 	case 0:
@@ -327,4 +327,16 @@ func (q *queue) pop() int {
 	q.head = (q.head + 1) % len(q.ring)
 	q.n--
 	return int(i)
+}
+
+// rawIO reads or writes b on a socket that does not block. It does not tell the
+// scheduler, and neither does wait: with its book-keeping, and a monitor that
+// wakes up for every call that sleeps, a request costs the client a seventh
+// more.
+func rawIO(call uintptr, fd int, b []byte) (int, error) {
+	n, _, errno := syscall.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
 }

@@ -242,11 +242,7 @@ func startPeer(ctx context.Context, env *contest.Env, p *peer.Peer, rows int64) 
 	if err := os.RemoveAll(store); err != nil {
 		return nil, err
 	}
-	builder, err := peer.MakeProgram(ctx, env.Bin)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := builder.Build(ctx, p.Name, table, store); err != nil {
+	if err := p.Build(ctx, table, store); err != nil {
 		return nil, err
 	}
 	s, err := newServer(p.Name, versions+"; "+p.Setup)

@@ -18,8 +18,10 @@ import (
 const (
 	swapRows   = 1_000_000 // at most
 	swapRounds = 3
-	swapLen    = 5 * time.Second // of a turn
 	swapEvery  = time.Second
+
+	swapsPerTurn = 5
+	swapLen      = swapsPerTurn * swapEvery // of a turn
 )
 
 // stagedAt is the first of the generations that are prepared. What they are
@@ -48,7 +50,7 @@ func newSwaps(ctx context.Context, env *contest.Env, rows int64) (*swaps, error)
 			return nil, err
 		}
 	}
-	for i := range 1 + swapRounds*int(swapLen/swapEvery) {
+	for i := range 1 + swapRounds*swapsPerTurn {
 		id := generation.IDOf(stagedAt.Add(time.Duration(i) * time.Second))
 		build := exec.CommandContext(ctx, filepath.Join(env.Bin, "promobuild"), "build", "--quiet",
 			"--data", stage, "--generation", id.String(), table)
@@ -91,7 +93,7 @@ func (s *swaps) turn(ctx context.Context, d *driver, swapping bool) (r load.Resu
 	if !swapping {
 		swapped <- nil
 	} else {
-		go func() { swapped <- s.swapUntil(ctx, time.Now().Add(swapLen)) }()
+		go func() { swapped <- s.swapAll(ctx) }()
 	}
 	r, err = d.program.Run(ctx, load.Options{
 		Addr: s.server.addr, Kind: load.Get, Rows: d.rows, Connections: connections, Threads: threads,
@@ -107,12 +109,12 @@ func (s *swaps) turn(ctx context.Context, d *driver, swapping bool) (r load.Resu
 	return r, after - before, err
 }
 
-// swapUntil publishes a generation every second, the first after half a one,
-// and tells the server to look.
-func (s *swaps) swapUntil(ctx context.Context, end time.Time) error {
+// swapAll publishes the generations of a turn, one every second, the first
+// after half a one, and tells the server to look.
+func (s *swaps) swapAll(ctx context.Context) error {
 	timer := time.NewTimer(swapEvery / 2)
 	defer timer.Stop()
-	for time.Now().Before(end) && len(s.staged) > 0 {
+	for range swapsPerTurn {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

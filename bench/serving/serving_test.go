@@ -1,0 +1,97 @@
+package serving_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"promostore/bench/contest"
+	"promostore/bench/serving"
+	"promostore/synth"
+)
+
+const testRows = 5000
+
+// TestAnswers checks that every server answers what ours does.
+func TestAnswers(t *testing.T) {
+	ours, rivals := serving.StartAll(t, newEnv(t, testRows))
+	keys := synth.Keys{Kind: synth.KeysV4}
+	for i := uint64(0); i < 2*testRows; i += 97 {
+		id := keys.At(i).String()
+		status, body := ours.Get(id)
+		want := http.StatusOK
+		if i >= testRows {
+			want = http.StatusNotFound
+		}
+		if status != want || status == http.StatusOK && (!json.Valid([]byte(body)) || !strings.Contains(body, id)) {
+			t.Fatalf("id %d: %d %s, want %d", i, status, body, want)
+		}
+		for name, s := range rivals {
+			if s.Constant() {
+				continue
+			}
+			gotStatus, got := s.Get(id)
+			if gotStatus != status || status == http.StatusOK && got != body {
+				t.Fatalf("%s: id %d: %d %s, want %d %s", name, i, gotStatus, got, status, body)
+			}
+		}
+	}
+}
+
+// TestConstant checks that the constant answers are as long as ours, head and
+// all.
+func TestConstant(t *testing.T) {
+	ours, rivals := serving.StartAll(t, newEnv(t, 1))
+	want, found := ours.AnswerLen(), 0
+	for name, s := range rivals {
+		if !s.Constant() {
+			continue
+		}
+		found++
+		if got := s.AnswerLen(); got != want {
+			t.Errorf("%s: %d bytes, want %d", name, got, want)
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d constant servers", found)
+	}
+}
+
+// TestContests lets each contest have one turn.
+func TestContests(t *testing.T) {
+	list, cleanup, err := serving.Contests(t.Context(), newEnv(t, testRows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cleanup(); err != nil {
+			t.Error(err)
+		}
+	})
+	var names []string
+	for i := range list {
+		list[i].Rounds = 1
+		r, err := list[i].Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.OursMore["cpu-s/M"] <= 0 || r.PeerMore["cpu-s/M"] <= 0 || r.Ratio <= 0 {
+			t.Errorf("%+v", r)
+		}
+		names = append(names, r.Name)
+	}
+	want := []string{"get/constant", "get/nginx", "get/bbolt", "get/pebble", "get/redis", "get/mariadb"}
+	if !slices.Equal(names, want) {
+		t.Errorf("contests %q, want %q", names, want)
+	}
+}
+
+// TestSwaps checks that generations do change, and no request fails of it.
+func TestSwaps(t *testing.T) {
+	swapped, wanted, r := serving.SwapTurn(t, newEnv(t, testRows))
+	if swapped != wanted || r.Failed > 0 || r.Requests == 0 {
+		t.Errorf("%d swaps of %d: %+v", swapped, wanted, r)
+	}
+}
