@@ -1,0 +1,232 @@
+package reader
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"promostore/format"
+)
+
+// A ring reads blocks through io_uring: goroutines wait for the disk as they
+// wait for a network, without a thread or a processor. Safe for concurrent use,
+// but for close.
+type ring struct {
+	file    *os.File // the ring itself, which the runtime polls for answers
+	fd      int
+	shared  []byte // with the kernel: both queues
+	entries []byte // and the entries of the first
+
+	mu         sync.Mutex
+	tail       uint32 // of the submissions, as far as they are written
+	added      uint32 // of them, those that the kernel was not told of yet
+	submitting bool   // somebody is telling the kernel, and looks again
+
+	sq, cq queueOffsets
+	free   chan uint32           // slots
+	slots  [ringLen]chan int32   // where the answer to a slot's read goes
+	bufs   [ringLen]*blockBuffer // what a slot reads into
+	reaped chan struct{}         // closed when nobody looks for answers any more
+	over   atomic.Bool
+}
+
+// ringLen is how many reads a ring has under way at most. More wait in plain
+// reads. A disk that is served by one queue has no use for more.
+const ringLen = 256
+
+// What the kernel has in linux/io_uring.h, and package unix does not.
+const (
+	opRead         = 22         // IORING_OP_READ, of Linux 5.6
+	offSubmissions = 0          // IORING_OFF_SQ_RING
+	offEntries     = 0x10000000 // IORING_OFF_SQES
+	featSingleMmap = 1 << 0     // IORING_FEAT_SINGLE_MMAP, of Linux 5.4
+	submissionLen  = 64         // of struct io_uring_sqe
+	completionLen  = 16         // of struct io_uring_cqe
+)
+
+// ringParams is struct io_uring_params.
+type ringParams struct {
+	sqEntries, cqEntries, flags, threadCPU, threadIdle, features, wqFD uint32
+	_                                                                  [3]uint32
+	sq, cq                                                             queueOffsets
+}
+
+// queueOffsets is struct io_sqring_offsets or io_cqring_offsets, which differ
+// behind the fourth: where the fields of a queue are in the shared memory.
+type queueOffsets struct {
+	head, tail, mask, entries uint32
+	a, b, c, d                uint32
+	_                         uint64
+}
+
+func (o *queueOffsets) array() uint32 { return o.c } // of sq
+func (o *queueOffsets) cqes() uint32  { return o.b } // of cq
+
+// A submission is the part of struct io_uring_sqe that a read needs.
+type submission struct {
+	op, flags uint8
+	ioprio    uint16
+	fd        int32
+	off       uint64
+	addr      uint64
+	len       uint32
+	rwFlags   uint32
+	user      uint64
+	_         [24]byte
+}
+
+type completion struct {
+	user  uint64
+	res   int32
+	flags uint32
+}
+
+var (
+	_ [submissionLen]byte = [unsafe.Sizeof(submission{})]byte{}
+	_ [completionLen]byte = [unsafe.Sizeof(completion{})]byte{}
+	_ [120]byte           = [unsafe.Sizeof(ringParams{})]byte{}
+)
+
+// newRing makes a ring, or returns nil where the kernel has none or forbids it,
+// as the seccomp profiles of containers often do.
+func newRing() *ring {
+	r := &ring{free: make(chan uint32, ringLen), reaped: make(chan struct{})}
+	if err := r.open(); err != nil {
+		r.unmap()
+		return nil
+	}
+	for i := range r.slots {
+		r.slots[i] = make(chan int32, 1)
+		r.free <- uint32(i)
+	}
+	conn, err := r.file.SyscallConn()
+	if err == nil {
+		err = r.file.SetReadDeadline(time.Time{}) // fails if the runtime does not poll it
+	}
+	if err != nil {
+		r.unmap()
+		return nil
+	}
+	go r.reap(conn)
+	return r
+}
+
+func (r *ring) open() error {
+	var p ringParams
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, ringLen, uintptr(unsafe.Pointer(&p)), 0)
+	if errno != 0 {
+		return errno
+	}
+	r.fd = int(fd)
+	if err := unix.SetNonblock(r.fd, true); err != nil { // or else the runtime does not poll it
+		return errors.Join(err, unix.Close(r.fd))
+	}
+	r.file = os.NewFile(fd, "io_uring")
+	if p.features&featSingleMmap == 0 {
+		return errors.ErrUnsupported
+	}
+	r.sq, r.cq = p.sq, p.cq
+	size := max(p.sq.array()+p.sqEntries*4, p.cq.cqes()+p.cqEntries*completionLen)
+	var err error
+	if r.shared, err = unix.Mmap(r.fd, offSubmissions, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
+		return err
+	}
+	r.entries, err = unix.Mmap(r.fd, offEntries, int(p.sqEntries*submissionLen), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	return err
+}
+
+// close ends the ring. No read may be under way.
+func (r *ring) close() error {
+	r.over.Store(true)
+	err := r.file.Close()
+	<-r.reaped
+	r.unmap()
+	return err
+}
+
+func (r *ring) unmap() {
+	if r.file != nil {
+		_ = r.file.Close() // again, or there was never a read
+	}
+	for _, b := range [...][]byte{r.shared, r.entries} {
+		if b != nil {
+			_ = unix.Munmap(b)
+		}
+	}
+}
+
+// at is the number of the shared memory at off.
+func (r *ring) at(off uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.shared[off])) }
+
+// read reads the block at off of the file open as fd, and reports whether it
+// did.
+func (r *ring) read(fd int, buf *blockBuffer, off int64) bool {
+	var slot uint32
+	select {
+	case slot = <-r.free:
+	default:
+		return false
+	}
+	r.bufs[slot] = buf // which puts it on the heap: stacks move while the kernel writes
+	s := submission{op: opRead, fd: int32(fd), off: uint64(off), addr: uint64(uintptr(unsafe.Pointer(buf))), len: format.BlockLen, user: uint64(slot)}
+	r.submit(&s)
+	n := <-r.slots[slot]
+	r.bufs[slot] = nil
+	r.free <- slot
+	return n == format.BlockLen
+}
+
+// submit gives s to the kernel. Whoever comes while another one does that
+// leaves it to that one, since only one at a time can.
+func (r *ring) submit(s *submission) {
+	r.mu.Lock()
+	i := r.tail & *r.at(r.sq.mask)
+	*(*submission)(unsafe.Pointer(&r.entries[i*submissionLen])) = *s
+	*r.at(r.sq.array() + i*4) = i
+	r.tail++
+	r.added++
+	atomic.StoreUint32(r.at(r.sq.tail), r.tail)
+	if r.submitting {
+		r.mu.Unlock()
+		return
+	}
+	r.submitting = true
+	for r.added > 0 {
+		n := r.added
+		r.mu.Unlock()
+		// What it did not take, for want of memory or for a signal, is left for
+		// the next turn.
+		taken, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, 0, 0, 0)
+		if errno != 0 {
+			taken = 0
+			runtime.Gosched()
+		}
+		r.mu.Lock()
+		r.added -= uint32(taken)
+	}
+	r.submitting = false
+	r.mu.Unlock()
+}
+
+// reap hands out the answers until the ring is closed.
+func (r *ring) reap(conn syscall.RawConn) {
+	defer close(r.reaped)
+	_ = conn.Read(func(uintptr) bool {
+		head, mask := *r.at(r.cq.head), *r.at(r.cq.mask)
+		for head != atomic.LoadUint32(r.at(r.cq.tail)) {
+			c := (*completion)(unsafe.Pointer(&r.shared[r.cq.cqes()+(head&mask)*completionLen]))
+			slot, res := c.user, c.res
+			head++
+			atomic.StoreUint32(r.at(r.cq.head), head)
+			r.slots[slot] <- res
+		}
+		return r.over.Load()
+	})
+}
