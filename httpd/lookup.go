@@ -81,12 +81,14 @@ type batch struct {
 }
 
 // groupLen is how many ids of a batch are looked up at a time: what is kept of
-// them is 14 KiB, which stays in the cache nearest to the processor.
+// them is 13 KiB, which stays in the cache nearest to the processor.
 const groupLen = 256
 
-// What a batch that nobody uses may keep, in bytes: enough for the answer to
-// 1,000 ids.
-const maxSpareLen = 160 << 10
+// What a batch that nobody uses may keep: enough for 1,000 ids and their answer.
+const (
+	maxSpareIDs = 2_000
+	maxSpareLen = 160 << 10 // bytes
+)
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
@@ -94,6 +96,9 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 func (b *batch) free() {
 	clear(b.ids) // not to keep requests alive
 	b.ids = b.ids[:0]
+	if cap(b.ids) > maxSpareIDs {
+		b.ids = nil
+	}
 	if cap(b.answer) > maxSpareLen {
 		b.answer = nil
 	}
