@@ -194,37 +194,6 @@ func (f *File) find(key format.Key, r *format.Record) (found bool, err error) {
 	return f.blocks.find(key, r)
 }
 
-// Verify reads the whole file and checks every block, which also brings it
-// into the page cache and makes lookups through a mapping faster. progress,
-// which may be nil, is called now and then with the bytes of blocks done, and
-// their size.
-func (f *File) Verify(ctx context.Context, progress func(done, size int64)) error {
-	size := f.index.Blocks() * format.BlockLen
-	var ranks *ranker
-	if f.mapped != nil && f.ranks.Load() == nil {
-		ranks = f.fences.newRanker(f.index)
-	}
-	done := int64(0)
-	err := f.Scan(ctx, func(records []format.Record) error {
-		if ranks != nil {
-			ranks.learn(records)
-		}
-		if progress != nil {
-			done += int64(len(records)) * format.RecordLen
-			progress(min(done, size), size)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	if ranks != nil {
-		f.ranks.Store(ranks.done())
-	}
-	f.verified.Store(true)
-	return nil
-}
-
 // Scan calls yield with every record in the order of the ids, some at a time,
 // each checked before as by Verify. yield may use their memory until it
 // returns; its error ends Scan.

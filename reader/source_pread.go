@@ -5,8 +5,6 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"promostore/format"
 )
 
@@ -16,7 +14,7 @@ import (
 // ranks. That is half of the fence, and an order; fences that are alike in it
 // are told apart by reading their blocks.
 type blocks struct {
-	file      *os.File
+	file      *blockFile
 	index     *format.Index
 	table     *fenceTable
 	positions []uint64 // of the fences; that of the first means nothing
@@ -39,20 +37,12 @@ func openBlocks(f *os.File, x *format.Index, t *fenceTable) (*blocks, error) {
 			return nil, fmt.Errorf("fences: %w", err)
 		}
 	}
-	file, err := os.Open(reopenPath(f))
-	if err != nil {
-		return nil, reopenError(err)
-	}
-	// Without it a lookup in a cold file reads ahead what nobody asked for.
-	if err := unix.Fadvise(int(file.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("advise %s: %w", f.Name(), err)
-	}
-	p.file = file
-	return p, nil
+	var err error
+	p.file, err = openBlockFile(f)
+	return p, err
 }
 
-func (p *blocks) close() error { return p.file.Close() }
+func (p *blocks) close() error { return p.file.close() }
 
 // candidates is the blocks that key may be in, from lo to hi: one, unless
 // fences have the same position as key.
@@ -102,8 +92,8 @@ func (p *blocks) find(key format.Key, r *format.Record) (found bool, err error) 
 // have fewer: a whole page costs no more.
 func (p *blocks) read(buf *blockBuffer, block int64) ([]byte, error) {
 	off := format.BlockOff(block)
-	if n, err := p.file.ReadAt(buf[:], off); n < len(buf) {
-		return nil, readError(off+int64(n), err)
+	if err := p.file.read(buf, off); err != nil {
+		return nil, err
 	}
 	return buf[:p.index.RecordsIn(block)*format.RecordLen], nil
 }

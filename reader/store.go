@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,7 +246,11 @@ func (s *Store) openGeneration(ctx context.Context, g generation.Generation) (f 
 		err = fmt.Errorf("%w: %s, shard %d of %d", ErrMisnamed, f.ID(), h.Shard, h.Shards)
 	} else if !s.opts.IndexOnly {
 		start = time.Now()
-		if err = f.Verify(ctx, nil); err == nil {
+		workers := runtime.GOMAXPROCS(0)
+		if s.live.Load() != nil {
+			workers = 1 // the others are for who is being served
+		}
+		if err = f.verify(ctx, workers, nil); err == nil {
 			err = f.warm(ctx)
 		}
 		e.Verify = time.Since(start)

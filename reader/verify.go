@@ -1,6 +1,107 @@
 package reader
 
-import "promostore/format"
+import (
+	"context"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"promostore/format"
+)
+
+// Verify reads the whole file and checks every block, which also brings it
+// into the page cache and makes lookups through a mapping faster. It takes all
+// processors. progress, which may be nil, is called now and then with the bytes
+// of blocks done, and their size; the calls do not overlap.
+func (f *File) Verify(ctx context.Context, progress func(done, size int64)) error {
+	return f.verify(ctx, runtime.GOMAXPROCS(0), progress)
+}
+
+// verify is Verify by this many goroutines, which read and check the pieces of
+// the file at the same time, and then pass one point in the order of the pieces.
+func (f *File) verify(ctx context.Context, workers int, progress func(done, size int64)) error {
+	var ranks *ranker
+	if f.mapped != nil && f.ranks.Load() == nil {
+		ranks = f.fences.newRanker(f.index)
+	}
+	done, size := int64(0), f.index.Blocks()*format.BlockLen
+	pass := func(records []format.Record) {
+		if ranks != nil {
+			ranks.learn(records)
+		}
+		if progress != nil {
+			done += int64(len(records)) * format.RecordLen
+			progress(min(done, size), size)
+		}
+	}
+	var next atomic.Int64
+	gate := newGate()
+	var wg sync.WaitGroup
+	for range min(int64(workers), f.index.Pieces()) {
+		wg.Go(func() {
+			var p format.Piece
+			for {
+				i := next.Add(1) - 1
+				if i >= f.index.Pieces() {
+					return
+				}
+				var records []format.Record
+				err := ctx.Err()
+				if err == nil {
+					records, err = p.Read(f.index, f.file, i)
+				}
+				if !gate.pass(i, err, func() { pass(records) }) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if gate.err != nil {
+		return gate.err
+	}
+	if ranks != nil {
+		f.ranks.Store(ranks.done())
+	}
+	f.verified.Store(true)
+	return nil
+}
+
+// A gate lets numbered pieces of work through in the order of their numbers,
+// up to the first that failed.
+type gate struct {
+	mu   sync.Mutex
+	cond sync.Cond // next or err has changed
+	next int64
+	err  error
+}
+
+func newGate() *gate {
+	g := &gate{}
+	g.cond.L = &g.mu
+	return g
+}
+
+// pass waits for the turn of piece i and calls f if err is nil. It returns
+// whether there is a point in going on.
+func (g *gate) pass(i int64, err error, f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.next != i && g.err == nil {
+		g.cond.Wait()
+	}
+	if g.err != nil {
+		return false
+	}
+	if err != nil {
+		g.err = err
+	} else {
+		f()
+		g.next++
+	}
+	g.cond.Broadcast()
+	return err == nil
+}
 
 // VerifyKey reads the block that has the record of key, if any has, and checks
 // it as Verify does. It is for a file that was not verified: together with Get

@@ -124,7 +124,7 @@ func (s *Store) checkLive(ctx context.Context) error {
 		return nil
 	}
 	if info.Size() == f.Header().FileLen && !s.opts.IndexOnly {
-		if f.Verify(ctx, nil) == nil {
+		if f.verify(ctx, 1, nil) == nil {
 			f.tenure.seen = identityOf(info)
 			return nil
 		}
