@@ -49,7 +49,7 @@ func TestFullDisk(t *testing.T) {
 		{"generation, in memory", smallDisk(t, "16m"), t.TempDir(), "1GiB"},
 		{"generation, spilled", smallDisk(t, "16m"), t.TempDir(), "64MiB"},
 		{"spill", t.TempDir(), smallDisk(t, "16m"), "64MiB"},
-		{"both on one", smallDisk(t, "100m"), "", "64MiB"},
+		{"both on one", smallDisk(t, "96m"), "", "64MiB"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			build := func(memory, input string) (string, error) {
