@@ -35,61 +35,19 @@ const (
 	minMemory = 64 << 20 // of promobuild, in bytes
 )
 
-// A group is contests that share what they need.
-type group struct {
-	contests []contest.Contest
-	missing  []contest.Result // those that cannot be held here
-	close    func() error     // may be nil
-}
-
-var groups = []func(context.Context, *contest.Env) (*group, error){
+// Groups are all contests.
+var Groups = []contest.Prepare{
 	inMemory, loads, large, uneven(synth.KeysV7), uneven(synth.KeysSequential), uneven(synth.KeysSamePrefix),
-}
-
-// Each calls do with every contest, when all is there that it needs, and
-// missing with those that cannot be held on this machine.
-func Each(ctx context.Context, env *contest.Env, do func(*contest.Contest) error, missing func(contest.Result)) error {
-	for _, prepare := range groups {
-		if err := each(ctx, env, prepare, do, missing); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func each(ctx context.Context, env *contest.Env, prepare func(context.Context, *contest.Env) (*group, error),
-	do func(*contest.Contest) error, missing func(contest.Result)) (err error) {
-	g, err := prepare(ctx, env)
-	if err != nil {
-		return err
-	}
-	if g.close != nil {
-		defer func() { err = errors.Join(err, g.close()) }()
-	}
-	for _, r := range g.missing {
-		missing(r)
-	}
-	for i := range g.contests {
-		if err := do(&g.contests[i]); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Run holds all contests, and reports the bytes that a record takes in each of
 // the files. It needs some 1,300 bytes of disk a row.
 func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) error {
 	var b sizes
-	err := Each(ctx, env, func(c *contest.Contest) error {
-		r, err := c.Run(ctx)
-		if err != nil {
-			return err
-		}
+	err := contest.RunGroups(ctx, env, Groups, func(r contest.Result) {
 		b.add(&r)
 		report(r)
-		return nil
-	}, report)
+	})
 	if err != nil {
 		return err
 	}
@@ -100,7 +58,7 @@ func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) err
 var _ contest.Area = Run
 
 // inMemory is a table that fits into memory, of random ids.
-func inMemory(ctx context.Context, env *contest.Env) (*group, error) {
+func inMemory(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 	csv, err := cached(ctx, env, synth.KeysV4, env.Rows)
 	if err != nil {
 		return nil, err
@@ -115,23 +73,23 @@ func inMemory(ctx context.Context, env *contest.Env) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &group{contests: []contest.Contest{{
-		Area: area, Name: "sort", What: fmt.Sprintf("build, %s rows, against GNU sort", count(env.Rows)), Unit: "rows",
+	g := &contest.Group{Contests: []contest.Contest{{
+		Area: area, Name: "sort", What: fmt.Sprintf("build, %s rows, against GNU sort", contest.Count(env.Rows)), Unit: "rows",
 		Ours: us, Peer: turns(env, "GNU sort", setup, env.Rows, sorting(sort, csv)),
 		Bar: contest.AtLeast(10), Note: barNote(env.Rows, fullRows),
 	}}}
-	what := fmt.Sprintf("build, %s rows, against DuckDB: CSV to sorted Parquet", count(env.Rows))
+	what := fmt.Sprintf("build, %s rows, against DuckDB: CSV to sorted Parquet", contest.Count(env.Rows))
 	if duck, found := peer.Find("DuckDB"); found {
-		g.contests = append(g.contests, contest.Contest{
+		g.Contests = append(g.Contests, contest.Contest{
 			Area: area, Name: "DuckDB", What: what, Unit: "rows",
 			Ours: us, Peer: turns(env, duck.Name, duck.Describe(), env.Rows, library(program, duck.Name, csv)),
 			Bar: contest.AtLeast(5), Note: barNote(env.Rows, fullRows),
 		})
 	} else {
-		g.missing = append(g.missing, contest.Missing(area, "DuckDB", what, "DuckDB", needsCgo))
+		g.Results = append(g.Results, contest.Missing(area, "DuckDB", what, "DuckDB", needsCgo))
 	}
-	g.contests = append(g.contests, contest.Contest{
-		Area: area, Name: "floor", What: fmt.Sprintf("build, %s rows, against reading the input and writing the output", count(env.Rows)), Unit: "rows",
+	g.Contests = append(g.Contests, contest.Contest{
+		Area: area, Name: "floor", What: fmt.Sprintf("build, %s rows, against reading the input and writing the output", contest.Count(env.Rows)), Unit: "rows",
 		Ours: us, Peer: turns(env, "floor", "each processor reads chunks of 1 MiB and writes as much as a generation has; fsync", env.Rows, floor(csv, fileLen(env.Rows))),
 	})
 	return g, nil
@@ -140,7 +98,7 @@ func inMemory(ctx context.Context, env *contest.Env) (*group, error) {
 const needsCgo = "it needs cgo: a C compiler, Debian's gcc, and CGO_ENABLED=1"
 
 // loads is stores that are loaded with the table.
-func loads(ctx context.Context, env *contest.Env) (g *group, err error) {
+func loads(ctx context.Context, env *contest.Env) (g *contest.Group, err error) {
 	rows := min(env.Rows, slowRows)
 	csv, err := cached(ctx, env, synth.KeysV4, rows)
 	if err != nil {
@@ -151,10 +109,10 @@ func loads(ctx context.Context, env *contest.Env) (g *group, err error) {
 		return nil, err
 	}
 	us := turns(env, "promobuild", oursSetup(0), rows, ours(env, csv, 0))
-	g = &group{}
+	g = &contest.Group{}
 	add := func(name string, them contest.Contestant, rounds int, note string) {
-		g.contests = append(g.contests, contest.Contest{
-			Area: area, Name: name, What: fmt.Sprintf("build, %s rows, against %s", count(rows), name), Unit: "rows",
+		g.Contests = append(g.Contests, contest.Contest{
+			Area: area, Name: name, What: fmt.Sprintf("build, %s rows, against %s", contest.Count(rows), name), Unit: "rows",
 			Ours: us, Peer: them, Rounds: rounds, Note: note,
 		})
 	}
@@ -163,13 +121,13 @@ func loads(ctx context.Context, env *contest.Env) (g *group, err error) {
 	}
 	server, err := peer.StartMariaDB(ctx, env.Dir+"/mariadb")
 	if errors.Is(err, peer.ErrNotInstalled) {
-		g.missing = append(g.missing, contest.Missing(area, "MariaDB", "build against MariaDB", "MariaDB", err.Error()))
+		g.Results = append(g.Results, contest.Missing(area, "MariaDB", "build against MariaDB", "MariaDB", err.Error()))
 		return g, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	g.close = server.Close
+	g.Close = server.Close
 	setup, err := server.Setup(ctx)
 	if err != nil {
 		return nil, errors.Join(err, server.Close())
@@ -185,7 +143,7 @@ func loads(ctx context.Context, env *contest.Env) (g *group, err error) {
 }
 
 // large is a table that does not fit into the memory that it gets.
-func large(ctx context.Context, env *contest.Env) (*group, error) {
+func large(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 	rows := times * env.Rows
 	csv, err := cached(ctx, env, synth.KeysV4, rows)
 	if err != nil {
@@ -199,10 +157,10 @@ func large(ctx context.Context, env *contest.Env) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	what := fmt.Sprintf("build, %s rows in %d MiB of memory, against ", count(rows), memory>>20)
+	what := fmt.Sprintf("build, %s rows in %d MiB of memory, against ", contest.Count(rows), memory>>20)
 	note := barNote(env.Rows, fullRows)
-	return &group{
-		contests: []contest.Contest{
+	return &contest.Group{
+		Contests: []contest.Contest{
 			{
 				Area: area, Name: "spilled/memory", What: what + "all that it wants", Unit: "rows",
 				Ours: us, Peer: turns(env, "in memory", oursSetup(all), rows, ours(env, csv, all)),
@@ -214,13 +172,13 @@ func large(ctx context.Context, env *contest.Env) (*group, error) {
 				Bar: contest.AtLeast(15), Rounds: 1, Note: note,
 			},
 		},
-		close: func() error { return os.Remove(csv) },
+		Close: func() error { return os.Remove(csv) },
 	}, nil
 }
 
 // uneven is a table whose ids are not random, against one whose ids are.
-func uneven(kind synth.Kind) func(context.Context, *contest.Env) (*group, error) {
-	return func(ctx context.Context, env *contest.Env) (*group, error) {
+func uneven(kind synth.Kind) func(context.Context, *contest.Env) (*contest.Group, error) {
+	return func(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 		even, err := cached(ctx, env, synth.KeysV4, env.Rows)
 		if err != nil {
 			return nil, err
@@ -239,18 +197,18 @@ func uneven(kind synth.Kind) func(context.Context, *contest.Env) (*group, error)
 		versus := func(name, how, note string, memory int64) contest.Contest {
 			return contest.Contest{
 				Area: area, Name: kind.String() + "/" + name, Unit: "rows",
-				What: fmt.Sprintf("build %s, %s rows, %s ids against v4", how, count(env.Rows), kind),
+				What: fmt.Sprintf("build %s, %s rows, %s ids against v4", how, contest.Count(env.Rows), kind),
 				Ours: turns(env, kind.String(), oursSetup(memory), env.Rows, ours(env, csv, memory)),
 				Peer: turns(env, "v4", oursSetup(memory), env.Rows, ours(env, even, memory)),
 				Bar:  contest.AtLeast(0.7), Note: note,
 			}
 		}
-		return &group{
-			contests: []contest.Contest{
+		return &contest.Group{
+			Contests: []contest.Contest{
 				versus("memory", "in memory", "", 0),
 				versus("spilled", fmt.Sprintf("in %d MiB of memory", memory>>20), note, memory),
 			},
-			close: func() error { return os.Remove(csv) },
+			Close: func() error { return os.Remove(csv) },
 		}, nil
 	}
 }
@@ -291,13 +249,5 @@ func barNote(rows, full int64) string {
 	if rows == full {
 		return ""
 	}
-	return fmt.Sprintf("the bar is for a scorecard of %s rows", count(full))
-}
-
-// count is a number of rows for people.
-func count(n int64) string {
-	if n >= 1_000_000 && n%100_000 == 0 {
-		return fmt.Sprintf("%g M", float64(n)/1e6)
-	}
-	return fmt.Sprint(n)
+	return fmt.Sprintf("the bar is for a scorecard of %s rows", contest.Count(full))
 }

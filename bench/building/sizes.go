@@ -43,7 +43,7 @@ func (s *sizes) report(rows int64, report func(contest.Result)) {
 	for _, name := range s.names {
 		report(contest.Figure(area, name, "a record in the file: "+name, unit, s.bytes[name], nil, ""))
 	}
-	report(contest.Figure(area, "entropy", fmt.Sprintf("the ids of a set of %s, at least", count(rows)), unit, entropy(rows), nil,
+	report(contest.Figure(area, "entropy", fmt.Sprintf("the ids of a set of %s, at least", contest.Count(rows)), unit, entropy(rows), nil,
 		"122 random bits each, less log2 n! for their order, which is known; price and date are left out"))
 }
 
