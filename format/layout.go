@@ -27,6 +27,7 @@ const (
 	MaxZones   = 1 << 16 // zone is a 16-bit index
 	MaxScale   = 16      // decimals of a price
 	MaxDigits  = 16      // digits of a price, leading zeros of its integer part excluded
+	digitsEnd  = 1e16    // the first number of more digits
 	maxAbbrLen = 63      // bytes of a zone's abbreviation
 
 	// MaxGeneration is 9999-12-31T23:59:59.999Z in milliseconds since 1970,

@@ -57,7 +57,7 @@ func (r *Record) SetZone(zone uint16) {
 // Validate reports whether every field but the key, of which any will do, is
 // within its limits. numZones is the size of the dictionary.
 func (r *Record) Validate(numZones int) bool {
-	p := r.Price()
-	return p.Digits < pow10[MaxDigits] && p.Scale <= MaxScale &&
-		r.expiry()&spareMask == 0 && r.Zone() < numZones && r.Seconds() <= maxSeconds
+	digits, e := binary.BigEndian.Uint64(r[priceOff:])&^signBit, r.expiry()
+	return digits < digitsEnd && e>>scaleShift&scaleMask <= MaxScale && e&spareMask == 0 &&
+		e>>zoneShift&zoneMask < uint64(numZones) && e>>secondsShift <= maxSeconds
 }
