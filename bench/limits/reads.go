@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ type Reads struct {
 	File    string
 	Rows    int64         // of the table of package synth that File was made of
 	Bare    bool          // read random blocks with pread, instead of looking promotions up
+	Threads bool          // give each client a thread of its own, past the scheduler of Go
 	Clients int           // goroutines
 	Warm    int64         // lookups before the time starts, to bring the page cache to where it stays
 	Time    time.Duration // of what is measured
@@ -48,6 +50,9 @@ var errLost = errors.New("a promotion of the table is not in the file")
 // Run does the reads in this process, of which it takes the whole use of disk
 // and processor for its own.
 func (o *Reads) Run(ctx context.Context) (r ReadsResult, err error) {
+	if o.Threads {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(o.Clients)) // nobody waits for a processor
+	}
 	read, closeFile, err := o.open(&r)
 	if err != nil {
 		return r, err
@@ -169,7 +174,7 @@ func (o *Reads) run(ctx context.Context, g *machine.Group, program string) (r Re
 		return r, err
 	}
 	c := g.Command(ctx, program,
-		"-file", o.File, "-rows", strconv.FormatInt(o.Rows, 10), "-bare="+strconv.FormatBool(o.Bare),
+		"-file", o.File, "-rows", strconv.FormatInt(o.Rows, 10), "-bare="+strconv.FormatBool(o.Bare), "-threads="+strconv.FormatBool(o.Threads),
 		"-clients", strconv.Itoa(o.Clients), "-warm", strconv.FormatInt(o.Warm, 10), "-time", o.Time.String())
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr

@@ -30,6 +30,10 @@ type Group struct {
 	dirs []string // of the group, one for each hierarchy that it is in
 }
 
+// ErrNoGroups says that this process may not make control groups, or that the
+// machine has none.
+var ErrNoGroups = errors.New("no control groups")
+
 // cgroups is where the hierarchies are mounted: the one of version 2 itself,
 // or a directory for each controller of version 1.
 const cgroups = "/sys/fs/cgroup"
@@ -37,11 +41,11 @@ const cgroups = "/sys/fs/cgroup"
 var numGroups atomic.Int64 // that this process made so far
 
 // NewGroup makes a group, which needs root. The caller closes it, when its
-// processes have ended.
+// processes have ended. The error wraps ErrNoGroups.
 func NewGroup(l Limits) (*Group, error) {
 	g := &Group{}
 	if err := g.open(l); err != nil {
-		return nil, errors.Join(fmt.Errorf("control group: %w", err), g.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoGroups, err), g.Close())
 	}
 	return g, nil
 }

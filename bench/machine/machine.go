@@ -40,7 +40,7 @@ func Describe(ctx context.Context, dir string) (Machine, error) {
 	m := Machine{
 		CPU:         field("/proc/cpuinfo", "model name"),
 		Cores:       runtime.NumCPU(),
-		MemoryBytes: memory(),
+		MemoryBytes: Memory(),
 		OS:          strings.Trim(field("/etc/os-release", "PRETTY_NAME"), `"`),
 		Go:          runtime.Version(),
 		Commit:      commit(ctx),
@@ -76,8 +76,8 @@ func field(path, name string) string {
 	return ""
 }
 
-// memory is that of the machine in bytes; 0 if it is not known.
-func memory() int64 {
+// Memory is that of the machine in bytes; 0 if it is not known.
+func Memory() int64 {
 	kb, err := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64)
 	if err != nil {
 		return 0

@@ -20,6 +20,7 @@ func main() {
 	flag.StringVar(&o.File, "file", "", "the generation `file`")
 	flag.Int64Var(&o.Rows, "rows", 1, "it was built of promobuild generate --rows `N`")
 	flag.BoolVar(&o.Bare, "bare", false, "read blocks, and look nothing up")
+	flag.BoolVar(&o.Threads, "threads", false, "a thread for each client")
 	flag.IntVar(&o.Clients, "clients", 64, "how many read at the same time")
 	flag.Int64Var(&o.Warm, "warm", 0, "reads before those that count")
 	flag.DurationVar(&o.Time, "time", 2*time.Second, "how long to read")
