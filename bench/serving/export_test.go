@@ -82,7 +82,7 @@ func (s Server) ask(ctx context.Context, id string) (int, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	res, err := http.DefaultClient.Do(r)
+	res, err := client.Do(r)
 	if err != nil {
 		return 0, "", err
 	}

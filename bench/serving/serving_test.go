@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"promostore/bench/contest"
 	"promostore/bench/serving"
 	"promostore/synth"
 )
