@@ -128,7 +128,7 @@ func (m *match) stop() error { return errors.Join(m.theirs.stop(), m.ours.stop()
 
 // run is the contest under full load, and then half load on each.
 func (m *match) run(ctx context.Context) (contest.Result, error) {
-	r, err := m.Contest.Run(ctx)
+	r, err := m.Run(ctx)
 	if err != nil {
 		return r, err
 	}
