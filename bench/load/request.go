@@ -19,8 +19,8 @@ type requests struct {
 }
 
 // numBatches is how many different batches a client prepares: half a million
-// ids. To make a thousand ids takes a fifth of the time that the server takes
-// to answer for them.
+// ids. Making a thousand of them for each request would be work of the client
+// on the processors that the server needs.
 const numBatches = 512
 
 func newRequests(opts *Options, thread int) *requests {

@@ -4,8 +4,7 @@
 // all: random ids of the table, one in a hundred of which is not there.
 //
 // Client and server share the processors. What a server leaves to the client
-// thus counts, as do the system calls of both; on a machine with processors to
-// spare, rates are higher and the ratios to a constant answer nearer to one.
+// thus counts, as do the system calls of both.
 package serving
 
 import (
