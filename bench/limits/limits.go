@@ -271,7 +271,7 @@ func (s *short) contests(ctx context.Context) ([]contest.Contest, error) {
 		What: fmt.Sprintf("random lookups in a file 8 × the memory, 64 clients, %d rows, against bare reads by 64 threads", s.table.Rows),
 		Ours: contest.Contestant{Name: "reader", Setup: "goroutines", Run: s.turn(Reads{})},
 		Peer: contest.Contestant{Name: "pread", Setup: "4 KiB, FADV_RANDOM, a thread for each client", Run: s.turn(Reads{Bare: true, Threads: true})},
-		Bar:  contest.AtLeast(0.9), Rounds: 5,
+		Bar:  contest.AtLeast(0.9),
 		Note: fmt.Sprintf("memory cgroup of %d MiB", s.limit>>20),
 	}
 	goroutines := c
