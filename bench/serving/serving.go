@@ -131,10 +131,7 @@ func (m *match) run(ctx context.Context) (contest.Result, error) {
 	if err != nil {
 		return r, err
 	}
-	if err := m.driver.half(ctx, m.ours, r.Ours, r.OursMore); err != nil {
-		return r, err
-	}
-	return r, m.driver.half(ctx, m.theirs, r.Theirs, r.PeerMore)
+	return r, m.driver.half(ctx, &r, m.ours, m.theirs)
 }
 
 // oursOver is promoserve over a table of so many rows.

@@ -15,7 +15,7 @@ const (
 	threads     = 2 // of the client; with one, two processors are not busy
 	misses      = 0.01
 	turnLen     = 500 * time.Millisecond
-	halfLen     = 2 * time.Second // of the load at half the rate
+	halfLen     = 1 * time.Second // of the load at half the rate
 )
 
 // A driver puts load on servers.
@@ -48,14 +48,40 @@ func (d *driver) contestant(s *server) contest.Contestant {
 	}}
 }
 
-// half adds to more how s is under half of a load of full requests a second.
-func (d *driver) half(ctx context.Context, s *server, full float64, more map[string]float64) error {
-	r, err := d.load(ctx, s, s.kind, halfLen, full/2)
+// half adds to each result how its server is under half of the load that it
+// had: the medians of some turns, A B A B.
+func (d *driver) half(ctx context.Context, r *contest.Result, ours, theirs *server) error {
+	const rounds = 5
+	var a, b latencies
+	for range rounds {
+		if err := a.add(ctx, d, ours, r.Ours/2); err != nil {
+			return err
+		}
+		if err := b.add(ctx, d, theirs, r.Theirs/2); err != nil {
+			return err
+		}
+	}
+	a.medians(r.OursMore)
+	b.medians(r.PeerMore)
+	return nil
+}
+
+// latencies are those of some turns, in µs.
+type latencies struct{ p50, p99, p999 []float64 }
+
+func (l *latencies) add(ctx context.Context, d *driver, s *server, rate float64) error {
+	r, err := d.load(ctx, s, s.kind, halfLen, rate)
 	if err != nil {
 		return err
 	}
-	more["half-p50-µs"], more["half-p99-µs"], more["half-p99.9-µs"] = r.P50, r.P99, r.P999
+	l.p50, l.p99, l.p999 = append(l.p50, r.P50), append(l.p99, r.P99), append(l.p999, r.P999)
 	return nil
+}
+
+func (l *latencies) medians(more map[string]float64) {
+	more["half-p50-µs"] = contest.Median(l.p50)
+	more["half-p99-µs"] = contest.Median(l.p99)
+	more["half-p99.9-µs"] = contest.Median(l.p999)
 }
 
 // timed is a turn of full load, and the processor time that s used for it, in
