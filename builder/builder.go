@@ -6,7 +6,12 @@
 // not is spilled: whenever memory is full, its records go to a temporary file
 // as a sorted run, and at the end the runs are merged, range by range of ids.
 // So every byte is written at most twice, whatever the order of the input and
-// the distribution of the ids, and there is no seek in the input.
+// the distribution of the ids, and there is no seek in the input. What was
+// merged is given back to the disk piece by piece: without duplicates the spill
+// and the file together never take more than 1.2 times the file.
+//
+// What fits into memory is left in the page cache, as it is served next. What
+// is spilled, and the file that comes of it, goes past the page cache.
 //
 // The same rows and the same generation ID make the same bytes, whatever the
 // memory, the number of workers and of inputs: records move in the order of

@@ -52,7 +52,8 @@ type run struct {
 	punched int64 // bytes at its start that were given back to the file system
 }
 
-// openSpill makes a spill in dir that writes through buffers, until it is flushed.
+// openSpill makes a spill in dir. Until it is flushed it has the buffers, two
+// or more, whose memory and length are as direct I/O needs them.
 func openSpill(dir string, buffers [][]byte) (*spill, error) {
 	f, err := os.CreateTemp(dir, spillPattern)
 	if err != nil {
