@@ -3,7 +3,6 @@ package reader
 import (
 	"errors"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,11 +34,17 @@ type ring struct {
 	bufs   [ringLen]*blockBuffer // what a slot reads into
 	reaped chan struct{}         // closed when nobody looks for answers any more
 	over   atomic.Bool
+
+	refusals atomic.Uint32 // in a row: how often the kernel took no read
 }
 
 // ringLen is how many reads a ring has under way at most. More wait in plain
 // reads. A disk that is served by one queue has no use for more.
 const ringLen = 256
+
+// maxRefusals in a row end the use of a ring. One may be for want of memory, or
+// for a signal; a seccomp profile refuses for ever.
+const maxRefusals = 8
 
 // What the kernel has in linux/io_uring.h, and package unix does not.
 const (
@@ -47,6 +52,7 @@ const (
 	offSubmissions = 0          // IORING_OFF_SQ_RING
 	offEntries     = 0x10000000 // IORING_OFF_SQES
 	featSingleMmap = 1 << 0     // IORING_FEAT_SINGLE_MMAP, of Linux 5.4
+	featCurPos     = 1 << 3     // IORING_FEAT_RW_CUR_POS, of Linux 5.6
 	submissionLen  = 64         // of struct io_uring_sqe
 	completionLen  = 16         // of struct io_uring_cqe
 )
@@ -129,7 +135,8 @@ func (r *ring) open() error {
 		return errors.Join(err, unix.Close(r.fd))
 	}
 	r.file = os.NewFile(fd, "io_uring")
-	if p.features&featSingleMmap == 0 {
+	const need = featSingleMmap | featCurPos // which came with opRead
+	if p.features&need != need {
 		return errors.ErrUnsupported
 	}
 	r.sq, r.cq = p.sq, p.cq
@@ -168,6 +175,9 @@ func (r *ring) at(off uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.share
 // read reads the block at off of the file open as fd, and reports whether it
 // did.
 func (r *ring) read(fd int, buf *blockBuffer, off int64) bool {
+	if r.refusals.Load() >= maxRefusals {
+		return false
+	}
 	var slot uint32
 	select {
 	case slot = <-r.free:
@@ -201,18 +211,31 @@ func (r *ring) submit(s *submission) {
 	for r.added > 0 {
 		n := r.added
 		r.mu.Unlock()
-		// What it did not take, for want of memory or for a signal, is left for
-		// the next turn.
 		taken, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, 0, 0, 0)
-		if errno != 0 {
-			taken = 0
-			runtime.Gosched()
-		}
 		r.mu.Lock()
-		r.added -= uint32(taken)
+		if errno != 0 || taken == 0 {
+			r.refusals.Add(1)
+			r.withdrawLocked()
+			continue
+		}
+		r.added -= uint32(taken) // the rest in the next turn
+		if r.refusals.Load() != 0 {
+			r.refusals.Store(0)
+		}
 	}
 	r.submitting = false
 	r.mu.Unlock()
+}
+
+// withdrawLocked takes back what the kernel has not taken, which it looks at
+// while it is told alone, and answers in its place that nothing was read.
+func (r *ring) withdrawLocked() {
+	for ; r.added > 0; r.added-- {
+		r.tail--
+		i := r.tail & *r.at(r.sq.mask)
+		r.slots[(*submission)(unsafe.Pointer(&r.entries[i*submissionLen])).user] <- 0
+	}
+	atomic.StoreUint32(r.at(r.sq.tail), r.tail)
 }
 
 // reap hands out the answers until the ring is closed.
