@@ -27,7 +27,7 @@ type MariaDB struct {
 
 	dir    string
 	server *exec.Cmd
-	gone   chan error // gets what the server ended with
+	gone   chan struct{} // closed when the server has ended
 }
 
 // Setup is the version and the settings, for people.
@@ -68,7 +68,7 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	// The server takes the path of the socket from its data directory.
-	m = &MariaDB{dir: dir, gone: make(chan error, 1)}
+	m = &MariaDB{dir: dir, gone: make(chan struct{})}
 	m.server = exec.Command(server, append(args,
 		"--skip-networking", "--socket=socket", "--pid-file="+filepath.Join(dir, "pid"),
 		fmt.Sprintf("--innodb-buffer-pool-size=%d", mariaPool()),
@@ -84,7 +84,10 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 	if err := m.server.Start(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	go func() { m.gone <- m.server.Wait() }()
+	go func() {
+		defer close(m.gone)
+		_ = m.server.Wait() // ProcessState has it
+	}()
 	if err := m.connect(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
@@ -110,10 +113,9 @@ func (m *MariaDB) connect(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("mariadbd does not answer: %w", ctx.Err())
-		case err := <-m.gone:
-			m.gone <- err
+		case <-m.gone:
 			text, _ := os.ReadFile(filepath.Join(m.dir, "log"))
-			return fmt.Errorf("mariadbd did not start: %w\n%s", err, text)
+			return fmt.Errorf("mariadbd did not start: %v\n%s", m.server.ProcessState, text)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
