@@ -57,7 +57,10 @@ func (r *Record) SetZone(zone uint16) {
 // Validate reports whether every field but the key, of which any will do, is
 // within its limits. numZones is the size of the dictionary.
 func (r *Record) Validate(numZones int) bool {
-	digits, e := binary.BigEndian.Uint64(r[priceOff:])&^signBit, r.expiry()
-	return digits < digitsEnd && e>>scaleShift&scaleMask <= MaxScale && e&spareMask == 0 &&
-		e>>zoneShift&zoneMask < uint64(numZones) && e>>secondsShift <= maxSeconds
+	e := r.expiry()
+	return binary.BigEndian.Uint64(r[priceOff:])<<1 < digitsEnd<<1 && // the sign is shifted out
+		e < (maxSeconds+1)<<secondsShift &&
+		uint64(uint16(e>>zoneShift)) < uint64(numZones) &&
+		// A scale of more than MaxScale carries into the first of the spare bits.
+		((e&(scaleMask<<scaleShift)+(scaleMask-MaxScale)<<scaleShift)|e)&spareMask == 0
 }
