@@ -163,12 +163,18 @@ func (l *ranker) sample(key format.Key, rank int) {
 	l.x, l.rank = x, rank
 }
 
-// learn learns from records that follow those of the last call.
+// learn learns from records that follow those of the last call. Nearly all are
+// before the next border by the first half of their ids.
 func (l *ranker) learn(records []format.Record) {
+	hi := l.limit.Hi
 	for i := range records {
+		if records[i].Key().Hi < hi {
+			continue
+		}
 		for !records[i].Key().Less(l.limit) && l.next <= l.borders() {
 			l.border(l.rank + i)
 		}
+		hi = l.limit.Hi
 	}
 	l.rank += len(records)
 }
