@@ -89,6 +89,7 @@ var distributions = map[string]func(i uint64) format.Key{
 		}
 		return format.Key{Hi: (1_700_000_000_000+i)<<16 | 0x7000, Lo: 2<<62 | i}
 	},
+	"ties":        func(i uint64) format.Key { return format.Key{Hi: 1 << (i % 3 * 31), Lo: mix(i)} },
 	"sequential":  func(i uint64) format.Key { return plus(format.Key{Hi: 0x123456789ABCDEF0, Lo: ^uint64(0) - 700}, i) },
 	"same prefix": func(i uint64) format.Key { return format.Key{Hi: 0xABCDEF0123456000 + i>>9, Lo: mix(i)} },
 	"same hi":     func(i uint64) format.Key { return format.Key{Hi: 7, Lo: mix(i)} },

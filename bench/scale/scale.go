@@ -19,6 +19,7 @@ import (
 	"promostore/bench/contest"
 	"promostore/bench/limits"
 	"promostore/bench/load"
+	"promostore/bench/lookups"
 	"promostore/bench/machine"
 	"promostore/format"
 	"promostore/reader"
@@ -125,6 +126,9 @@ func runFile(ctx context.Context, env *contest.Env, program load.Program, t limi
 			return err
 		}
 		figure("lookup-disk", "a lookup of a random promotion, one at a time, from the disk", "ns", ns, nil)
+		if err := lookups.Part(ctx, t.Dir, machine.Memory()/4, report); err != nil {
+			return err
+		}
 	}
 	for _, verify := range []string{"index", "full"} {
 		s, err := limits.StartServer(ctx, env, nil, t.Dir, "--verify", verify)

@@ -36,11 +36,11 @@ type chapter struct {
 
 // The costs were measured on 2 cores.
 var chapters = []chapter{
-	{"build", building.Run, 20, 60},
-	{"lookup", lookups.Run, 60, 30},
-	{"http", serving.Run, 150, 20},
-	{"limits", limits.Run, 60, 8},
-	{"scale", scale.Run, 60, 10},
+	{"build", building.Run, 30, 22},
+	{"lookup", lookups.Run, 60, 18},
+	{"http", serving.Run, 150, 5},
+	{"limits", limits.Run, 90, 2},
+	{"scale", scale.Run, 60, 1},
 }
 
 func main() {
@@ -60,7 +60,7 @@ Example:
 			&cli.Int64Flag{Name: "rows", Usage: "measure with tables of `N` rows"},
 			&cli.Float64Flag{Name: "seconds", Value: 900, Usage: "choose the rows so that it takes about `S` seconds"},
 			&cli.StringFlag{Name: "areas", Value: names(), Usage: "measure `LIST` only"},
-			&cli.StringFlag{Name: "dir", Usage: "put files, of some 300 bytes a row, into `DIR`, on the disk to be measured (default: that for temporary files)"},
+			&cli.StringFlag{Name: "dir", Usage: "put files, of some 1,300 bytes a row, into `DIR`, on the disk to be measured (default: that for temporary files)"},
 			&cli.StringFlag{Name: "out", Value: "results", Usage: "write JSON, page and plots to `DIR`"},
 		},
 		Action: action,
