@@ -3,7 +3,7 @@
 GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
 FUZZTIME ?= 10s
-PEERS = mariadb-server redis-server nginx-light wrk
+PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
 BENCH ?= .
 LISTEN ?= :1321
 DATA ?= data

@@ -9,13 +9,13 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/sysmem"
 )
 
 // sizes are what the memory of a build is cut into.
@@ -419,8 +419,5 @@ func (b *build) finish(path string, h format.Header) {
 		s.SpilledBytes = b.spill.size
 	}
 	s.Seconds = time.Since(b.started).Seconds()
-	var usage syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &usage) == nil {
-		s.PeakRSSBytes = usage.Maxrss << 10 // Linux counts it in KiB
-	}
+	s.PeakRSSBytes = sysmem.Peak()
 }

@@ -1,4 +1,5 @@
-// Package sysmem tells how much memory there is for this process.
+// Package sysmem tells how much memory there is for this process, and how much
+// it has taken.
 package sysmem
 
 import (
@@ -39,15 +40,35 @@ func available(root fs.FS) int64 {
 
 // availableIn is MemAvailable of /proc/meminfo.
 func availableIn(text []byte) int64 {
+	if n, ok := kibibytes(text, "MemAvailable"); ok {
+		return n
+	}
+	return unlimited
+}
+
+// Peak is the most bytes of this process that were in memory at a time; 0 if
+// that is not known. Not as getrusage has it, which begins with what the
+// parent had.
+func Peak() int64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	n, _ := kibibytes(text, "VmHWM")
+	return n
+}
+
+// kibibytes is the figure of this name, in bytes, in a file of "name: n kB".
+func kibibytes(text []byte, name string) (n int64, ok bool) {
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		f := strings.Fields(lines.Text())
-		if len(f) == 3 && f[0] == "MemAvailable:" && f[2] == "kB" {
+		if len(f) == 3 && f[0] == name+":" && f[2] == "kB" {
 			if kb, err := strconv.ParseInt(f[1], 10, 64); err == nil && kb >= 0 && kb <= unlimited>>10 {
-				return kb << 10
+				return kb << 10, true
 			}
 		}
 	}
-	return unlimited
+	return 0, false
 }
 
 const unlimited = math.MaxInt64

@@ -1,7 +1,12 @@
 package sysmem
 
 import (
+	"fmt"
 	"math"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
 	"testing"
 	"testing/fstest"
 )
@@ -145,5 +150,34 @@ func TestAvailable(t *testing.T) {
 		if got := available(root); got != c.want {
 			t.Errorf("%s: %d bytes, want %d", c.name, got, c.want)
 		}
+	}
+}
+
+// TestPeak: what a child had at most does not begin with what its parent had.
+func TestPeak(t *testing.T) {
+	const size = 256 << 20
+	if os.Getenv("PROMO_TEST_PEAK") != "" {
+		fmt.Print(Peak())
+		os.Exit(0)
+	}
+	before := Peak()
+	fat := make([]byte, size)
+	for i := 0; i < len(fat); i += 4096 {
+		fat[i] = 1
+	}
+	after := Peak()
+	if before <= 0 || after < size {
+		t.Errorf("%d bytes, then %d with %d more", before, after, size)
+	}
+	child := exec.Command(os.Args[0], "-test.run", "^TestPeak$")
+	child.Env = append(os.Environ(), "PROMO_TEST_PEAK=1")
+	out, err := child.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtime.KeepAlive(fat)
+	peak, err := strconv.ParseInt(string(out), 10, 64)
+	if err != nil || peak <= 0 || peak >= size {
+		t.Errorf("child: %q, %v", out, err)
 	}
 }

@@ -295,7 +295,7 @@ func (s *short) contests(ctx context.Context) ([]contest.Contest, error) {
 			return contest.Sample{}, err
 		}
 		r, err := program.Run(ctx, load.Options{Addr: p.Addr, Kind: load.Get, Rows: s.table.Rows, Connections: clients, Threads: 1, Duration: 2 * readTime})
-		if err = errors.Join(err, p.Stop()); err != nil {
+		if err = errors.Join(err, r.Err(), p.Stop()); err != nil {
 			return contest.Sample{}, err
 		}
 		return contest.Sample{N: float64(r.Requests), Took: time.Duration(r.Seconds * 1e9), More: map[string]float64{"p99-µs": r.P99}}, nil

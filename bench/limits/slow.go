@@ -56,11 +56,12 @@ func runSlow(ctx context.Context, env *contest.Env, report func(contest.Result))
 		if err := machine.Evict(table.File); err != nil {
 			return err
 		}
-		if _, err := program.Run(ctx, hot); err != nil { // brings its blocks into memory
+		warm, err := program.Run(ctx, hot) // brings its blocks into memory
+		if err = errors.Join(err, warm.Err()); err != nil {
 			return err
 		}
 		a, err := program.Run(ctx, hot)
-		if err != nil {
+		if err = errors.Join(err, a.Err()); err != nil {
 			return err
 		}
 		w, c, err := together(ctx, program, hot, cold)
@@ -94,7 +95,8 @@ func together(ctx context.Context, program load.Program, hot, cold load.Options)
 	case <-ctx.Done():
 	}
 	h, err = program.Run(ctx, hot)
-	return h, c, errors.Join(err, <-done)
+	err = errors.Join(err, <-done)
+	return h, c, errors.Join(err, h.Err(), c.Err())
 }
 
 // execCommand is exec.CommandContext for a process that dies with this one.

@@ -90,6 +90,14 @@ type Result struct {
 // Rate is requests a second.
 func (r *Result) Rate() float64 { return float64(r.Requests) / r.Seconds }
 
+// Err is an error if a request failed. What took how long is of the others.
+func (r *Result) Err() error {
+	if r.Failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d requests failed: %s", r.Failed, r.Failure)
+}
+
 // grace is how long to wait for answers when the time is over.
 const grace = 10 * time.Second
 

@@ -138,7 +138,7 @@ func TestWrongStatus(t *testing.T) {
 	s := newTable()
 	s.status = http.StatusServiceUnavailable
 	r := run(t, options(s.serve(t)))
-	if r.Requests != 0 || r.Failed == 0 || !strings.Contains(r.Failure, "503") {
+	if r.Requests != 0 || r.Failed == 0 || r.Err() == nil || !strings.Contains(r.Failure, "503") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,7 @@ func diskRates(ctx context.Context, dir string) (seqWrite, seqRead, reads float6
 		return fail("probe", err)
 	}
 	defer f.Close()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(depth)) // no read waits for a processor
 	content := make([]byte, chunkLen)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(content) // never fails
 	start := time.Now()

@@ -19,9 +19,8 @@ import (
 // A built is what a build came to.
 type built struct {
 	builder.Summary
-	seconds    float64 // from the start of generate to the end of build
-	peakMemory int64   // of the process, as the kernel saw it
-	peakDisk   int64   // of all its files together
+	seconds  float64 // from the start of generate to the end of build
+	peakDisk int64   // of all its files together
 }
 
 // build pipes generate into build, which publishes in dir.
@@ -61,7 +60,6 @@ func build(ctx context.Context, env *contest.Env, dir string, rows int64) (b bui
 	if generateWait := generate.Wait(); err != nil || generateWait != nil {
 		return b, fmt.Errorf("build of %d rows: %w, generate: %w: %s%s", rows, err, generateWait, buildErr.Bytes(), generateErr.Bytes())
 	}
-	b.peakMemory = build.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
 	return b, json.Unmarshal(out.Bytes(), &b.Summary)
 }
 

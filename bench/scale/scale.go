@@ -86,7 +86,7 @@ func runSize(ctx context.Context, env *contest.Env, program load.Program, rows i
 	}
 	figure := figures(rows, report)
 	figure("build", "rows a second, generated into a pipe and built", "rows/s", float64(rows)/b.seconds, timeBar)
-	figure("peak-memory", "peak memory of the build with --memory 2GiB", "B", float64(b.peakMemory), contest.AtMost(buildMemory+memoryBeyond))
+	figure("peak-memory", "peak memory of the build with --memory 2GiB", "B", float64(b.PeakRSSBytes), contest.AtMost(buildMemory+memoryBeyond))
 	figure("record-bytes", "bytes of the file a record", "B/record", float64(b.FileBytes)/float64(b.Records), nil)
 	figure("spilled", "bytes spilled a record", "B/record", float64(b.SpilledBytes)/float64(b.Records), nil)
 	figure("disk", "most disk used while building, over the file", "×", float64(b.peakDisk)/float64(b.FileBytes), contest.AtMost(1.2))

@@ -43,7 +43,7 @@ func TestBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Records != rows || b.seconds <= 0 || b.peakMemory < 1<<20 || b.peakDisk < b.FileBytes {
+	if b.Records != rows || b.seconds <= 0 || b.PeakRSSBytes < 1<<20 || b.peakDisk < b.FileBytes {
 		t.Errorf("%+v", b)
 	}
 	table, err := limits.Open(dir)

@@ -143,7 +143,7 @@ func (s *swaps) run(ctx context.Context, d *driver, report func(contest.Result))
 			return err
 		}
 		b, _, err := s.turn(ctx, d, false)
-		if err != nil {
+		if err = errors.Join(err, b.Err()); err != nil {
 			return err
 		}
 		with, without, ratios = append(with, a.P99), append(without, b.P99), append(ratios, a.P99/b.P99)

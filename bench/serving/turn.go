@@ -31,8 +31,11 @@ func (d *driver) load(ctx context.Context, s *server, kind load.Kind, length tim
 		Addr: s.addr, Kind: kind, Rows: d.rows, Connections: connections, Threads: threads,
 		Duration: length, Misses: misses, Constant: s.constant, Rate: rate,
 	})
-	if err == nil && r.Failed > 0 {
-		err = fmt.Errorf("%s: %d requests failed: %s", s.name, r.Failed, r.Failure)
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.name, err)
 	}
 	return r, err
 }

@@ -3,13 +3,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
 	"promostore/bench/peer"
+	"promostore/sysmem"
 )
 
 func main() {
@@ -33,23 +32,5 @@ func build(name, csv, path string) (peak int64, err error) {
 	if err := p.Build(context.Background(), csv, path); err != nil {
 		return 0, err
 	}
-	return peakMemory()
-}
-
-// peakMemory is the most that was resident. The kernel's other figure for it,
-// that of getrusage, begins with what the parent had.
-func peakMemory() (int64, error) {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	var kib int64
-	_, at, found := bytes.Cut(text, []byte("\nVmHWM:"))
-	if !found {
-		return 0, errors.New("/proc/self/status has no VmHWM")
-	}
-	if _, err := fmt.Sscanf(string(at), "%d kB", &kib); err != nil {
-		return 0, fmt.Errorf("VmHWM: %w", err)
-	}
-	return kib << 10, nil
+	return sysmem.Peak(), nil
 }
