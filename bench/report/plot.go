@@ -78,8 +78,8 @@ func bars(path, title string, values []namedValue) error {
 	p.NominalY(names...)
 	p.X.Min, p.X.Max = 0, top*1.18 // room for the number
 	p.X.Tick.Marker = plot.ConstantTicks(nil)
-	p.X.LineStyle.Width = 0
-	p.Y.LineStyle.Width = 0
+	p.X.Width = 0
+	p.Y.Width = 0
 	return save(p, vg.Length(len(values))*0.75*vg.Centimeter+1.8*vg.Centimeter, path)
 }
 
