@@ -94,6 +94,9 @@ func (p *planner) next() (r keyRange, ok bool) {
 		}
 		return r, true
 	}
+	if i == 0 {
+		panic("BUG: a range has no room for a sample")
+	}
 	// Records of one key stay in one range: it ends before the sample's key.
 	r.to = p.key(p.samples[i])
 	p.samples = p.samples[i:]
@@ -132,7 +135,7 @@ func plan(room, workers int, runs []*run) (mergers, records int, err error) {
 	for ; workers > 0; workers-- {
 		if room := room / (2 * workers) / directRecords * directRecords; least <= room {
 			part := max(least, int(total/int64(16*workers))/directRecords*directRecords)
-			return workers, min(room, part, len(runs)*readRecords), nil
+			return workers, max(least, min(room, part, len(runs)*readRecords)), nil
 		}
 	}
 	return 0, 0, fmt.Errorf("%w to merge %d runs; raise it", ErrMemory, len(runs))

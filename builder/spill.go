@@ -20,7 +20,8 @@ import (
 const (
 	spillPattern = ".promobuild-*.spill"
 	minStep      = directRecords // records between two samples, at least
-	maxSamples   = 4096          // of a run, about
+	maxStep      = 1 << 14       // the same at most: what is read for a range and not of it stays a small part
+	maxSamples   = 4096          // of a run, about, unless maxStep makes it more
 	maxPunch     = 8 << 20       // bytes
 )
 
@@ -142,10 +143,14 @@ func sweepSpills(dir string) {
 
 // begin starts a run of up to n records. It is the sink of one sort.
 func (s *spill) begin(n int) *run {
-	step := max(minStep, (int64(n)/maxSamples+directRecords-1)/directRecords*directRecords)
-	r := &run{spill: s, off: s.size, step: step}
+	r := &run{spill: s, off: s.size, step: stepFor(int64(n))}
 	s.runs = append(s.runs, r)
 	return r
+}
+
+// stepFor is how many records there are between two samples of a run of n.
+func stepFor(n int64) int64 {
+	return min(max(minStep, (n/maxSamples+directRecords-1)/directRecords*directRecords), maxStep)
 }
 
 // end closes the run that was begun last.

@@ -19,6 +19,7 @@ func (b *batch) parse(body []byte) error {
 		return nil
 	}
 	ids, err := parseLookup(body)
+	clear(b.ids) // not to keep the request alive
 	b.ids = b.ids[:0]
 	for _, id := range ids {
 		b.ids = append(b.ids, []byte(id))

@@ -215,3 +215,38 @@ func TestOpenErrors(t *testing.T) {
 		t.Errorf("without /proc: %v", err)
 	}
 }
+
+// TestZeroedBlock: a block that was cut off and put back as zeros, as a copy in
+// place leaves it for a while, is never taken for one without the id.
+func TestZeroedBlock(t *testing.T) {
+	for name, keys := range map[string][]format.Key{
+		"two blocks": makeKeys("v4", 200, 0),
+		"many":       makeKeys("v4", 2000, 0),
+		"alike":      makeKeys("ties", 2000, 0),
+	} {
+		for block := range (len(keys) + format.RecordsPerBlock - 1) / format.RecordsPerBlock {
+			path := filepath.Join(t.TempDir(), "f")
+			writeFile(t, path, 1, keys)
+			f, err := reader.Open(path, reader.AccessPread)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			w, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.WriteAt(make([]byte, format.BlockLen), format.BlockOff(int64(block))); err != nil {
+				t.Fatal(err)
+			}
+			w.Close()
+			for i, k := range keys {
+				if _, found, err := f.Get(k); !found && err == nil {
+					t.Fatalf("%s, block %d zeroed: record %d, %s, is not found", name, block, i, k)
+				} else if found && i/format.RecordsPerBlock == block {
+					t.Fatalf("%s: record %d of zeroed block %d is found", name, i, block)
+				}
+			}
+		}
+	}
+}

@@ -85,6 +85,9 @@ func (p *blocks) find(key format.Key, r *format.Record) (found bool, err error) 
 		default:
 			return false, p.absent(block, w, i)
 		}
+		if err := p.first(block, w); err != nil {
+			return false, err
+		}
 	}
 }
 
@@ -98,18 +101,30 @@ func (p *blocks) read(buf *blockBuffer, block int64) ([]byte, error) {
 	return buf[:p.index.RecordsIn(block)*format.RecordLen], nil
 }
 
-// absent is the answer when the key of a lookup is not in a block, where it
-// would be before record i: nil, or an error if the records around it do not
-// belong there. That is how a page that was cut off shows, which reads as zeros.
-func (p *blocks) absent(block int64, w []byte, i int) error {
+// first checks the first id of a block against what is known of its fence. A
+// page that was cut off reads as zeros, and shows so.
+func (p *blocks) first(block int64, w []byte) error {
 	s := span{block: block, lo: format.KeyAt(w), hi: p.index.MaxKey}
 	switch first, ranks := s.lo, p.table.ranks; {
 	case block == 0 && first != p.index.MinKey:
+		return s.wrong(first)
+	case ranks == nil && block == 1 && first != p.table.first:
 		return s.wrong(first)
 	case ranks != nil && block > 0:
 		if at, _ := ranks.position(first); at != p.positions[block] || first.Less(p.table.first) || p.table.last.Less(first) {
 			return s.wrong(first)
 		}
 	}
+	return nil
+}
+
+// absent is the answer when the key of a lookup is not in a block, where it
+// would be before record i: nil, or an error if the records around it do not
+// belong there.
+func (p *blocks) absent(block int64, w []byte, i int) error {
+	if err := p.first(block, w); err != nil {
+		return err
+	}
+	s := span{block: block, lo: format.KeyAt(w), hi: p.index.MaxKey}
 	return s.absent(w, i)
 }
