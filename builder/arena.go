@@ -18,7 +18,7 @@ import (
 type arena struct {
 	mem     []byte // all of it
 	records []format.Record
-	buffers [][]format.Record // one a worker, to sort in; here they do not count for the garbage collector
+	buffers [][]format.Record // one for each sorter; here they do not count for the garbage collector
 	direct  [][]byte          // to write from, aligned for direct I/O; so are records
 	shift   uint              // a page has 1<<shift records
 
@@ -32,13 +32,13 @@ type arena struct {
 
 const noPage = -1
 
-// newArena maps an arena of the sizes s with sort buffers for workers.
-func newArena(s sizes, workers int) (*arena, error) {
+// newArena maps an arena of the sizes s with buffers for sorters.
+func newArena(s sizes, sorters int) (*arena, error) {
 	bytes := min(s.arena, math.MaxUint32*format.RecordLen) // a slot is a uint32
 	pages := bytes / format.RecordLen >> s.page
 	bytes = pages << s.page * format.RecordLen
 	direct, leaf := numDirect*s.direct, 2*s.leaf*format.RecordLen
-	mem, err := syscall.Mmap(-1, 0, direct+int(bytes)+workers*leaf, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
+	mem, err := syscall.Mmap(-1, 0, direct+int(bytes)+sorters*leaf, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes for records: %w; lower the memory budget", bytes, err)
 	}
@@ -58,7 +58,7 @@ func newArena(s sizes, workers int) (*arena, error) {
 		a.direct = append(a.direct, cut(s.direct))
 	}
 	a.records = format.Records(cut(int(bytes)))
-	for range workers {
+	for range sorters {
 		a.buffers = append(a.buffers, format.Records(cut(leaf)))
 	}
 	return a, nil

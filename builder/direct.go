@@ -9,7 +9,7 @@ import (
 	"promostore/format"
 )
 
-// Direct I/O. What does not fit into the memory of the build goes past the page
+// Direct I/O. What is spilled, and a large generation, goes past the page
 // cache, where the file system can do that: to write a GB through the page
 // cache takes 1.2 to 2.2 s of a processor here, most of it for the cache's own
 // memory, and past it 0.02 s.
