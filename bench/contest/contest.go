@@ -1,7 +1,8 @@
 // Package contest measures one program against another, or against the
 // machine's own limit, so that the ratio can be trusted on a machine whose
 // speed varies: both take turns, A B A B, each turn gives one ratio, and the
-// median of the ratios counts.
+// median of the ratios counts. Where they spread too far to tell whether a bar
+// holds, the result says that it is open.
 package contest
 
 import (
@@ -34,7 +35,8 @@ type Contestant struct {
 // A Bar is what a figure is held against.
 type Bar struct {
 	Value  float64
-	AtMost bool // else at least
+	AtMost bool  // else at least
+	Rows   int64 `json:",omitempty"` // the size that it is for, if that is not what was measured; see For
 }
 
 // AtLeast is the bar of what should be large.
@@ -42,6 +44,20 @@ func AtLeast(v float64) *Bar { return &Bar{Value: v} }
 
 // AtMost is the bar of what should be small.
 func AtMost(v float64) *Bar { return &Bar{Value: v, AtMost: true} }
+
+// For says that b is for tables of rows rows, and that measured is what the
+// contest or figure has:
+//
+//	Bar: contest.AtLeast(10).For(20_000_000, env.Rows)
+//
+// At any other size the figure is shown beside the bar, but not judged by it,
+// with a note. A bar for every size needs no For.
+func (b *Bar) For(rows, measured int64) *Bar {
+	if rows != measured {
+		b.Rows = rows
+	}
+	return b
+}
 
 // Holds reports whether v is on the right side of b.
 func (b Bar) Holds(v float64) bool {
@@ -57,6 +73,7 @@ type Contest struct {
 	Name string // short and unique in its area, as part of a benchmark's name: "20M/sort"
 	What string // a line for people: "build, 20 M rows, against GNU sort"
 	Unit string // of N: "rows", "lookups", "requests"
+	Rows int64  // size of the table; plots show together what has the same
 
 	Ours Contestant
 	Peer Contestant // or the floor
@@ -65,7 +82,9 @@ type Contest struct {
 	// of their times with AtMost ("times the floor"). Nil where none is set.
 	Bar *Bar
 
-	Rounds int    // turns of each; 3 if 0
+	// Rounds is the turns of each; 3 if 0. Where the bar is open behind them,
+	// there are up to three times as many.
+	Rounds int
 	Note   string // what a reader of the figure must know
 }
 
@@ -75,8 +94,10 @@ type Result struct {
 	Name string `json:"name"`
 	What string `json:"what"`
 	Unit string `json:"unit"` // of Ours and Theirs: "rows/s"
+	Rows int64  `json:"rows,omitempty"`
 
 	Ours      float64            `json:"ours"`
+	OursSetup string             `json:"ours_setup,omitempty"`
 	OursMore  map[string]float64 `json:"ours_more,omitempty"`
 	Peer      string             `json:"peer,omitempty"`
 	PeerSetup string             `json:"peer_setup,omitempty"`
@@ -85,10 +106,16 @@ type Result struct {
 
 	Ratio  float64   `json:"ratio,omitempty"`  // the median; 0 if there is no peer
 	Ratios []float64 `json:"ratios,omitempty"` // of each turn, in order
+	Low    float64   `json:"low,omitempty"`    // Interval of Ratios
+	High   float64   `json:"high,omitempty"`
 
 	// Bar is for Ratio if there is a peer, else for Ours; nil if there is none.
+	// Holds is nil if that is so, or the bar is for another size, or Open: the
+	// bar lies between Low and High, or there was one turn, which tells nothing
+	// of the spread.
 	Bar   *Bar  `json:"bar,omitempty"`
 	Holds *bool `json:"holds,omitempty"`
+	Open  bool  `json:"open,omitempty"`
 
 	Note string `json:"note,omitempty"`
 }
@@ -97,54 +124,101 @@ type Result struct {
 // which may be nil.
 func Figure(area, name, what, unit string, v float64, bar *Bar, note string) Result {
 	r := Result{Area: area, Name: name, What: what, Unit: unit, Ours: v, Bar: bar, Note: note}
-	r.judge(v)
+	r.judge(v, v)
 	return r
 }
 
 // Ratio is a result of two figures that were measured elsewhere: ours over
-// theirs, both in unit.
+// theirs, both in unit. Where they were measured in turns, call Turns.
 func Ratio(area, name, what, unit string, ours float64, peer string, theirs float64, bar *Bar, note string) Result {
 	r := Result{Area: area, Name: name, What: what, Unit: unit, Ours: ours, Peer: peer, Theirs: theirs, Ratio: ours / theirs, Bar: bar, Note: note}
-	r.judge(r.Ratio)
+	r.judge(r.Ratio, r.Ratio)
 	return r
 }
 
-func (r *Result) judge(v float64) {
-	if r.Bar != nil {
-		holds := r.Bar.Holds(v)
+// Turns makes the median of ratios, which are those of the turns in order, the
+// ratio of r, and judges it by them.
+func (r *Result) Turns(ratios []float64) {
+	r.Ratios, r.Ratio = ratios, Median(ratios)
+	r.Low, r.High = Interval(ratios)
+	r.judge(r.Low, r.High)
+}
+
+// judge is by where the figure lies.
+func (r *Result) judge(lo, hi float64) {
+	r.Holds, r.Open = nil, false
+	if r.Bar == nil || r.Bar.Rows > 0 {
+		return
+	}
+	holds := r.Bar.Holds(lo)
+	if r.Open = len(r.Ratios) == 1 || holds != r.Bar.Holds(hi); !r.Open {
 		r.Holds = &holds
 	}
 }
 
+// Verdict is "yes", "no" or "open", or "-" if the bar is for another size;
+// empty if there is no bar.
+func (r *Result) Verdict() string {
+	switch {
+	case r.Open:
+		return "open"
+	case r.Bar != nil && r.Bar.Rows > 0:
+		return "-"
+	case r.Holds == nil:
+		return ""
+	case *r.Holds:
+		return "yes"
+	}
+	return "no"
+}
+
+// Turns beyond Rounds: not after more than moreTime, and Rounds at a time,
+// since whoever looks after each turn stops at the first lucky one.
+const (
+	mostRounds = 3 // times Rounds
+	moreTime   = 90 * time.Second
+)
+
 // Run lets the contestants take turns. It ends early, with an error, when ctx
 // ends or a turn fails.
 func (c *Contest) Run(ctx context.Context) (Result, error) {
-	rounds := max(c.Rounds, 1)
-	if c.Rounds == 0 {
+	rounds := c.Rounds
+	if rounds <= 0 {
 		rounds = 3
 	}
-	var ours, theirs []Sample
 	r := Result{
-		Area: c.Area, Name: c.Name, What: c.What, Unit: c.Unit + "/s",
+		Area: c.Area, Name: c.Name, What: c.What, Unit: c.Unit + "/s", Rows: c.Rows, OursSetup: c.Ours.Setup,
 		Peer: c.Peer.Name, PeerSetup: c.Peer.Setup, Bar: c.Bar, Note: c.Note,
 	}
-	for range rounds {
-		a, err := c.turn(ctx, &c.Ours)
-		if err != nil {
-			return r, err
+	var ours, theirs []Sample
+	var ratios []float64
+	var took time.Duration
+	for part := range mostRounds {
+		if part > 0 && (!r.Open || took >= moreTime) {
+			break
 		}
-		b, err := c.turn(ctx, &c.Peer)
-		if err != nil {
-			return r, err
+		for range rounds {
+			a, b, err := c.round(ctx)
+			if err != nil {
+				return r, err
+			}
+			took += a.Took + b.Took
+			ours, theirs, ratios = append(ours, a), append(theirs, b), append(ratios, c.ratio(a, b))
 		}
-		ours, theirs = append(ours, a), append(theirs, b)
-		r.Ratios = append(r.Ratios, c.ratio(a, b))
+		r.Turns(ratios)
 	}
 	r.Ours, r.OursMore = summary(ours)
 	r.Theirs, r.PeerMore = summary(theirs)
-	r.Ratio = Median(r.Ratios)
-	r.judge(r.Ratio)
 	return r, nil
+}
+
+// round is one turn of each.
+func (c *Contest) round(ctx context.Context) (ours, theirs Sample, err error) {
+	if ours, err = c.turn(ctx, &c.Ours); err != nil {
+		return ours, theirs, err
+	}
+	theirs, err = c.turn(ctx, &c.Peer)
+	return ours, theirs, err
 }
 
 func (c *Contest) turn(ctx context.Context, who *Contestant) (Sample, error) {
@@ -197,19 +271,38 @@ func Median(x []float64) float64 {
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
+// Interval is between which two of x the median of all possible turns lies,
+// in 95 of 100 cases at least: the sign test's. Fewer than six cannot tell as
+// much; then it is their lowest and highest.
+func Interval(x []float64) (lo, hi float64) {
+	const miss = 0.05
+	n := len(x)
+	if n == 0 {
+		return math.NaN(), math.NaN()
+	}
+	s := slices.Sorted(slices.Values(x))
+	// The median lies below s[k] if at most k of n turns came out below it,
+	// as often as at most k of n coins show heads; and above s[n-1-k] likewise.
+	k, heads := 0, math.Pow(2, -float64(n)) // the chance of k heads
+	for below := heads; ; k++ {
+		heads *= float64(n-k) / float64(k+1)
+		if below += heads; 2*below > miss {
+			return s[k], s[n-1-k]
+		}
+	}
+}
+
 // Bench runs c as a benchmark: one iteration is one turn of each, and ratio is
 // the median over them.
 func Bench(b *testing.B, c *Contest) {
 	b.Run(c.Name, func(b *testing.B) {
-		once := *c
-		once.Rounds = 1
 		var ratios, ours, theirs []float64
 		for b.Loop() {
-			r, err := once.Run(b.Context())
+			x, y, err := c.round(b.Context())
 			if err != nil {
 				b.Fatal(err)
 			}
-			ratios, ours, theirs = append(ratios, r.Ratio), append(ours, r.Ours), append(theirs, r.Theirs)
+			ratios, ours, theirs = append(ratios, c.ratio(x, y)), append(ours, x.Rate()), append(theirs, y.Rate())
 		}
 		b.ReportMetric(Median(ratios), "ratio")
 		b.ReportMetric(Median(ours), c.Unit+"/s")

@@ -27,7 +27,7 @@ func WriteTable(w io.Writer, results []contest.Result) error {
 
 // cells is one line of a table: what, ours, floor or peer, ratio, bar, holds.
 func cells(r *contest.Result) []string {
-	return []string{r.What, ours(r), theirs(r), ratio(r), bar(r), holds(r)}
+	return []string{r.What, ours(r), theirs(r), ratio(r), bar(r), r.Verdict()}
 }
 
 func ours(r *contest.Result) string {
@@ -64,16 +64,6 @@ func bar(r *contest.Result) string {
 		value = figure(r.Bar.Value, r.Unit)
 	}
 	return sign + value
-}
-
-func holds(r *contest.Result) string {
-	switch {
-	case r.Holds == nil:
-		return ""
-	case *r.Holds:
-		return "yes"
-	}
-	return "no"
 }
 
 // unmeasured reports whether r is of contest.Missing.
