@@ -26,7 +26,7 @@ type Machine struct {
 	Kernel      string    `json:"kernel"`
 	OS          string    `json:"os"`
 	Go          string    `json:"go"`
-	Commit      string    `json:"commit"` // of the checkout, with -dirty if it was changed
+	Commit      string    `json:"commit"` // of the checkout, with -dirty if it was changed, but for bench/results
 	Date        time.Time `json:"date"`
 
 	SeqReadBytesPerSec  float64 `json:"seq_read_bytes_per_sec"`
@@ -85,11 +85,16 @@ func Memory() int64 {
 	return kb << 10
 }
 
-// commit is that of the checkout in the current directory.
+// commit is that of the checkout in the current directory. What it measured
+// before is no change of it.
 func commit(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always", "--dirty").Output()
+	out, err := exec.CommandContext(ctx, "git", "describe", "--tags", "--always").Output()
 	if err != nil {
 		return "unknown"
 	}
-	return strings.TrimSpace(string(out))
+	name := strings.TrimSpace(string(out))
+	if exec.CommandContext(ctx, "git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)bench/results").Run() != nil {
+		name += "-dirty"
+	}
+	return name
 }
