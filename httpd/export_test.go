@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"github.com/valyala/fasthttp"
+
+	"promostore/web"
 )
 
 // Handle is what the server calls for every request.
@@ -22,8 +24,8 @@ func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
 func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
 
 // NewSniffListener takes http and https on ln. failed hears of handshakes.
-func NewSniffListener(ln net.Listener, c *Certificates, failed func(net.Conn, error)) net.Listener {
-	return &sniffListener{ln, c.config(), false, failed}
+func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, error)) net.Listener {
+	return &sniffListener{ln, c.Config(), false, failed}
 }
 
 // NewDeadlineConn is a connection whose deadlines may come DeadlineSlack early.
@@ -47,9 +49,6 @@ func (s *Server) Concurrency() int { return s.fast.Concurrency }
 // what it writes.
 const FiguresGap = unsafe.Offsetof(Server{}.figures) + unsafe.Offsetof(figures{}.shards) -
 	unsafe.Offsetof(Server{}.fast) - unsafe.Sizeof(Server{}.fast)
-
-// EscapeLabel escapes the value of a metric's label.
-func EscapeLabel(value string) string { return labelEscaper.Replace(value) }
 
 const MaxLookupIDs = maxLookupIDs
 

@@ -1,16 +1,15 @@
 package httpd
 
 import (
-	"bytes"
-	"fmt"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/valyala/fasthttp"
+
+	"promostore/web"
 )
 
 // The endpoints that requests are counted by.
@@ -131,7 +130,7 @@ func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
 	if !readOnly(ctx) {
 		return
 	}
-	var p page
+	var p web.Page
 	s.writeRequests(&p)
 	s.writeGeneration(&p)
 	s.writeServer(&p)
@@ -141,9 +140,9 @@ func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
 	ctx.Response.SetBodyRaw(p.Bytes())
 }
 
-func (s *Server) writeRequests(p *page) {
+func (s *Server) writeRequests(p *web.Page) {
 	f := &s.figures
-	p.family("promo_http_requests_total", "counter", "Answers sent.")
+	p.Family("promo_http_requests_total", "counter", "Answers sent.")
 	for e, endpoint := range endpointNames {
 		for c, code := range codes {
 			n := f.sum(func(s *shard) *atomic.Uint64 { return &s.requests[e][c] })
@@ -151,10 +150,10 @@ func (s *Server) writeRequests(p *page) {
 			if code == 0 {
 				label = "other"
 			}
-			p.sample("", float64(n), "endpoint", endpoint, "code", label)
+			p.Sample("", float64(n), "endpoint", endpoint, "code", label)
 		}
 	}
-	p.family("promo_http_request_duration_seconds", "histogram", "From the request having been read to its answer being ready to be sent.")
+	p.Family("promo_http_request_duration_seconds", "histogram", "From the request having been read to its answer being ready to be sent.")
 	for e, endpoint := range endpointNames {
 		total := uint64(0)
 		for b := range len(bounds) + 1 {
@@ -163,72 +162,72 @@ func (s *Server) writeRequests(p *page) {
 			if b < len(bounds) {
 				le = strconv.FormatFloat(bounds[b].Seconds(), 'g', -1, 64)
 			}
-			p.sample("_bucket", float64(total), "endpoint", endpoint, "le", le)
+			p.Sample("_bucket", float64(total), "endpoint", endpoint, "le", le)
 		}
 		nanos := f.sum(func(s *shard) *atomic.Uint64 { return &s.nanos[e] })
-		p.sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
-		p.sample("_count", float64(total), "endpoint", endpoint)
+		p.Sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
+		p.Sample("_count", float64(total), "endpoint", endpoint)
 	}
-	p.family("promo_lookups_total", "counter", "Ids looked up, alone or in batches.")
+	p.Family("promo_lookups_total", "counter", "Ids looked up, alone or in batches.")
 	for r, result := range lookupNames {
 		n := f.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
-		p.sample("", float64(n), "result", result)
+		p.Sample("", float64(n), "result", result)
 	}
 }
 
-func (s *Server) writeGeneration(p *page) {
+func (s *Server) writeGeneration(p *web.Page) {
 	f := &s.figures
-	p.family("promo_generation_swaps_total", "counter", "Generations that went live, were refused as bad, or were taken out of service because their file changed.")
+	p.Family("promo_generation_swaps_total", "counter", "Generations that went live, were refused as bad, or were taken out of service because their file changed.")
 	for r, result := range swapNames {
-		p.sample("", float64(f.swaps[r].Load()), "result", result)
+		p.Sample("", float64(f.swaps[r].Load()), "result", result)
 	}
-	p.family("promo_generation_open_seconds", "gauge", "Time to open and check the index of the last generation that went live.")
-	p.sample("", time.Duration(f.openNanos.Load()).Seconds())
-	p.family("promo_generation_verify_seconds", "gauge", "Time to verify the blocks of the last generation that went live.")
-	p.sample("", time.Duration(f.verifyNanos.Load()).Seconds())
+	p.Family("promo_generation_open_seconds", "gauge", "Time to open and check the index of the last generation that went live.")
+	p.Sample("", time.Duration(f.openNanos.Load()).Seconds())
+	p.Family("promo_generation_verify_seconds", "gauge", "Time to verify the blocks of the last generation that went live.")
+	p.Sample("", time.Duration(f.verifyNanos.Load()).Seconds())
 	file := s.opts.Store.Acquire(0)
 	if file == nil {
 		return
 	}
 	defer s.opts.Store.Release(file, 0)
 	created := file.ID().Time()
-	p.family("promo_generation_info", "gauge", "The live generation.")
-	p.sample("", 1, "generation", file.ID().String(), "access", file.Access().String())
-	p.family("promo_generation_records", "gauge", "Records of the live generation.")
-	p.sample("", float64(file.Header().Records))
-	p.family("promo_generation_size_bytes", "gauge", "Length of the live generation's file.")
-	p.sample("", float64(file.Header().FileLen))
-	p.family("promo_generation_created_timestamp_seconds", "gauge", "When the live generation was made.")
-	p.sample("", float64(created.UnixMilli())/1000)
-	p.family("promo_generation_age_seconds", "gauge", "Time since the live generation was made.")
-	p.sample("", time.Since(created).Seconds())
+	p.Family("promo_generation_info", "gauge", "The live generation.")
+	p.Sample("", 1, "generation", file.ID().String(), "access", file.Access().String())
+	p.Family("promo_generation_records", "gauge", "Records of the live generation.")
+	p.Sample("", float64(file.Header().Records))
+	p.Family("promo_generation_size_bytes", "gauge", "Length of the live generation's file.")
+	p.Sample("", float64(file.Header().FileLen))
+	p.Family("promo_generation_created_timestamp_seconds", "gauge", "When the live generation was made.")
+	p.Sample("", float64(created.UnixMilli())/1000)
+	p.Family("promo_generation_age_seconds", "gauge", "Time since the live generation was made.")
+	p.Sample("", time.Since(created).Seconds())
 }
 
-func (s *Server) writeServer(p *page) {
+func (s *Server) writeServer(p *web.Page) {
 	f := &s.figures
-	p.family("promo_ready", "gauge", "1 if /readyz answers 200.")
-	p.sample("", boolean(s.live(0) && !s.draining.Load()))
-	p.family("promo_http_connections_open", "gauge", "Connections open now.")
-	p.sample("", float64(s.fast.GetOpenConnectionsCount()))
-	p.family("promo_http_connections_rejected_total", "counter", "Connections beyond the limit of descriptors, answered with 503, or of one address, answered with 429.")
-	p.sample("", float64(s.fast.GetRejectedConnectionsCount()), "limit", "descriptors")
-	p.sample("", float64(f.rejectedPerIP.Load()), "limit", "address")
-	p.family("promo_http_accept_errors_total", "counter", "Times that a connection had to wait because descriptors or memory had run out.")
-	p.sample("", float64(f.acceptErrors.Load()))
-	p.family("promo_tls_handshake_errors_total", "counter", "Connections that began as TLS and came to nothing.")
-	p.sample("", float64(f.handshakeErrors.Load()))
-	p.family("promo_http_panics_total", "counter", "Requests that panicked.")
-	p.sample("", float64(f.panics.Load()))
-	p.family("promo_tls_reloads_total", "counter", "Certificates that were loaded or refused after the start.")
+	p.Family("promo_ready", "gauge", "1 if /readyz answers 200.")
+	p.Sample("", boolean(s.live(0) && !s.draining.Load()))
+	p.Family("promo_http_connections_open", "gauge", "Connections open now.")
+	p.Sample("", float64(s.fast.GetOpenConnectionsCount()))
+	p.Family("promo_http_connections_rejected_total", "counter", "Connections beyond the limit of descriptors, answered with 503, or of one address, answered with 429.")
+	p.Sample("", float64(s.fast.GetRejectedConnectionsCount()), "limit", "descriptors")
+	p.Sample("", float64(f.rejectedPerIP.Load()), "limit", "address")
+	p.Family("promo_http_accept_errors_total", "counter", "Times that a connection had to wait because descriptors or memory had run out.")
+	p.Sample("", float64(f.acceptErrors.Load()))
+	p.Family("promo_tls_handshake_errors_total", "counter", "Connections that began as TLS and came to nothing.")
+	p.Sample("", float64(f.handshakeErrors.Load()))
+	p.Family("promo_http_panics_total", "counter", "Requests that panicked.")
+	p.Sample("", float64(f.panics.Load()))
+	p.Family("promo_tls_reloads_total", "counter", "Certificates that were loaded or refused after the start.")
 	for r, result := range resultNames {
-		p.sample("", float64(f.tlsReloads[r].Load()), "result", result)
+		p.Sample("", float64(f.tlsReloads[r].Load()), "result", result)
 	}
 	if c := s.opts.Certificates; c != nil {
-		p.family("promo_tls_certificate_expiry_timestamp_seconds", "gauge", "When the certificate expires.")
-		p.sample("", float64(c.NotAfter().Unix()))
+		p.Family("promo_tls_certificate_expiry_timestamp_seconds", "gauge", "When the certificate expires.")
+		p.Sample("", float64(c.NotAfter().Unix()))
 	}
-	p.family("promo_build_info", "gauge", "The program.")
-	p.sample("", 1, "version", s.opts.Version, "goversion", runtime.Version())
+	p.Family("promo_build_info", "gauge", "The program.")
+	p.Sample("", 1, "version", s.opts.Version, "goversion", runtime.Version())
 }
 
 func boolean(b bool) float64 {
@@ -236,37 +235,4 @@ func boolean(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// A page is metrics in the text format of Prometheus, version 0.0.4.
-type page struct {
-	bytes.Buffer
-	name string // of the current family
-}
-
-// labelEscaper escapes a label's value as the format has it, which is not as
-// Go has it.
-var labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-
-func (p *page) family(name, kind, help string) {
-	p.name = name
-	fmt.Fprintf(p, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-}
-
-// sample writes one value of the current family; labels are names and values
-// by turns.
-func (p *page) sample(suffix string, value float64, labels ...string) {
-	p.WriteString(p.name + suffix)
-	for i := 0; i < len(labels); i += 2 {
-		sep := byte(',')
-		if i == 0 {
-			sep = '{'
-		}
-		p.WriteByte(sep)
-		p.WriteString(labels[i] + `="` + labelEscaper.Replace(labels[i+1]) + `"`)
-	}
-	if len(labels) > 0 {
-		p.WriteByte('}')
-	}
-	p.WriteString(" " + strconv.FormatFloat(value, 'g', -1, 64) + "\n")
 }

@@ -10,11 +10,12 @@ import (
 
 	"promostore/httpd"
 	"promostore/reader"
+	"promostore/web"
 )
 
 // TestMetrics counts a known set of requests.
 func TestMetrics(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	f := newFixture(t, httpd.Options{Version: `v1 "x"`, Certificates: certs}, reader.StoreOptions{})
 	f.listen(t)
@@ -77,12 +78,6 @@ func TestMetrics(t *testing.T) {
 func TestFiguresApart(t *testing.T) {
 	if httpd.FiguresGap < 128 {
 		t.Errorf("%d bytes", httpd.FiguresGap)
-	}
-}
-
-func TestEscapeLabel(t *testing.T) {
-	if got, want := httpd.EscapeLabel("a\\b\"c\nü\t\x00"), "a\\\\b\\\"c\\nü\t\x00"; got != want {
-		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -10,13 +10,14 @@ import (
 
 	"promostore/httpd"
 	"promostore/reader"
+	"promostore/web"
 )
 
 // TestPromtool has Prometheus's own tool read the metrics, with and without a
 // generation and a certificate. It may miss help texts, which the metrics of
 // the library lack, and nothing else.
 func TestPromtool(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	for name, f := range map[string]*fixture{
 		"empty":  newFixture(t, httpd.Options{}, reader.StoreOptions{}),

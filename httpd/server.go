@@ -27,6 +27,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/reader"
+	"promostore/web"
 )
 
 // What a client may take of the server. The figures are not options: a request
@@ -44,10 +45,10 @@ type Options struct {
 	Store         *reader.Store
 	Style         format.Style
 	Logger        *slog.Logger
-	Certificates  *Certificates // nil: plain http alone
-	TLSOnly       bool          // refuse plain http; needs Certificates
-	MaxConnsPerIP int           // at the same time; 0: any number
-	Version       string        // of the program, for the metrics
+	Certificates  *web.Certificates // nil: plain http alone
+	TLSOnly       bool              // refuse plain http; needs Certificates
+	MaxConnsPerIP int               // at the same time; 0: any number
+	Version       string            // of the program, for the metrics
 }
 
 // A Server answers on one listener. Safe for concurrent use.
@@ -103,7 +104,7 @@ func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 func (s *Server) Serve(ln net.Listener) error {
 	ln = newPatientListener(ln, &s.figures, s.opts.Logger, s.opts.MaxConnsPerIP > 0)
 	if s.opts.Certificates != nil {
-		ln = &sniffListener{ln, s.opts.Certificates.config(), s.opts.TLSOnly, s.handshakeFailed}
+		ln = &sniffListener{ln, s.opts.Certificates.Config(), s.opts.TLSOnly, s.handshakeFailed}
 	} else {
 		ln = deadlineListener{ln}
 	}

@@ -21,6 +21,7 @@ import (
 	"promostore/format"
 	"promostore/httpd"
 	"promostore/reader"
+	"promostore/web"
 )
 
 // serveSocket serves rows on a socket.
@@ -189,7 +190,7 @@ func TestSpareDescriptors(t *testing.T) {
 // TestNothingSent ends connections on which nothing came: they are no requests
 // and get no answer.
 func TestNothingSent(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	f := newFixture(t, httpd.Options{Certificates: certs}, reader.StoreOptions{})
 	f.SetReadTimeout(50 * time.Millisecond)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"promostore/httpd"
+	"promostore/web"
 )
 
 // writeCertificate writes a pair of files for localhost.
@@ -55,7 +56,7 @@ func (f *fixture) dialTLS(t testing.TB) (*tls.Conn, int64) {
 }
 
 func TestBothOnOnePort(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs})
 	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
@@ -84,7 +85,7 @@ func TestBothOnOnePort(t *testing.T) {
 
 // TestSlowFirstByte opens connections that say nothing: nobody else waits.
 func TestSlowFirstByte(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs})
 	silent, silentReader := f.dial(t)
@@ -100,7 +101,7 @@ func TestSlowFirstByte(t *testing.T) {
 // TestDeadlineOfFirstByte wants deadlines to hold before it is known what a
 // connection is, and in the middle of a handshake.
 func TestDeadlineOfFirstByte(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -131,7 +132,7 @@ func TestDeadlineOfFirstByte(t *testing.T) {
 }
 
 func TestTLSOnly(t *testing.T) {
-	certs, err := httpd.SelfSigned()
+	certs, err := web.SelfSigned()
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs, TLSOnly: true})
 	c, r := f.dial(t)
@@ -157,11 +158,11 @@ func TestNoTLS(t *testing.T) {
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if _, err := httpd.LoadCertificates(certFile, keyFile); !errors.Is(err, os.ErrNotExist) {
+	if _, err := web.LoadCertificates(certFile, keyFile); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("certificates of files that are not there: %v", err)
 	}
 	writeCertificate(t, certFile, keyFile, 1)
-	certs, err := httpd.LoadCertificates(certFile, keyFile)
+	certs, err := web.LoadCertificates(certFile, keyFile)
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs})
 	old, serial := f.dialTLS(t)

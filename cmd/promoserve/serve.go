@@ -12,6 +12,7 @@ import (
 
 	"promostore/httpd"
 	"promostore/reader"
+	"promostore/web"
 )
 
 // grace is how long requests in flight may take after the drain. The read and
@@ -57,13 +58,13 @@ func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
 	if info, err := os.Stat(cfg.dir); err == nil && !info.IsDir() {
 		return fmt.Errorf("--data %s: %w", cfg.dir, syscall.ENOTDIR)
 	}
-	var certificates *httpd.Certificates
+	var certificates *web.Certificates
 	var err error
 	switch {
 	case cfg.selfSigned:
-		certificates, err = httpd.SelfSigned()
+		certificates, err = web.SelfSigned()
 	case cfg.certFile != "":
-		certificates, err = httpd.LoadCertificates(cfg.certFile, cfg.keyFile)
+		certificates, err = web.LoadCertificates(cfg.certFile, cfg.keyFile)
 	}
 	if err != nil {
 		return err
