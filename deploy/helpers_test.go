@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -152,11 +153,10 @@ func waitFor(t testing.TB, what string, done func() bool) {
 // group, so that what it has started goes with it.
 type process struct {
 	*exec.Cmd
-	exited chan struct{} // closed when it has ended
+	exited chan struct{} // closed when it has ended, and all that write to its log
 
 	mu  sync.Mutex
 	log []string // lines of standard output and standard error
-	end bool     // there are no more
 }
 
 // start runs a program and shows what it said if the test fails.
@@ -175,8 +175,8 @@ func start(t testing.TB, name string, args ...string) *process {
 		r.Close()
 		t.Fatal(err)
 	}
-	go p.read(r)
 	go func() {
+		p.read(r)
 		_ = p.Wait()
 		close(p.exited)
 	}()
@@ -199,9 +199,6 @@ func (p *process) read(r io.ReadCloser) {
 		p.log = append(p.log, lines.Text())
 		p.mu.Unlock()
 	}
-	p.mu.Lock()
-	p.end = true
-	p.mu.Unlock()
 }
 
 // stop sends a signal to the group and waits for the end of the process.
@@ -213,21 +210,23 @@ func (p *process) stop(sig syscall.Signal) {
 // line waits for a line of the log that has text in it.
 func (p *process) line(t testing.TB, text string) string {
 	t.Helper()
-	found := ""
+	found, ended := "", false
 	waitFor(t, fmt.Sprintf("a line with %q", text), func() bool {
+		select {
+		case <-p.exited:
+			ended = true
+		default:
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for _, line := range p.log {
-			if strings.Contains(line, text) {
-				found = line
-				return true
-			}
+		if i := slices.IndexFunc(p.log, func(line string) bool { return strings.Contains(line, text) }); i >= 0 {
+			found = p.log[i]
 		}
-		if p.end {
-			t.Fatalf("%s ended without a line with %q:\n%s", p.Path, text, strings.Join(p.log, "\n"))
-		}
-		return false
+		return found != "" || ended
 	})
+	if found == "" {
+		t.Fatalf("%s ended without a line with %q", p.Path, text)
+	}
 	return found
 }
 

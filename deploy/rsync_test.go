@@ -1,0 +1,546 @@
+//go:build system
+
+package deploy
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"promostore/synth"
+)
+
+// pullRows make a file of 6.5 MB, which takes three seconds at pullRate.
+const (
+	pullRows = 200_000
+	pullRate = "--bwlimit=2m"
+)
+
+// A mirror is a building node, whose rsync daemon has the configuration of
+// deploy/rsync, and a serving node that pulls from it.
+type mirror struct {
+	source, data string // directories
+	url          string
+	password     string // --password-file=…
+
+	mu    sync.Mutex
+	seeds map[string]uint64 // of the table of each generation
+}
+
+func newMirror(t *testing.T) *mirror {
+	t.Helper()
+	needs(t, "rsync", "flock")
+	m := &mirror{source: t.TempDir(), data: filepath.Join(t.TempDir(), "data"), seeds: map[string]uint64{}}
+	secrets := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(secrets, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	m.password = "--password-file=" + write("password", "secret\n")
+	config, err := os.ReadFile("rsync/rsyncd.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for old, path := range map[string]string{
+		"path = /var/lib/promostore\n":                    m.source,
+		"secrets file = /etc/promostore/rsyncd.secrets\n": write("rsyncd.secrets", "promo:secret\n"),
+		"lock file = /run/rsyncd.lock\n":                  filepath.Join(secrets, "lock"),
+	} {
+		if bytes.Count(config, []byte(old)) != 1 {
+			t.Fatalf("rsyncd.conf does not have %q once", old)
+		}
+		key, _, _ := strings.Cut(old, "=")
+		config = bytes.Replace(config, []byte(old), []byte(key+"= "+path+"\n"), 1)
+	}
+	host, port, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, "rsync", "--daemon", "--no-detach", "--address="+host, "--port="+port, "--log-file=/dev/stdout", "--config="+write("rsyncd.conf", string(config)))
+	waitFor(t, "the rsync daemon listens", func() bool {
+		conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	m.url = fmt.Sprintf("rsync://promo@%s:%s/promotions", host, port)
+	return m
+}
+
+// publish makes a generation of the table of a seed on the building node.
+func (m *mirror) publish(t *testing.T, seed uint64) (path, generation string) {
+	t.Helper()
+	path = build(t, m.source, seed, pullRows)
+	generation = idOf(t, path)
+	m.mu.Lock()
+	m.seeds[generation] = seed
+	m.mu.Unlock()
+	return path, generation
+}
+
+// copyOf is where the serving node has a file of the building node.
+func (m *mirror) copyOf(path string) string { return filepath.Join(m.data, filepath.Base(path)) }
+
+func (m *mirror) command(t *testing.T, keep string, options ...string) []string {
+	t.Helper()
+	t.Setenv("PATH", filepath.Dir(program(t, "promobuild"))+":"+os.Getenv("PATH"))
+	return append([]string{m.url, m.data, keep, m.password}, options...)
+}
+
+// pull pulls to the end.
+func (m *mirror) pull(t *testing.T, options ...string) {
+	t.Helper()
+	run(t, "rsync/promo-pull", m.command(t, "2", options...)...)
+}
+
+// pullSlowly returns when some of the file has arrived under a hidden name.
+func (m *mirror) pullSlowly(t *testing.T, path string, some int64) *process {
+	t.Helper()
+	p := start(t, "rsync/promo-pull", m.command(t, "2", pullRate)...)
+	waitFor(t, "some of the file", func() bool {
+		for _, temp := range m.hidden(t, "."+filepath.Base(path)+".??????") {
+			if info, err := os.Stat(temp); err == nil && info.Size() >= some {
+				return true
+			}
+		}
+		return false
+	})
+	return p
+}
+
+func (m *mirror) hidden(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(m.data, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// wantFiles checks what a pull that is done has left on the serving node.
+func (m *mirror) wantFiles(t *testing.T, paths ...string) {
+	t.Helper()
+	want := []string{}
+	for _, path := range paths {
+		want = append(want, filepath.Base(path))
+	}
+	entries, err := os.ReadDir(m.data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{}
+	for _, e := range entries {
+		if name := e.Name(); name != ".lock" && name != ".pull.lock" {
+			got = append(got, name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the serving node has %q, want %q", got, want)
+	}
+}
+
+// serve serves what the node has, and until the test ends asks for rows of all
+// tables. No request may fail, and each must have the answer of the generation
+// that it names.
+func (m *mirror) serve(t *testing.T) *server {
+	t.Helper()
+	s := serve(t, m.data)
+	waitFor(t, "the server is ready", func() bool {
+		a, err := get(s.url + "/readyz")
+		return err == nil && a.status == http.StatusOK
+	})
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for asked := 0; ; asked++ {
+				select {
+				case <-stop:
+					if asked == 0 {
+						t.Error("a client asked for nothing")
+					}
+					return
+				default:
+				}
+				if err := m.ask(s.url); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	t.Cleanup(func() {
+		close(stop)
+		clients.Wait()
+	})
+	return s
+}
+
+// ask asks for a row of any table.
+func (m *mirror) ask(url string) error {
+	m.mu.Lock()
+	seeds := len(m.seeds)
+	m.mu.Unlock()
+	seed := uint64(rand.IntN(seeds))
+	key := synth.Keys{Seed: seed}.At(uint64(rand.IntN(pullRows)))
+	a, err := get(url + "/promotions/" + string(key.AppendText(nil, false)))
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	of, known := m.seeds[a.generation]
+	m.mu.Unlock()
+	want := http.StatusNotFound
+	if of == seed {
+		want = http.StatusOK
+	}
+	if !known || a.status != want {
+		return fmt.Errorf("generation %q of table %d answers %d for a row of table %d: %s", a.generation, of, a.status, seed, a.body)
+	}
+	return nil
+}
+
+// flip changes one bit in the middle of a file, and nothing else: as a disk does.
+func flip(t *testing.T, path string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := make([]byte, 1)
+	if _, err := f.ReadAt(b, info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	if _, err := f.WriteAt(b, info.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// refused counts the generations that the server has refused.
+func refused(t *testing.T, s *server) int {
+	t.Helper()
+	a, err := get(s.url + "/prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(a.body) {
+		var n int
+		if _, err := fmt.Sscanf(line, `promo_generation_swaps_total{result="refused"} %d`, &n); err == nil {
+			return n
+		}
+	}
+	t.Fatal("there is no promo_generation_swaps_total")
+	return 0
+}
+
+// The daemon gives generations and the pin to who knows the password, and
+// nothing else to anybody.
+func TestRsyncDaemon(t *testing.T) {
+	m := newMirror(t)
+	path, _ := m.publish(t, 0)
+	for _, name := range []string{"secret.txt", ".promotions.tmp", "promotions.csv"} {
+		if err := os.WriteFile(filepath.Join(m.source, name), []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := run(t, "rsync", m.password, m.url+"/")
+	if !strings.Contains(list, filepath.Base(path)) || len(strings.Split(strings.TrimSpace(list), "\n")) != 2 { // and "."
+		t.Errorf("the daemon lists\n%s", list)
+	}
+	wrong := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(wrong, []byte("guessed\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	modules, _, _ := strings.Cut(m.url, "/promotions")
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"a wrong password", []string{"--password-file=" + wrong, m.url + "/"}, "auth failed"},
+		{"another file", []string{m.password, m.url + "/secret.txt", t.TempDir()}, "failed"},
+		{"a write", []string{m.password, path, m.url + "/"}, "read only"},
+		{"the way out", []string{m.password, m.url + "/../../etc/passwd", t.TempDir()}, "failed"},
+	} {
+		out, err := exec.Command("rsync", c.args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("%s: %v: %s", c.name, err, out)
+		}
+	}
+	if out := run(t, "rsync", modules+"/"); strings.TrimSpace(out) != "" {
+		t.Errorf("the daemon tells of the modules %s", out)
+	}
+}
+
+func TestPull(t *testing.T) {
+	m := newMirror(t)
+	m.pull(t) // there is nothing yet
+	m.wantFiles(t)
+	var paths []string
+	for seed := range uint64(4) {
+		path, _ := m.publish(t, seed)
+		paths = append(paths, path)
+	}
+	m.pull(t)
+	m.wantFiles(t, paths[2:]...)
+	before, err := os.Stat(m.copyOf(paths[2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// What was pruned here does not come back, and what is here stays as it is.
+	out := run(t, "rsync/promo-pull", m.command(t, "2", "--stats")...)
+	if strings.Count(out, "Literal data: 0 bytes") != 2 || strings.Contains(out, "Total transferred file size: 6") {
+		t.Errorf("a pull of what is here: %s", out)
+	}
+	m.wantFiles(t, paths[2:]...)
+	if after, err := os.Stat(m.copyOf(paths[2])); err != nil || !os.SameFile(before, after) {
+		t.Errorf("a pull made another file of what was here, %v", err)
+	}
+
+	// A building node that has lost everything empties nobody.
+	for _, path := range paths {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.pull(t)
+	m.wantFiles(t, paths[2:]...)
+
+	for _, args := range [][]string{{}, {m.url, m.data}, {m.url, m.data, "0"}, {m.url, m.data, "--checksum"}} {
+		out, err := exec.Command("rsync/promo-pull", args...).CombinedOutput()
+		if err == nil || !strings.HasPrefix(string(out), "usage:") {
+			t.Errorf("promo-pull %q: %v: %s", args, err, out)
+		}
+	}
+	if out, err := exec.Command("rsync/promo-pull", "rsync://promo@"+freeAddress(t)+"/promotions", m.data, "2", m.password).CombinedOutput(); err == nil {
+		t.Errorf("without a daemon: %s", out)
+	}
+	m.wantFiles(t, paths[2:]...)
+}
+
+// A pull that is killed, again and again, wherever it is, does no harm, and
+// what it leaves is gone after one that is not.
+func TestPullKilled(t *testing.T) {
+	m := newMirror(t)
+	first, _ := m.publish(t, 0)
+	m.pull(t)
+	s := m.serve(t)
+	second, generation := m.publish(t, 1)
+	size := fileSize(t, second)
+	for i := range int64(6) {
+		p := m.pullSlowly(t, second, (i*size/8)>>10<<10)
+		out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "another pull") {
+			t.Errorf("two pulls at a time: %v: %s", err, out)
+		}
+		p.stop(syscall.SIGKILL)
+		if left := m.hidden(t, ".promotions*"); len(left) != 1 {
+			t.Errorf("after pull %d there are %q", i, left)
+		}
+	}
+	if n := refused(t, s); n != 0 {
+		t.Errorf("%d generations were refused", n)
+	}
+	m.pull(t)
+	waitLive(t, s.url, generation)
+	m.wantFiles(t, first, second)
+}
+
+// A pull that is told to stop goes on where it was.
+func TestPullStopped(t *testing.T) {
+	m := newMirror(t)
+	path, _ := m.publish(t, 0)
+	size := fileSize(t, path)
+	p := m.pullSlowly(t, path, size/2)
+	p.stop(syscall.SIGTERM)
+	partial := filepath.Join(m.data, ".partial", filepath.Base(path))
+	waitFor(t, "the part is kept", func() bool {
+		info, err := os.Stat(partial)
+		return err == nil && info.Size() >= size/2
+	})
+	if left := m.hidden(t, ".promotions*"); len(left) > 0 {
+		t.Errorf("there are %q", left)
+	}
+	out := run(t, "rsync/promo-pull", m.command(t, "2", "--stats")...)
+	var literal int64
+	for line := range strings.Lines(out) {
+		var n int64
+		if _, err := fmt.Sscanf(strings.ReplaceAll(line, ",", ""), "Literal data: %d bytes", &n); err == nil {
+			literal += n
+		}
+	}
+	if literal == 0 || literal > size*6/10 {
+		t.Errorf("the rest of a file of %d bytes has %d:\n%s", size, literal, out)
+	}
+	m.wantFiles(t, path)
+	run(t, program(t, "promobuild"), "verify", m.data)
+}
+
+// rsync --partial leaves the part of a file under its final name. The server
+// does not take it, and the next pull replaces it.
+func TestPartialUnderFinalName(t *testing.T) {
+	m := newMirror(t)
+	first, _ := m.publish(t, 0)
+	m.pull(t)
+	s := m.serve(t)
+	second, generation := m.publish(t, 1)
+	p := start(t, "rsync", "--times", "--partial", m.password, pullRate, m.url+"/"+filepath.Base(second), m.data)
+	waitFor(t, "some of the file", func() bool {
+		paths := m.hidden(t, "."+filepath.Base(second)+".??????")
+		return len(paths) == 1 && fileSize(t, paths[0]) > 1<<20
+	})
+	p.stop(syscall.SIGTERM)
+	waitFor(t, "the part is refused", func() bool { return refused(t, s) == 1 })
+	if size := fileSize(t, m.copyOf(second)); size >= fileSize(t, second) {
+		t.Fatalf("the part has %d bytes", size)
+	}
+	m.pull(t)
+	waitLive(t, s.url, generation)
+	m.wantFiles(t, first, second)
+}
+
+// A file that is damaged on one of the two disks is not served, the one before
+// it is, and a pull with --checksum brings the good one again.
+func TestPullDamaged(t *testing.T) {
+	m := newMirror(t)
+	first, _ := m.publish(t, 0)
+	m.pull(t)
+	s := m.serve(t)
+	second, generation := m.publish(t, 1)
+
+	flip(t, second)
+	m.pull(t)
+	waitFor(t, "the damaged file is refused", func() bool { return refused(t, s) == 1 })
+	flip(t, second)
+	m.pull(t, "--checksum")
+	waitLive(t, s.url, generation)
+
+	flip(t, m.copyOf(second))
+	m.pull(t, "--checksum")
+	waitLive(t, s.url, generation)
+	m.wantFiles(t, first, second)
+	run(t, program(t, "promobuild"), "verify", m.data)
+}
+
+// Generations that the building node prunes during a pull.
+func TestPullPruned(t *testing.T) {
+	m := newMirror(t)
+	first, _ := m.publish(t, 0)
+	m.pull(t)
+	s := m.serve(t)
+	for _, c := range []struct {
+		name   string
+		pruned int // of the two new ones
+	}{{"on its way", 0}, {"before its turn", 1}} {
+		t.Run(c.name, func(t *testing.T) {
+			var paths, generations [2]string
+			for i := range paths {
+				m.mu.Lock()
+				seed := uint64(len(m.seeds))
+				m.mu.Unlock()
+				paths[i], generations[i] = m.publish(t, seed)
+			}
+			p := m.pullSlowly(t, paths[0], 1<<20)
+			if err := os.Remove(paths[c.pruned]); err != nil {
+				t.Fatal(err)
+			}
+			<-p.exited
+			if code := p.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("the pull ends with %d", code)
+			}
+			want := []string{paths[0], paths[1]}
+			if c.pruned == 1 {
+				want = []string{first, paths[0]}
+			}
+			waitLive(t, s.url, idOf(t, want[1]))
+			m.wantFiles(t, want...)
+			first = want[1]
+		})
+	}
+	// A part of what is pruned before it has arrived is of no use any more.
+	seed := uint64(len(m.seeds))
+	gone, _ := m.publish(t, seed)
+	m.pullSlowly(t, gone, 1<<20).stop(syscall.SIGTERM)
+	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".partial/*")) == 1 })
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	m.pull(t)
+	if left := m.hidden(t, ".partial*"); len(left) > 0 {
+		t.Errorf("there are %q", left)
+	}
+}
+
+// A pin travels, also while a generation is on its way, and so do the pinned
+// generation and what takes the pin away.
+func TestPinTravels(t *testing.T) {
+	m := newMirror(t)
+	promobuild := program(t, "promobuild")
+	var paths, generations []string
+	for seed := range uint64(3) {
+		path, generation := m.publish(t, seed)
+		paths, generations = append(paths, path), append(generations, generation)
+	}
+	pin := filepath.Join(m.data, "promotions.pin")
+	run(t, promobuild, "pin", generations[0], "--data", m.source, "--reason", "a test")
+	m.pull(t)
+	m.wantFiles(t, paths[0], paths[1], paths[2], pin) // the pinned one is not among the two newest
+	s := m.serve(t)
+	waitLive(t, s.url, generations[0])
+
+	run(t, promobuild, "unpin", "--data", m.source)
+	m.pull(t)
+	waitLive(t, s.url, generations[2])
+	m.wantFiles(t, paths[1], paths[2], pin)
+
+	next, generation := m.publish(t, 3)
+	p := m.pullSlowly(t, next, 1<<20)
+	run(t, promobuild, "pin", generations[1], "--data", m.source)
+	waitLive(t, s.url, generations[1])
+	if _, err := os.Stat(m.copyOf(next)); err == nil {
+		t.Error("the pin came behind the generation")
+	}
+	<-p.exited
+	time.Sleep(100 * time.Millisecond) // five looks of the server: the new one must not go live
+	if a, err := get(s.url + "/promotions/" + id(0)); err != nil || a.generation != generations[1] {
+		t.Errorf("%v: generation %s is live, %s is pinned", err, a.generation, generations[1])
+	}
+	m.wantFiles(t, paths[1], paths[2], next, pin)
+	run(t, promobuild, "unpin", "--data", m.source)
+	m.pull(t)
+	waitLive(t, s.url, generation)
+}
+
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
