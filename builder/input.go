@@ -38,7 +38,7 @@ func FileInput(path string) Input {
 
 // StreamInput reads r, once. name is for messages. When a build is given up
 // while a Read of r is stuck, Build returns at once and the Read is left
-// behind, unless r is a file.
+// behind, unless r is a pipe of the system.
 func StreamInput(name string, r io.Reader) Input {
 	return Input{Name: name, Open: func() (io.ReadCloser, error) { return notClosed{r}, nil }}
 }
@@ -146,12 +146,11 @@ func (s *source) open() error {
 	if err != nil {
 		return err
 	}
-	s.file, s.first, s.skip = f, true, false
-	var raw io.Reader = f
-	if in.Size == 0 {
-		raw = stoppable(s.ctx, f) // a pipe can stall, a regular file cannot
+	if in.Size == 0 { // else it is a regular file
+		f = stoppable(s.ctx, f)
 	}
-	s.raw = &counting{r: raw, n: &s.read}
+	s.file, s.first, s.skip = f, true, false
+	s.raw = &counting{r: f, n: &s.read}
 	if s.r, s.kind, err = decompress(s.raw); err != nil {
 		f.Close()
 		s.r = nil

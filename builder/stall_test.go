@@ -1,0 +1,217 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// blockingPipe is a pipe as a shell makes it: a read of it waits.
+func blockingPipe(t testing.TB) (r, w *os.File) {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	r, w = os.NewFile(uintptr(fds[0]), "r"), os.NewFile(uintptr(fds[1]), "w")
+	t.Cleanup(func() {
+		r.Close()
+		w.Close()
+	})
+	return r, w
+}
+
+// A reader that another one is faster than can be interrupted all the same.
+func TestTwoReaders(t *testing.T) {
+	for range 50 {
+		r, w := blockingPipe(t)
+		cause := errors.New("enough")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		in := stoppable(ctx, notClosed{r})
+		var taken atomic.Int64
+		ended := make(chan error)
+		go func() {
+			for {
+				n, err := in.Read(make([]byte, 1))
+				if err != nil {
+					ended <- errors.Join(err, in.Close())
+					return
+				}
+				taken.Add(int64(n))
+			}
+		}()
+		rival, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", r.Fd()), os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const written = 1000
+		rivalEnded := make(chan struct{})
+		go func() {
+			defer close(rivalEnded)
+			for fd := int(rival.Fd()); taken.Load() < written; {
+				if n, _ := unix.Read(fd, make([]byte, 1)); n > 0 {
+					taken.Add(1)
+				}
+			}
+		}()
+		for range written {
+			if _, err := w.Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-rivalEnded
+		rival.Close()
+		cancel(cause)
+		select {
+		case err := <-ended:
+			if !errors.Is(err, cause) {
+				t.Fatalf("error %v", err)
+			}
+		case <-time.After(time.Second):
+			w.Close() // ends the read
+			<-ended
+			t.Fatal("the reader is stuck")
+		}
+		if flags, err := unix.FcntlInt(r.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
+			t.Fatalf("the pipe of the others has flags %#x, error %v", flags, err)
+		}
+	}
+}
+
+// A pipe is made longer, but not shorter.
+func TestLengthen(t *testing.T) {
+	for _, before := range []int{4 << 10, 64 << 10, 256 << 10} {
+		r, _ := blockingPipe(t)
+		if _, err := unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, before); err != nil {
+			t.Fatal(err)
+		}
+		lengthen(r.Fd(), 64<<10)
+		if got, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0); err != nil || got != max(before, 64<<10) {
+			t.Errorf("a pipe of %d bytes has %d, error %v", before, got, err)
+		}
+	}
+}
+
+// All that can be an input and has no size comes whole.
+func TestStoppable(t *testing.T) {
+	want := bytes.Repeat([]byte("promotions"), 100_000)
+	dir := t.TempDir()
+	regular, fifo := filepath.Join(dir, "regular"), filepath.Join(dir, "fifo")
+	if err := os.WriteFile(regular, append([]byte("header\n"), want...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write := func(w io.WriteCloser) {
+		_, err := w.Write(want)
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, open := range map[string]func() (io.ReadCloser, error){
+		"regular, not from its start": func() (io.ReadCloser, error) {
+			f, err := os.Open(regular)
+			if err == nil {
+				_, err = f.Seek(int64(len("header\n")), io.SeekStart)
+			}
+			return f, err
+		},
+		"fifo": func() (io.ReadCloser, error) {
+			go func() {
+				w, err := os.OpenFile(fifo, os.O_WRONLY, 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				write(w)
+			}()
+			return os.Open(fifo)
+		},
+		"pipe": func() (io.ReadCloser, error) {
+			r, w := blockingPipe(t)
+			go write(w)
+			return r, nil
+		},
+		"socket": func() (io.ReadCloser, error) {
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return nil, err
+			}
+			go write(os.NewFile(uintptr(fds[1]), "w"))
+			return os.NewFile(uintptr(fds[0]), "r"), nil
+		},
+		"no file": func() (io.ReadCloser, error) {
+			r, w := io.Pipe()
+			go write(w)
+			return r, nil
+		},
+	} {
+		f, err := open()
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		in := stoppable(ctx, f)
+		got, err := io.ReadAll(in)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, want %d, or other ones; error %v", name, len(got), len(want), err)
+		}
+		cancel()
+		if err := in.Close(); err != nil {
+			t.Errorf("%s: Close: %v", name, err)
+		}
+		if _, err := f.Read(make([]byte, 1)); err == nil || errors.Is(err, unix.EAGAIN) {
+			t.Errorf("%s: not closed: error %v", name, err)
+		}
+	}
+}
+
+// BenchmarkPipe reads a pipe in chunks: as it is read for a build; without
+// making it longer; and by a goroutine that reads it for the others.
+func BenchmarkPipe(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		open func(ctx context.Context, r *os.File) io.Reader
+	}{
+		{"stoppable", func(ctx context.Context, r *os.File) io.Reader { return stoppable(ctx, r) }},
+		{"short", func(_ context.Context, r *os.File) io.Reader { return r }},
+		{"patient", func(ctx context.Context, r *os.File) io.Reader { return newPatient(ctx, r.Read) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			r, w := blockingPipe(b)
+			in := c.open(b.Context(), r)
+			ended := make(chan error)
+			go func() {
+				row := make([]byte, 64<<10)
+				for {
+					if _, err := w.Write(row); err != nil {
+						ended <- err
+						return
+					}
+				}
+			}()
+			chunk := make([]byte, 256<<10)
+			b.SetBytes(int64(len(chunk)))
+			for b.Loop() {
+				if _, err := io.ReadFull(in, chunk); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if c, ok := in.(io.Closer); ok {
+				c.Close()
+			}
+			r.Close()
+			<-ended // EPIPE
+		})
+	}
+}
