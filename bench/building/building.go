@@ -68,37 +68,64 @@ func inMemory(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 		return nil, err
 	}
 	us := turns(env, "promobuild", oursSetup(0), env.Rows, ours(env, csv, 0))
-	sort := peer.Sort{Memory: min(4<<30, sysmem.Total()/4)}
-	setup, err := sort.Setup(ctx)
+	var g group
+	err = g.sort(ctx, env, &contest.Contest{
+		Area: area, Name: "sort", What: fmt.Sprintf("build, %s rows, against GNU sort", contest.Count(env.Rows)), Unit: "rows", Rows: env.Rows,
+		Ours: us, Bar: contest.AtLeast(10).For(fullRows, env.Rows),
+	}, peer.Sort{Memory: min(4<<30, sysmem.Total()/4)}, csv, env.Rows)
 	if err != nil {
 		return nil, err
 	}
-	g := &contest.Group{Contests: []contest.Contest{{
-		Area: area, Name: "sort", What: fmt.Sprintf("build, %s rows, against GNU sort", contest.Count(env.Rows)), Unit: "rows",
-		Ours: us, Peer: turns(env, "GNU sort", setup, env.Rows, sorting(sort, csv)),
-		Bar: contest.AtLeast(10), Note: barNote(env.Rows, fullRows),
-	}}}
-	what := fmt.Sprintf("build, %s rows, against DuckDB: CSV to sorted Parquet", contest.Count(env.Rows))
-	if duck, found := peer.Find("DuckDB"); found {
-		g.Contests = append(g.Contests, contest.Contest{
-			Area: area, Name: "DuckDB", What: what, Unit: "rows",
-			Ours: us, Peer: turns(env, duck.Name, duck.Describe(), env.Rows, library(program, duck.Name, csv)),
-			Bar: contest.AtLeast(5), Note: barNote(env.Rows, fullRows),
-		})
-	} else {
-		g.Results = append(g.Results, contest.Missing(area, "DuckDB", what, "DuckDB", needsCgo))
+	err = g.library(ctx, env, &contest.Contest{
+		Area: area, Name: "DuckDB", What: fmt.Sprintf("build, %s rows, against DuckDB: CSV to sorted Parquet", contest.Count(env.Rows)), Unit: "rows", Rows: env.Rows,
+		Ours: us, Bar: contest.AtLeast(5).For(fullRows, env.Rows),
+	}, program, csv, env.Rows)
+	if err != nil {
+		return nil, err
 	}
 	g.Contests = append(g.Contests, contest.Contest{
-		Area: area, Name: "floor", What: fmt.Sprintf("build, %s rows, against reading the input and writing the output", contest.Count(env.Rows)), Unit: "rows",
+		Area: area, Name: "floor", What: fmt.Sprintf("build, %s rows, against reading the input and writing the output", contest.Count(env.Rows)), Unit: "rows", Rows: env.Rows,
 		Ours: us, Peer: turns(env, "floor", "each processor reads chunks of 1 MiB and writes as much as a generation has; fsync", env.Rows, floor(csv, fileLen(env.Rows))),
 	})
-	return g, nil
+	return &g.Group, nil
 }
 
-const needsCgo = "it needs cgo: a C compiler, Debian's gcc, and CGO_ENABLED=1"
+// A group is contests whose peers may be missing on this machine.
+type group struct{ contest.Group }
+
+// library adds c against the peer that c is named after.
+func (g *group) library(ctx context.Context, env *contest.Env, c *contest.Contest, program peer.Program, csv string, rows int64) error {
+	p, found := peer.Find(c.Name)
+	if !found {
+		g.Results = append(g.Results, contest.Missing(area, c.Name, c.What, c.Name, peer.NeedsCgo))
+		return nil
+	}
+	setup, err := p.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	c.Peer = turns(env, p.Name, setup, rows, library(program, p.Name, csv))
+	g.Contests = append(g.Contests, *c)
+	return nil
+}
+
+// sort adds c against GNU sort.
+func (g *group) sort(ctx context.Context, env *contest.Env, c *contest.Contest, s peer.Sort, csv string, rows int64) error {
+	setup, err := s.Setup(ctx)
+	if errors.Is(err, peer.ErrNotInstalled) {
+		g.Results = append(g.Results, contest.Missing(area, c.Name, c.What, "GNU sort", err.Error()))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.Peer = turns(env, "GNU sort", setup, rows, sorting(s, csv))
+	g.Contests = append(g.Contests, *c)
+	return nil
+}
 
 // loads is stores that are loaded with the table.
-func loads(ctx context.Context, env *contest.Env) (g *contest.Group, err error) {
+func loads(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 	rows := min(env.Rows, slowRows)
 	csv, err := cached(ctx, env, synth.KeysV4, rows)
 	if err != nil {
@@ -109,20 +136,22 @@ func loads(ctx context.Context, env *contest.Env) (g *contest.Group, err error) 
 		return nil, err
 	}
 	us := turns(env, "promobuild", oursSetup(0), rows, ours(env, csv, 0))
-	g = &contest.Group{}
-	add := func(name string, them contest.Contestant, rounds int, note string) {
-		g.Contests = append(g.Contests, contest.Contest{
-			Area: area, Name: name, What: fmt.Sprintf("build, %s rows, against %s", contest.Count(rows), name), Unit: "rows",
-			Ours: us, Peer: them, Rounds: rounds, Note: note,
-		})
+	var g group
+	against := func(name string) *contest.Contest {
+		return &contest.Contest{
+			Area: area, Name: name, What: fmt.Sprintf("build, %s rows, against %s", contest.Count(rows), name), Unit: "rows", Rows: rows, Ours: us,
+		}
 	}
-	for _, p := range []peer.Peer{peer.SQLite, peer.Bbolt, peer.Pebble} {
-		add(p.Name, turns(env, p.Name, p.Describe(), rows, library(program, p.Name, csv)), 0, "")
+	for _, name := range []string{"SQLite", "bbolt", "Pebble"} {
+		if err := g.library(ctx, env, against(name), program, csv, rows); err != nil {
+			return nil, err
+		}
 	}
+	maria := against("MariaDB")
 	server, err := peer.StartMariaDB(ctx, env.Dir+"/mariadb")
 	if errors.Is(err, peer.ErrNotInstalled) {
-		g.Results = append(g.Results, contest.Missing(area, "MariaDB", "build against MariaDB", "MariaDB", err.Error()))
-		return g, nil
+		g.Results = append(g.Results, contest.Missing(area, maria.Name, maria.What, maria.Name, err.Error()))
+		return &g.Group, nil
 	}
 	if err != nil {
 		return nil, err
@@ -132,14 +161,16 @@ func loads(ctx context.Context, env *contest.Env) (g *contest.Group, err error) 
 	if err != nil {
 		return nil, errors.Join(err, server.Close())
 	}
-	add("MariaDB", turns(env, "MariaDB", setup, rows, func(ctx context.Context, _ string) (map[string]float64, error) {
+	maria.Note = "the time of LOAD DATA, behind which not all is on the disk"
+	maria.Peer = turns(env, maria.Name, setup, rows, func(ctx context.Context, _ string) (map[string]float64, error) {
 		if err := server.Load(ctx, csv, "promotions"); err != nil {
 			return nil, err
 		}
 		n, err := server.TableBytes("promotions")
 		return map[string]float64{bytesPerRow: float64(n) / float64(rows)}, err
-	}), 1, "the time of LOAD DATA, behind which not all is on the disk")
-	return g, nil
+	})
+	g.Contests = append(g.Contests, *maria)
+	return &g.Group, nil
 }
 
 // large is a table that does not fit into the memory that it gets.
@@ -152,28 +183,21 @@ func large(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 	memory := max(fullMemory*env.Rows/fullRows, minMemory)
 	all := max(sysmem.Total()/4, min(rows*64, sysmem.Total()/2))
 	us := turns(env, "promobuild", oursSetup(memory), rows, ours(env, csv, memory))
-	sort := peer.Sort{Memory: memory}
-	setup, err := sort.Setup(ctx)
-	if err != nil {
-		return nil, err
-	}
 	what := fmt.Sprintf("build, %s rows in %d MiB of memory, against ", contest.Count(rows), memory>>20)
-	note := barNote(env.Rows, fullRows)
-	return &contest.Group{
-		Contests: []contest.Contest{
-			{
-				Area: area, Name: "spilled/memory", What: what + "all that it wants", Unit: "rows",
-				Ours: us, Peer: turns(env, "in memory", oursSetup(all), rows, ours(env, csv, all)),
-				Bar: contest.AtLeast(0.6), Note: note,
-			},
-			{
-				Area: area, Name: "spilled/sort", What: what + "GNU sort", Unit: "rows",
-				Ours: us, Peer: turns(env, "GNU sort", setup, rows, sorting(sort, csv)),
-				Bar: contest.AtLeast(15), Rounds: 1, Note: note,
-			},
-		},
+	const full = times * fullRows
+	g := group{contest.Group{
+		Contests: []contest.Contest{{
+			Area: area, Name: "spilled/memory", What: what + "all that it wants", Unit: "rows", Rows: rows,
+			Ours: us, Peer: turns(env, "in memory", oursSetup(all), rows, ours(env, csv, all)),
+			Bar: contest.AtLeast(0.6).For(full, rows),
+		}},
 		Close: func() error { return os.Remove(csv) },
-	}, nil
+	}}
+	err = g.sort(ctx, env, &contest.Contest{
+		Area: area, Name: "spilled/sort", What: what + "GNU sort", Unit: "rows", Rows: rows,
+		Ours: us, Bar: contest.AtLeast(15).For(full, rows),
+	}, peer.Sort{Memory: memory}, csv, rows)
+	return &g.Group, err
 }
 
 // uneven is a table whose ids are not random, against one whose ids are.
@@ -196,7 +220,7 @@ func uneven(kind synth.Kind) func(context.Context, *contest.Env) (*contest.Group
 		}
 		versus := func(name, how, note string, memory int64) contest.Contest {
 			return contest.Contest{
-				Area: area, Name: kind.String() + "/" + name, Unit: "rows",
+				Area: area, Name: kind.String() + "/" + name, Unit: "rows", Rows: env.Rows,
 				What: fmt.Sprintf("build %s, %s rows, %s ids against v4", how, contest.Count(env.Rows), kind),
 				Ours: turns(env, kind.String(), oursSetup(memory), env.Rows, ours(env, csv, memory)),
 				Peer: turns(env, "v4", oursSetup(memory), env.Rows, ours(env, even, memory)),
@@ -242,12 +266,4 @@ func cached(ctx context.Context, env *contest.Env, kind synth.Kind, rows int64) 
 	// Not io.Discard itself, into which a file is read with small buffers.
 	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, f, make([]byte, 1<<20))
 	return path, err
-}
-
-// barNote says for which size a bar is, if not for this one.
-func barNote(rows, full int64) string {
-	if rows == full {
-		return ""
-	}
-	return fmt.Sprintf("the bar is for a scorecard of %s rows", contest.Count(full))
 }

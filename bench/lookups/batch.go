@@ -14,11 +14,11 @@ const batchLen = 1000
 
 // batches looks up ids, batchLen at a time, which are made beforehand, outside
 // the time of a turn. get is what does it.
-func batches(name, setup string, next ids, get func(keys []format.Key, records []format.Record, found []bool) error) contest.Contestant {
+func batches(name, setup string, next ids, warm func(context.Context) error, get func(keys []format.Key, records []format.Record, found []bool) error) contest.Contestant {
 	keys := make([]format.Key, batchLen)
 	records, found := make([]format.Record, batchLen), make([]bool, batchLen)
-	return warmed(name, setup, func(ctx context.Context, most float64, limit time.Duration) (s contest.Sample, err error) {
-		for s.Took < limit && s.N < most {
+	return warmed(name, setup, warm, func(ctx context.Context) (s contest.Sample, err error) {
+		for s.Took < turnTime {
 			if err := ctx.Err(); err != nil {
 				return s, err
 			}

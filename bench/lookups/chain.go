@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"time"
 
 	"golang.org/x/exp/mmap"
@@ -24,17 +23,14 @@ var errAbsent = errors.New("an id that is there was not found")
 // turnTime is how long a turn takes; less in tests.
 var turnTime = 200 * time.Millisecond
 
-const (
-	warmTime = 2 * time.Second
-	warmUp   = 1_000_000 // lookups, after which no page is touched for the first time
-	atOnce   = 1000      // lookups between two looks at the clock
-)
+// atOnce is lookups between two looks at the clock.
+const atOnce = 1000
 
 // contestant makes the lookups of c.
-func (c chain) contestant(name, setup string) contest.Contestant {
+func (c chain) contestant(name, setup string, warm func(context.Context) error) contest.Contestant {
 	read := byte(0)
-	return warmed(name, setup, func(ctx context.Context, most float64, limit time.Duration) (s contest.Sample, err error) {
-		for start := time.Now(); s.Took < limit && s.N < most; s.Took = time.Since(start) {
+	return warmed(name, setup, warm, func(ctx context.Context) (s contest.Sample, err error) {
+		for start := time.Now(); s.Took < turnTime; s.Took = time.Since(start) {
 			if err := ctx.Err(); err != nil {
 				return s, err
 			}
@@ -47,18 +43,21 @@ func (c chain) contestant(name, setup string) contest.Contestant {
 	})
 }
 
-// warmed is a contestant whose turns take turnTime. The first one warms up
-// before. during makes lookups until there were most of them or limit is over.
-func warmed(name, setup string, during func(ctx context.Context, most float64, limit time.Duration) (contest.Sample, error)) contest.Contestant {
-	warm := false
+// warmed is a contestant whose turns are those of turn. Before the first come
+// warm, which touches all that turn may touch, and a turn that does not count.
+func warmed(name, setup string, warm func(context.Context) error, turn func(context.Context) (contest.Sample, error)) contest.Contestant {
+	isWarm := false
 	return contest.Contestant{Name: name, Setup: setup, Run: func(ctx context.Context) (contest.Sample, error) {
-		if !warm {
-			if _, err := during(ctx, warmUp, warmTime); err != nil {
+		if !isWarm {
+			if err := warm(ctx); err != nil {
+				return contest.Sample{}, fmt.Errorf("warming: %w", err)
+			}
+			if _, err := turn(ctx); err != nil {
 				return contest.Sample{}, err
 			}
-			warm = true
+			isWarm = true
 		}
-		s, err := during(ctx, math.Inf(1), turnTime)
+		s, err := turn(ctx)
 		s.More = map[string]float64{"ns": float64(s.Took.Nanoseconds()) / s.N}
 		return s, err
 	}}
@@ -94,6 +93,17 @@ func floor(at *mmap.ReaderAt, next ids) chain {
 	}
 }
 
+// making makes ids, and reads nothing.
+func making(next ids) chain {
+	return func(n int, read byte) (byte, error) {
+		for range n {
+			_, key := next(read)
+			read = byte(key.Lo)
+		}
+		return read, nil
+	}
+}
+
 // theirs looks ids up with a peer.
 func theirs(r peer.Reader, next ids) chain {
 	var id [format.KeyLen]byte
@@ -115,19 +125,26 @@ func theirs(r peer.Reader, next ids) chain {
 // lastDigit is a random byte of a price and a date of the CSV.
 const lastDigit = 7
 
-// goMap looks ids up in a Go map of all records of f.
-func goMap(ctx context.Context, f *reader.File, next ids) (chain, error) {
-	type record [format.RecordLen - format.KeyLen]byte
-	m := make(map[format.Key]record, f.Header().Records)
+// A goMap is records without their ids.
+type goMap map[format.Key][format.RecordLen - format.KeyLen]byte
+
+// newGoMap has all records of f.
+func newGoMap(ctx context.Context, f *reader.File) (goMap, error) {
+	m := make(goMap, f.Header().Records)
 	err := f.Scan(ctx, func(records []format.Record) error {
 		for i := range records {
-			m[records[i].Key()] = record(records[i][format.KeyLen:])
+			m[records[i].Key()] = [format.RecordLen - format.KeyLen]byte(records[i][format.KeyLen:])
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("map: %w", err)
 	}
+	return m, nil
+}
+
+// chain looks ids up in m.
+func (m goMap) chain(next ids) chain {
 	return func(n int, read byte) (byte, error) {
 		for range n {
 			_, key := next(read)
@@ -138,5 +155,5 @@ func goMap(ctx context.Context, f *reader.File, next ids) (chain, error) {
 			read = r[lastOfPrice-format.KeyLen]
 		}
 		return read, nil
-	}, nil
+	}
 }

@@ -29,22 +29,21 @@ const (
 	area = "lookup"
 	unit = "lookups"
 
-	mostRows = 10_000_000 // of the smaller table; the larger one has ten times as many
+	mostRows = 10_000_000 // of the smaller table, and of peers'; the larger one has ten times as many
 	times    = 10
-	slowRows = 2_000_000 // as much as peers get that take minutes for more to be built
 
 	floorRounds = 9 // of turns of 200 ms
 	unevenRound = 5
 
 	ourSetup   = "reader.Open, AccessMmap, verified; Get"
-	floorSetup = "x/exp/mmap, one byte at a random record; the id is made, too"
+	floorSetup = "x/exp/mmap, one byte at a random record; where it is depends on the byte before, and is made, with the id, as in ours"
 )
 
 // Groups are all contests.
 var Groups = []contest.Prepare{
 	small, large,
 	uneven(synth.KeysV7), uneven(synth.KeysSequential), uneven(synth.KeysSamePrefix),
-	store("bbolt", mostRows), store("Pebble", mostRows), store("Badger", mostRows), store("LMDB", mostRows), store("SQLite", slowRows),
+	store("bbolt"), store("Pebble"), store("Badger"), store("LMDB"), store("SQLite"),
 	mapped,
 }
 
@@ -62,14 +61,21 @@ func small(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &contest.Group{Contests: []contest.Contest{againstFloor(t)}, Close: t.close}
+	g := &contest.Group{Contests: []contest.Contest{againstFloor(t, mostRows)}, Close: t.close}
 	key := t.keys.At(0)
 	allocs := testing.AllocsPerRun(1000, func() {
 		if _, found, _ := t.file.Get(key); !found {
 			panic("BUG: " + errAbsent.Error())
 		}
 	})
-	g.Results = []contest.Result{contest.Figure(area, "allocs", "allocations of a lookup", "allocs", allocs, contest.AtMost(0), "")}
+	id, err := making(t.ids()).contestant("id", "", func(context.Context) error { return nil }).Run(ctx)
+	if err != nil {
+		return nil, errors.Join(err, t.close())
+	}
+	g.Results = []contest.Result{
+		contest.Figure(area, "allocs", "allocations of a lookup", "allocs", allocs, contest.AtMost(0), ""),
+		contest.Figure(area, "id", "making an id", "ns", id.More["ns"], nil, "part of every lookup here, of ours, of peers' and of the floor"),
+	}
 	return g, nil
 }
 
@@ -87,23 +93,21 @@ func large(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 		return nil, err
 	}
 	batch := contest.Contest{
-		Area: area, Name: "batch", What: fmt.Sprintf("batch of %d lookups, %s records, against one at a time", batchLen, contest.Count(rows)), Unit: unit,
-		Ours: batches("promostore", "reader.Open, AccessMmap, verified; GetBatch", t.ids(), t.file.GetBatch),
-		Peer: batches("one at a time", ourSetup, t.ids(), oneByOne(t.file)),
-		Bar:  contest.AtLeast(3), Rounds: unevenRound, Note: "the ids are known beforehand in both",
+		Area: area, Name: "batch", What: fmt.Sprintf("batch of %d lookups, %s records, against one at a time", batchLen, contest.Count(rows)), Unit: unit, Rows: rows,
+		Ours: batches("promostore", "reader.Open, AccessMmap, verified; GetBatch", t.ids(), t.warmOurs(0, rows), t.file.GetBatch),
+		Peer: batches("one at a time", ourSetup, t.ids(), t.warmOurs(0, rows), oneByOne(t.file)),
+		Bar:  contest.AtLeast(3).For(times*mostRows, rows), Rounds: unevenRound, Note: "the ids are known beforehand in both",
 	}
-	if rows != times*mostRows {
-		batch.Note += "; the bar is for 100 M records"
-	}
-	return &contest.Group{Contests: []contest.Contest{againstFloor(t), batch}, Close: t.close}, nil
+	return &contest.Group{Contests: []contest.Contest{againstFloor(t, times*mostRows), batch}, Close: t.close}, nil
 }
 
-func againstFloor(t *table) contest.Contest {
+// againstFloor is held to its bar if there are barRows.
+func againstFloor(t *table, barRows int64) contest.Contest {
 	return contest.Contest{
-		Area: area, Name: "floor/" + contest.Count(t.rows), What: fmt.Sprintf("lookup, %s records, against one random read of the mapping", contest.Count(t.rows)), Unit: unit,
-		Ours: ours(t.file, t.ids()).contestant("promostore", ourSetup),
-		Peer: floor(t.at, t.ids()).contestant("floor", floorSetup),
-		Bar:  contest.AtMost(1.3), Rounds: floorRounds,
+		Area: area, Name: "floor/" + contest.Count(t.rows), What: fmt.Sprintf("lookup, %s records, against one random read of the mapping", contest.Count(t.rows)), Unit: unit, Rows: t.rows,
+		Ours: ours(t.file, t.ids()).contestant("promostore", ourSetup, t.warmOurs(0, t.rows)),
+		Peer: floor(t.at, t.ids()).contestant("floor", floorSetup, t.warmFloor(0, t.rows)),
+		Bar:  contest.AtMost(1.3).For(barRows, t.rows), Rounds: floorRounds,
 	}
 }
 
@@ -121,9 +125,9 @@ func uneven(kind synth.Kind) contest.Prepare {
 		}
 		return &contest.Group{
 			Contests: []contest.Contest{{
-				Area: area, Name: kind.String(), What: fmt.Sprintf("lookup, %s records, %s ids against v4", contest.Count(rows), kind), Unit: unit,
-				Ours: ours(t.file, t.ids()).contestant(kind.String(), ourSetup),
-				Peer: ours(v4.file, v4.ids()).contestant("v4", ourSetup),
+				Area: area, Name: kind.String(), What: fmt.Sprintf("lookup, %s records, %s ids against v4", contest.Count(rows), kind), Unit: unit, Rows: rows,
+				Ours: ours(t.file, t.ids()).contestant(kind.String(), ourSetup, t.warmOurs(0, rows)),
+				Peer: ours(v4.file, v4.ids()).contestant("v4", ourSetup, v4.warmOurs(0, rows)),
 				Bar:  contest.AtMost(2), Rounds: unevenRound,
 			}},
 			Close: func() error { return errors.Join(t.close(), v4.close()) },
@@ -131,14 +135,14 @@ func uneven(kind synth.Kind) contest.Prepare {
 	}
 }
 
-// store is a peer with a table of most rows at the most.
-func store(name string, most int64) contest.Prepare {
+// store is a peer.
+func store(name string) contest.Prepare {
 	return func(ctx context.Context, env *contest.Env) (_ *contest.Group, err error) {
-		rows := min(env.Rows, most)
+		rows := min(env.Rows, mostRows)
 		what := fmt.Sprintf("lookup, %s records, against %s", contest.Count(rows), name)
 		p, found := peer.Find(name)
 		if !found {
-			return &contest.Group{Results: []contest.Result{contest.Missing(area, name, what, name, "it needs cgo: a C compiler, Debian's gcc, and CGO_ENABLED=1")}}, nil
+			return &contest.Group{Results: []contest.Result{contest.Missing(area, name, what, name, peer.NeedsCgo)}}, nil
 		}
 		var undo []func() error
 		closeAll := func() (err error) {
@@ -180,11 +184,15 @@ func store(name string, most int64) contest.Prepare {
 			return nil, err
 		}
 		undo = append(undo, r.Close)
+		setup, err := p.Describe(ctx)
+		if err != nil {
+			return nil, err
+		}
 		return &contest.Group{
 			Contests: []contest.Contest{{
-				Area: area, Name: name, What: what, Unit: unit,
-				Ours: ours(t.file, t.ids()).contestant("promostore", ourSetup),
-				Peer: theirs(r, t.ids()).contestant(name, p.Describe()),
+				Area: area, Name: name, What: what, Unit: unit, Rows: rows,
+				Ours: ours(t.file, t.ids()).contestant("promostore", ourSetup, t.warmOurs(0, rows)),
+				Peer: theirs(r, t.ids()).contestant(name, setup, t.warmPeer(r)),
 			}},
 			Close: closeAll,
 		}, nil
@@ -202,15 +210,15 @@ func mapped(ctx context.Context, env *contest.Env) (_ *contest.Group, err error)
 	if err != nil {
 		return nil, err
 	}
-	c, err := goMap(ctx, t.file, t.ids())
+	m, err := newGoMap(ctx, t.file)
 	if err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	return &contest.Group{
 		Contests: []contest.Contest{{
-			Area: area, Name: "map", What: fmt.Sprintf("lookup, %s records, against a Go map", contest.Count(rows)), Unit: unit,
-			Ours: ours(t.file, t.ids()).contestant("promostore", ourSetup),
-			Peer: c.contestant("Go map", runtime.Version()+": map[[2]uint64][16]byte, made for as many"),
+			Area: area, Name: "map", What: fmt.Sprintf("lookup, %s records, against a Go map", contest.Count(rows)), Unit: unit, Rows: rows,
+			Ours: ours(t.file, t.ids()).contestant("promostore", ourSetup, t.warmOurs(0, rows)),
+			Peer: m.chain(t.ids()).contestant("Go map", runtime.Version()+": map[[2]uint64][16]byte, made for as many", t.warmMap(m)),
 			Note: "the map needs all of its memory in the process, and is lost with it",
 		}},
 		Close: t.close,

@@ -1,26 +1,42 @@
 package lookups_test
 
 import (
+	"context"
+	"fmt"
 	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"promostore/bench/contest"
 	"promostore/bench/lookups"
+	"promostore/format"
 )
+
+// programs is an Env that all tests share, since building takes long.
+var programs *contest.Env
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = contest.NewEnv(context.Background(), "", 0, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := programs.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 func newEnv(t *testing.T, rows int64) *contest.Env {
 	t.Helper()
-	env, err := contest.NewEnv(t.Context(), t.TempDir(), rows, t.Output())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return env
+	env := *programs
+	env.Dir, env.Rows, env.Log = t.TempDir(), rows, t.Output()
+	return &env
 }
 
 // TestRun holds all contests at a small size, where only the results can be
@@ -41,6 +57,9 @@ func TestRun(t *testing.T) {
 	}
 	if r, there := got["allocs"]; !there || r.Ours != 0 || r.Holds == nil || !*r.Holds {
 		t.Errorf("allocations: %+v", r)
+	}
+	if r := got["id"]; r.Ours <= 0 || r.Unit != "ns" {
+		t.Errorf("making an id: %+v", r)
 	}
 	for _, name := range []string{
 		"floor/3000", "floor/30000", "batch", "v7", "sequential", "same-prefix", "bbolt", "Pebble", "Badger", "LMDB", "SQLite", "map",
@@ -75,5 +94,41 @@ func TestPart(t *testing.T) {
 	}
 	if err := lookups.Part(t.Context(), t.TempDir(), 1<<20, nil); err == nil {
 		t.Error("an empty directory has lookups")
+	}
+}
+
+// TestChained looks up in a generation as the scale chapter does.
+func TestChained(t *testing.T) {
+	lookups.ShortTurns(t)
+	env := newEnv(t, 5000)
+	dir, err := env.Generation(t.Context(), "v4", 5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ns, err := lookups.Chained(t.Context(), dir); err != nil || ns <= 0 {
+		t.Errorf("%v ns, %v", ns, err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.pgen"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	if ns, err := lookups.Waiting(t.Context(), files[0]); err != nil || ns <= 0 {
+		t.Errorf("from the disk: %v ns, %v", ns, err)
+	}
+	if _, err := lookups.Chained(t.Context(), t.TempDir()); err == nil {
+		t.Error("an empty directory has lookups")
+	}
+}
+
+// TestWarm is that what is warmed is spread over all of a table, up to its end.
+func TestWarm(t *testing.T) {
+	const rows = 5000
+	env := newEnv(t, rows)
+	keys, err := lookups.WarmKeys(t.Context(), env, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(keys) != (rows+15)/16 || !slices.IsSortedFunc(keys, format.Key.Compare) || keys[len(keys)-1].Hi < 0xFE<<56 {
+		t.Errorf("%d keys, the last is %v", len(keys), keys[len(keys)-1])
 	}
 }

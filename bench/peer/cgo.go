@@ -2,4 +2,4 @@
 
 package peer
 
-var cgoPeers = []Peer{LMDB, DuckDB}
+var cgoPeers = []Peer{LMDB, SQLite, DuckDB}

@@ -22,7 +22,17 @@ var DuckDB = Peer{
 	Module: "github.com/duckdb/duckdb-go/v2",
 	Setup: "COPY (SELECT * FROM read_csv(…) ORDER BY id) TO … (FORMAT parquet), ids as UUID, prices as DECIMAL(9,6), dates as text, " +
 		"a thread a processor, memory_limit of a quarter of the memory as promobuild has",
-	Build: buildDuckDB,
+	engine: duckVersion,
+	Build:  buildDuckDB,
+}
+
+func duckVersion(ctx context.Context) (version string, err error) {
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		return "", err
+	}
+	err = db.QueryRowContext(ctx, "SELECT version()").Scan(&version)
+	return version, errors.Join(err, db.Close())
 }
 
 func buildDuckDB(ctx context.Context, csv, path string) (err error) {

@@ -5,6 +5,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
@@ -18,8 +19,14 @@ var LMDB = Peer{
 	Module: "github.com/PowerDNS/lmdb-go",
 	Setup: "ids sorted in memory; MDB_APPEND in one transaction, MDB_NOSYNC, MDB_WRITEMAP, one sync at the end; " +
 		"read-only with MDB_NORDAHEAD and one long transaction a reader, values not copied by the binding",
-	Build: buildLMDB,
-	Open:  openLMDB,
+	engine: lmdbVersion,
+	Build:  buildLMDB,
+	Open:   openLMDB,
+}
+
+func lmdbVersion(context.Context) (string, error) {
+	major, minor, patch, _ := lmdb.Version()
+	return fmt.Sprintf("%d.%d.%d", major, minor, patch), nil
 }
 
 // lmdbRow is more bytes of the mapping than a row takes: 16 of id, some 40 of

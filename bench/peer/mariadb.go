@@ -17,10 +17,6 @@ import (
 	"promostore/sysmem"
 )
 
-// ErrNotInstalled says that a program is not there, and in which package of
-// Debian it is.
-var ErrNotInstalled = errors.New("not installed")
-
 // MariaDB is a server on a socket of its own.
 type MariaDB struct {
 	DB *sql.DB // has no limit of connections
@@ -36,7 +32,7 @@ func (m *MariaDB) Setup(ctx context.Context) (string, error) {
 	if err := m.DB.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s: InnoDB, id UUID PRIMARY KEY, price and date as text; buffer pool %d MiB, redo log 1 GiB, "+
+	return fmt.Sprintf("%s: InnoDB, id UUID PRIMARY KEY, price and date as text; buffer pool %d MiB, sort buffer 64 MiB, redo log 1 GiB, "+
 		"flush_log_at_trx_commit 0, doublewrite off; LOAD DATA INFILE with unique_checks and foreign_key_checks 0, which sorts in bulk",
 		version, mariaPool()>>20), nil
 }
@@ -49,12 +45,13 @@ const startTime = time.Minute
 // StartMariaDB starts a server in dir, which must not be there yet. It dies
 // with this process. The error wraps ErrNotInstalled if there is no server.
 func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
-	server, err := exec.LookPath("mariadbd")
+	server, err := LookPath("mariadbd", "mariadb-server")
 	if err != nil {
-		// Debian has it where only root looks.
-		if server, err = exec.LookPath("/usr/sbin/mariadbd"); err != nil {
-			return nil, fmt.Errorf("mariadbd, Debian's mariadb-server: %w", ErrNotInstalled)
-		}
+		return nil, err
+	}
+	installer, err := LookPath("mariadb-install-db", "mariadb-server")
+	if err != nil {
+		return nil, err
 	}
 	args := []string{"--no-defaults", "--datadir=" + filepath.Join(dir, "data")}
 	if os.Geteuid() == 0 {
@@ -63,7 +60,7 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	install := exec.CommandContext(ctx, "mariadb-install-db", append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...)
+	install := exec.CommandContext(ctx, installer, append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...)
 	if err := run(install); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -72,7 +69,7 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 	m.server = exec.Command(server, append(args,
 		"--skip-networking", "--socket=socket", "--pid-file="+filepath.Join(dir, "pid"),
 		fmt.Sprintf("--innodb-buffer-pool-size=%d", mariaPool()),
-		"--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF",
+		"--innodb-sort-buffer-size=64M", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF",
 		"--max-connections=1000")...)
 	m.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := os.Create(filepath.Join(dir, "log"))

@@ -27,6 +27,10 @@ type Peer struct {
 	Module string // its path, whose version is in the build
 	Setup  string // settings, for people
 
+	// engine is the version of a library in another language, of which Module is
+	// the binding; nil if Module is all.
+	engine func(context.Context) (string, error)
+
 	// Build makes a file or a directory with the name path of a CSV.
 	Build func(ctx context.Context, csv, path string) error
 
@@ -52,7 +56,10 @@ type Reader interface {
 }
 
 // All is every library that this program was built with.
-func All() []Peer { return append([]Peer{Bbolt, Pebble, Badger, SQLite}, cgoPeers...) }
+func All() []Peer { return append([]Peer{Bbolt, Pebble, Badger}, cgoPeers...) }
+
+// NeedsCgo is why Find does not find a peer.
+const NeedsCgo = "it needs cgo: a C compiler, Debian's gcc and g++, and CGO_ENABLED=1"
 
 // Find is the peer with this name; found is false if it needs cgo, and this
 // program was built without.
@@ -65,11 +72,20 @@ func Find(name string) (p Peer, found bool) {
 	return Peer{}, false
 }
 
-// Describe is the version that this program was built with, and the settings.
-func (p *Peer) Describe() string { return Version(p.Module) + ": " + p.Setup }
+// Describe is the version, as the library itself tells it, and the settings.
+func (p *Peer) Describe(ctx context.Context) (string, error) {
+	if p.engine == nil {
+		return moduleVersion(p.Module) + ": " + p.Setup, nil
+	}
+	version, err := p.engine(ctx)
+	if err != nil {
+		return "", fmt.Errorf("version of %s: %w", p.Name, err)
+	}
+	return fmt.Sprintf("%s, through %s %s: %s", version, p.Module, moduleVersion(p.Module), p.Setup), nil
+}
 
-// Version is the version of a module in this program.
-func Version(module string) string {
+// moduleVersion is the version of a module in this program.
+func moduleVersion(module string) string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
 			if m.Path == module {

@@ -3,8 +3,10 @@ package peer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -120,12 +122,24 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// TestVersions is that what people read of a peer names its version.
+// TestVersions is that what people read of a peer names its version: that of
+// the library, not of the binding.
 func TestVersions(t *testing.T) {
+	const module = `(v\d+\.\d+\.\d+|version unknown): ` // a test does not know its modules
+	library := map[string]string{
+		"bbolt": `^` + module, "Pebble": `^` + module, "Badger": `^` + module,
+		"LMDB":   `^0\.9\.\d+, through github.com/PowerDNS/lmdb-go ` + module,
+		"SQLite": `^3\.\d+\.\d+, through github.com/mattn/go-sqlite3 ` + module,
+		"DuckDB": `^v1\.\d+\.\d+, through github.com/duckdb/duckdb-go/v2 ` + module,
+	}
 	for _, p := range peer.All() {
-		if got := p.Describe(); !strings.HasPrefix(got, "v") {
-			t.Errorf("%s: %s", p.Name, got)
+		want := library[p.Name]
+		if got, err := p.Describe(t.Context()); err != nil || want == "" || !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%s: %s, %v; want %s", p.Name, got, err, want)
 		}
+	}
+	if _, err := peer.LookPath("no-such-program", "none"); !errors.Is(err, peer.ErrNotInstalled) {
+		t.Errorf("a program that is not there: %v", err)
 	}
 	if _, found := peer.Find("none"); found {
 		t.Error("a peer that is not there is found")

@@ -18,14 +18,23 @@ type Sort struct {
 	Memory int64 // bytes, for -S
 }
 
-// Setup is the version and the settings, for people.
+// sortBatch is how many runs are merged at a time.
+const sortBatch = 128
+
+// Setup is the version and the settings, for people. The error wraps
+// ErrNotInstalled if there is no GNU sort.
 func (s Sort) Setup(ctx context.Context) (string, error) {
-	text, err := exec.CommandContext(ctx, "sort", "--version").Output()
+	path, err := LookPath("sort", "coreutils")
 	if err != nil {
-		return "", fmt.Errorf("version of GNU sort, Debian's coreutils: %w", err)
+		return "", err
 	}
+	text, err := exec.CommandContext(ctx, path, "--version").Output()
 	line, _, _ := bytes.Cut(text, []byte("\n"))
-	return fmt.Sprintf("%s: LC_ALL=C, -S %d KiB, --parallel=%d, temporary files beside the output", line, s.Memory>>10, runtime.GOMAXPROCS(0)), nil
+	if err != nil || !bytes.Contains(line, []byte("GNU")) { // others have no versions
+		return "", fmt.Errorf("GNU sort, of Debian's package coreutils: %w", ErrNotInstalled)
+	}
+	return fmt.Sprintf("%s: LC_ALL=C, -S %d KiB, --parallel=%d, --batch-size=%d, temporary files beside the output",
+		line, s.Memory>>10, runtime.GOMAXPROCS(0), sortBatch), nil
 }
 
 // Build sorts csv into a new file with this path.
@@ -33,6 +42,7 @@ func (s Sort) Build(ctx context.Context, csv, path string) error {
 	c := exec.CommandContext(ctx, "sort",
 		"-S", strconv.FormatInt(s.Memory>>10, 10)+"K",
 		"--parallel="+strconv.Itoa(runtime.GOMAXPROCS(0)),
+		"--batch-size="+strconv.Itoa(sortBatch),
 		"-T", filepath.Dir(path), "-o", path, csv)
 	c.Env = append(os.Environ(), "LC_ALL=C")
 	return run(c)

@@ -9,11 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"math"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"promostore/bench/contest"
@@ -21,9 +19,6 @@ import (
 	"promostore/bench/load"
 	"promostore/bench/lookups"
 	"promostore/bench/machine"
-	"promostore/format"
-	"promostore/reader"
-	"promostore/synth"
 )
 
 const (
@@ -36,7 +31,6 @@ const (
 	buildMemory  = 2 << 30  // what builds are given
 	memoryBeyond = 64 << 20 // what they may take beyond that
 
-	lookupTime  = time.Second
 	requestTime = 3 * time.Second
 	rounds      = 3
 )
@@ -74,18 +68,23 @@ func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) err
 
 // runSize builds a table, and measures what was built.
 func runSize(ctx context.Context, env *contest.Env, program load.Program, rows int64, report func(contest.Result)) (err error) {
+	room, err := free(env.Dir)
+	if err != nil {
+		return err
+	}
+	if need := rows * diskPerRow; need > room {
+		report(contest.Missing(area, fmt.Sprintf("build/%d", rows), fmt.Sprintf("everything about %d rows", rows), "",
+			fmt.Sprintf("%d MiB of disk are needed, %d MiB are free", need>>20, room>>20)))
+		return nil
+	}
 	dir := filepath.Join(env.Dir, fmt.Sprintf("scale-%d", rows))
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b, err := build(ctx, env, dir, rows)
 	if err != nil {
 		return err
 	}
-	var timeBar *contest.Bar
-	if rows >= bigRows {
-		timeBar = contest.AtLeast(bigRows / bigTime)
-	}
 	figure := figures(rows, report)
-	figure("build", "rows a second, generated into a pipe and built", "rows/s", float64(rows)/b.seconds, timeBar)
+	figure("build", "rows a second, generated into a pipe and built", "rows/s", float64(rows)/b.seconds, contest.AtLeast(bigRows/bigTime).For(bigRows, rows))
 	figure("peak-memory", "peak memory of the build with --memory 2GiB", "B", float64(b.PeakRSSBytes), contest.AtMost(buildMemory+memoryBeyond))
 	figure("record-bytes", "bytes of the file a record", "B/record", float64(b.FileBytes)/float64(b.Records), nil)
 	figure("spilled", "bytes spilled a record", "B/record", float64(b.SpilledBytes)/float64(b.Records), nil)
@@ -97,10 +96,24 @@ func runSize(ctx context.Context, env *contest.Env, program load.Program, rows i
 	return runFile(ctx, env, program, table, report)
 }
 
+// diskPerRow is more bytes than a build takes on the disk at any time.
+const diskPerRow = 40
+
+// free is the bytes of the disk of dir that are free.
+func free(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, fmt.Errorf("room in %s: %w", dir, err)
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
 // figures reports a figure of so many rows.
 func figures(rows int64, report func(contest.Result)) func(name, what, unit string, v float64, bar *contest.Bar) {
 	return func(name, what, unit string, v float64, bar *contest.Bar) {
-		report(contest.Figure(area, fmt.Sprintf("%s/%d", name, rows), fmt.Sprintf("%s, %d rows", what, rows), unit, v, bar, ""))
+		r := contest.Figure(area, fmt.Sprintf("%s/%d", name, rows), fmt.Sprintf("%s, %d rows", what, rows), unit, v, bar, "")
+		r.Rows = rows
+		report(r)
 	}
 }
 
@@ -109,26 +122,24 @@ func runFile(ctx context.Context, env *contest.Env, program load.Program, t limi
 	figure := figures(t.Rows, report)
 	fits := t.Bytes < machine.Memory()/2
 	if fits {
-		ns, err := lookup(ctx, t, reader.AccessAuto, t.Rows)
+		ns, err := lookups.Chained(ctx, t.Dir)
 		if err != nil {
 			return err
 		}
 		figure("lookup", "a lookup of a random promotion", "ns", ns, nil)
 	} else {
-		// The first of the file, as many as there is memory for.
-		part := int64(float64(t.Rows) * float64(machine.Memory()) / 4 / float64(t.Bytes))
-		ns, err := lookup(ctx, t, reader.AccessMmap, part)
+		err := lookups.Part(ctx, t.Dir, machine.Memory()/4, func(r contest.Result) {
+			report(r)
+			figure("lookup", "a lookup of a random promotion of a part that is in memory", "ns", r.OursMore["ns"], nil)
+		})
 		if err != nil {
 			return err
 		}
-		figure("lookup", fmt.Sprintf("a lookup of a random promotion of %d that are in memory", part), "ns", ns, nil)
-		if ns, err = lookup(ctx, t, reader.AccessAuto, t.Rows); err != nil {
+		ns, err := lookups.Waiting(ctx, t.File)
+		if err != nil {
 			return err
 		}
 		figure("lookup-disk", "a lookup of a random promotion, one at a time, from the disk", "ns", ns, nil)
-		if err := lookups.Part(ctx, t.Dir, machine.Memory()/4, report); err != nil {
-			return err
-		}
 	}
 	for _, verify := range []string{"index", "full"} {
 		s, err := limits.StartServer(ctx, env, nil, t.Dir, "--verify", verify)
@@ -164,78 +175,4 @@ func requests(ctx context.Context, program load.Program, s *limits.Server, t lim
 	}
 	figure("requests", "GET over loopback, 64 connections, 1 % misses", "requests/s", contest.Median(rates), nil)
 	return nil
-}
-
-// numKeys is how many ids lookup draws before the time starts.
-const numKeys = 1 << 20
-
-// lookup is the nanoseconds of a lookup, one after the other, of ids among the
-// first rows of the file in the order of the ids. If that is all of them and
-// the file is mapped, it is verified, as it would be in a server.
-func lookup(ctx context.Context, t limits.Table, access reader.Access, rows int64) (ns float64, err error) {
-	f, err := reader.Open(t.File, access)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if rows == t.Rows {
-		if f.Access() == reader.AccessMmap {
-			if err := f.Verify(ctx, nil); err != nil {
-				return 0, err
-			}
-		}
-	} else if err := readFirst(t.File, int64(float64(t.Bytes)*float64(rows)/float64(t.Rows))); err != nil {
-		return 0, err
-	}
-	keys := draw(t.Rows, rows)
-	var all []float64
-	for round := range rounds + 1 {
-		n := 0
-		start := time.Now()
-		for ; n%1024 != 0 || time.Since(start) < lookupTime; n++ {
-			_, found, err := f.Get(keys[n%len(keys)])
-			if err != nil {
-				return 0, err
-			}
-			if !found {
-				return 0, fmt.Errorf("%s is not in %s", keys[n%len(keys)], t.File)
-			}
-			if n%(64<<10) == 0 && ctx.Err() != nil {
-				return 0, ctx.Err()
-			}
-		}
-		if round > 0 { // the first is to get warm
-			all = append(all, float64(time.Since(start).Nanoseconds())/float64(n))
-		}
-	}
-	return contest.Median(all), nil
-}
-
-// draw is random ids of a table, of those that are among its first part ids in
-// their order, about.
-func draw(rows, part int64) []format.Key {
-	table := synth.Keys{Kind: synth.KeysV4}
-	limit := uint64(math.MaxUint64)
-	if part < rows {
-		limit = uint64(float64(part) / float64(rows) * math.MaxUint64)
-	}
-	rng := rand.New(rand.NewPCG(1, 2))
-	keys := make([]format.Key, 0, numKeys)
-	for len(keys) < cap(keys) {
-		if k := table.At(rng.Uint64N(uint64(rows))); k.Hi <= limit {
-			keys = append(keys, k)
-		}
-	}
-	return keys
-}
-
-// readFirst brings the first n bytes of a file into the page cache.
-func readFirst(path string, n int64) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = io.CopyN(io.Discard, f, n)
-	return err
 }

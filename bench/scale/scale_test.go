@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"promostore/bench/contest"
-	"promostore/bench/limits"
-	"promostore/reader"
 )
 
 func newEnv(t *testing.T, rows int64) *contest.Env {
@@ -45,15 +43,6 @@ func TestBuild(t *testing.T) {
 	}
 	if b.Records != rows || b.seconds <= 0 || b.PeakRSSBytes < 1<<20 || b.peakDisk < b.FileBytes {
 		t.Errorf("%+v", b)
-	}
-	table, err := limits.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, part := range []int64{rows, rows / 2} {
-		if ns, err := lookup(t.Context(), table, reader.AccessAuto, part); ns <= 0 || err != nil {
-			t.Errorf("%d of %d rows: %v ns, %v", part, rows, ns, err)
-		}
 	}
 }
 
