@@ -1,15 +1,7 @@
 package serving
 
 import (
-	"bufio"
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strconv"
-	"strings"
 	"testing"
 
 	"promostore/bench/contest"
@@ -22,10 +14,15 @@ type Server struct {
 	tb testing.TB
 }
 
-// StartAll starts ours, and every rival. It fails if one is not installed.
-func StartAll(tb testing.TB, env *contest.Env) (ours Server, rivals map[string]Server) {
+// StartOurs starts ours.
+func StartOurs(tb testing.TB, env *contest.Env) Server {
 	tb.Helper()
-	keep := func(s *server, err error) Server {
+	return keep(tb)(oursOver(tb.Context(), env, env.Rows))
+}
+
+// keep stops a server at the end.
+func keep(tb testing.TB) func(s *server, err error) Server {
+	return func(s *server, err error) Server {
 		tb.Helper()
 		if err != nil {
 			tb.Fatal(err)
@@ -37,16 +34,41 @@ func StartAll(tb testing.TB, env *contest.Env) (ours Server, rivals map[string]S
 		})
 		return Server{s, tb}
 	}
-	ours = keep(oursOver(tb.Context(), env, env.Rows))
+}
+
+// StartAll starts ours, and every rival. It fails if one is not installed.
+func StartAll(tb testing.TB, env *contest.Env) (ours Server, rivals map[string]Server) {
+	tb.Helper()
+	ours = StartOurs(tb, env)
 	rivals = map[string]Server{}
 	for i := range list {
 		r := &list[i]
-		if why := missing(r.debian, r.programs...); why != "" {
-			tb.Fatal(why)
+		if err := r.missing(); err != nil {
+			tb.Fatal(err)
 		}
-		rivals[r.name] = keep(r.start(tb.Context(), env, ours.server, env.Rows))
+		rivals[r.name] = keep(tb)(r.start(tb.Context(), env, ours.server, env.Rows))
 	}
 	return ours, rivals
+}
+
+// Check checks a server at addr against s.
+func (s Server) Check(addr string, rows int64) error {
+	other := &server{name: "other", addr: addr, kind: load.Get}
+	return other.check(s.tb.Context(), s.server, rows)
+}
+
+// Figures are those without a rival, but for the slow ones.
+func Figures(tb testing.TB, env *contest.Env, report func(contest.Result)) {
+	tb.Helper()
+	program, err := load.Build(tb.Context(), env.Bin)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, f := range []func(context.Context, *contest.Env, load.Program, func(contest.Result)) error{runAllocs, runProcessors} {
+		if err := f(tb.Context(), env, program, report); err != nil {
+			tb.Error(err)
+		}
+	}
 }
 
 var list = rivals
@@ -72,49 +94,6 @@ func (s Server) AnswerLen() int {
 		s.tb.Fatalf("%s: %v", s.name, err)
 	}
 	return n
-}
-
-func (s Server) ask(ctx context.Context, id string) (int, string, error) {
-	if s.kind == load.Redis {
-		return s.askRedis(id)
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/promotions/"+id, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	res, err := client.Do(r)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	return res.StatusCode, string(body), err
-}
-
-func (s Server) askRedis(id string) (int, string, error) {
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		return 0, "", err
-	}
-	defer c.Close()
-	if _, err := fmt.Fprintf(c, "*2\r\n$3\r\nGET\r\n$%d\r\n%s\r\n", len(id), id); err != nil {
-		return 0, "", err
-	}
-	r := bufio.NewReader(c)
-	head, err := r.ReadString('\n')
-	if err != nil {
-		return 0, "", err
-	}
-	if head == "$-1\r\n" {
-		return http.StatusNotFound, "", nil
-	}
-	n, err := strconv.Atoi(strings.Trim(head, "$\r\n"))
-	if err != nil {
-		return 0, "", errors.Join(fmt.Errorf("%q", head), err)
-	}
-	body := make([]byte, n)
-	_, err = io.ReadFull(r, body)
-	return http.StatusOK, string(body), err
 }
 
 // SwapTurn is one turn of load with new generations, and how many went live.

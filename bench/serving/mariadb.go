@@ -18,7 +18,7 @@ func startMariaDB(ctx context.Context, env *contest.Env, rows int64) (*server, e
 	if err != nil {
 		return nil, err
 	}
-	program, err := peerProgram(ctx, env)
+	program, err := peerProgram(ctx, env, false)
 	if err != nil {
 		return nil, err
 	}

@@ -8,13 +8,14 @@ import (
 	"strings"
 
 	"promostore/bench/contest"
+	"promostore/bench/peer"
 )
 
 // nginxConf gets a directory, an address, the length of padding and a body.
 // reuseport gives each worker its own queue of connections, so that they are
 // spread (nginx.org, ngx_http_core_module, listen).
 const nginxConf = `daemon off;
-worker_processes 2;
+worker_processes auto;
 pid %[1]s/nginx.pid;
 error_log %[1]s/nginx-error.log;
 events { worker_connections 1024; }
@@ -51,11 +52,15 @@ func startNginx(ctx context.Context, env *contest.Env, ours *server) (*server, e
 	}
 	bare := len("HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Mon, 23 Nov 2026 22:14:31 GMT\r\n"+
 		"Content-Type: application/json\r\nContent-Length: 100\r\nConnection: keep-alive\r\nX: \r\n\r\n") + len(body)
-	v, err := version(ctx, "nginx", "-v")
+	program, err := peer.LookPath("nginx", "nginx-light")
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer("nginx", v+"; return 200 of as many bytes, worker_processes 2, reuseport, access_log off")
+	v, err := version(ctx, program, "-v")
+	if err != nil {
+		return nil, err
+	}
+	s, err := newServer("nginx", v+"; return 200 of as many bytes, worker_processes auto, reuseport, access_log off")
 	if err != nil {
 		return nil, err
 	}
@@ -65,5 +70,5 @@ func startNginx(ctx context.Context, env *contest.Env, ours *server) (*server, e
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	return s, s.run(ctx, env, "nginx", "-p", env.Dir, "-c", conf, "-e", filepath.Join(env.Dir, "nginx-error.log"))
+	return s, s.run(ctx, env, program, "-p", env.Dir, "-c", conf, "-e", filepath.Join(env.Dir, "nginx-error.log"))
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
+	"strconv"
 
 	"promostore/bench/contest"
 	"promostore/bench/load"
@@ -24,11 +26,16 @@ func startRedis(ctx context.Context, env *contest.Env, rows int64) (*server, err
 	if err != nil {
 		return nil, err
 	}
-	v, err := version(ctx, "redis-server", "--version")
+	program, err := peer.LookPath("redis-server", "redis-server")
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer("redis", v+"; no persistence, JSON under the id, loopback TCP")
+	v, err := version(ctx, program, "--version")
+	if err != nil {
+		return nil, err
+	}
+	ioThreads := strconv.Itoa(redisThreads(runtime.NumCPU()))
+	s, err := newServer("redis", v+"; no persistence, JSON under the id, loopback TCP, one request at a time on a connection, io-threads "+ioThreads)
 	if err != nil {
 		return nil, err
 	}
@@ -37,14 +44,23 @@ func startRedis(ctx context.Context, env *contest.Env, rows int64) (*server, err
 	if err != nil {
 		return nil, err
 	}
-	if err := s.run(ctx, env, "redis-server", "--bind", host, "--port", port,
-		"--save", "", "--appendonly", "no", "--dir", env.Dir); err != nil {
+	if err := s.run(ctx, env, program, "--bind", host, "--port", port,
+		"--save", "", "--appendonly", "no", "--io-threads", ioThreads, "--dir", env.Dir); err != nil {
 		return nil, err
 	}
 	if err := fillRedis(s.addr, table, rows); err != nil {
 		return nil, errors.Join(fmt.Errorf("redis: fill: %w", err), s.stop())
 	}
 	return s, nil
+}
+
+// redisThreads is the threads that redis.conf recommends for the processors: 1
+// for less than 4 of them, 3 for 4, 6 for 8 and more.
+func redisThreads(processors int) int {
+	if processors < 4 {
+		return 1
+	}
+	return min(processors*3/4, 6)
 }
 
 // fillRedis sends a SET for each row of table, without waiting for answers in

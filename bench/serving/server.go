@@ -94,6 +94,17 @@ var client = http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
 // get is the body of the answer to a GET, which must be 200, and its header.
 func (s *server) get(ctx context.Context, path string) (http.Header, string, error) {
+	res, body, err := s.do(ctx, path)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: GET %s: %s: %s", s.name, path, res.Status, body)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return res.Header, body, nil
+}
+
+func (s *server) do(ctx context.Context, path string) (*http.Response, string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+path, nil)
 	if err != nil {
 		return nil, "", err
@@ -104,13 +115,7 @@ func (s *server) get(ctx context.Context, path string) (http.Header, string, err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, "", err
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, "", fmt.Errorf("%s: GET %s: %s: %s", s.name, path, res.Status, body)
-	}
-	return res.Header, string(body), nil
+	return res, string(body), err
 }
 
 // answerLen is how many bytes the answer to a GET has, head and body.
@@ -171,14 +176,19 @@ func (s *server) metric(ctx context.Context, name string) (float64, error) {
 	return 0, fmt.Errorf("%s: no metric %s", s.name, name)
 }
 
-// peerProgram is the command promopeer, which is built when first asked for.
-func peerProgram(ctx context.Context, env *contest.Env) (string, error) {
+// peerProgram is the command promopeer, which is built when first asked for:
+// without cgo as our programs are, or as go build does.
+func peerProgram(ctx context.Context, env *contest.Env, cgo bool) (string, error) {
 	path := filepath.Join(env.Bin, "promopeer")
+	c := exec.CommandContext(ctx, "go", "build", "-o")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if cgo {
+		path, c.Env = path+"-cgo", nil
+	}
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	c := exec.CommandContext(ctx, "go", "build", "-o", path, "promostore/bench/serving/cmd/promopeer")
-	c.Env = append(os.Environ(), "CGO_ENABLED=0") // as our programs
+	c.Args = append(c.Args, path, "promostore/bench/serving/cmd/promopeer")
 	if out, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build of the peers: %w\n%s", err, out)
 	}
@@ -192,6 +202,11 @@ func moduleVersions(program string, modules ...string) (string, error) {
 		return "", err
 	}
 	list := []string{info.GoVersion}
+	for _, s := range info.Settings {
+		if s.Key == "CGO_ENABLED" {
+			list = append(list, "CGO_ENABLED="+s.Value)
+		}
+	}
 	for _, m := range modules {
 		for _, d := range info.Deps {
 			if d.Path == m {
@@ -209,7 +224,7 @@ func startConstant(ctx context.Context, env *contest.Env, ours *server) (*server
 	if err != nil {
 		return nil, err
 	}
-	program, err := peerProgram(ctx, env)
+	program, err := peerProgram(ctx, env, false)
 	if err != nil {
 		return nil, err
 	}
@@ -227,13 +242,14 @@ func startConstant(ctx context.Context, env *contest.Env, ours *server) (*server
 }
 
 // startPeer runs the handler of promoserve over one of the stores of package
-// peer.
+// peer. It is built with cgo where there is a compiler, since Pebble then keeps
+// its cache outside of Go's heap; to bbolt it makes no difference.
 func startPeer(ctx context.Context, env *contest.Env, p *peer.Peer, rows int64) (*server, error) {
 	table, err := env.CSV(ctx, "v4", rows)
 	if err != nil {
 		return nil, err
 	}
-	program, err := peerProgram(ctx, env)
+	program, err := peerProgram(ctx, env, true)
 	if err != nil {
 		return nil, err
 	}
@@ -252,5 +268,5 @@ func startPeer(ctx context.Context, env *contest.Env, p *peer.Peer, rows int64) 
 	if err != nil {
 		return nil, err
 	}
-	return s, s.run(ctx, env, program, "-listen", s.addr, "-kind", p.Name, "-source", store)
+	return s, s.run(ctx, env, program, "-listen", s.addr, "-kind", p.Name, "-source", store, "-rows", strconv.FormatInt(rows, 10))
 }

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 
 	"promostore/bench/contest"
 	"promostore/bench/load"
@@ -85,14 +84,14 @@ func overPeer(name string, p *peer.Peer) rival {
 	}
 }
 
-// missing says what to install; empty if nothing is missing.
-func missing(debian string, programs ...string) string {
-	for _, p := range programs {
-		if _, err := exec.LookPath(p); err != nil {
-			return fmt.Sprintf("no program %s; it is in Debian's package %s", p, debian)
+// missing says what is not installed, if anything.
+func (r *rival) missing() error {
+	for _, p := range r.programs {
+		if _, err := peer.LookPath(p, r.debian); err != nil {
+			return err
 		}
 	}
-	return ""
+	return nil
 }
 
 // A match is a contest of GET with all that it needs.
@@ -115,8 +114,11 @@ func (r *rival) match(ctx context.Context, env *contest.Env, program load.Progra
 	if m.theirs, err = r.start(ctx, env, m.ours, m.driver.rows); err != nil {
 		return nil, errors.Join(err, m.ours.stop())
 	}
+	if err = m.theirs.check(ctx, m.ours, m.driver.rows); err != nil {
+		return nil, errors.Join(err, m.stop())
+	}
 	m.Contest = contest.Contest{
-		Area: area, Name: "get/" + r.name, Unit: "requests", Rounds: r.rounds, Bar: r.bar, Note: r.note,
+		Area: area, Name: "get/" + r.name, Unit: "requests", Rows: m.driver.rows, Rounds: r.rounds, Bar: r.bar, Note: r.note,
 		What: fmt.Sprintf("GET, %d records, against %s", m.driver.rows, r.what),
 		Ours: m.driver.contestant(m.ours), Peer: m.driver.contestant(m.theirs),
 	}
@@ -156,7 +158,8 @@ func Contests(ctx context.Context, env *contest.Env) (list []contest.Contest, cl
 	}
 	program, err := load.Build(ctx, env.Bin)
 	for i := 0; err == nil && i < len(rivals); i++ {
-		if missing(rivals[i].debian, rivals[i].programs...) != "" {
+		if why := rivals[i].missing(); why != nil {
+			env.Logf("not measured: %v", why)
 			continue
 		}
 		var m *match
@@ -178,8 +181,8 @@ func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) err
 	}
 	for i := range rivals {
 		r := &rivals[i]
-		if why := missing(r.debian, r.programs...); why != "" {
-			report(contest.Missing(area, "get/"+r.name, "GET, against "+r.what, r.name, why))
+		if why := r.missing(); why != nil {
+			report(contest.Missing(area, "get/"+r.name, "GET, against "+r.what, r.name, why.Error()))
 			continue
 		}
 		env.Logf("http: GET against %s", r.name)
@@ -188,7 +191,7 @@ func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) err
 		}
 	}
 	for _, f := range []func(context.Context, *contest.Env, load.Program, func(contest.Result)) error{
-		runLookup, runSwaps, runWrk,
+		runLookup, runAllocs, runProcessors, runSwaps, runWrk,
 	} {
 		if err := f(ctx, env, program, report); err != nil {
 			return err
@@ -252,7 +255,7 @@ func runLookup(ctx context.Context, env *contest.Env, program load.Program, repo
 
 func runSwaps(ctx context.Context, env *contest.Env, program load.Program, report func(contest.Result)) error {
 	env.Logf("http: a new generation every second")
-	d := &driver{program, min(env.Rows, swapRows)}
+	d := &driver{program, swapTable(env.Rows)}
 	s, err := newSwaps(ctx, env, d.rows)
 	if err != nil {
 		return err
@@ -268,8 +271,9 @@ func runWrk(ctx context.Context, env *contest.Env, program load.Program, report 
 		What: "the load generator, against wrk, on a constant answer",
 		Note: "client-cpu-s/M is what a million requests cost the client; above 1: the client leaves more to the server than wrk does",
 	}
-	if why := missing("wrk", "wrk"); why != "" {
-		report(contest.Missing(area, c.Name, c.What, "wrk", why))
+	wrk, err := peer.LookPath("wrk", "wrk")
+	if err != nil {
+		report(contest.Missing(area, c.Name, c.What, "wrk", err.Error()))
 		return nil
 	}
 	env.Logf("http: the load generator against wrk")
@@ -285,7 +289,7 @@ func runWrk(ctx context.Context, env *contest.Env, program load.Program, report 
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	c.Ours = d.loader(s)
-	if c.Peer, err = d.wrk(ctx, env, s); err != nil {
+	if c.Peer, err = d.wrk(ctx, env, wrk, s); err != nil {
 		return err
 	}
 	result, err := c.Run(ctx)

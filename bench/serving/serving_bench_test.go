@@ -1,6 +1,8 @@
 package serving_test
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -34,16 +36,26 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
+// programs is an Env that all tests share, since building takes long.
+var programs *contest.Env
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = contest.NewEnv(context.Background(), "", 0, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := programs.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
 func newEnv(tb testing.TB, rows int64) *contest.Env {
 	tb.Helper()
-	env, err := contest.NewEnv(tb.Context(), tb.TempDir(), rows, tb.Output())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := env.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return env
+	env := *programs
+	env.Dir, env.Rows, env.Log = tb.TempDir(), rows, tb.Output()
+	return &env
 }

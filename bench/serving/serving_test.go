@@ -2,12 +2,17 @@ package serving_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"promostore/bench/contest"
 	"promostore/bench/serving"
+	"promostore/bench/serving/answer"
 	"promostore/synth"
 )
 
@@ -92,5 +97,60 @@ func TestSwaps(t *testing.T) {
 	swapped, wanted, r := serving.SwapTurn(t, newEnv(t, testRows))
 	if swapped != wanted || r.Failed > 0 || r.Requests == 0 {
 		t.Errorf("%d swaps of %d: %+v", swapped, wanted, r)
+	}
+}
+
+// TestCheck is that a server that says the wrong thing is not measured.
+func TestCheck(t *testing.T) {
+	env := newEnv(t, testRows)
+	ours := serving.StartOurs(t, env)
+	body := func(id string) string {
+		_, b := ours.Get(id)
+		return b
+	}
+	for name, c := range map[string]struct {
+		answer func(w http.ResponseWriter, id string)
+		want   string
+	}{
+		"as ours": {func(w http.ResponseWriter, id string) {
+			if status, b := ours.Get(id); status != http.StatusOK {
+				http.Error(w, "", status)
+			} else {
+				fmt.Fprint(w, b)
+			}
+		}, "which is not there: 404"}, // but with another body
+		"nothing is there":    {func(w http.ResponseWriter, id string) { http.Error(w, "", http.StatusNotFound) }, "404"},
+		"everything is there": {func(w http.ResponseWriter, id string) { fmt.Fprint(w, body(synth.Keys{}.At(0).String())) }, "which is not there: 200"},
+		"all are alike": {func(w http.ResponseWriter, id string) {
+			if status, _ := ours.Get(id); status != http.StatusOK {
+				w.WriteHeader(status)
+				fmt.Fprint(w, answer.NotFound)
+				return
+			}
+			fmt.Fprint(w, body(synth.Keys{}.At(0).String()))
+		}, "promoserve has 200"},
+		"nothing works": {func(w http.ResponseWriter, id string) { http.Error(w, "", http.StatusInternalServerError) }, "500"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c.answer(w, strings.TrimPrefix(r.URL.Path, "/promotions/"))
+		}))
+		err := ours.Check(s.Listener.Addr().String(), testRows)
+		s.Close()
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestFigures takes what is measured of ours alone, and of two processors.
+func TestFigures(t *testing.T) {
+	got := map[string]contest.Result{}
+	serving.Figures(t, newEnv(t, testRows), func(r contest.Result) { got[r.Name] = r })
+	if r := got["allocs"]; r.Holds == nil || !*r.Holds || r.Rows != testRows {
+		t.Errorf("%+v", r)
+	}
+	// Where there is one processor, that is said.
+	if r := got["processors"]; r.Ratio < 0.5 && runtime.NumCPU() > 1 || r.Peer != "one processor" {
+		t.Errorf("%+v", r)
 	}
 }

@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"promostore/bench/contest"
@@ -12,11 +13,13 @@ import (
 // The load that all servers get.
 const (
 	connections = 64
-	threads     = 2 // of the client; with one, two processors are not busy
 	misses      = 0.01
 	turnLen     = 500 * time.Millisecond
 	halfLen     = 1 * time.Second // of the load at half the rate
 )
+
+// threads is those of the client: with fewer than processors, not all are busy.
+var threads = min(runtime.NumCPU(), connections)
 
 // A driver puts load on servers.
 type driver struct {
@@ -40,9 +43,17 @@ func (d *driver) load(ctx context.Context, s *server, kind load.Kind, length tim
 	return r, err
 }
 
-// contestant is s under full load.
+// contestant is s under full load. Before its first turn comes one that does
+// not count.
 func (d *driver) contestant(s *server) contest.Contestant {
+	warm := false
 	return contest.Contestant{Name: s.name, Setup: s.setup, Run: func(ctx context.Context) (contest.Sample, error) {
+		if !warm {
+			if _, err := d.load(ctx, s, s.kind, turnLen, 0); err != nil {
+				return contest.Sample{}, err
+			}
+			warm = true
+		}
 		r, cpu, err := d.timed(ctx, s, s.kind)
 		if err != nil {
 			return contest.Sample{}, err

@@ -39,11 +39,11 @@ const wrkPaths = 2000
 // wrkLen is the shortest time that wrk takes as an option.
 const wrkLen = time.Second
 
-// wrk is the load generator wrk on s, as a contestant.
-func (d *driver) wrk(ctx context.Context, env *contest.Env, s *server) (contest.Contestant, error) {
+// wrk is the load generator wrk, which is at path, on s, as a contestant.
+func (d *driver) wrk(ctx context.Context, env *contest.Env, path string, s *server) (contest.Contestant, error) {
 	c := contest.Contestant{Name: "wrk"}
 	// It prints its version and fails.
-	out, err := exec.CommandContext(ctx, "wrk", "--version").CombinedOutput()
+	out, err := exec.CommandContext(ctx, path, "--version").CombinedOutput()
 	if len(out) == 0 {
 		return c, err
 	}
@@ -61,7 +61,7 @@ func (d *driver) wrk(ctx context.Context, env *contest.Env, s *server) (contest.
 		return c, err
 	}
 	c.Run = func(ctx context.Context) (contest.Sample, error) {
-		wrk := exec.CommandContext(ctx, "wrk", "-t", strconv.Itoa(threads), "-c", strconv.Itoa(connections),
+		wrk := exec.CommandContext(ctx, path, "-t", strconv.Itoa(threads), "-c", strconv.Itoa(connections),
 			"-d", strconv.Itoa(int(wrkLen/time.Second)), "-s", script, "http://"+s.addr, paths)
 		wrk.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		var stderr bytes.Buffer

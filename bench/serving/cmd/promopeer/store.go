@@ -13,6 +13,7 @@ import (
 	"promostore/bench/serving/answer"
 	"promostore/format"
 	"promostore/reader"
+	"promostore/synth"
 )
 
 // A store answers as promoserve does, out of one of our peers, but for the
@@ -43,6 +44,33 @@ func (s *store) close() error {
 		err = errors.Join(err, (<-s.idle).Close())
 	}
 	return errors.Join(err, s.Close())
+}
+
+// warm looks every id of a table up, so that each page is in memory and in the
+// store's own cache before the first request.
+func (s *store) warm(ctx context.Context, rows int64) error {
+	r, err := s.Reader()
+	if err != nil {
+		return err
+	}
+	defer func() { s.idle <- r }()
+	var id [format.KeyLen]byte
+	var buf []byte
+	for i := range uint64(rows) {
+		key := synth.Keys{Kind: synth.KeysV4}.At(i)
+		peer.PutKey(&id, key)
+		v, found, err := r.Get(&id, buf[:0])
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fmt.Errorf("%s is not there", key)
+		}
+		if buf = v; i%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 func (s *store) serve(ctx context.Context, ln net.Listener) error { return fast(s.handle)(ctx, ln) }
