@@ -1,5 +1,6 @@
 // Package generation is a directory of generation files: their names, which of
-// them is the newest, and how a new one gets in.
+// them is the newest, how a new one gets in and old ones get out, and the pin
+// that says to serve another than the newest.
 //
 // A file gets its name only when it is whole and on the disk, and is never
 // written again. Newest is by name, never by the time of the file. What it

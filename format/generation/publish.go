@@ -105,10 +105,14 @@ func (w *Writer) sweep() error {
 		return err
 	}
 	for _, e := range entries {
-		if isTempName(e.Name()) {
-			if err := os.Remove(filepath.Join(w.dir, e.Name())); err != nil {
-				return err
-			}
+		switch {
+		case isTempName(e.Name()):
+			err = os.Remove(filepath.Join(w.dir, e.Name()))
+		case e.Name() == pinTempName:
+			err = sweepPin(w.dir)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,0 +1,141 @@
+package generation
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"promostore/format"
+)
+
+// Why a generation is not served although its files may be good.
+var (
+	ErrIncomplete = errors.New("incomplete")
+	ErrSharded    = errors.New("one of several shards, which are not served yet")
+	ErrMisnamed   = errors.New("the header has another generation than the name")
+	ErrNotRegular = errors.New("not a regular file")
+)
+
+// CheckShards refuses what is not one whole file.
+func (g Generation) CheckShards() error {
+	if !g.Complete() {
+		return fmt.Errorf("%w: %d of %d files", ErrIncomplete, len(g.Files), g.Shards)
+	}
+	if g.Shards != 1 {
+		return fmt.Errorf("%w: %d shards", ErrSharded, g.Shards)
+	}
+	return nil
+}
+
+// CheckHeader refuses the header of the only file of g if it does not say what
+// the name says.
+func (g Generation) CheckHeader(h *format.Header) error {
+	if ID(h.Generation) != g.ID || h.Shards != 1 {
+		return fmt.Errorf("%w: %s, shard %d of %d", ErrMisnamed, ID(h.Generation), h.Shard, h.Shards)
+	}
+	return nil
+}
+
+// Header is the header of the only file of g, if all of it but the blocks is
+// good. It reads 20 bytes for each block.
+func (g Generation) Header() (format.Header, error) {
+	if err := g.CheckShards(); err != nil {
+		return format.Header{}, fmt.Errorf("generation %s: %w", g.ID, err)
+	}
+	h, err := readHeader(g.Files[0])
+	if err == nil {
+		err = g.CheckHeader(&h)
+	}
+	if err != nil {
+		return format.Header{}, fmt.Errorf("%s: %w", g.Files[0], err)
+	}
+	return h, nil
+}
+
+func readHeader(path string) (format.Header, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return format.Header{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return format.Header{}, err
+	}
+	x, err := format.Open(f, info.Size())
+	if err != nil {
+		return format.Header{}, err
+	}
+	return x.Header, nil
+}
+
+// openRegular opens a file to read, and nothing else: without O_NONBLOCK, to
+// open a pipe is to wait for who writes to it.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%w: %s", ErrNotRegular, info.Mode())
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Served is what a server that starts now would serve, going by all but the
+// blocks: the pinned generation if it is good, else the newest good one. A pin
+// that cannot be read pins nothing. If there is none the error wraps ErrAbsent.
+func Served(dir string) (Generation, format.Header, error) {
+	list, err := List(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Generation{}, format.Header{}, err
+	}
+	pin, _ := ReadPin(dir)
+	for _, g := range pin.Order(list) {
+		if h, err := g.Header(); err == nil {
+			return g, h, nil
+		}
+	}
+	return Generation{}, format.Header{}, fmt.Errorf("%s: %w: none of %d is good", dir, ErrAbsent, len(list))
+}
+
+// Order is the order in which list is to be tried by who serves none yet: what
+// p pins, and then the newest first.
+func (p Pin) Order(list []Generation) []Generation {
+	var pinned, order []Generation
+	for i := len(list) - 1; i >= 0; i-- {
+		if p.Active && list[i].ID == p.ID {
+			pinned = append(pinned, list[i])
+		} else {
+			order = append(order, list[i])
+		}
+	}
+	return append(pinned, order...)
+}
+
+// Find is the generation of dir with this ID that is one file. The error wraps
+// ErrAbsent if there is none, and ErrSharded if it is of several files.
+func Find(dir string, id ID) (Generation, error) {
+	list, err := List(dir)
+	if err != nil {
+		return Generation{}, err
+	}
+	err = fmt.Errorf("%s: %w: %s", dir, ErrAbsent, id)
+	for _, g := range list {
+		switch {
+		case g.ID != id:
+		case g.Shards == 1:
+			return g, nil
+		default:
+			err = fmt.Errorf("generation %s: %w", id, ErrSharded)
+		}
+	}
+	return Generation{}, err
+}

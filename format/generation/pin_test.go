@@ -1,0 +1,295 @@
+package generation_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"promostore/format/generation"
+
+	"pgregory.net/rapid"
+)
+
+// pinPath is where the pin of dir is.
+func pinPath(dir string) string { return filepath.Join(dir, generation.PinName) }
+
+func drawPin(t *rapid.T) generation.Pin {
+	p := generation.Pin{
+		Active: rapid.Bool().Draw(t, "active"),
+		By:     rapid.String().Draw(t, "by"),
+		Reason: rapid.String().Draw(t, "reason"),
+		At:     time.UnixMilli(rapid.Int64Range(0, int64(maxID)).Draw(t, "at")).UTC(),
+	}
+	if p.Active {
+		p.ID = generation.ID(rapid.Int64Range(0, int64(maxID)).Draw(t, "id"))
+	}
+	return p
+}
+
+// TestPin reads what was written, whatever it replaces.
+func TestPin(t *testing.T) {
+	dir := t.TempDir()
+	rapid.Check(t, func(rt *rapid.T) {
+		p := drawPin(rt)
+		if p.Active {
+			touch(rt, dir, generation.Name{ID: p.ID, Shards: 1}.String())
+		}
+		if err := generation.SetPin(dir, p); err != nil {
+			rt.Fatal(err)
+		}
+		if got, err := generation.ReadPin(dir); err != nil || !got.Equal(p) {
+			rt.Fatalf("%+v comes back as %+v, %v", p, got, err)
+		}
+		text, err := os.ReadFile(pinPath(dir))
+		if err != nil || bytes.Count(text, []byte("\n")) != 1 || !bytes.HasSuffix(text, []byte("\n")) {
+			rt.Fatalf("the file has %q, %v, not one line", text, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, ".promotions.pin.tmp")); !errors.Is(err, fs.ErrNotExist) {
+			rt.Fatalf("a temporary file is left: %v", err)
+		}
+	})
+}
+
+func TestPinText(t *testing.T) {
+	dir := t.TempDir()
+	touch(t, dir, aName)
+	p := generation.Pin{Active: true, ID: generation.IDOf(now), By: "ops@node", Reason: "prices < 1 & worse", At: now}
+	if err := generation.SetPin(dir, p); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"generation":"20261122T103000123Z","by":"ops@node","reason":"prices < 1 & worse","at":"2026-11-22T10:30:00.123Z"}` + "\n"
+	if got, err := os.ReadFile(pinPath(dir)); err != nil || string(got) != want {
+		t.Errorf("the file has %s, %v, want %s", got, err, want)
+	}
+	if err := generation.SetPin(dir, generation.Pin{By: "ops@node", At: now}); err != nil {
+		t.Fatal(err)
+	}
+	want = `{"generation":"","by":"ops@node","reason":"","at":"2026-11-22T10:30:00.123Z"}` + "\n"
+	if got, err := os.ReadFile(pinPath(dir)); err != nil || string(got) != want {
+		t.Errorf("unpinned, the file has %s, %v, want %s", got, err, want)
+	}
+}
+
+func TestReadPin(t *testing.T) {
+	id := generation.IDOf(now)
+	whole := `{"generation":"20261122T103000123Z","by":"a","reason":"b","at":"2026-11-22T10:30:00Z"}` + "\n"
+	for _, c := range []struct {
+		name, text string
+		want       *generation.Pin // nil: ErrPin
+	}{
+		{"whole", whole, &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
+		{"by hand", ` { "generation" : "20261122T103000123Z" } `, &generation.Pin{Active: true, ID: id}},
+		{"unknown fields", `{"generation":"","since":{"a":[1]},"until":null}`, &generation.Pin{}},
+		{"empty", "", nil},
+		{"zeros", strings.Repeat("\x00", 100), nil},
+		{"no generation", `{}`, nil},
+		{"null", `null`, nil},
+		{"another type", `"20261122T103000123Z"`, nil},
+		{"a number", `{"generation":20261122}`, nil},
+		{"no ID", `{"generation":"newest"}`, nil},
+		{"the name of a file", `{"generation":"` + aName + `"}`, nil},
+		{"a day that is none", `{"generation":"20261322T103000123Z"}`, nil},
+		{"no time", `{"generation":"","at":"now"}`, nil},
+		{"two", whole + whole, nil},
+		{"rest of a longer one", whole + "}", nil},
+		{"deep", strings.Repeat("[", 60_000), nil},
+		{"as long as may be", whole + strings.Repeat(" ", 64<<10-len(whole)), &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
+		{"too long", whole + strings.Repeat(" ", 64<<10-len(whole)+1), nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.WriteFile(pinPath(dir), []byte(c.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			got, err := generation.ReadPin(dir)
+			if c.want == nil && !errors.Is(err, generation.ErrPin) || c.want != nil && (err != nil || !got.Equal(*c.want)) {
+				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
+			}
+		})
+	}
+	for n := range len(whole) - 2 { // without the line end it is whole
+		dir := t.TempDir()
+		if err := os.WriteFile(pinPath(dir), []byte(whole[:n]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) {
+			t.Errorf("torn after %d bytes: %+v, %v", n, p, err)
+		}
+	}
+}
+
+// TestReadPinOfNoFile gives the pin's name to what must not be waited for.
+func TestReadPinOfNoFile(t *testing.T) {
+	dir := t.TempDir()
+	if p, err := generation.ReadPin(dir); err != nil || p != (generation.Pin{}) {
+		t.Errorf("no pin: %+v, %v", p, err)
+	}
+	if p, err := generation.ReadPin(filepath.Join(dir, "none")); err != nil || p != (generation.Pin{}) {
+		t.Errorf("no directory: %+v, %v", p, err)
+	}
+	if err := syscall.Mkfifo(pinPath(dir), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, generation.ErrNotRegular) {
+		t.Errorf("a pipe: %v", err)
+	}
+	if err := errors.Join(os.Remove(pinPath(dir)), os.Mkdir(pinPath(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, generation.ErrNotRegular) {
+		t.Errorf("a directory: %v", err)
+	}
+	if err := os.Remove(pinPath(dir)); err != nil {
+		t.Fatal(err)
+	}
+	touch(t, dir, generation.PinName)
+	if err := os.Chmod(pinPath(dir), 0); err != nil {
+		t.Fatal(err)
+	}
+	asNobody(func() {
+		if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("without permission: %v", err)
+		}
+	})
+}
+
+func TestSetPinRefused(t *testing.T) {
+	dir := t.TempDir()
+	id := generation.IDOf(now)
+	old := generation.Pin{By: "old", At: now}
+	if err := generation.SetPin(dir, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: id}); !errors.Is(err, generation.ErrAbsent) {
+		t.Errorf("what is not there: %v, want %v", err, generation.ErrAbsent)
+	}
+	touch(t, dir, generation.Name{ID: id, Shard: 1, Shards: 2}.String())
+	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: id}); !errors.Is(err, generation.ErrSharded) {
+		t.Errorf("what is in shards: %v, want %v", err, generation.ErrSharded)
+	}
+	if err := generation.SetPin(dir, generation.Pin{Reason: strings.Repeat("x", 64<<10)}); err == nil {
+		t.Error("a pin that is too long to be read is set")
+	}
+	if err := generation.SetPin(filepath.Join(dir, "none"), old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v, want %v", err, fs.ErrNotExist)
+	}
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	asNobody(func() {
+		if err := generation.SetPin(dir, generation.Pin{By: "nobody"}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("without permission: %v, want %v", err, fs.ErrPermission)
+		}
+	})
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := generation.ReadPin(dir); err != nil || !got.Equal(old) {
+		t.Errorf("the pin is %+v, %v, want the one before", got, err)
+	}
+}
+
+// TestPinWhileBuilding pins while a Writer is open, and leaves alone what the
+// Writer has. The Writer sweeps up what a killed pin has left.
+func TestPinWhileBuilding(t *testing.T) {
+	dir := t.TempDir()
+	touch(t, dir, aName, ".promotions.pin.tmp")
+	w := openWriter(t, dir)
+	wantNames(t, dir, aName)
+	p := create(t, w, now)
+	touch(t, dir, ".promotions.pin.tmp")
+	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: generation.IDOf(now)}); err != nil {
+		t.Fatal(err)
+	}
+	wantNames(t, dir, filepath.Base(p.Name()), aName, generation.PinName)
+	if err := p.Publish(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPinKilled kills who sets pins again and again: there is always one of
+// them, whole.
+func TestPinKilled(t *testing.T) {
+	if dir := os.Getenv("PROMO_TEST_PIN"); dir != "" {
+		for i := 0; ; i++ {
+			p := generation.Pin{Active: i%2 == 0, By: "child", Reason: strings.Repeat("x", i%1000)}
+			if p.Active {
+				p.ID = generation.IDOf(now)
+			}
+			if err := generation.SetPin(dir, p); err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				fmt.Println("set")
+			}
+		}
+	}
+	dir := t.TempDir()
+	touch(t, dir, aName)
+	for range 20 {
+		kill(t, "TestPinKilled", "PROMO_TEST_PIN="+dir)
+		if p, err := generation.ReadPin(dir); err != nil || p.By != "child" {
+			t.Fatalf("the pin is %+v, %v", p, err)
+		}
+	}
+	openWriter(t, dir)
+	wantNames(t, dir, aName, generation.PinName)
+}
+
+// kill runs a test of this program by itself, and kills it once it has printed
+// something.
+func kill(t *testing.T, test, env string) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run", "^"+test+"$")
+	child.Env = append(os.Environ(), env)
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := out.Read(make([]byte, 100))
+	if n == 0 {
+		t.Errorf("it printed nothing: %v", err)
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+}
+
+func FuzzPin(f *testing.F) {
+	f.Add([]byte(`{"generation":"20261122T103000123Z","by":"a","reason":"b","at":"2026-11-22T10:30:00Z"}`))
+	f.Add([]byte(`{"generation":""}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(pinPath(dir), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p, err := generation.ReadPin(dir)
+		if err != nil {
+			if !errors.Is(err, generation.ErrPin) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if p.Active {
+			touch(t, dir, generation.Name{ID: p.ID, Shards: 1}.String())
+		}
+		if err := generation.SetPin(dir, p); err != nil {
+			return // its text is longer when it is escaped
+		}
+		if q, err := generation.ReadPin(dir); err != nil || !q.Equal(p) {
+			t.Fatalf("%+v comes back as %+v, %v", p, q, err)
+		}
+	})
+}

@@ -1,0 +1,327 @@
+package generation_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"promostore/format/generation"
+
+	"pgregory.net/rapid"
+)
+
+// errBad is why generations of the tests are bad.
+var errBad = errors.New("bad")
+
+// A planted generation is one that a test made, of which Good knows.
+type planted struct {
+	generation.Name
+	files int // how many of its shards are there
+	good  bool
+}
+
+func (p planted) names() (names []string) {
+	for shard := range p.files {
+		names = append(names, generation.Name{ID: p.ID, Shard: shard, Shards: p.Shards}.String())
+	}
+	return names
+}
+
+func drawPlanted(t *rapid.T) planted {
+	p := planted{Name: generation.Name{ID: generation.ID(rapid.Int64Range(1, 20).Draw(t, "id")), Shards: 1}, files: 1}
+	switch rapid.IntRange(0, 5).Draw(t, "kind") {
+	case 0: // bad
+	case 1:
+		p.Shards = 3
+		p.files = rapid.IntRange(1, 3).Draw(t, "files")
+	default:
+		p.good = true
+	}
+	return p
+}
+
+// TestPrune compares with what is written here in another way: what may go, is
+// older than as many good ones as are to be kept.
+func TestPrune(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		all := rapid.SliceOfNDistinct(rapid.Custom(drawPlanted), 0, 12, func(p planted) generation.ID { return p.ID }).Draw(rt, "generations")
+		keep := rapid.IntRange(1, 4).Draw(rt, "keep")
+		pinned := generation.ID(rapid.IntRange(0, 20).Draw(rt, "pinned")) // 0: none
+		dryRun := rapid.Bool().Draw(rt, "dry run")
+
+		dir, err := os.MkdirTemp(t.TempDir(), "")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var before, want, wantGone []string
+		goodFrom := func(id generation.ID) (n int) { // good ones behind id
+			for _, p := range all {
+				if p.good && p.ID > id {
+					n++
+				}
+			}
+			return n
+		}
+		good := map[generation.ID]bool{}
+		for _, p := range all {
+			touch(rt, dir, p.names()...)
+			before = append(before, p.names()...)
+			good[p.ID] = p.good
+			if goodFrom(p.ID) >= keep && p.ID != pinned {
+				wantGone = append(wantGone, p.names()...)
+			} else {
+				want = append(want, p.names()...)
+			}
+		}
+		if pinned != 0 { // also if it is not there: it may arrive later
+			text := fmt.Sprintf(`{"generation":"%s"}`, pinned)
+			if err := os.WriteFile(pinPath(dir), []byte(text), 0o644); err != nil {
+				rt.Fatal(err)
+			}
+		}
+
+		w, err := generation.OpenWriter(dir)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer w.Close()
+		pruned, err := w.Prune(context.Background(), generation.PruneOptions{Keep: keep, DryRun: dryRun, Good: func(g generation.Generation) error {
+			if !good[g.ID] {
+				return errBad
+			}
+			return nil
+		}})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		if dryRun {
+			want = before
+		}
+		slices.Sort(want)
+		slices.Sort(wantGone)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			if _, err := generation.ParseName(e.Name()); err == nil {
+				got = append(got, e.Name())
+			}
+		}
+		if !slices.Equal(got, want) {
+			rt.Fatalf("left are %q, want %q", got, want)
+		}
+		if said := filesOf(pruned.Removed); !slices.Equal(said, wantGone) {
+			rt.Fatalf("it says that it removed %q, want %q", said, wantGone)
+		}
+		if len(pruned.Kept)+len(pruned.Removed) != len(all) {
+			rt.Fatalf("it kept %v and removed %v of %d", pruned.Kept, pruned.Removed, len(all))
+		}
+	})
+}
+
+func filesOf(list []generation.Generation) (names []string) {
+	for _, g := range list {
+		for _, path := range g.Files {
+			names = append(names, filepath.Base(path))
+		}
+	}
+	return names
+}
+
+// plant makes as many generations, 10 bytes each, and returns their names.
+func plant(tb rapid.TB, dir string, n int) (names []string) {
+	tb.Helper()
+	for i := range n {
+		name := generation.Name{ID: generation.ID(i + 1), Shards: 1}.String()
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, 10), 0o644); err != nil {
+			tb.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+func allGood(generation.Generation) error { return nil }
+
+func TestPruneBytes(t *testing.T) {
+	dir := t.TempDir()
+	names := plant(t, dir, 5)
+	w := openWriter(t, dir)
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 2, Good: allGood})
+	if err != nil || p.Bytes != 30 || len(p.Removed) != 3 || len(p.Kept) != 2 {
+		t.Errorf("it says %+v, %v", p, err)
+	}
+	wantNames(t, dir, names[3:]...)
+}
+
+// TestPruneRefused wants nothing to be removed where it is not clear what may
+// be.
+func TestPruneRefused(t *testing.T) {
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		opts generation.PruneOptions
+		pin  string
+		want error
+	}{
+		{"none to be kept", t.Context(), generation.PruneOptions{Keep: 0, Good: allGood}, "", nil},
+		{"interrupted", cancelled, generation.PruneOptions{Keep: 1, Good: allGood}, "", context.Canceled},
+		{"a pin that cannot be read", t.Context(), generation.PruneOptions{Keep: 1, Good: allGood}, "{", generation.ErrPin},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			names := plant(t, dir, 5)
+			if c.pin != "" {
+				if err := os.WriteFile(pinPath(dir), []byte(c.pin), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, generation.PinName)
+				slices.Sort(names)
+			}
+			w := openWriter(t, dir)
+			p, err := w.Prune(c.ctx, c.opts)
+			if err == nil || c.want != nil && !errors.Is(err, c.want) || len(p.Removed) > 0 {
+				t.Errorf("got %+v, %v, want %v", p, err, c.want)
+			}
+			wantNames(t, dir, names...)
+		})
+	}
+}
+
+// TestPruneLooksAtNoMore wants files, which may be large, to be read only where
+// it matters.
+func TestPruneLooksAtNoMore(t *testing.T) {
+	dir := t.TempDir()
+	names := plant(t, dir, 5)
+	w := openWriter(t, dir)
+	var looked []generation.ID
+	good := func(g generation.Generation) error {
+		looked = append(looked, g.ID)
+		return nil
+	}
+	for _, c := range []struct {
+		keep int
+		want []generation.ID
+	}{{9, nil}, {5, nil}, {3, []generation.ID{5, 4, 3}}} {
+		looked = nil
+		if _, err := w.Prune(t.Context(), generation.PruneOptions{Keep: c.keep, Good: good}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(looked, c.want) {
+			t.Errorf("keep %d: it looked at %v, want %v", c.keep, looked, c.want)
+		}
+	}
+	wantNames(t, dir, names[2:]...)
+}
+
+// TestPruneFails cannot remove one in the middle: those before are gone, it
+// says so, and those behind stay.
+func TestPruneFails(t *testing.T) {
+	dir := t.TempDir()
+	names := plant(t, dir, 5)
+	w := openWriter(t, dir)
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Good: func(g generation.Generation) error {
+		// A directory takes the place of a file behind the listing.
+		path := filepath.Join(dir, names[1])
+		if _, err := os.Stat(filepath.Join(path, "in it")); err == nil {
+			return nil
+		}
+		return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "in it"), 0o755))
+	}})
+	var at *fs.PathError
+	if !errors.As(err, &at) || filepath.Base(at.Path) != names[1] || !slices.Equal(filesOf(p.Removed), names[:1]) || !slices.Equal(filesOf(p.Kept), names[1:]) {
+		t.Errorf("it says %+v, %v", p, err)
+	}
+	wantNames(t, dir, names[1:]...)
+}
+
+// TestPruneBesidePruner has another remove the files.
+func TestPruneBesideAnother(t *testing.T) {
+	dir := t.TempDir()
+	names := plant(t, dir, 3)
+	w := openWriter(t, dir)
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Good: func(generation.Generation) error {
+		return os.Remove(filepath.Join(dir, names[0]))
+	}})
+	if err != nil || p.Bytes != 10 {
+		t.Errorf("it says %+v, %v", p, err)
+	}
+	wantNames(t, dir, names[2:]...)
+}
+
+// TestPruneKilled kills it in the middle: what is left are the newest, and the
+// next one goes on.
+func TestPruneKilled(t *testing.T) {
+	const all, keep = 400, 3
+	prune := func(dir string) error {
+		w, err := generation.OpenWriter(dir)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		_, err = w.Prune(context.Background(), generation.PruneOptions{Keep: keep, Good: func(g generation.Generation) error {
+			fmt.Println(g.ID)
+			return nil
+		}})
+		return err
+	}
+	if dir := os.Getenv("PROMO_TEST_PRUNE"); dir != "" {
+		if err := prune(dir); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for range 10 {
+		dir := t.TempDir()
+		names := plant(t, dir, all)
+		kill(t, "TestPruneKilled", "PROMO_TEST_PRUNE="+dir)
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := len(entries) - 1 // the lock
+		if left < keep {
+			t.Fatalf("%d are left", left)
+		}
+		wantNames(t, dir, names[all-left:]...)
+		if err := prune(dir); err != nil {
+			t.Fatal(err)
+		}
+		wantNames(t, dir, names[all-keep:]...)
+	}
+}
+
+// TestPruneWhilePinning pins generations while others are pruned: what is
+// pinned when SetPin returns is there for good.
+func TestPruneWhilePinning(t *testing.T) {
+	for range 50 {
+		dir := t.TempDir()
+		plant(t, dir, 6)
+		w := openWriter(t, dir)
+		done := make(chan error)
+		go func() {
+			_, err := w.Prune(context.Background(), generation.PruneOptions{Keep: 1, Good: allGood})
+			done <- err
+		}()
+		err := generation.SetPin(dir, generation.Pin{Active: true, ID: 3})
+		if perr := <-done; perr != nil {
+			t.Fatal(perr)
+		}
+		_, ferr := generation.Find(dir, 3)
+		if err == nil && ferr != nil {
+			t.Errorf("the pinned generation is gone: %v", ferr)
+		}
+		if err != nil && !errors.Is(err, generation.ErrAbsent) {
+			t.Errorf("pin: %v", err)
+		}
+	}
+}
