@@ -92,8 +92,9 @@ type build struct {
 
 // Build makes one generation of the inputs and publishes it. When it fails, or
 // ctx ends, nothing is published and nothing is left behind. The errors to
-// look for are *BadRowsError, *DuplicatesError, ErrEmpty, ErrMemory,
-// generation.ErrLocked and those of the file system and of the inputs.
+// look for are *BadRowsError, *DuplicatesError, *GateError, *SpaceError,
+// ErrEmpty, ErrExpansion, ErrMemory, generation.ErrLocked and those of the
+// file system and of the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
 	b := &build{Options: opts}
 	return b.build(ctx)
@@ -192,12 +193,21 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 		}
 	}()
 
+	if err := b.checkInputRoom(); err != nil {
+		return err
+	}
 	if err := b.read(ctx); err != nil {
+		return err
+	}
+	if err := b.gate(b.rows - b.badCount); err != nil { // better now than after the sort
 		return err
 	}
 	out := &generationSink{b: b, file: file}
 	defer func() { err = errors.Join(err, out.close()) }()
 	if err := b.write(ctx, out); err != nil {
+		return err
+	}
+	if err := b.gate(b.rows - b.badCount - b.dedup.count); err != nil {
 		return err
 	}
 	b.begin(PhasePublish)
@@ -211,6 +221,11 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 	}
 	if err := writeBack(ctx, file.File, out.header.FileLen); err != nil {
 		return err
+	}
+	if b.Publishing != nil {
+		if err := b.Publishing(b.Generation); err != nil {
+			return err
+		}
 	}
 	if err := file.Publish(); err != nil {
 		return fmt.Errorf("publish: %w", err)
@@ -352,6 +367,9 @@ func (b *build) spillBuckets(ctx context.Context) error {
 		}
 		b.spill = s
 	}
+	if err := b.checkRecordRoom(int64(b.inBuckets)*format.RecordLen, b.spill.size/format.RecordLen+int64(b.inBuckets)); err != nil {
+		return err
+	}
 	run := b.spill.begin(b.inBuckets)
 	if err := b.sorter().sort(ctx, b.buckets[:], run); err != nil {
 		return err
@@ -368,6 +386,9 @@ func (b *build) spillBuckets(ctx context.Context) error {
 func (b *build) write(ctx context.Context, out *generationSink) error {
 	if b.spill == nil {
 		b.begin(PhaseSort)
+		if err := b.checkRecordRoom(0, int64(b.inBuckets)); err != nil {
+			return err
+		}
 		var direct [][]byte
 		if b.inBuckets > b.sizes.cached {
 			direct = b.arena.direct
@@ -387,6 +408,9 @@ func (b *build) write(ctx context.Context, out *generationSink) error {
 	n := uint64(0)
 	for _, r := range b.spill.runs {
 		n += uint64(r.n)
+	}
+	if err := b.checkRecordRoom(0, int64(n)); err != nil {
+		return err
 	}
 	if err := out.start(n, b.arena.direct); err != nil {
 		return err

@@ -61,6 +61,12 @@ type Options struct {
 	Rejects    io.Writer // gets every bad row as CSV: file, line, column, reason, row; nil: nobody. One that is stuck holds nothing up but the build
 	Delimiter  byte      // between fields; 0: a comma
 	AllowEmpty bool      // publish a generation without records
+	MinRecords int64     // fewer are refused
+	MaxShrink  float64   // per cent fewer records than the live generation are tolerated; 0: any number
+
+	// Publishing, if not nil, hears which generation it is just before the file
+	// gets its name. An error keeps it from that.
+	Publishing func(generation.ID) error
 
 	// Observe, if not nil, hears how the build is going: at the start of each
 	// phase and then often. Calls do not overlap, and should return at once.

@@ -18,7 +18,7 @@ import (
 // An Input is one CSV, plain or compressed.
 type Input struct {
 	Name string // for messages
-	Size int64  // bytes on the disk; 0 if unknown
+	Size int64  // bytes, compressed if it is; 0 if unknown
 	Open func() (io.ReadCloser, error)
 
 	err error // known before anything is read
@@ -62,7 +62,8 @@ type source struct {
 	ctx    context.Context
 	inputs []Input
 
-	read atomic.Int64 // bytes of the inputs, as they are on the disk
+	read  atomic.Int64 // bytes of the inputs, as they are on the disk
+	plain int64        // the same, decompressed
 
 	seq   int64
 	input int // the one that is open, or the next to be
@@ -114,6 +115,9 @@ func (s *source) fill(buf []byte) (chunk, error) {
 		return chunk{}, s.damaged(err)
 	}
 	n += m
+	if s.plain += int64(m); s.plain > maxFree && s.plain/maxExpansion > s.read.Load() {
+		return chunk{}, fmt.Errorf("%w: %d bytes of %s data are more than %d bytes of rows", ErrExpansion, s.read.Load(), s.kind, s.plain)
+	}
 	c := chunk{input: s.input, first: s.first}
 	b := buf[:n]
 	if s.skip {
@@ -146,9 +150,7 @@ func (s *source) open() error {
 	if err != nil {
 		return err
 	}
-	if in.Size == 0 { // else it is a regular file
-		f = stoppable(s.ctx, f)
-	}
+	f = stoppable(s.ctx, f)
 	s.file, s.first, s.skip = f, true, false
 	s.raw = &counting{r: f, n: &s.read}
 	if s.r, s.kind, err = decompress(s.raw); err != nil {
@@ -178,6 +180,16 @@ func (s *source) damaged(err error) error {
 	}
 	return fmt.Errorf("the %s data is cut off or damaged: %w", s.kind, err)
 }
+
+// ErrExpansion says that an input is compressed as no table can be: its rows
+// have ids of their own, of which two hundred are more than 78 bytes. Without a
+// limit a few megabytes would keep a build busy for as long as they like.
+var ErrExpansion = errors.New("this is no table")
+
+const (
+	maxExpansion = 200      // times
+	maxFree      = 64 << 20 // bytes, decompressed, up to which it does not matter
+)
 
 // openInput opens in. A FIFO without a writer would hold it up for ever.
 func openInput(ctx context.Context, in Input) (io.ReadCloser, error) {
