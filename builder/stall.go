@@ -50,8 +50,7 @@ type pipe struct {
 }
 
 // pipeLen is how many bytes a pipe should hold at least: as many as Linux lets
-// everybody have. BenchmarkPipe compares it with the 64 KiB that a pipe has by
-// itself, and with a goroutine that reads it for the others.
+// everybody have, so that who writes to it goes on while all workers parse.
 const pipeLen = 1 << 20
 
 // newPipe reads what is open as f. It fails where /proc is missing, or where
