@@ -117,7 +117,10 @@ func newApp(env environment) *cli.App {
 			}
 			return serve(cfg, log, &stopSignals{signals: env.signals, now: env.now})
 		},
-		Commands: []*cli.Command{program.CompletionCommand("promoserve", func(reason string) error { return fmt.Errorf("%w: %s", errUsage, reason) })},
+		Commands: []*cli.Command{
+			healthCommand(),
+			program.CompletionCommand("promoserve", func(reason string) error { return fmt.Errorf("%w: %s", errUsage, reason) }),
+		},
 	}
 	for _, f := range app.Flags {
 		withEnv(f)

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"promostore/cmd/internal/notify"
 	"promostore/httpd"
 	"promostore/reader"
 	"promostore/web"
@@ -76,13 +77,18 @@ func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
 	// Before anything else is logged, so that whoever waits for the address
 	// misses nothing that comes after it.
 	log.Info("serving", "address", ln.Addr().String(), "data", cfg.dir, "https", certificates != nil, "version", cfg.http.Version)
+	super := &supervisor{manager: notify.FromEnvironment(log)}
 	var srv *httpd.Server // before the first event: Run comes later
-	cfg.store.Notify = func(e reader.Event) { srv.Observe(e) }
+	cfg.store.Notify = func(e reader.Event) {
+		srv.Observe(e)
+		super.observe(e)
+	}
 	store := reader.NewStore(cfg.dir, cfg.store)
 	cfg.http.Store, cfg.http.Logger, cfg.http.Certificates = store, log, certificates
 	srv = httpd.New(cfg.http)
 
 	ctx, stopPolling := context.WithCancel(context.Background())
+	defer stopPolling()
 	nudge := make(chan struct{}, 1)
 	polled := make(chan struct{})
 	go func() {
@@ -91,8 +97,12 @@ func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
 	}()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
+	go super.awaitEmpty(ctx, cfg.dir, cfg.poll)
+	watching, stopWatching := context.WithCancel(context.Background())
+	defer stopWatching()
+	go super.watch(watching, ln.Addr().String(), cfg.http.TLSOnly)
 
-	err = untilStopped(srv, cfg.drain, log, signals, nudge, served)
+	err = untilStopped(srv, cfg.drain, log, signals, super, nudge, served)
 	stopPolling()
 	if errors.Is(err, errSecondSignal) {
 		return err // what is in flight may never end
@@ -108,15 +118,17 @@ func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
 }
 
 // untilStopped obeys signals until the server is shut down or fails.
-func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *stopSignals, nudge chan<- struct{}, served <-chan error) error {
+func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *stopSignals, super *supervisor, nudge chan<- struct{}, served <-chan error) error {
 	for {
 		select {
 		case err := <-served:
 			signals.first = signals.now()
-			return fmt.Errorf("listener: %w", err)
+			err = fmt.Errorf("listener: %w", err)
+			super.stop(err.Error())
+			return err
 		case sig := <-signals.signals:
 			if sig == syscall.SIGHUP {
-				srv.ReloadCertificates()
+				super.reload(srv.ReloadCertificates)
 				select {
 				case nudge <- struct{}{}:
 				default: // one is waiting already
@@ -125,6 +137,7 @@ func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, sign
 			}
 			signals.first = signals.now()
 			srv.Drain()
+			super.stop("draining")
 			log.Info("draining", "signal", sig.String(), "drain_seconds", drain.Seconds())
 			return shutdown(srv, drain, log, signals)
 		}
