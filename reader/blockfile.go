@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -18,17 +17,18 @@ import (
 //
 // A block that is in memory is copied by a read that does not wait. For others
 // there is a ring: a goroutine that waits in a plain read keeps its processor
-// until the runtime notices, some 50 µs later. Measured with 2 processors and
-// 64 goroutines on a file 8 times the memory, the reads with a ring are 73,000
-// a second and plain ones 36,000, where 64 threads come to 80,000. At 1,000
-// device reads a second, the p99 of requests for what is in memory is 2 ms with
-// a ring and 8.5 ms without.
+// until the runtime notices, some 50 µs later. What that costs is in the
+// contest larger-than-memory/goroutines of the benchmarks.
+//
+// A file system that cannot read without waiting, as some of FUSE or of a
+// network, gets plain reads and no ring: for it the kernel would wait in
+// workers of its own, of which it has four a processor, where plain reads have
+// as many threads as they need. So does one that is memory itself.
 type blockFile struct {
 	file *os.File
 	fd   int // of file
 
 	mustWait atomic.Bool // plain reads alone: the file system has no others, or the file is closed
-	start    sync.Once   // makes ring, when first needed
 	ring     *ring       // nil if there is none
 }
 
@@ -44,17 +44,21 @@ func openBlockFile(f *os.File) (*blockFile, error) {
 		file.Close()
 		return nil, fmt.Errorf("advise %s: %w", f.Name(), err)
 	}
-	return &blockFile{file: file, fd: int(file.Fd())}, nil
+	return &blockFile{file: file, fd: int(file.Fd()), ring: newRing()}, nil
 }
 
 func (b *blockFile) close() error {
 	b.mustWait.Store(true) // which says that it is closed
 	err := b.file.Close()
-	b.start.Do(func() {}) // none is made any more
 	if b.ring != nil {
 		err = errors.Join(err, b.ring.close())
 	}
 	return err
+}
+
+// usesRing reports whether reads that have to wait do so in a ring.
+func (b *blockFile) usesRing() bool {
+	return b.ring != nil && !b.mustWait.Load() && b.ring.inUse()
 }
 
 // read reads the block at off. Whatever goes wrong on the faster ways, a plain
@@ -64,7 +68,6 @@ func (b *blockFile) read(buf *blockBuffer, off int64) error {
 		if b.readNow(buf, off) {
 			return nil
 		}
-		b.start.Do(func() { b.ring = newRing() })
 		if b.ring != nil && b.ring.read(b.fd, buf, off) {
 			return nil
 		}

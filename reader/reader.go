@@ -148,6 +148,11 @@ func (f *File) Access() Access {
 	return AccessPread
 }
 
+// UsesRing reports whether lookups that have to wait for the disk do so in
+// io_uring: those of AccessPread, unless the kernel or the file system has it
+// not.
+func (f *File) UsesRing() bool { return f.blocks != nil && f.blocks.file.usesRing() }
+
 // Get copies the record of key out of the file. It does not allocate.
 //
 // The error wraps ErrFault if the file cannot be read any more, or is damaged
