@@ -73,6 +73,9 @@ func Figures(tb testing.TB, env *contest.Env, report func(contest.Result)) {
 
 var list = rivals
 
+// RedisThreads is the io-threads of Redis for so many processors.
+func RedisThreads(processors int) int { return redisThreads(processors) }
+
 // Constant reports whether the server has every id.
 func (s Server) Constant() bool { return s.constant }
 

@@ -27,7 +27,7 @@ func runProcessors(ctx context.Context, env *contest.Env, _ load.Program, report
 	c := contest.Contest{
 		Area: area, Name: "processors", Unit: "requests", Rows: env.Rows, Rounds: 9,
 		What: fmt.Sprintf("GET without the network, %s records, two processors against one", contest.Count(env.Rows)),
-		Note: "2 is all that there is to win; what the processors share of caches and memory counts against it, " +
+		Note: "2 is what there is to win, but for noise; what the processors share of caches and memory counts against it, " +
 			"but no counter does: those of a connection are in cache lines that others do not write",
 	}
 	if runtime.NumCPU() < 2 {

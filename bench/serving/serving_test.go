@@ -154,3 +154,12 @@ func TestFigures(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestRedisThreads is what redis.conf recommends.
+func TestRedisThreads(t *testing.T) {
+	for processors, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 3, 8: 6, 64: 6} {
+		if got := serving.RedisThreads(processors); got != want {
+			t.Errorf("%d processors: %d threads, want %d", processors, got, want)
+		}
+	}
+}
