@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -111,7 +108,7 @@ func newApp(env environment) *cli.App {
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
-			log, err := loggerOf(c, env.stderr)
+			log, err := program.Logger(c, env.stderr)
 			if err != nil {
 				return fmt.Errorf("%w: %w", errUsage, err)
 			}
@@ -123,31 +120,12 @@ func newApp(env environment) *cli.App {
 		},
 	}
 	for _, f := range app.Flags {
-		withEnv(f)
+		program.WithEnv(f)
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = onUsageError
 	}
 	return app
-}
-
-// withEnv lets the environment set f: --tls-cert is PROMO_TLS_CERT.
-func withEnv(f cli.Flag) {
-	env := []string{"PROMO_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))}
-	switch f := f.(type) {
-	case *cli.PathFlag:
-		f.EnvVars = env
-	case *cli.StringFlag:
-		f.EnvVars = env
-	case *cli.BoolFlag:
-		f.EnvVars = env
-	case *cli.DurationFlag:
-		f.EnvVars = env
-	case *cli.IntFlag:
-		f.EnvVars = env
-	default:
-		panic(fmt.Sprintf("BUG: a flag of type %T gets no environment variable", f))
-	}
 }
 
 // config is what the flags say.
@@ -199,7 +177,7 @@ func configOf(c *cli.Context) (config, error) {
 	if cfg.http.Style.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
 		return config{}, fmt.Errorf("--date-format: %w", err)
 	}
-	if err := checkAddress(cfg.listen); err != nil {
+	if err := program.CheckAddress(cfg.listen); err != nil {
 		return config{}, fmt.Errorf("--listen %q: %w", cfg.listen, err)
 	}
 	switch {
@@ -221,30 +199,4 @@ func configOf(c *cli.Context) (config, error) {
 		return config{}, fmt.Errorf("--price-decimals %d is negative", cfg.http.Style.Decimals)
 	}
 	return cfg, nil
-}
-
-// checkAddress refuses what no host could listen on.
-func checkAddress(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	_, err = net.LookupPort("tcp", port)
-	return err
-}
-
-func loggerOf(c *cli.Context, w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		return nil, fmt.Errorf("--log-level %q is none of debug, info, warn and error", c.String("log-level"))
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch name := c.String("log-format"); name {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	default:
-		return nil, fmt.Errorf("--log-format %q is neither text nor json", name)
-	}
 }

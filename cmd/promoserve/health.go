@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"promostore/cmd/internal/program"
 )
 
 // healthCommand asks a server how it is, for container engines: an image of
@@ -89,7 +91,7 @@ func probeOf(c *cli.Context) (probe, error) {
 	if address == "" {
 		address = server.String("listen")
 	}
-	if err := checkAddress(address); err != nil {
+	if err := program.CheckAddress(address); err != nil {
 		return probe{}, fmt.Errorf("--listen %q: %w", address, err)
 	}
 	return localProbe(address, path, c.Bool("tls-only") || server.Bool("tls-only")), nil

@@ -1,5 +1,5 @@
-// Package program is what the two programs share: their version, and the
-// completion of their commands in a shell.
+// Package program is what the two programs share: their version, their log, how
+// the environment sets flags, and the completion of their commands in a shell.
 package program
 
 import "runtime/debug"
