@@ -6,19 +6,16 @@ import (
 	"promostore/format"
 )
 
-// FindNear is the part of Get that goes by the table which Verify has learned.
-func FindNear(f *File, key format.Key) (found bool, err error) {
+// FirstWindow is the records, from one until before another, among which Get
+// looks first by the table that Verify has learned; ok is false if it does not.
+func FirstWindow(f *File, key format.Key) (from, to int, ok bool) {
 	t := f.ranks.Load()
 	if t == nil {
-		return false, nil
+		return 0, 0, false
 	}
 	x, ok := t.position(key)
-	if !ok {
-		return false, nil
-	}
-	var r format.Record
-	found, _, err = f.mapped.findNear(key, t, x, &r)
-	return found, err
+	from = t.clamp(t.guess(x) - narrow/2 + 1)
+	return from, from + narrow, ok
 }
 
 // Warm touches every page of a mapping.

@@ -94,10 +94,11 @@ func bitsFrom(k format.Key, from uint) uint64 {
 type ranker struct {
 	table *rankTable
 
-	next           uint64 // the next border: slots since the start of the table
-	at, atPart     uint64 // its position, with 64 bits behind the point
-	step, stepPart uint64 // from border to border, alike
-	limit          format.Key
+	next           uint64             // the next border: slots since the start of the table
+	at, atPart     uint64             // its position, with 64 bits behind the point
+	step, stepPart uint64             // from border to border, alike
+	limit          format.Key         // the next border as a key
+	behind         bool               // all keys: there is no such key, and limit means nothing
 	ranks          [lineSlots + 1]int // at the borders of the line that next is in
 
 	x    uint64 // of the last sample
@@ -135,7 +136,9 @@ func (l *ranker) border(rank int) {
 	s := l.table.shift
 	k := format.Key{Hi: l.at >> s, Lo: l.at<<(64-s) | l.at>>(s-64)}
 	lo, carry := bits.Add64(k.Lo, l.table.first.Lo, 0)
-	l.limit = format.Key{Hi: k.Hi + l.table.first.Hi + carry, Lo: lo}
+	hi, carry := bits.Add64(k.Hi, l.table.first.Hi, carry)
+	l.limit = format.Key{Hi: hi, Lo: lo}
+	l.behind = l.behind || carry > 0 // the last line may end behind the last key that there can be
 }
 
 // makeLine is a line with these ranks at its borders.
@@ -171,7 +174,7 @@ func (l *ranker) learn(records []format.Record) {
 		if records[i].Key().Hi < hi {
 			continue
 		}
-		for !records[i].Key().Less(l.limit) && l.next <= l.borders() {
+		for !l.behind && !records[i].Key().Less(l.limit) && l.next <= l.borders() {
 			l.border(l.rank + i)
 		}
 		hi = l.limit.Hi
