@@ -26,8 +26,8 @@ func appendETag(dst, body []byte) []byte {
 // bodies of one length that differ in one such word alone always have
 // different digests, others do but for one in 2^64.
 //
-// It needs no table. Between two requests the kernel has the caches to itself,
-// so those of two CRCs were a fifth of the handler.
+// It needs no table: between two requests the kernel has the caches to itself,
+// and what was in them has to be read again.
 func digest(body []byte) uint64 {
 	const (
 		odd1 = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio

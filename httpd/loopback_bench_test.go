@@ -2,6 +2,7 @@ package httpd_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -132,27 +133,44 @@ func publishTable(b *testing.B, dir string, num int) {
 	publishRecords(b, dir, genID(0), records, []format.Zone{zone})
 }
 
-// serveConstant answers every request with a, by the server that ours is made
-// with, and returns its address.
+// serveConstant answers every request with a, and returns its address. It is
+// fasthttp as it comes: without timeouts and so without deadlines, without
+// limits but those of fasthttp, and with the plain listener. The handler sets
+// what answers of ours have and fasthttp does not, three headers and the body,
+// each from memory that is there, and the body without a copy.
+//
+// What is left is what fasthttp and the kernel do for any request. fasthttp
+// reads the time, parses the request line, the headers and the URI, and writes
+// the answer with its Date. It takes no lock for a request: its counters of
+// connections, its map of idle ones and its pools are for the start and the end
+// of a connection. Twice a request it notes in 8 bytes of the connection
+// whether it is idle; those of some connections can share a cache line. What
+// else it reads of the server is written when it stops, or, the Date, once a
+// second.
 func serveConstant(b *testing.B, a answer) net.Addr {
 	body := []byte(a.body)
-	tag, generation := []byte(a.header.Get("Etag")), []byte(a.header.Get("X-Promotions-Generation"))
-	server := httpd.NewFastServer(func(ctx *fasthttp.RequestCtx) {
-		ctx.Response.Header.SetCanonical([]byte("X-Promotions-Generation"), generation)
-		if len(tag) > 0 {
-			ctx.Response.Header.SetCanonical([]byte("ETag"), tag)
-		}
-		ctx.Response.Header.SetCanonical([]byte("Content-Type"), []byte("application/json"))
-		if len(body) < 4096 {
-			ctx.Response.SetBody(body)
-		} else {
+	tag, tagName := []byte(a.header.Get("Etag")), []byte("ETag")
+	generation, generationName := []byte(a.header.Get("X-Promotions-Generation")), []byte("X-Promotions-Generation")
+	contentType := []byte("application/json")
+	server := &fasthttp.Server{
+		NoDefaultServerHeader: true,
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			ctx.Response.Header.SetCanonical(generationName, generation)
+			if len(tag) > 0 {
+				ctx.Response.Header.SetCanonical(tagName, tag)
+			}
+			ctx.Response.Header.SetContentTypeBytes(contentType)
 			ctx.Response.SetBodyRaw(body)
-		}
-	})
+		},
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(b, err)
 	go func() { _ = server.Serve(ln) }()
-	b.Cleanup(func() { must(b, server.Shutdown()) })
+	b.Cleanup(func() {
+		ctx, cancel := context.WithCancel(b.Context())
+		cancel()
+		_ = server.ShutdownWithContext(ctx) // closes the listener; the clients close the connections
+	})
 	return ln.Addr()
 }
 
