@@ -23,10 +23,9 @@ const (
 // x is its position in t. If it is not known whether the file has it, find
 // must decide.
 //
-// In 10 M random ids it takes 1.53 times one dependent read of the mapping,
-// 323 ns against 206, of which some 60 ns are work that is there even if all is
-// in the cache. Windows of 12 and 16 records were 0 to 10 % slower; reading the
-// mapping through a pointer saves 2 %, and doing without the guard 4 ns.
+// In 10 M random ids it takes 1.5 to 1.6 times one dependent read of the
+// mapping (BenchmarkGet, mmap/chained). Windows of 12 and 16 records are 0 to
+// 10 % slower; reading the mapping through a pointer saves 2 %.
 func (m *mapping) findNear(key format.Key, t *rankTable, x uint64, r *format.Record) (found, known bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
 	from := t.clamp(t.guess(x) - narrow/2 + 1)
