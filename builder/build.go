@@ -93,8 +93,8 @@ type build struct {
 // Build makes one generation of the inputs and publishes it. When it fails, or
 // ctx ends, nothing is published and nothing is left behind. The errors to
 // look for are *BadRowsError, *DuplicatesError, *GateError, *SpaceError,
-// ErrEmpty, ErrExpansion, ErrMemory, generation.ErrLocked and those of the
-// file system and of the inputs.
+// *CompressionError, ErrEmpty, ErrExpansion, ErrMemory, generation.ErrLocked
+// and those of the file system and of the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
 	b := &build{Options: opts}
 	return b.build(ctx)

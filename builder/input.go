@@ -176,10 +176,19 @@ func (s *source) damaged(err error) error {
 		return err
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return fmt.Errorf("%w: at most %d MiB are supported; compress it without --ultra and --long", err, maxWindow>>20)
+		return &CompressionError{s.kind, fmt.Errorf("%w: at most %d MiB are supported; compress it without --ultra and --long", err, maxWindow>>20)}
 	}
-	return fmt.Errorf("the %s data is cut off or damaged: %w", s.kind, err)
+	return &CompressionError{s.kind, fmt.Errorf("it is cut off or damaged: %w", err)}
 }
+
+// A CompressionError says that an input cannot be decompressed.
+type CompressionError struct {
+	Kind  string // gzip or zstd
+	Cause error
+}
+
+func (e *CompressionError) Error() string { return fmt.Sprintf("%s data: %v", e.Kind, e.Cause) }
+func (e *CompressionError) Unwrap() error { return e.Cause }
 
 // ErrExpansion says that an input is compressed as no table can be: its rows
 // have ids of their own, of which two hundred are more than 78 bytes. Without a

@@ -33,21 +33,29 @@ of it or nothing happens.
 Example:
    promobuild build --data /srv/promotions promotions.csv
    zcat parts/*.gz | promobuild build --memory 2GiB --json -`,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data", Value: "./data", Usage: "`DIR` of the generations, created if need be", TakesFile: true},
+		Flags: append(tableFlags(),
 			&cli.StringFlag{Name: "generation", Usage: "name of the generation: an `ID` such as 20261122T103000123Z", DefaultText: "now"},
-			&cli.StringFlag{Name: "memory", Usage: "memory to stay in: a `SIZE` such as 512MiB or 4G, at least 64MiB", DefaultText: "a quarter of what there is"},
-			&cli.StringFlag{Name: "tmp", Usage: "`DIR` for what does not fit into memory", DefaultText: "the data directory", TakesFile: true},
-			&cli.IntFlag{Name: "workers", Usage: "`N` goroutines parse and sort", DefaultText: "one a processor"},
-			&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of an id to keep: `last|first|error`; error refuses duplicates"},
-			&cli.Int64Flag{Name: "max-bad-rows", Usage: "leave out up to `N` bad rows; one more fails the build"},
 			&cli.StringFlag{Name: "rejects", Usage: "`FILE` for the bad rows and what is wrong with them, as CSV", TakesFile: true},
-			&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "the character `C` is between fields; \\t is a tab"},
-			&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 			&cli.BoolFlag{Name: "json", Usage: "print the summary as one JSON object"},
 			&cli.BoolFlag{Name: "quiet", Usage: "show neither progress nor summary"},
-		},
+		),
 		Action: build,
+	}
+}
+
+// tableFlags say how a table becomes a generation, wherever it comes from.
+func tableFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "data", Value: "./data", Usage: "`DIR` of the generations, created if need be", TakesFile: true},
+		&cli.StringFlag{Name: "memory", Usage: "memory to stay in: a `SIZE` such as 512MiB or 4G, at least 64MiB", DefaultText: "a quarter of what there is"},
+		&cli.StringFlag{Name: "tmp", Usage: "`DIR` for what does not fit into memory", DefaultText: "the data directory", TakesFile: true},
+		&cli.IntFlag{Name: "workers", Usage: "`N` goroutines parse and sort", DefaultText: "one a processor"},
+		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of an id to keep: `last|first|error`; error refuses duplicates"},
+		&cli.Int64Flag{Name: "max-bad-rows", Usage: "leave out up to `N` bad rows; one more fails the build"},
+		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "the character `C` is between fields; \\t is a tab"},
+		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
+		&cli.Int64Flag{Name: "min-records", Usage: "refuse a table of fewer than `N` records"},
+		&cli.Float64Flag{Name: "max-shrink", Usage: "refuse a table of more than `PERCENT` fewer records than the live generation has", DefaultText: "any number"},
 	}
 }
 
@@ -104,56 +112,71 @@ func buildVisibly(ctx context.Context, opts builder.Options, quiet bool, w io.Wr
 
 // buildOptions are the options that the flags ask for, without inputs.
 func buildOptions(c *cli.Context) (builder.Options, error) {
+	if _, err := wantArgs(c, 1, math.MaxInt); err != nil {
+		return builder.Options{}, err
+	}
+	opts, err := tableOptions(c)
+	if err != nil {
+		return opts, err
+	}
+	if text := c.String("generation"); text != "" {
+		if opts.Generation, err = generation.ParseID(text); err != nil {
+			return opts, usagef("build: --generation: %v", err)
+		}
+	}
+	return opts, nil
+}
+
+// tableOptions are what tableFlags ask for.
+func tableOptions(c *cli.Context) (builder.Options, error) {
 	opts := builder.Options{
 		Dir:        c.String("data"),
 		TempDir:    c.String("tmp"),
 		Workers:    c.Int("workers"),
 		MaxBadRows: c.Int64("max-bad-rows"),
 		AllowEmpty: c.Bool("allow-empty"),
+		MinRecords: c.Int64("min-records"),
+		MaxShrink:  c.Float64("max-shrink"),
 	}
-	if _, err := wantArgs(c, 1, math.MaxInt); err != nil {
-		return opts, err
-	}
-	if opts.Dir == "" {
-		return opts, usagef("build: --data is empty")
-	}
-	if opts.Workers < 0 {
-		return opts, usagef("build: --workers %d is negative", opts.Workers)
-	}
-	if opts.MaxBadRows < 0 {
-		return opts, usagef("build: --max-bad-rows %d is negative", opts.MaxBadRows)
+	name := c.Command.Name
+	switch {
+	case opts.Dir == "":
+		return opts, usagef("%s: --data is empty", name)
+	case opts.Workers < 0:
+		return opts, usagef("%s: --workers %d is negative", name, opts.Workers)
+	case opts.MaxBadRows < 0:
+		return opts, usagef("%s: --max-bad-rows %d is negative", name, opts.MaxBadRows)
+	case opts.MinRecords < 0:
+		return opts, usagef("%s: --min-records %d is negative", name, opts.MinRecords)
+	case c.IsSet("max-shrink") && !(opts.MaxShrink > 0 && opts.MaxShrink <= 100):
+		return opts, usagef("%s: --max-shrink %v is not more than 0 and up to 100 per cent", name, opts.MaxShrink)
 	}
 	var err error
-	if text := c.String("generation"); text != "" {
-		if opts.Generation, err = generation.ParseID(text); err != nil {
-			return opts, usagef("build: --generation: %v", err)
-		}
-	}
-	if opts.Memory, err = memory(c.String("memory")); err != nil {
+	if opts.Memory, err = memory(name, c.String("memory")); err != nil {
 		return opts, err
 	}
-	if opts.Duplicates, err = duplicates(c.String("duplicates")); err != nil {
+	if opts.Duplicates, err = duplicates(name, c.String("duplicates")); err != nil {
 		return opts, err
 	}
-	opts.Delimiter, err = delimiter(c.String("delimiter"))
+	opts.Delimiter, err = delimiter(name, c.String("delimiter"))
 	return opts, err
 }
 
-func memory(text string) (int64, error) {
+func memory(command, text string) (int64, error) {
 	if text == "" {
 		return max(sysmem.Total()/4, builder.MinMemory), nil
 	}
 	n, err := humanize.ParseBytes(text)
 	if err != nil || n > math.MaxInt64 {
-		return 0, usagef("build: --memory %q is no size such as 512MiB or 4G", text)
+		return 0, usagef("%s: --memory %q is no size such as 512MiB or 4G", command, text)
 	}
 	if n < builder.MinMemory {
-		return 0, usagef("build: --memory %s is less than %s", text, humanize.IBytes(builder.MinMemory))
+		return 0, usagef("%s: --memory %s is less than %s", command, text, humanize.IBytes(builder.MinMemory))
 	}
 	return int64(n), nil
 }
 
-func duplicates(text string) (builder.Duplicates, error) {
+func duplicates(command, text string) (builder.Duplicates, error) {
 	switch text {
 	case "last":
 		return builder.KeepLast, nil
@@ -162,19 +185,19 @@ func duplicates(text string) (builder.Duplicates, error) {
 	case "error":
 		return builder.Refuse, nil
 	}
-	return 0, usagef("build: --duplicates %q is none of last, first and error", text)
+	return 0, usagef("%s: --duplicates %q is none of last, first and error", command, text)
 }
 
 // delimiter reads a character that cannot be part of a field.
-func delimiter(text string) (byte, error) {
+func delimiter(command, text string) (byte, error) {
 	if text == `\t` {
 		text = "\t"
 	}
 	if len(text) != 1 || text[0] >= 0x80 {
-		return 0, usagef("build: --delimiter %q is not one ASCII character", text)
+		return 0, usagef("%s: --delimiter %q is not one ASCII character", command, text)
 	}
 	if !builder.ValidDelimiter(text[0]) {
-		return 0, usagef("build: --delimiter %q could be part of a field", text)
+		return 0, usagef("%s: --delimiter %q could be part of a field", command, text)
 	}
 	return text[0], nil
 }

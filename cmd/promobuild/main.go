@@ -71,7 +71,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
-			generateCommand(),
+			generateCommand(), updaterCommand(),
 			program.CompletionCommand("promobuild", func(reason string) error { return usagef("%s", reason) }),
 		},
 		Action: func(c *cli.Context) error {
