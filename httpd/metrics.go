@@ -223,7 +223,7 @@ func (s *Server) writeServer(p *web.Page) {
 		p.Sample("", float64(f.tlsReloads[r].Load()), "result", result)
 	}
 	if c := s.opts.Certificates; c != nil {
-		p.Family("promo_tls_certificate_expiry_timestamp_seconds", "gauge", "When the certificate expires.")
+		p.Family("promoserve_certificate_expiry_timestamp_seconds", "gauge", "When the certificate expires.")
 		p.Sample("", float64(c.NotAfter().Unix()))
 	}
 	p.Family("promo_build_info", "gauge", "The program.")

@@ -53,7 +53,7 @@ func TestMetrics(t *testing.T) {
 		`promo_http_connections_open`: "1",
 		`promo_http_request_duration_seconds_count{endpoint="promotion"}`:            "6",
 		`promo_http_request_duration_seconds_bucket{endpoint="promotion",le="+Inf"}`: "6",
-		`promo_tls_certificate_expiry_timestamp_seconds`:                             strconv.FormatFloat(float64(certs.NotAfter().Unix()), 'g', -1, 64),
+		`promoserve_certificate_expiry_timestamp_seconds`:                            strconv.FormatFloat(float64(certs.NotAfter().Unix()), 'g', -1, 64),
 	} {
 		if got := f.metric(t, name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)

@@ -86,6 +86,7 @@ func New(opts Options) *Server {
 			}
 		}
 	}
+	s.warnOfExpiry()
 	return s
 }
 
@@ -166,6 +167,23 @@ func (s *Server) ReloadCertificates() {
 	}
 	s.figures.tlsReloads[resultOK].Add(1)
 	s.opts.Logger.Info("certificate loaded", "expires", s.opts.Certificates.NotAfter())
+	s.warnOfExpiry()
+}
+
+// expirySoon is how long before a certificate expires there is a warning when
+// it is loaded.
+const expirySoon = 7 * 24 * time.Hour
+
+func (s *Server) warnOfExpiry() {
+	if s.opts.Certificates == nil {
+		return
+	}
+	switch expires := s.opts.Certificates.NotAfter(); {
+	case time.Now().After(expires):
+		s.opts.Logger.Warn("certificate has expired", "expires", expires)
+	case time.Until(expires) < expirySoon:
+		s.opts.Logger.Warn("certificate expires soon", "expires", expires)
+	}
 }
 
 // Observe counts and logs what happened to a generation. It is meant to be

@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,13 +29,19 @@ import (
 // writeCertificate writes a pair of files for localhost.
 func writeCertificate(t testing.TB, certFile, keyFile string, serial int64) {
 	t.Helper()
+	writeExpiring(t, certFile, keyFile, serial, time.Now().Add(time.Hour))
+}
+
+// writeExpiring is writeCertificate for a certificate that expires then.
+func writeExpiring(t testing.TB, certFile, keyFile string, serial int64, expires time.Time) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject:      pkix.Name{CommonName: "test"},
 		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(time.Hour),
+		NotAfter:     expires,
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -203,4 +210,52 @@ func TestReload(t *testing.T) {
 	}
 	fmt.Fprint(old, request("/promotions/"+exampleID)) // from before all that
 	receive(t, bufio.NewReader(old)).want(t, 200, exampleJSON)
+}
+
+// TestExpiry wants the certificate that is shown in the metrics, and a warning
+// of one that is about to expire.
+func TestExpiry(t *testing.T) {
+	const day = 24 * time.Hour
+	dir := t.TempDir()
+	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	var f *fixture
+	logged := 0
+	for i, c := range []struct {
+		left    time.Duration
+		warning string
+	}{
+		{30 * day, ""},
+		{6 * day, "certificate expires soon"},
+		{8 * day, ""},
+		{-time.Minute, "certificate has expired"},
+	} {
+		for _, reload := range []bool{false, true} {
+			expires := time.Now().Add(c.left).Truncate(time.Second)
+			writeExpiring(t, certFile, keyFile, int64(i), expires)
+			if reload {
+				f.ReloadCertificates()
+			} else {
+				certs, err := web.LoadCertificates(certFile, keyFile)
+				must(t, err)
+				f, logged = serveSocket(t, httpd.Options{Certificates: certs}), 0
+			}
+			want := strconv.FormatFloat(float64(expires.Unix()), 'g', -1, 64)
+			if got := f.metric(t, "promoserve_certificate_expiry_timestamp_seconds"); got != want {
+				t.Errorf("%v left: expires at %s, want %s", c.left, got, want)
+			}
+			var warning string
+			for line := range strings.Lines(f.log.String()[logged:]) {
+				if _, text, found := strings.Cut(line, "level=WARN msg=\""); found {
+					warning, _, _ = strings.Cut(text, "\"")
+				}
+			}
+			if warning != c.warning {
+				t.Errorf("%v left, reloaded %v: warning %q, want %q", c.left, reload, warning, c.warning)
+			}
+			logged = len(f.log.String())
+		}
+	}
+	if body := serveSocket(t, httpd.Options{}).get(t, "/prometheus").body; strings.Contains(body, "certificate_expiry") {
+		t.Error("a certificate without https")
+	}
 }
