@@ -60,8 +60,8 @@ fuzz: ## every fuzz target for FUZZTIME
 bench: ## every benchmark; BENCH=regexp chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-scorecard: peers ## us, our peers and the machine side by side; SECONDS=900, or ROWS=, and AREAS= choose
-	cd bench && CGO_ENABLED=1 go run ./scorecard $(if $(ROWS),--rows $(ROWS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AREAS),--areas $(AREAS))
+scorecard: peers ## us, our peers and the machine side by side; SECONDS=900, or ROWS=, and AREAS= choose; files go to DIR=
+	cd bench && CGO_ENABLED=1 go run ./scorecard $(if $(ROWS),--rows $(ROWS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AREAS),--areas $(AREAS)) $(if $(DIR),--dir '$(abspath $(DIR))')
 
 peers: # programs that we are compared with
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || $(call install,$(PEERS))

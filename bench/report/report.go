@@ -29,6 +29,7 @@ type Chapter struct {
 	Started time.Time        `json:"started"`
 	Seconds float64          `json:"seconds"` // that it took
 	Machine machine.Machine  `json:"machine"`
+	Ended   string           `json:"ended,omitempty"` // why it ended early, if it did
 	Results []contest.Result `json:"results"`
 }
 

@@ -44,12 +44,20 @@ func theirs(r *contest.Result) string {
 	return r.Peer + ": " + figure(r.Theirs, r.Unit) + more(r.PeerMore)
 }
 
+// ratio is the median and, where it is held against a bar, the lowest and the
+// highest of the turns.
 func ratio(r *contest.Result) string {
 	if r.Ratio == 0 {
 		return ""
 	}
-	return strconv.FormatFloat(r.Ratio, 'f', decimals(r.Ratio), 64)
+	text := fixed(r.Ratio)
+	if r.Bar != nil && len(r.Ratios) > 1 {
+		text += " (" + fixed(slices.Min(r.Ratios)) + "–" + fixed(slices.Max(r.Ratios)) + ")"
+	}
+	return text
 }
+
+func fixed(v float64) string { return strconv.FormatFloat(v, 'f', decimals(v), 64) }
 
 // bar has the unit if it is for a figure, and none if it is for a ratio.
 func bar(r *contest.Result) string {
@@ -98,7 +106,7 @@ func number(v float64) string {
 	if math.Abs(v) >= 1000 {
 		return humanize.Comma(int64(math.Round(v)))
 	}
-	return strconv.FormatFloat(v, 'f', decimals(v), 64)
+	return fixed(v)
 }
 
 // decimals is how many v needs for three digits.
