@@ -15,11 +15,12 @@ import (
 
 // Why a Store refuses a file whose content may be good.
 var (
-	ErrSharded  = errors.New("one of several shards, which are not served yet")
-	ErrMisnamed = errors.New("the header has another generation than the name")
+	ErrSharded  = generation.ErrSharded
+	ErrMisnamed = generation.ErrMisnamed
 )
 
-// Store is the current generation of a directory. Safe for concurrent use.
+// Store is the current generation of a directory: the pinned one, or the newest
+// that is good. Safe for concurrent use.
 type Store struct {
 	dir  string
 	opts StoreOptions
@@ -30,11 +31,14 @@ type Store struct {
 
 	polling sync.Mutex // held by Poll and Close
 	closed  bool       // guarded by polling
+	unmet   string     // why what is pinned is not live, as it was said; guarded by polling
 
 	notifying sync.Mutex // held while Notify is called
 
 	mu       sync.Mutex         // guards what follows; held for moments
 	refused  map[string]refusal // by path
+	wish     wish
+	newest   generation.Generation // of the directory, good or not
 	closeErr error
 }
 
@@ -50,10 +54,12 @@ type Event struct {
 	Kind   EventKind
 	ID     generation.ID
 	Path   string
-	Err    error         // why, for EventRefused, EventFault and EventUnreadable
+	Err    error         // why, for EventRefused, EventFault, EventUnreadable, EventPinUnreadable and EventPinUnmet
 	Open   time.Duration // for EventLive: opening and checking the index
 	Verify time.Duration // for EventLive: verifying the blocks and warming
 	Access Access        // for EventLive: AccessMmap or AccessPread
+
+	Pin generation.Pin // for EventPinned, EventUnpinned and EventPinUnmet
 }
 
 // EventKind is what happened.
@@ -66,6 +72,11 @@ const (
 	EventClosed                      // its last reader has left and its file is closed
 	EventFault                       // it was live and its file changed underneath; it is not served any more
 	EventUnreadable                  // Run could not list the directory, which is Path; it goes on trying
+
+	EventPinned        // from now on this generation is to be live, whatever is newer
+	EventUnpinned      // from now on it is the newest good one again
+	EventPinUnreadable // there is a pin, which cannot be read: what is live stays
+	EventPinUnmet      // what is pinned is not there or bad: what is live stays
 )
 
 // NewStore serves the directory dir, which need not exist yet. Nothing is
@@ -174,6 +185,9 @@ func (t *tenure) closeIfUnused() {
 func (s *Store) goLive(f *File, e Event) {
 	f.tenure = &tenure{file: f, path: e.Path, store: s, seen: f.opened}
 	s.open.Add(1)
+	s.mu.Lock()
+	delete(s.refused, e.Path)
+	s.mu.Unlock()
 	old := s.live.Swap(f.tenure)
 	s.notify(e)
 	if old != nil {
@@ -230,27 +244,52 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// openGeneration opens, verifies and warms the only file of g.
-func (s *Store) openGeneration(ctx context.Context, g generation.Generation) (f *File, e Event, err error) {
-	e = Event{Kind: EventLive, ID: g.ID, Path: g.Files[0]}
-	if g.Shards != 1 {
-		return nil, e, fmt.Errorf("%w: %d shards", ErrSharded, g.Shards)
+// openOnly opens the only file of g.
+func openOnly(g generation.Generation, access Access) (*File, error) {
+	if err := g.CheckShards(); err != nil {
+		return nil, err
 	}
+	f, err := Open(g.Files[0], access)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.CheckHeader(f.Header()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", g.Files[0], err), f.Close())
+	}
+	return f, nil
+}
+
+// VerifyGeneration reads all of g and checks it as a Store does. progress is as
+// that of Verify.
+func VerifyGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) error {
+	f, err := openOnly(g, AccessPread)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.Verify(ctx, progress); err != nil {
+		return fmt.Errorf("%s: %w", g.Files[0], err)
+	}
+	return nil
+}
+
+// openGeneration opens, verifies and warms the only file of g. progress is as
+// that of Verify.
+func (s *Store) openGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) (f *File, e Event, err error) {
+	e = Event{Kind: EventLive, ID: g.ID, Path: g.Files[0]}
 	start := time.Now()
-	f, err = Open(e.Path, s.opts.Access)
+	f, err = openOnly(g, s.opts.Access)
 	e.Open = time.Since(start)
 	if err != nil {
 		return nil, e, err
 	}
-	if h := f.Header(); f.ID() != g.ID || h.Shards != 1 {
-		err = fmt.Errorf("%w: %s, shard %d of %d", ErrMisnamed, f.ID(), h.Shard, h.Shards)
-	} else if !s.opts.IndexOnly {
+	if !s.opts.IndexOnly {
 		start = time.Now()
 		workers := runtime.GOMAXPROCS(0)
 		if s.live.Load() != nil {
 			workers = 1 // the others are for who is being served
 		}
-		if err = f.verify(ctx, workers, nil); err == nil {
+		if err = f.verify(ctx, workers, progress); err == nil {
 			err = f.warm(ctx)
 		}
 		e.Verify = time.Since(start)

@@ -60,7 +60,7 @@ func (s *Store) isRefused(path string, id identity) bool {
 	return found && r.identity == id && !r.passing
 }
 
-// forget drops the refusals of files that are gone.
+// forget drops the refusals of files that are gone, or not the same any more.
 func (s *Store) forget(list []generation.Generation) {
 	there := map[string]bool{}
 	for _, g := range list {
@@ -68,18 +68,20 @@ func (s *Store) forget(list []generation.Generation) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for path := range s.refused {
-		if !there[path] {
+	for path, r := range s.refused {
+		info, err := os.Stat(path)
+		if !there[path] || err == nil && identityOf(info) != r.identity {
 			delete(s.refused, path)
 		}
 	}
 }
 
-// Poll looks once for a generation that is newer than the current one, opens,
-// verifies and warms it, and makes it the current one. A file that is bad is
-// refused, and not looked at again until it is replaced; then the next older
-// one has its turn, if it is newer than the current one. Only what keeps Poll
-// from looking is an error: that the directory cannot be read, or that ctx
+// Poll looks once for a generation that should be live and is not, opens,
+// verifies and warms it, and makes it the current one: the pinned one, or else
+// one that is newer than the current one. A file that is bad is refused, and
+// not looked at again until it is replaced; then the next older one has its
+// turn, if it is newer than the current one and none is pinned. Only what keeps
+// Poll from looking is an error: that the directory cannot be read, or that ctx
 // ends.
 //
 // It also takes the current generation out of service if its file was cut or
@@ -93,19 +95,31 @@ func (s *Store) Poll(ctx context.Context) error {
 	if err := s.checkLive(ctx); err != nil {
 		return err
 	}
+	for {
+		if err := s.look(ctx); !errors.Is(err, errPinMoved) {
+			return err
+		}
+	}
+}
+
+// look is Poll for one state of the pin.
+func (s *Store) look(ctx context.Context) error {
+	// In this order: what is pinned was there before the pin.
+	w := s.readWish()
 	list, err := s.list()
 	if err != nil {
 		return err
 	}
 	s.forget(list)
-	for i := len(list) - 1; i >= 0; i-- {
-		if t := s.live.Load(); t != nil && list[i].ID <= t.file.ID() {
-			return nil
-		}
-		if took, err := s.try(ctx, list[i]); took || err != nil {
+	s.note(w, list)
+	for _, g := range w.candidates(list, s.live.Load()) {
+		if took, err := s.try(ctx, g, w); err != nil {
 			return err
+		} else if took {
+			break
 		}
 	}
+	s.noteUnmet(w, list)
 	return nil
 }
 
@@ -136,24 +150,30 @@ func (s *Store) checkLive(ctx context.Context) error {
 	return nil
 }
 
-// try makes g the current generation if it is good.
-func (s *Store) try(ctx context.Context, g generation.Generation) (took bool, err error) {
+// try makes g the current generation if it is good. If the pin is not as w has
+// it any more, which may be after a long time, the error is errPinMoved.
+func (s *Store) try(ctx context.Context, g generation.Generation, w wish) (took bool, err error) {
 	path := g.Files[0]
 	info, err := os.Stat(path)
 	if err == nil && s.isRefused(path, identityOf(info)) {
 		return false, nil
 	}
+	opening, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var e Event
 	var f *File
 	if err == nil {
-		f, e, err = s.openGeneration(ctx, g)
+		f, e, err = s.openGeneration(opening, g, s.watchWish(w, cancel))
 	}
 	switch {
+	case err == nil && !s.readWish().equal(w):
+		_ = f.Close() // it was only read
+		return false, errPinMoved
 	case err == nil:
 		s.goLive(f, e)
 		return true, nil
-	case ctx.Err() != nil:
-		return false, ctx.Err()
+	case opening.Err() != nil:
+		return false, context.Cause(opening)
 	case errors.Is(err, fs.ErrNotExist): // removed since it was listed
 		return false, nil
 	}

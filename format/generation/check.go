@@ -12,19 +12,15 @@ import (
 
 // Why a generation is not served although its files may be good.
 var (
-	ErrIncomplete = errors.New("incomplete")
 	ErrSharded    = errors.New("one of several shards, which are not served yet")
 	ErrMisnamed   = errors.New("the header has another generation than the name")
 	ErrNotRegular = errors.New("not a regular file")
 )
 
-// CheckShards refuses what is not one whole file.
+// CheckShards refuses what is not one file.
 func (g Generation) CheckShards() error {
-	if !g.Complete() {
-		return fmt.Errorf("%w: %d of %d files", ErrIncomplete, len(g.Files), g.Shards)
-	}
 	if g.Shards != 1 {
-		return fmt.Errorf("%w: %d shards", ErrSharded, g.Shards)
+		return fmt.Errorf("%w: %d of %d files", ErrSharded, len(g.Files), g.Shards)
 	}
 	return nil
 }
