@@ -232,7 +232,7 @@ func startConstant(ctx context.Context, env *contest.Env, ours *server) (*server
 	if err != nil {
 		return nil, err
 	}
-	s, err := newServer("constant", versions+"; a constant answer of the same bytes, settings as in promoserve")
+	s, err := newServer("constant", versions+"; a constant answer of the same bytes, limits as in promoserve, no timeouts")
 	if err != nil {
 		return nil, err
 	}
