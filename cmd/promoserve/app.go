@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -97,6 +98,7 @@ func newApp(env environment) *cli.App {
 			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as written", Usage: "cut prices off after `N` decimals"},
 			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "`TIME` to serve on after SIGTERM"},
 			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one address"},
+			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "profiles and /version on `ADDRESS`, of the loopback interface"},
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log from `debug|info|warn|error` on"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log as `text|json`"},
 		},
@@ -134,6 +136,7 @@ type config struct {
 	listen string
 	poll   time.Duration
 	drain  time.Duration
+	admin  *net.TCPAddr        // nil: none
 	store  reader.StoreOptions // without Notify
 	http   httpd.Options       // without Store, Logger and Certificates
 
@@ -179,6 +182,11 @@ func configOf(c *cli.Context) (config, error) {
 	}
 	if err := program.CheckAddress(cfg.listen); err != nil {
 		return config{}, fmt.Errorf("--listen %q: %w", cfg.listen, err)
+	}
+	if address := c.String("admin-listen"); address != "" {
+		if cfg.admin, err = adminAddress(address); err != nil {
+			return config{}, fmt.Errorf("--admin-listen %q: %w", address, err)
+		}
 	}
 	switch {
 	case cfg.dir == "":

@@ -74,9 +74,19 @@ func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
 	if err != nil {
 		return err
 	}
+	var operators *admin
+	if cfg.admin != nil {
+		if operators, err = listenAdmin(cfg.admin); err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		defer operators.close()
+	}
 	// Before anything else is logged, so that whoever waits for the address
 	// misses nothing that comes after it.
 	log.Info("serving", "address", ln.Addr().String(), "data", cfg.dir, "https", certificates != nil, "version", cfg.http.Version)
+	if operators != nil {
+		go operators.serve(log)
+	}
 	super := &supervisor{manager: notify.FromEnvironment(log)}
 	var srv *httpd.Server // before the first event: Run comes later
 	cfg.store.Notify = func(e reader.Event) {

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"runtime/debug"
+	"time"
+
+	"promostore/cmd/internal/program"
+	"promostore/format"
+)
+
+// An admin serves what only the operator may see, on an address of its own.
+type admin struct {
+	ln  net.Listener
+	srv *http.Server
+}
+
+// adminAddress is the loopback address that text names.
+func adminAddress(text string) (*net.TCPAddr, error) {
+	if err := program.CheckAddress(text); err != nil {
+		return nil, err
+	}
+	address, err := net.ResolveTCPAddr("tcp", text)
+	if err != nil {
+		return nil, err
+	}
+	if !address.IP.IsLoopback() {
+		return nil, errors.New("not an address of the loopback interface")
+	}
+	return address, nil
+}
+
+// listenAdmin listens on address. It serves nothing yet.
+func listenAdmin(address *net.TCPAddr) (*admin, error) {
+	ln, err := net.ListenTCP("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--admin-listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /version", version)
+	// Profiles take as long as they are asked to, so there is no time limit on
+	// answers.
+	const patience = 10 * time.Second
+	return &admin{ln, &http.Server{Handler: mux, ReadTimeout: patience, IdleTimeout: patience}}, nil
+}
+
+// serve answers until close.
+func (a *admin) serve(log *slog.Logger) {
+	log.Info("admin", "address", a.ln.Addr().String())
+	a.srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	if err := a.srv.Serve(a.ln); !errors.Is(err, http.ErrServerClosed) {
+		log.Error("admin", "error", err)
+	}
+}
+
+func (a *admin) close() {
+	_ = a.srv.Close()
+	_ = a.ln.Close() // serve may not have begun
+}
+
+// version tells what was built, from what and how.
+func version(w http.ResponseWriter, _ *http.Request) {
+	answer := struct {
+		Version  string            `json:"version"`
+		Go       string            `json:"go"`
+		Format   int               `json:"format"` // of the files that it reads
+		Commit   string            `json:"commit,omitempty"`
+		Settings map[string]string `json:"settings"`
+	}{Version: program.Version(), Format: format.Version, Settings: map[string]string{}}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		answer.Go = info.GoVersion
+		for _, s := range info.Settings {
+			answer.Settings[s.Key] = s.Value
+		}
+		answer.Commit = answer.Settings["vcs.revision"]
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(answer) // an error is the client's
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"promostore/format"
+)
+
+// TestAdmin asks for what the operator may see, there and on the port of
+// everybody.
+func TestAdmin(t *testing.T) {
+	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s")
+	address := s.await(t, "admin")["address"].(string)
+	for path, want := range map[string]string{
+		"/debug/pprof/":                  "goroutine",
+		"/debug/pprof/goroutine?debug=1": "goroutine profile",
+		"/debug/pprof/heap?debug=1":      "heap profile",
+		"/debug/pprof/cmdline":           "promoserve",
+		"/debug/pprof/symbol":            "num_symbols",
+		"/debug/pprof/profile?seconds=1": "",
+		"/debug/pprof/trace?seconds=0.1": "go 1.",
+		"/version":                       `"version":`,
+	} {
+		if code, body := getFrom(t, address, path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %.100q, want %q", path, code, body, want)
+		}
+		s.want(t, "http", path, 404, `{"error":"not found"}`)
+	}
+	if code, _ := getFrom(t, address, "/promotions/"+exampleID); code != 404 {
+		t.Errorf("a promotion: %d", code)
+	}
+
+	var got struct {
+		Version, Go string
+		Format      int
+		Settings    map[string]string
+	}
+	_, body := getFrom(t, address, "/version")
+	must(t, json.Unmarshal([]byte(body), &got))
+	if got.Version == "" || got.Go != runtime.Version() || got.Format != format.Version || got.Settings["GOARCH"] != runtime.GOARCH {
+		t.Errorf("%s", body)
+	}
+
+	s.signals <- syscall.SIGTERM
+	if code := s.awaitExit(t); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	if c, err := net.Dial("tcp", address); err == nil {
+		c.Close()
+		t.Error("it still listens")
+	}
+}
+
+func getFrom(t *testing.T, address, path string) (int, string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + address + path)
+	must(t, err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	must(t, err)
+	return res.StatusCode, string(body)
+}
+
+func TestAdminAddress(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"127.0.0.1:6060": true,
+		"127.1.2.3:0":    true,
+		"[::1]:6060":     true,
+		"localhost:6060": true,
+		":6060":          false,
+		"0.0.0.0:6060":   false,
+		"[::]:6060":      false,
+		"10.0.0.7:6060":  false,
+		"127.0.0.1":      false,
+		"6060":           false,
+	} {
+		if _, err := adminAddress(address); (err == nil) != ok {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
