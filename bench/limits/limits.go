@@ -27,8 +27,12 @@ const (
 	clients = 64
 
 	// leastShort is how many rows the file that is larger than memory has at
-	// least: an eighth of it has to hold a process.
-	leastShort = 16_000_000
+	// least: an eighth of it has to hold a process, which leastMemory does.
+	leastShort  = 16_000_000
+	leastMemory = 48 << 20
+
+	// barRows is the size that bars on the time of a start are for.
+	barRows = 1_000_000_000
 
 	readTime = 3 * time.Second
 )
@@ -77,83 +81,80 @@ func made(ctx context.Context, env *contest.Env, rows int64) (Table, error) {
 	return Open(dir)
 }
 
+// Groups are the contests where turns fit.
+func Groups() []contest.Prepare { return []contest.Prepare{prepareVerifies, prepareShort} }
+
 // Run is a contest.Area.
 func Run(ctx context.Context, env *contest.Env, report func(contest.Result)) error {
-	list, cleanup, err := Contests(ctx, env)
+	err := contest.Each(ctx, env, Groups(), func(c *contest.Contest) error { return run(ctx, c, report) }, report)
 	if err != nil {
 		return err
 	}
-	err = runAll(ctx, list, report)
-	if err = errors.Join(err, cleanup()); err != nil {
-		return err
-	}
-	table, err := made(ctx, env, env.Rows)
+	tables, err := tables(ctx, env)
 	if err != nil {
 		return err
-	}
-	tables := []Table{table}
-	if large, ok, err := Large(); err != nil {
-		return err
-	} else if ok {
-		tables = append(tables, large)
 	}
 	for _, t := range tables {
 		if err := runStart(ctx, env, t, report); err != nil {
 			return err
 		}
 	}
-	if err := runSlow(ctx, env, report); err != nil {
-		if errors.Is(err, machine.ErrNoGroups) {
-			report(contest.Missing(area, "hot-p99/server", "requests for what is in memory, while others wait for the disk", "", err.Error()))
-			return nil
-		}
+	return runSlow(ctx, env, report)
+}
+
+// run holds c, and reports the pages that a lookup reads too.
+func run(ctx context.Context, c *contest.Contest, report func(contest.Result)) error {
+	r, err := c.Run(ctx)
+	if err != nil {
 		return err
 	}
-	return nil
-}
-
-func runAll(ctx context.Context, list []contest.Contest, report func(contest.Result)) error {
-	for i := range list {
-		r, err := list[i].Run(ctx)
-		if err != nil {
-			return err
-		}
-		report(r)
-		if pages, ok := r.OursMore["pages-per-lookup"]; ok {
-			report(contest.Figure(area, "pages/"+r.Name, "pages read from the disk for each: "+r.What, "pages/lookup", pages, contest.AtMost(1.05), ""))
-		}
+	report(r)
+	if pages, ok := r.OursMore["pages-per-lookup"]; ok {
+		report(contest.Figure(area, "pages/"+r.Name, "pages read from the disk for each: "+r.What, "pages/lookup", pages, contest.AtMost(1.05), ""))
 	}
 	return nil
 }
 
-// Contests are those where turns fit. Without the right to make control groups
-// those that need them are not there.
-func Contests(ctx context.Context, env *contest.Env) (list []contest.Contest, cleanup func() error, err error) {
+// tables are the one of env, and the large one if there is one.
+func tables(ctx context.Context, env *contest.Env) ([]Table, error) {
 	table, err := made(ctx, env, env.Rows)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	list = verifies(env, table)
 	large, ok, err := Large()
+	if err != nil || !ok {
+		return []Table{table}, err
+	}
+	return []Table{table, large}, nil
+}
+
+func prepareVerifies(ctx context.Context, env *contest.Env) (*contest.Group, error) {
+	tables, err := tables(ctx, env)
+	g := &contest.Group{}
+	for _, t := range tables {
+		g.Contests = append(g.Contests, verifies(env, t)...)
+	}
+	return g, err
+}
+
+func prepareShort(ctx context.Context, env *contest.Env) (*contest.Group, error) {
+	s, err := newShort(ctx, env, max(env.Rows, leastShort))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if ok {
-		list = append(list, verifies(env, large)...)
-	}
-	short, err := newShort(ctx, env)
-	if errors.Is(err, machine.ErrNoGroups) {
-		env.Logf("%v", err)
-		return list, func() error { return nil }, nil
+	g := &contest.Group{Contests: s.contests()}
+	if s.group, err = machine.NewGroup(machine.Limits{MemoryBytes: s.limit}); errors.Is(err, machine.ErrNoGroups) {
+		for _, c := range g.Contests {
+			g.Results = append(g.Results, contest.Missing(c.Area, c.Name, c.What, c.Peer.Name, err.Error()))
+		}
+		g.Contests = nil
+		return g, nil
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	more, err := short.contests(ctx)
-	if err != nil {
-		return nil, nil, errors.Join(err, short.group.Close())
-	}
-	return append(list, more...), short.group.Close, nil
+	g.Close = s.group.Close
+	return g, nil
 }
 
 // verifies are a full verify against reading the same file, from the disk, and
@@ -172,7 +173,7 @@ func verifies(env *contest.Env, t Table) []contest.Contest {
 		}
 		return contest.Contest{
 			Area: area, Name: fmt.Sprintf("verify-%s/%d", name, t.Rows),
-			What: fmt.Sprintf("promobuild verify, %d rows, %s", t.Rows, what), Unit: "B",
+			What: fmt.Sprintf("promobuild verify, %d rows, %s", t.Rows, what), Unit: "B", Rows: t.Rows,
 			Ours: contest.Contestant{Name: "promobuild verify", Run: turn(func(ctx context.Context) error {
 				return command(ctx, env, "promobuild", "verify", t.File)
 			})},
@@ -180,7 +181,7 @@ func verifies(env *contest.Env, t Table) []contest.Contest {
 				_, err := machine.ReadFile(ctx, t.File)
 				return err
 			})},
-			Bar: contest.AtLeast(0.8),
+			Bar: contest.AtLeast(0.8).For(barRows, t.Rows),
 		}
 	}
 	list := []contest.Contest{one("cold", "from the disk", machine.Evict)}
@@ -213,7 +214,7 @@ func runStart(ctx context.Context, env *contest.Env, t Table, report func(contes
 		}
 		var bar *contest.Bar
 		if verify == "index" {
-			bar = contest.AtMost(1)
+			bar = contest.AtMost(1).For(barRows, t.Rows)
 		}
 		report(contest.Figure(area, fmt.Sprintf("ready-%s/%d", verify, t.Rows),
 			fmt.Sprintf("from exec to ready, --verify %s, %d rows", verify, t.Rows), "s", contest.Median(ready), bar, ""))
@@ -228,31 +229,31 @@ func runStart(ctx context.Context, env *contest.Env, t Table, report func(contes
 type short struct {
 	env   *contest.Env
 	table Table
-	group *machine.Group
-	reads string // the command promoread
-	limit int64  // memory of the group, in bytes
+	group *machine.Group // made by who runs the contests
+	reads string         // the command promoread
+	load  load.Program
+	limit int64 // memory of the group, in bytes
+	time  time.Duration
 }
 
-func newShort(ctx context.Context, env *contest.Env) (*short, error) {
-	table, err := made(ctx, env, max(env.Rows, leastShort))
+func newShort(ctx context.Context, env *contest.Env, rows int64) (*short, error) {
+	table, err := made(ctx, env, rows)
 	if err != nil {
 		return nil, err
 	}
-	s := &short{env: env, table: table, limit: table.Bytes / 8}
-	if s.group, err = machine.NewGroup(machine.Limits{MemoryBytes: s.limit}); err != nil {
+	s := &short{env: env, table: table, limit: max(table.Bytes/8, leastMemory), time: readTime}
+	if s.reads, err = buildCommand(ctx, env.Dir, "promoread"); err != nil {
 		return nil, err
 	}
-	if s.reads, err = buildReads(ctx, env.Dir); err != nil {
-		return nil, errors.Join(err, s.group.Close())
-	}
-	return s, nil
+	s.load, err = load.Build(ctx, env.Dir)
+	return s, err
 }
 
 // warm is how many reads bring the page cache of the group to where it stays.
 func (s *short) warm() int64 { return s.limit / 4096 * 5 / 4 }
 
 func (s *short) turn(o Reads) func(context.Context) (contest.Sample, error) {
-	o.File, o.Rows, o.Clients, o.Warm, o.Time = s.table.File, s.table.Rows, clients, s.warm(), readTime
+	o.File, o.Rows, o.Clients, o.Warm, o.Time = s.table.File, s.table.Rows, clients, s.warm(), s.time
 	return func(ctx context.Context) (contest.Sample, error) {
 		r, err := o.run(ctx, s.group, s.reads)
 		return contest.Sample{
@@ -265,9 +266,9 @@ func (s *short) turn(o Reads) func(context.Context) (contest.Sample, error) {
 	}
 }
 
-func (s *short) contests(ctx context.Context) ([]contest.Contest, error) {
+func (s *short) contests() []contest.Contest {
 	c := contest.Contest{
-		Area: area, Name: "larger-than-memory/threads", Unit: "lookups",
+		Area: area, Name: "larger-than-memory/threads", Unit: "lookups", Rows: s.table.Rows,
 		What: fmt.Sprintf("random lookups in a file 8 × the memory, 64 clients, %d rows, against bare reads by 64 threads", s.table.Rows),
 		Ours: contest.Contestant{Name: "reader", Setup: "goroutines", Run: s.turn(Reads{})},
 		Peer: contest.Contestant{Name: "pread", Setup: "4 KiB, FADV_RANDOM, a thread for each client", Run: s.turn(Reads{Bare: true, Threads: true})},
@@ -278,10 +279,6 @@ func (s *short) contests(ctx context.Context) ([]contest.Contest, error) {
 	goroutines.Name = "larger-than-memory/goroutines"
 	goroutines.What = fmt.Sprintf("the same against bare reads by 64 goroutines, %d rows", s.table.Rows)
 	goroutines.Peer = contest.Contestant{Name: "pread in Go", Setup: "4 KiB, FADV_RANDOM, os.File.ReadAt by goroutines", Run: s.turn(Reads{Bare: true})}
-	program, err := load.Build(ctx, s.env.Dir)
-	if err != nil {
-		return nil, err
-	}
 	server := c
 	server.Name, server.Unit, server.Bar = "larger-than-memory/server", "requests", nil
 	server.What = fmt.Sprintf("the same through promoserve with 64 connections, %d rows, against bare reads by 64 threads", s.table.Rows)
@@ -294,13 +291,13 @@ func (s *short) contests(ctx context.Context) ([]contest.Contest, error) {
 		if err != nil {
 			return contest.Sample{}, err
 		}
-		r, err := program.Run(ctx, load.Options{Addr: p.Addr, Kind: load.Get, Rows: s.table.Rows, Connections: clients, Threads: 1, Duration: 2 * readTime})
+		r, err := s.load.Run(ctx, load.Options{Addr: p.Addr, Kind: load.Get, Rows: s.table.Rows, Connections: clients, Threads: 1, Duration: 2 * s.time})
 		if err = errors.Join(err, r.Err(), p.Stop()); err != nil {
 			return contest.Sample{}, err
 		}
 		return contest.Sample{N: float64(r.Requests), Took: time.Duration(r.Seconds * 1e9), More: map[string]float64{"p99-µs": r.P99}}, nil
 	}}
-	return []contest.Contest{c, goroutines, server}, nil
+	return []contest.Contest{c, goroutines, server}
 }
 
 // command runs one of the programs.

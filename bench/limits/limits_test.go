@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"promostore/bench/contest"
+	"promostore/bench/machine"
 	"promostore/reader"
 )
 
@@ -75,6 +76,70 @@ func TestServer(t *testing.T) {
 	}
 	if _, err := StartServer(t.Context(), env, nil, "/dev/null"); err == nil {
 		t.Error("a server of no directory is ready")
+	}
+}
+
+// sane wants a result to be of something that was measured.
+func sane(t *testing.T, r contest.Result) {
+	t.Helper()
+	if r.Ours <= 0 || r.Peer != "" && (r.Theirs <= 0 || r.Ratio <= 0) {
+		t.Errorf("%+v", r)
+	}
+	t.Logf("%s: %.4g, %.4g %s", r.Name, r.Ours, r.Theirs, r.Unit)
+}
+
+// newShortTest is a file of rows that is small, and so fits into the memory
+// that it has.
+func newShortTest(t *testing.T) *short {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("control groups need root")
+	}
+	s, err := newShort(t.Context(), newEnv(t, 1), 200_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.time = 300 * time.Millisecond
+	return s
+}
+
+// The contests in too little memory run.
+func TestShort(t *testing.T) {
+	s := newShortTest(t)
+	var err error
+	if s.group, err = machine.NewGroup(machine.Limits{MemoryBytes: s.limit}); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.group.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, c := range s.contests() {
+		c.Rounds = 1
+		if err := run(t.Context(), &c, func(r contest.Result) {
+			if r.Name == "pages/"+c.Name {
+				return // all of it is in memory
+			}
+			sane(t, r)
+		}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Those with a slow disk do, and the others are held to its rate.
+func TestSlow(t *testing.T) {
+	s := newShortTest(t)
+	var results []contest.Result
+	if err := s.runSlow(t.Context(), 1, func(r contest.Result) { results = append(results, r) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(results) != 3 {
+		t.Errorf("%d results, want 3", len(results))
+	}
+	for _, r := range results {
+		sane(t, r)
 	}
 }
 

@@ -61,7 +61,7 @@ func (o *Reads) Run(ctx context.Context) (r ReadsResult, err error) {
 	if err := o.each(ctx, 0, func(n int64, _ time.Time) bool { return n*int64(o.Clients) >= o.Warm }, read, &r); err != nil {
 		return r, err
 	}
-	diskBefore, err := diskBytes()
+	diskBefore, err := diskBytes("self")
 	if err != nil {
 		return r, err
 	}
@@ -73,7 +73,7 @@ func (o *Reads) Run(ctx context.Context) (r ReadsResult, err error) {
 		return r, err
 	}
 	r.Seconds = time.Since(start).Seconds()
-	diskAfter, err := diskBytes()
+	diskAfter, err := diskBytes("self")
 	r.DiskBytes, r.CPUSeconds = diskAfter-diskBefore, cpuSeconds()-cpuBefore
 	return r, err
 }
@@ -136,9 +136,9 @@ func (o *Reads) each(ctx context.Context, seed uint64, done func(n int64, now ti
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-// diskBytes is what this process has read from disks so far.
-func diskBytes() (int64, error) {
-	text, err := os.ReadFile("/proc/self/io")
+// diskBytes is what the process pid, or self, has read from disks so far.
+func diskBytes(pid string) (int64, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", pid, "io"))
 	if err != nil {
 		return 0, err
 	}
@@ -158,12 +158,12 @@ func cpuSeconds() float64 {
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
-// buildReads makes the command promoread in dir.
-func buildReads(ctx context.Context, dir string) (string, error) {
-	path := filepath.Join(dir, "promoread")
-	c := exec.CommandContext(ctx, "go", "build", "-o", path, "promostore/bench/limits/cmd/promoread")
+// buildCommand makes one of the commands of this package in dir.
+func buildCommand(ctx context.Context, dir, name string) (string, error) {
+	path := filepath.Join(dir, name)
+	c := exec.CommandContext(ctx, "go", "build", "-o", path, "promostore/bench/limits/cmd/"+name)
 	if out, err := c.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build of promoread: %w\n%s", err, out)
+		return "", fmt.Errorf("build of %s: %w\n%s", name, err, out)
 	}
 	return path, nil
 }

@@ -19,7 +19,7 @@ import (
 	"promostore/bench/machine"
 )
 
-// A Server is a promoserve that is ready.
+// A Server is a promoserve, or another server with /readyz, that is ready.
 type Server struct {
 	Addr  string
 	Ready time.Duration // from its start until /readyz said so
@@ -32,9 +32,15 @@ type Server struct {
 // readyTime is how long a server may take to become ready.
 const readyTime = 10 * time.Minute
 
-// StartServer starts a server of the directory dir, in the group g, which may
-// be nil. The caller stops it.
+// StartServer starts a promoserve of the directory dir, in the group g, which
+// may be nil. The caller stops it.
 func StartServer(ctx context.Context, env *contest.Env, g *machine.Group, dir string, flags ...string) (*Server, error) {
+	return start(ctx, g, filepath.Join(env.Bin, "promoserve"), func(addr string) []string {
+		return append([]string{"--data", dir, "--listen", addr, "--log-level", "warn", "--drain", "0s"}, flags...)
+	})
+}
+
+func start(ctx context.Context, g *machine.Group, program string, args func(addr string) []string) (*Server, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -43,13 +49,10 @@ func StartServer(ctx context.Context, env *contest.Env, g *machine.Group, dir st
 	if err := ln.Close(); err != nil {
 		return nil, err
 	}
-	program := filepath.Join(env.Bin, "promoserve")
-	args := append([]string{"--data", dir, "--listen", s.Addr, "--log-level", "warn", "--drain", "0s"}, flags...)
 	if g != nil {
-		s.cmd = g.Command(ctx, program, args...)
+		s.cmd = g.Command(ctx, program, args(s.Addr)...)
 	} else {
-		s.cmd = exec.CommandContext(ctx, program, args...)
-		s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		s.cmd = execCommand(ctx, program, args(s.Addr)...)
 	}
 	s.cmd.Stderr = &s.stderr
 	start := time.Now()
@@ -68,11 +71,11 @@ func StartServer(ctx context.Context, env *contest.Env, g *machine.Group, dir st
 		}
 		select {
 		case <-s.ended:
-			return nil, fmt.Errorf("promoserve: %v: %s", s.cmd.ProcessState, bytes.TrimSpace(s.stderr.Bytes()))
+			return nil, fmt.Errorf("%s: %v: %s", program, s.cmd.ProcessState, bytes.TrimSpace(s.stderr.Bytes()))
 		case <-time.After(time.Millisecond):
 		}
 		if time.Since(start) > readyTime {
-			return nil, errors.Join(fmt.Errorf("promoserve is not ready after %v: %w", readyTime, err), s.Stop())
+			return nil, errors.Join(fmt.Errorf("%s is not ready after %v: %w", program, readyTime, err), s.Stop())
 		}
 	}
 }
@@ -115,7 +118,7 @@ func (s *Server) Stop() error {
 	}
 	<-s.ended
 	if !s.cmd.ProcessState.Success() {
-		return fmt.Errorf("promoserve: %v: %s", s.cmd.ProcessState, bytes.TrimSpace(s.stderr.Bytes()))
+		return fmt.Errorf("%s: %v: %s", s.cmd.Path, s.cmd.ProcessState, bytes.TrimSpace(s.stderr.Bytes()))
 	}
 	return nil
 }
