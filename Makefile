@@ -4,6 +4,7 @@ GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
 FUZZTIME ?= 10s
 PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
+TOOLS = prometheus rsync
 BENCH ?= .
 LISTEN ?= :1321
 DATA ?= data
@@ -34,8 +35,9 @@ race: ## the same with the race detector
 	CGO_ENABLED=1 go test -race ./...
 
 test-system: ## tests that need root, mounts or other programs; installs what is missing
-	@command -v promtool >/dev/null || $(call install,prometheus)
-	go test -tags system ./...
+	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
+	@command -v docker >/dev/null || $(call install,docker.io docker-compose)
+	go test -timeout 30m -tags system ./...
 
 test-bench: peers ## that the peers in bench/ give right answers; installs them
 	cd bench && CGO_ENABLED=1 go test ./...

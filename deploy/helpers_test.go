@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -279,4 +280,87 @@ func waitLive(t testing.TB, url, generation string) {
 		a, err := get(url + "/promotions/" + id(0))
 		return err == nil && a.generation == generation
 	})
+}
+
+// tableRows is how many rows the tables of tables have at least.
+const tableRows = 100_000
+
+// A tables knows of which table each generation was made, and checks answers by
+// it. The tables have the seeds 0, 1, 2, … in any order.
+type tables struct {
+	mu    sync.Mutex
+	seeds map[string]uint64 // by generation
+}
+
+// add is called before a server has the generation, or soon after that.
+func (b *tables) add(generation string, seed uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seeds == nil {
+		b.seeds = map[string]uint64{}
+	}
+	b.seeds[generation] = seed
+}
+
+func (b *tables) seedOf(generation string) (seed uint64, known bool, count int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seed, known = b.seeds[generation]
+	return seed, known, len(b.seeds)
+}
+
+// ask has clients ask for rows of all tables until the test ends, or what it
+// returns is called. No request may fail, and each must have the answer of the
+// generation that it names.
+func (b *tables) ask(t testing.TB, url string) (stop func()) {
+	t.Helper()
+	end := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 4 {
+		clients.Go(func() {
+			for asked := 0; ; asked++ {
+				select {
+				case <-end:
+					if asked == 0 {
+						t.Error("a client asked for nothing")
+					}
+					return
+				default:
+				}
+				if err := b.askOnce(url); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() {
+		close(end)
+		clients.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func (b *tables) askOnce(url string) error {
+	_, _, count := b.seedOf("")
+	seed := rand.Uint64N(uint64(count))
+	key := keys(seed).At(rand.Uint64N(tableRows))
+	a, err := get(url + "/promotions/" + string(key.AppendText(nil, false)))
+	if err != nil {
+		return err
+	}
+	of, known, _ := b.seedOf(a.generation)
+	for deadline := time.Now().Add(patience); !known && time.Now().Before(deadline); { // its maker has not called add yet
+		time.Sleep(time.Millisecond)
+		of, known, _ = b.seedOf(a.generation)
+	}
+	want := http.StatusNotFound
+	if of == seed {
+		want = http.StatusOK
+	}
+	if !known || a.status != want {
+		return fmt.Errorf("generation %q of table %d answers %d for a row of table %d: %s", a.generation, of, a.status, seed, a.body)
+	}
+	return nil
 }

@@ -5,7 +5,6 @@ package deploy
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -13,12 +12,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"promostore/synth"
 )
 
 // pullRows make a file of 6.5 MB, which takes three seconds at pullRate.
@@ -34,14 +30,13 @@ type mirror struct {
 	url          string
 	password     string // --password-file=…
 
-	mu    sync.Mutex
-	seeds map[string]uint64 // of the table of each generation
+	tables
 }
 
 func newMirror(t *testing.T) *mirror {
 	t.Helper()
 	needs(t, "rsync", "flock")
-	m := &mirror{source: t.TempDir(), data: filepath.Join(t.TempDir(), "data"), seeds: map[string]uint64{}}
+	m := &mirror{source: t.TempDir(), data: filepath.Join(t.TempDir(), "data")}
 	secrets := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(secrets, name)
@@ -87,9 +82,7 @@ func (m *mirror) publish(t *testing.T, seed uint64) (path, generation string) {
 	t.Helper()
 	path = build(t, m.source, seed, pullRows)
 	generation = idOf(t, path)
-	m.mu.Lock()
-	m.seeds[generation] = seed
-	m.mu.Unlock()
+	m.add(generation, seed)
 	return path, generation
 }
 
@@ -164,55 +157,8 @@ func (m *mirror) serve(t *testing.T) *server {
 		a, err := get(s.url + "/readyz")
 		return err == nil && a.status == http.StatusOK
 	})
-	stop := make(chan struct{})
-	var clients sync.WaitGroup
-	for range 4 {
-		clients.Go(func() {
-			for asked := 0; ; asked++ {
-				select {
-				case <-stop:
-					if asked == 0 {
-						t.Error("a client asked for nothing")
-					}
-					return
-				default:
-				}
-				if err := m.ask(s.url); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	t.Cleanup(func() {
-		close(stop)
-		clients.Wait()
-	})
+	m.tables.ask(t, s.url)
 	return s
-}
-
-// ask asks for a row of any table.
-func (m *mirror) ask(url string) error {
-	m.mu.Lock()
-	seeds := len(m.seeds)
-	m.mu.Unlock()
-	seed := uint64(rand.IntN(seeds))
-	key := synth.Keys{Seed: seed}.At(uint64(rand.IntN(pullRows)))
-	a, err := get(url + "/promotions/" + string(key.AppendText(nil, false)))
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	of, known := m.seeds[a.generation]
-	m.mu.Unlock()
-	want := http.StatusNotFound
-	if of == seed {
-		want = http.StatusOK
-	}
-	if !known || a.status != want {
-		return fmt.Errorf("generation %q of table %d answers %d for a row of table %d: %s", a.generation, of, a.status, seed, a.body)
-	}
-	return nil
 }
 
 // flip changes one bit in the middle of a file, and nothing else: as a disk does.
@@ -453,17 +399,16 @@ func TestPullPruned(t *testing.T) {
 	first, _ := m.publish(t, 0)
 	m.pull(t)
 	s := m.serve(t)
+	seed := uint64(1)
 	for _, c := range []struct {
 		name   string
 		pruned int // of the two new ones
 	}{{"on its way", 0}, {"before its turn", 1}} {
 		t.Run(c.name, func(t *testing.T) {
-			var paths, generations [2]string
+			var paths [2]string
 			for i := range paths {
-				m.mu.Lock()
-				seed := uint64(len(m.seeds))
-				m.mu.Unlock()
-				paths[i], generations[i] = m.publish(t, seed)
+				paths[i], _ = m.publish(t, seed)
+				seed++
 			}
 			p := m.pullSlowly(t, paths[0], 1<<20)
 			if err := os.Remove(paths[c.pruned]); err != nil {
@@ -483,7 +428,6 @@ func TestPullPruned(t *testing.T) {
 		})
 	}
 	// A part of what is pruned before it has arrived is of no use any more.
-	seed := uint64(len(m.seeds))
 	gone, _ := m.publish(t, seed)
 	m.pullSlowly(t, gone, 1<<20).stop(syscall.SIGTERM)
 	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".partial/*")) == 1 })

@@ -1,0 +1,474 @@
+//go:build system
+
+package deploy
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime/multipart"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"promostore/synth"
+)
+
+// baseImage is what deploy/Dockerfile builds with.
+const baseImage = "golang:1.26"
+
+// standIn makes an image with the name of baseImage, where there is none: the
+// Go of this machine, its modules as a proxy of files, and a shell. Nothing is
+// fetched while the Dockerfile is built from it.
+func standIn(t *testing.T) {
+	t.Helper()
+	dockerfile, err := os.ReadFile("Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(dockerfile, []byte("FROM "+baseImage+" AS build\n")) {
+		t.Fatalf("the Dockerfile does not build with %s", baseImage)
+	}
+	if exec.Command("docker", "image", "inspect", baseImage).Run() == nil {
+		return
+	}
+	modules := filepath.Join(t.TempDir(), "modules")
+	host := strings.TrimSpace(run(t, "go", "env", "GOMODCACHE"))
+	proxies := strings.TrimSpace(run(t, "go", "env", "GOPROXY"))
+	download := exec.Command("go", "mod", "download")
+	download.Dir = ".."
+	download.Env = append(os.Environ(), "GOMODCACHE="+modules, "GOFLAGS=-modcacherw", "GOPROXY=file://"+host+"/cache/download,"+proxies)
+	if out, err := download.CombinedOutput(); err != nil {
+		t.Fatalf("go mod download: %v: %s", err, out)
+	}
+
+	cmd := exec.Command("docker", "import",
+		"--change", "ENV PATH=/usr/local/go/bin:/bin",
+		"--change", "ENV GOTOOLCHAIN=local",
+		"--change", "ENV GOPROXY=file:///modules",
+		"--change", "ENV GOSUMDB=off",
+		"-", baseImage)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// What the first stage of the Dockerfile has left hangs on it, a container
+		// too if it failed.
+		for container := range strings.FieldsSeq(run(t, "docker", "ps", "--all", "--quiet", "--filter", "ancestor="+baseImage)) {
+			_ = exec.Command("docker", "rm", "--force", container).Run()
+		}
+		for image := range strings.FieldsSeq(run(t, "docker", "images", "--quiet", "--filter", "dangling=true", "--filter", "since="+baseImage)) {
+			_ = exec.Command("docker", "rmi", "--force", image).Run()
+		}
+		run(t, "docker", "rmi", baseImage)
+	})
+	tw := tar.NewWriter(stdin)
+	goroot := strings.TrimSpace(run(t, "go", "env", "GOROOT"))
+	err = errors.Join(
+		addTree(tw, goroot, "usr/local/go"),
+		addTree(tw, filepath.Join(modules, "cache", "download"), "modules"),
+		addShell(tw),
+		tw.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}),
+		tw.Close(), stdin.Close(), cmd.Wait())
+	if err != nil {
+		t.Fatalf("docker import: %v: %s", err, &out)
+	}
+}
+
+// addTree adds the files below dir under another name, but for tests, which are
+// a third of Go.
+func addTree(tw *tar.Writer, dir, name string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (d.Name() == "testdata" || path == filepath.Join(dir, "test")) {
+			return fs.SkipDir
+		}
+		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		if err != nil {
+			return err
+		}
+		return addFile(tw, path, filepath.Join(name, rel))
+	})
+}
+
+// addShell adds /bin/sh and the libraries that it needs.
+func addShell(tw *tar.Writer) error {
+	out, err := exec.Command("ldd", "/bin/sh").Output()
+	if err != nil {
+		return fmt.Errorf("ldd: %w", err)
+	}
+	for _, path := range append(regexp.MustCompile(`/\S+`).FindAllString(string(out), -1), "/bin/sh") {
+		if err := addFile(tw, path, path[1:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addFile(tw *tar.Writer, path, name string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := tw.WriteHeader(&tar.Header{Name: name, Mode: int64(info.Mode().Perm()), Size: info.Size(), ModTime: info.ModTime()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(tw, f)
+	return err
+}
+
+// A composition is deploy/compose.yaml that runs, under a name of its own.
+type composition struct {
+	command        []string // up to the command of compose
+	name, image    string
+	api, updater   string // URLs
+	generationsDir string // of the volume, on this machine
+}
+
+// compose is the command line of Docker Compose, the plugin or the program.
+func compose(t *testing.T) []string {
+	t.Helper()
+	if exec.Command("docker", "compose", "version").Run() == nil {
+		return []string{"docker", "compose"}
+	}
+	needs(t, "docker-compose")
+	return []string{"docker-compose"}
+}
+
+// up builds the image and starts api and updater.
+func up(t *testing.T) *composition {
+	t.Helper()
+	needs(t, "docker", "ldd")
+	run(t, "docker", "version")
+	name := fmt.Sprintf("promostore-test-%d", os.Getpid())
+	api, updater := freeAddress(t), freeAddress(t)
+	c := &composition{
+		command: append(compose(t), "--file", "compose.yaml", "--project-name", name),
+		name:    name, image: name,
+		api: "http://" + api, updater: "http://" + updater,
+	}
+	t.Setenv("API", api)
+	t.Setenv("UPDATER", updater)
+	t.Setenv("IMAGE", c.image)
+	t.Setenv("VERSION", "v1.2.3-test")
+	standIn(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(c.run(t, "logs", "--no-color"))
+		}
+		c.run(t, "down", "--volumes", "--remove-orphans", "--timeout", "1")
+		run(t, "docker", "rmi", c.image)
+	})
+	c.run(t, "up", "--build", "--detach")
+	c.generationsDir = strings.TrimSpace(run(t, "docker", "volume", "inspect", "--format", "{{.Mountpoint}}", name+"_generations"))
+	return c
+}
+
+func (c *composition) run(t *testing.T, args ...string) string {
+	t.Helper()
+	args = append(slices.Clone(c.command), args...)
+	return run(t, args[0], args[1:]...)
+}
+
+// exec runs a command in the container of a service and returns what it prints
+// and its exit code.
+func (c *composition) exec(t *testing.T, service string, command ...string) (string, int) {
+	t.Helper()
+	args := append(append(slices.Clone(c.command), "exec", "-T", service), command...)
+	cmd := exec.Command(args[0], args[1:]...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+// inspect fills v with what a template says of the container of a service.
+func (c *composition) inspect(t *testing.T, service, template string, v any) {
+	t.Helper()
+	container := strings.TrimSpace(c.run(t, "ps", "--quiet", service))
+	out := run(t, "docker", "inspect", "--format", "{{json "+template+"}}", container)
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		t.Fatalf("%s of %s is %s: %v", template, service, out, err)
+	}
+}
+
+func (c *composition) waitHealthy(t *testing.T, service string) {
+	t.Helper()
+	waitFor(t, service+" is healthy", func() bool {
+		var status string
+		c.inspect(t, service, ".State.Health.Status", &status)
+		return status == "healthy"
+	})
+}
+
+// wantFiles checks what the volume has, but for the lock.
+func (c *composition) wantFiles(t *testing.T, generations ...string) {
+	t.Helper()
+	entries, err := os.ReadDir(c.generationsDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, e := range entries {
+		if e.Name() != ".lock" {
+			got = append(got, e.Name())
+		}
+	}
+	for _, g := range generations {
+		want = append(want, "promotions-"+g+"-00000-of-00001.pgen")
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the volume has %q, want %q", got, want)
+	}
+}
+
+// upload sends the table of a seed as a form does, and returns the generation.
+func (c *composition) upload(t *testing.T, seed uint64) string {
+	t.Helper()
+	body, content := io.Pipe()
+	form := multipart.NewWriter(content)
+	go func() {
+		part, err := form.CreateFormFile("data", "promotions.csv")
+		if err == nil {
+			_, err = synth.Table{Keys: keys(seed), Rows: tableRows}.WriteTo(part)
+		}
+		content.CloseWithError(errors.Join(err, form.Close()))
+	}()
+	resp, err := http.Post(c.updater+"/upload", form.FormDataContentType(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("upload: %d %s, %v", resp.StatusCode, answer, err)
+	}
+	var summary struct {
+		Generation string
+		Records    int64
+	}
+	if err := json.Unmarshal(answer, &summary); err != nil || summary.Generation == "" || summary.Records != tableRows {
+		t.Fatalf("upload: %s, %v", answer, err)
+	}
+	return summary.Generation
+}
+
+// stall sends the beginning of a table, and the rest never. It returns when
+// the updater has a file of it that is not published.
+func (c *composition) stall(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	body, content := io.Pipe()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.updater+"/upload", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = synth.Table{Keys: keys(9), Rows: tableRows}.WriteTo(content) }()
+	go func() {
+		if resp, err := http.DefaultClient.Do(req); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	waitFor(t, "a build has begun", func() bool {
+		left, err := filepath.Glob(filepath.Join(c.generationsDir, ".promotions-*"))
+		return err == nil && len(left) > 0
+	})
+}
+
+// kill ends the process of a service as a crash does. With docker kill the
+// engine would take it for the wish of an operator, and not start it again.
+func (c *composition) kill(t *testing.T, service string) {
+	t.Helper()
+	var pid int
+	c.inspect(t, service, ".State.Pid", &pid)
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, service+" comes back", func() bool {
+		var now int
+		c.inspect(t, service, ".State.Pid", &now)
+		return now != 0 && now != pid
+	})
+}
+
+func TestCompose(t *testing.T) {
+	c := up(t)
+	c.waitHealthy(t, "api")
+	c.waitHealthy(t, "updater")
+	c.checkConfined(t)
+
+	// Empty: it lives, but is not ready.
+	if a, err := get(c.api + "/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz before the first upload: %d, %v", a.status, err)
+	}
+	if out, code := c.exec(t, "api", "/promoserve", "health"); code != 1 {
+		t.Errorf("health before the first upload: %d %s", code, out)
+	}
+
+	var known tables
+	first := c.upload(t, 0)
+	known.add(first, 0)
+	waitLive(t, c.api, first)
+	if out, code := c.exec(t, "api", "/promoserve", "health"); code != 0 {
+		t.Errorf("health: %d %s", code, out)
+	}
+	stop := known.ask(t, c.api)
+	second := c.upload(t, 1)
+	known.add(second, 1)
+	waitLive(t, c.api, second)
+
+	c.stall(t)
+	c.kill(t, "updater")
+	c.waitHealthy(t, "updater")
+	third := c.upload(t, 2)
+	known.add(third, 2)
+	waitLive(t, c.api, third)
+	c.wantFiles(t, second, third)
+
+	stop() // the one API that there is
+	c.run(t, "restart", "api")
+	waitLive(t, c.api, third)
+	known.ask(t, c.api)
+
+	if out, code := c.exec(t, "updater", "/promobuild", "rollback", "--data", "/data", "--reason", "a test"); code != 0 {
+		t.Fatalf("rollback: %d %s", code, out)
+	}
+	waitLive(t, c.api, second)
+	c.run(t, "up", "--detach", "--scale", "updater=0")
+	if left := strings.TrimSpace(c.run(t, "ps", "--quiet", "updater")); left != "" {
+		t.Errorf("there are still updaters: %s", left)
+	}
+	if _, err := get(c.updater + "/healthz"); err == nil {
+		t.Error("there is still an updater")
+	}
+	waitLive(t, c.api, second)
+	c.checkWithoutRing(t)
+}
+
+// checkConfined checks that the services may do little.
+func (c *composition) checkConfined(t *testing.T) {
+	t.Helper()
+	for _, service := range []string{"api", "updater"} {
+		var host struct {
+			ReadonlyRootfs       bool
+			CapDrop, SecurityOpt []string
+			PortBindings         map[string][]struct{ HostIp string }
+			RestartPolicy        struct{ Name string }
+		}
+		c.inspect(t, service, ".HostConfig", &host)
+		var user string
+		c.inspect(t, service, ".Config.User", &user)
+		if !host.ReadonlyRootfs || !slices.Equal(host.CapDrop, []string{"ALL"}) || !slices.Contains(host.SecurityOpt, "no-new-privileges:true") ||
+			host.RestartPolicy.Name != "unless-stopped" || user != "65532:65532" {
+			t.Errorf("%s runs as %q with %+v", service, user, host)
+		}
+		for port, bindings := range host.PortBindings {
+			for _, b := range bindings {
+				if b.HostIp != "127.0.0.1" {
+					t.Errorf("%s is published on %q", port, b.HostIp)
+				}
+			}
+		}
+		var pid int
+		c.inspect(t, service, ".State.Pid", &pid)
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"Uid:\t65532\t65532", "CapEff:\t0000000000000000\n", "NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
+			if !bytes.Contains(status, []byte(want)) {
+				t.Errorf("%s has not %q:\n%s", service, want, status)
+			}
+		}
+	}
+	if out, _ := c.exec(t, "api", "/promoserve", "--version"); !strings.Contains(out, "v1.2.3-test") {
+		t.Errorf("the version is %q", out)
+	}
+	if size := strings.TrimSpace(run(t, "docker", "image", "inspect", "--format", "{{.Size}} {{len .RootFS.Layers}}", c.image)); len(size) > len("99999999 2") {
+		t.Errorf("the image has %s bytes and layers", size)
+	}
+}
+
+// checkWithoutRing checks that a server that reads works where the engine's
+// filter of system calls has no io_uring, as that of newer engines.
+func (c *composition) checkWithoutRing(t *testing.T) {
+	t.Helper()
+	filter := filepath.Join(t.TempDir(), "seccomp.json")
+	const rules = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+		{"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"], "action": "SCMP_ACT_ERRNO"}]}`
+	if err := os.WriteFile(filter, []byte(rules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, option := range []string{"seccomp=" + filter, "no-new-privileges"} {
+		address := freeAddress(t)
+		container := strings.TrimSpace(run(t, "docker", "run", "--detach", "--read-only", "--cap-drop", "ALL", "--security-opt", option,
+			"--publish", address+":1321", "--volume", c.name+"_generations:/data:ro", c.image, "/promoserve", "--access", "pread"))
+		t.Cleanup(func() { run(t, "docker", "rm", "--force", container) })
+		waitFor(t, "a row is read with "+option, func() bool {
+			a, err := get("http://" + address + "/promotions/" + id(1))
+			return err == nil && a.status == http.StatusOK
+		})
+		if log := run(t, "docker", "logs", container); !strings.Contains(log, "access=pread") {
+			t.Errorf("with %s the server says %s", option, log)
+		}
+	}
+}
+
+// What the profile for monitoring mounts is there.
+func TestComposeMonitoring(t *testing.T) {
+	command := append(compose(t), "--file", "compose.yaml", "--profile", "monitoring", "config")
+	config := run(t, command[0], command[1:]...)
+	services := append(slices.Clone(command), "--services")
+	names := strings.Fields(run(t, services[0], services[1:]...))
+	slices.Sort(names)
+	if want := []string{"api", "grafana", "prometheus", "updater"}; !slices.Equal(names, want) {
+		t.Errorf("the services are %q, want %q", names, want)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts := regexp.MustCompile(regexp.QuoteMeta(dir)+`/[^\s:]+`).FindAllString(config, -1)
+	if len(mounts) < 2 {
+		t.Fatalf("nothing is mounted:\n%s", config)
+	}
+	for _, path := range mounts {
+		if entries, err := os.ReadDir(path); err != nil || len(entries) == 0 {
+			t.Errorf("%s is mounted: %v", path, err)
+		}
+	}
+	if !strings.Contains(config, "127.0.0.1:9090:9090") && !strings.Contains(config, "host_ip: 127.0.0.1") {
+		t.Errorf("Prometheus is not published on loopback alone:\n%s", config)
+	}
+	for _, image := range regexp.MustCompile(`image: (prom|grafana)/\S+`).FindAllString(config, -1) {
+		if !regexp.MustCompile(`:v?\d+\.\d+\.\d+$`).MatchString(image) {
+			t.Errorf("%s: without a version", image)
+		}
+	}
+}
