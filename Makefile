@@ -13,7 +13,7 @@ export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
-SCRIPTS = .ci/run $(shell git ls-files '*.sh')
+SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
