@@ -83,6 +83,7 @@ type figures struct {
 	swaps       [numSwaps]atomic.Uint64
 	openNanos   atomic.Int64 // of the last generation that went live
 	verifyNanos atomic.Int64
+	pinErrors   atomic.Uint64
 	tlsReloads  [numResults]atomic.Uint64
 	panics      atomic.Uint64
 
@@ -185,6 +186,10 @@ func (s *Server) writeGeneration(p *web.Page) {
 	p.Sample("", time.Duration(f.openNanos.Load()).Seconds())
 	p.Family("promo_generation_verify_seconds", "gauge", "Time to verify the blocks of the last generation that went live.")
 	p.Sample("", time.Duration(f.verifyNanos.Load()).Seconds())
+	p.Family("promoserve_pinned", "gauge", "1 if a generation is pinned, whether it is there or not.")
+	p.Sample("", boolean(s.opts.Store.Status().Pin.Active))
+	p.Family("promoserve_pin_errors_total", "counter", "Times that the pin became one that cannot be read.")
+	p.Sample("", float64(f.pinErrors.Load()))
 	file := s.opts.Store.Acquire(0)
 	if file == nil {
 		return

@@ -210,6 +210,15 @@ func (s *Server) Observe(e reader.Event) {
 		}
 	case reader.EventUnreadable:
 		s.opts.Logger.Error("directory cannot be read", "data", e.Path, "error", e.Err)
+	case reader.EventPinned:
+		log.Warn("generation pinned", "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
+	case reader.EventUnpinned:
+		s.opts.Logger.Info("generation unpinned, the newest is served", "file", e.Path, "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
+	case reader.EventPinUnmet:
+		log.Error("pinned generation is not served", "error", e.Err)
+	case reader.EventPinUnreadable:
+		s.figures.pinErrors.Add(1)
+		s.opts.Logger.Error("pin cannot be read, what is live stays", "error", e.Err)
 	}
 }
 
@@ -244,6 +253,8 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.healthz(ctx)
 	case "/readyz":
 		s.readyz(ctx)
+	case "/status":
+		s.status(ctx)
 	case "/prometheus":
 		s.prometheus(ctx)
 	default:
