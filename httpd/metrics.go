@@ -204,6 +204,8 @@ func (s *Server) writeGeneration(p *web.Page) {
 	p.Sample("", float64(file.Header().FileLen))
 	p.Family("promo_generation_created_timestamp_seconds", "gauge", "When the live generation was made.")
 	p.Sample("", float64(created.UnixMilli())/1000)
+	p.Family("promo_io_uring", "gauge", "1 if reads of the live generation that have to wait for the disk do so in io_uring; 0 with access mmap, and where the kernel or the file system has no io_uring.")
+	p.Sample("", boolean(file.UsesRing()))
 	p.Family("promo_generation_age_seconds", "gauge", "Time since the live generation was made.")
 	p.Sample("", time.Since(created).Seconds())
 }

@@ -73,6 +73,25 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricRing wants the gauge to be what the live generation does.
+func TestMetricRing(t *testing.T) {
+	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
+		f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
+		f.listen(t)
+		publish(t, f.dir, genID(0), rows)
+		f.poll(t)
+		file := f.store.Acquire(0)
+		want := "0"
+		if file.UsesRing() {
+			want = "1"
+		}
+		f.store.Release(file, 0)
+		if got := f.metric(t, "promo_io_uring"); got != want || access == reader.AccessMmap && got != "0" {
+			t.Errorf("%v: promo_io_uring is %s, want %s", access, got, want)
+		}
+	}
+}
+
 // TestFiguresApart wants no cache line, nor a pair of them, to have what every
 // request reads and what one writes.
 func TestFiguresApart(t *testing.T) {
