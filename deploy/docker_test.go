@@ -25,40 +25,40 @@ import (
 	"promostore/synth"
 )
 
-// baseImage is what deploy/Dockerfile builds with.
-const baseImage = "golang:1.26"
+// A standIn is an image that takes the place of one that users pull.
+type standIn struct {
+	name       string
+	dockerfile string   // what begins with it
+	changes    []string // instructions, as of a Dockerfile
+	fill       func(*tar.Writer) error
+}
 
-// standIn makes an image with the name of baseImage, where there is none: the
-// Go of this machine, its modules as a proxy of files, and a shell. Nothing is
-// fetched while the Dockerfile is built from it.
-func standIn(t *testing.T) {
+// make makes the image, where there is none of its name, and removes it when
+// the test ends.
+func (s standIn) make(t *testing.T) {
 	t.Helper()
-	dockerfile, err := os.ReadFile("Dockerfile")
+	dockerfile, err := os.ReadFile(s.dockerfile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Contains(dockerfile, []byte("FROM "+baseImage+" AS build\n")) {
-		t.Fatalf("the Dockerfile does not build with %s", baseImage)
+	if !slices.Contains(strings.Fields(string(dockerfile)), s.name) {
+		t.Fatalf("%s does not build with %s", s.dockerfile, s.name)
 	}
-	if exec.Command("docker", "image", "inspect", baseImage).Run() == nil {
+	if exec.Command("docker", "image", "inspect", s.name).Run() == nil {
 		return
 	}
-	modules := filepath.Join(t.TempDir(), "modules")
-	host := strings.TrimSpace(run(t, "go", "env", "GOMODCACHE"))
-	proxies := strings.TrimSpace(run(t, "go", "env", "GOPROXY"))
-	download := exec.Command("go", "mod", "download")
-	download.Dir = ".."
-	download.Env = append(os.Environ(), "GOMODCACHE="+modules, "GOFLAGS=-modcacherw", "GOPROXY=file://"+host+"/cache/download,"+proxies)
-	if out, err := download.CombinedOutput(); err != nil {
-		t.Fatalf("go mod download: %v: %s", err, out)
-	}
+	importImage(t, s.name, s.changes, s.fill)
+}
 
-	cmd := exec.Command("docker", "import",
-		"--change", "ENV PATH=/usr/local/go/bin:/bin",
-		"--change", "ENV GOTOOLCHAIN=local",
-		"--change", "ENV GOPROXY=file:///modules",
-		"--change", "ENV GOSUMDB=off",
-		"-", baseImage)
+// importImage makes an image of one layer. It goes when the test ends, with
+// what a Dockerfile has left that began with it.
+func importImage(t *testing.T, name string, changes []string, fill func(*tar.Writer) error) {
+	t.Helper()
+	args := []string{"import"}
+	for _, change := range changes {
+		args = append(args, "--change", change)
+	}
+	cmd := exec.Command("docker", append(args, "-", name)...)
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -68,27 +68,61 @@ func standIn(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	tw := tar.NewWriter(stdin)
+	if err := errors.Join(fill(tw), tw.Close(), stdin.Close(), cmd.Wait()); err != nil {
+		t.Fatalf("docker import: %v: %s", err, &out)
+	}
 	t.Cleanup(func() {
-		// What the first stage of the Dockerfile has left hangs on it, a container
-		// too if it failed.
-		for container := range strings.FieldsSeq(run(t, "docker", "ps", "--all", "--quiet", "--filter", "ancestor="+baseImage)) {
+		for container := range strings.FieldsSeq(run(t, "docker", "ps", "--all", "--quiet", "--filter", "ancestor="+name)) {
 			_ = exec.Command("docker", "rm", "--force", container).Run()
 		}
-		for image := range strings.FieldsSeq(run(t, "docker", "images", "--quiet", "--filter", "dangling=true", "--filter", "since="+baseImage)) {
+		for image := range strings.FieldsSeq(run(t, "docker", "images", "--quiet", "--filter", "dangling=true", "--filter", "since="+name)) {
 			_ = exec.Command("docker", "rmi", "--force", image).Run()
 		}
-		run(t, "docker", "rmi", baseImage)
+		run(t, "docker", "rmi", name)
 	})
-	tw := tar.NewWriter(stdin)
+}
+
+// golang is the Go of this machine, the modules as a proxy of files, and a
+// shell. Nothing is fetched while the Dockerfile is built from it.
+func golang(t *testing.T) standIn {
+	t.Helper()
+	modules := filepath.Join(t.TempDir(), "modules")
+	host := strings.TrimSpace(run(t, "go", "env", "GOMODCACHE"))
+	proxies := strings.TrimSpace(run(t, "go", "env", "GOPROXY"))
 	goroot := strings.TrimSpace(run(t, "go", "env", "GOROOT"))
-	err = errors.Join(
-		addTree(tw, goroot, "usr/local/go"),
-		addTree(tw, filepath.Join(modules, "cache", "download"), "modules"),
-		addShell(tw),
-		tw.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}),
-		tw.Close(), stdin.Close(), cmd.Wait())
-	if err != nil {
-		t.Fatalf("docker import: %v: %s", err, &out)
+	download := exec.Command("go", "mod", "download")
+	download.Dir = ".."
+	download.Env = append(os.Environ(), "GOMODCACHE="+modules, "GOFLAGS=-modcacherw", "GOPROXY=file://"+host+"/cache/download,"+proxies)
+	if out, err := download.CombinedOutput(); err != nil {
+		t.Fatalf("go mod download: %v: %s", err, out)
+	}
+	return standIn{
+		name:       "golang:1.26",
+		dockerfile: "Dockerfile",
+		changes:    []string{"ENV PATH=/usr/local/go/bin:/bin", "ENV GOTOOLCHAIN=local", "ENV GOPROXY=file:///modules", "ENV GOSUMDB=off"},
+		fill: func(tw *tar.Writer) error {
+			return errors.Join(
+				addTree(tw, goroot, "usr/local/go"),
+				addTree(tw, filepath.Join(modules, "cache", "download"), "modules"),
+				addPrograms(tw, "/bin/sh"),
+				addDir(tw, "tmp/", 0o1777, 0))
+		},
+	}
+}
+
+// debian is the programs of this machine that promo-pull needs, and an apt-get
+// that finds them installed.
+func debian() standIn {
+	return standIn{
+		name:       "debian:13-slim",
+		dockerfile: "rsync/Dockerfile",
+		changes:    []string{"ENV PATH=/usr/local/bin:/usr/bin:/bin"},
+		fill: func(tw *tar.Writer) error {
+			err := addPrograms(tw, "/bin/sh", "/usr/bin/env", "/bin/bash", "/usr/bin/rsync", "/usr/bin/find", "/usr/bin/flock",
+				"/bin/mkdir", "/bin/rm", "/bin/sed", "/bin/grep", "/usr/bin/tail", "/bin/sleep", "/bin/true=usr/bin/apt-get")
+			return errors.Join(err, addDir(tw, "tmp/", 0o1777, 0))
+		},
 	}
 }
 
@@ -110,18 +144,40 @@ func addTree(tw *tar.Writer, dir, name string) error {
 	})
 }
 
-// addShell adds /bin/sh and the libraries that it needs.
-func addShell(tw *tar.Writer) error {
-	out, err := exec.Command("ldd", "/bin/sh").Output()
-	if err != nil {
-		return fmt.Errorf("ldd: %w", err)
+// addPrograms adds programs, under another name if they are followed by one,
+// and the libraries that they need.
+func addPrograms(tw *tar.Writer, programs ...string) error {
+	added := map[string]bool{}
+	add := func(path, name string) error {
+		if added[name] {
+			return nil
+		}
+		added[name] = true
+		return addFile(tw, path, name)
 	}
-	for _, path := range append(regexp.MustCompile(`/\S+`).FindAllString(string(out), -1), "/bin/sh") {
-		if err := addFile(tw, path, path[1:]); err != nil {
+	for _, program := range programs {
+		path, name, renamed := strings.Cut(program, "=")
+		if !renamed {
+			name = path[1:]
+		}
+		out, err := exec.Command("ldd", path).Output()
+		if err != nil {
+			return fmt.Errorf("ldd %s: %w", path, err)
+		}
+		for _, library := range regexp.MustCompile(`/\S+`).FindAllString(string(out), -1) {
+			if err := add(library, library[1:]); err != nil {
+				return err
+			}
+		}
+		if err := add(path, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func addDir(tw *tar.Writer, name string, mode int64, owner int) error {
+	return tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: mode, Uid: owner, Gid: owner})
 }
 
 func addFile(tw *tar.Writer, path, name string) error {
@@ -175,7 +231,7 @@ func up(t *testing.T) *composition {
 	t.Setenv("UPDATER", updater)
 	t.Setenv("IMAGE", c.image)
 	t.Setenv("VERSION", "v1.2.3-test")
-	standIn(t)
+	golang(t).make(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(c.run(t, "logs", "--no-color"))
@@ -471,4 +527,33 @@ func TestComposeMonitoring(t *testing.T) {
 			t.Errorf("%s: without a version", image)
 		}
 	}
+}
+
+// The image of the pull brings what a building node has into a volume that a
+// server's image can read.
+func TestPullImage(t *testing.T) {
+	needs(t, "docker", "ldd")
+	m := newMirror(t)
+	path, _ := m.publish(t, 0)
+	promobuild := program(t, "promobuild")
+	name := fmt.Sprintf("promo-pull-test-%d", os.Getpid())
+	importImage(t, name+"-programs", nil, func(tw *tar.Writer) error {
+		return errors.Join(addDir(tw, "data/", 0o755, 65532), addFile(tw, promobuild, "promobuild"))
+	})
+	debian().make(t)
+	run(t, "docker", "build", "--quiet", "--build-arg", "PROGRAMS="+name+"-programs", "--file", "rsync/Dockerfile", "--tag", name, "..")
+	t.Cleanup(func() {
+		run(t, "docker", "rmi", name)
+		run(t, "docker", "volume", "rm", name)
+	})
+	pull := func() string {
+		return run(t, "docker", "run", "--rm", "--network", "host", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",
+			"--env", "RSYNC_PASSWORD=secret", "--volume", name+":/data", name, "promo-pull", m.url, "/data", "2")
+	}
+	pull()
+	out := run(t, "docker", "run", "--rm", "--volume", name+":/data:ro", name, "promobuild", "verify", "/data/"+filepath.Base(path))
+	if !strings.Contains(out, "good") {
+		t.Errorf("what was pulled: %s", out)
+	}
+	pull()
 }

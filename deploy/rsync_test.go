@@ -157,7 +157,7 @@ func (m *mirror) serve(t *testing.T) *server {
 		a, err := get(s.url + "/readyz")
 		return err == nil && a.status == http.StatusOK
 	})
-	m.tables.ask(t, s.url)
+	m.ask(t, s.url)
 	return s
 }
 
