@@ -1,11 +1,9 @@
 package updater
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime/multipart"
 	"net/http"
 	"strconv"
 	"strings"
@@ -49,8 +47,12 @@ func reply(w http.ResponseWriter, code int, v any) {
 
 func fail(w http.ResponseWriter, code int, p problem) { reply(w, code, p) }
 
-// errStalled says that a client sends too little.
-var errStalled = errors.New("the upload has stalled")
+// errStalled says that a client sends too little, errCut that what it sends
+// ends before it should, or is not as HTTP has it.
+var (
+	errStalled = errors.New("the upload has stalled")
+	errCut     = errors.New("the upload was cut off")
+)
 
 // A malformedError says that a request is not as it should be.
 type malformedError struct{ reason string }
@@ -73,7 +75,7 @@ func resultOf(err error) string {
 		return resultRefused
 	case isNoSpace(err):
 		return resultNoSpace
-	case errors.Is(err, errStopped), errors.Is(err, errStalled), errors.Is(err, context.Canceled):
+	case errors.Is(err, errStopped), errors.Is(err, errStalled), errors.Is(err, errCut):
 		return resultInterrupted
 	}
 	return resultFailed
@@ -132,7 +134,7 @@ func problemOf(err error) (code int, p problem) {
 	case errors.As(err, &forbidden):
 		p.Reason = "unauthorized"
 		return http.StatusForbidden, p
-	case errors.As(err, &form), errors.As(err, &compressed):
+	case errors.As(err, &form), errors.As(err, &compressed), errors.Is(err, errCut):
 		p.Reason = "malformed"
 		return http.StatusBadRequest, p
 	}
@@ -181,14 +183,10 @@ func (s *Server) failUpload(w http.ResponseWriter, err error) int {
 	return code
 }
 
-// asMalformed is err, which came of reading a request, as what it means.
+// asMalformed is err, which came of reading a form, as what it means.
 func asMalformed(err error) error {
-	var large *http.MaxBytesError
-	if errors.As(err, &large) || errors.Is(err, errStalled) {
+	if errors.As(err, new(*http.MaxBytesError)) || errors.Is(err, errStalled) || errors.Is(err, errCut) {
 		return err
 	}
-	if errors.Is(err, multipart.ErrMessageTooLarge) {
-		return malformed("the headers of the form are too large")
-	}
-	return malformed("the upload is cut off or damaged: %v", err)
+	return malformed("the form is cut off or damaged: %v", err)
 }

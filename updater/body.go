@@ -3,6 +3,7 @@ package updater
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -26,10 +27,11 @@ const (
 // little; the time between them, in which the build does other things, does
 // not count.
 type body struct {
-	r       io.Reader
-	control *http.ResponseController
-	timeout time.Duration
-	count   func(n int)
+	r        io.Reader
+	control  *http.ResponseController
+	timeout  time.Duration
+	count    func(n int)
+	received func() // is called when all has come
 
 	waited time.Duration // for the bytes since the last progress
 	got    int
@@ -58,8 +60,11 @@ func (b *body) Read(p []byte) (int, error) {
 	case errors.Is(err, io.EOF):
 		b.eof = true
 		b.end()
+		b.received()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = errStalled
+	case err != nil && !errors.As(err, new(*http.MaxBytesError)):
+		err = fmt.Errorf("%w: %w", errCut, err)
 	}
 	return n, err
 }
@@ -99,7 +104,7 @@ func tableOf(r *http.Request, body io.Reader) (io.Reader, error) {
 	if err != nil || kind != "multipart/form-data" {
 		switch encoding {
 		case "", "identity", "gzip", "x-gzip", "zstd": // content tells which
-			return &plainTable{r: body}, nil
+			return body, nil
 		}
 		return nil, malformed("the content encoding %q is none of gzip and zstd", encoding)
 	}
@@ -111,17 +116,6 @@ func tableOf(r *http.Request, body io.Reader) (io.Reader, error) {
 	}
 	buffered := bufio.NewReaderSize(body, readLen)
 	return &formTable{form: multipart.NewReader(buffered, params["boundary"]), rest: buffered}, nil
-}
-
-// A plainTable is a body that is the table.
-type plainTable struct{ r io.Reader }
-
-func (t *plainTable) Read(p []byte) (int, error) {
-	n, err := t.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = asMalformed(err)
-	}
-	return n, err
 }
 
 // A formTable is a form with one field, which is the table. It ends when the

@@ -1,7 +1,12 @@
 package updater
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"time"
 
 	"promostore/builder"
 )
@@ -17,17 +22,33 @@ type published struct {
 
 // upload builds a generation of the request's body.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
+	rest := r.Body // without its limit
 	d, err := s.receive(w, r)
-	code := http.StatusCreated
+	if err == nil {
+		s.figures.upload(http.StatusCreated)
+		reply(w, http.StatusCreated, published{*d.Summary, append([]string{}, d.Pruned...)})
+		return
+	}
+	// Whoever has only closed his side of the connection hears it all the same.
+	code := s.failUpload(w, err)
 	switch {
-	case err == nil:
-		reply(w, code, published{*d.Summary, append([]string{}, d.Pruned...)})
-	case r.Context().Err() != nil: // there is nobody to answer to
+	case errors.Is(err, errCut):
 		code = statusGone
-	default:
-		code = s.failUpload(w, err)
+	case code != http.StatusRequestTimeout && r.Header.Get("Expect") == "":
+		drain(w, rest)
 	}
 	s.figures.upload(code)
+}
+
+// drainTime is how long a client that was refused may go on sending. One whose
+// connection is reset while it sends may never read the answer.
+const drainTime = 2 * time.Second
+
+func drain(w http.ResponseWriter, body io.Reader) {
+	control := http.NewResponseController(w)
+	if control.Flush() == nil && control.SetReadDeadline(time.Now().Add(drainTime)) == nil {
+		_, _ = io.Copy(io.Discard, body) // until it ends or the time is over
+	}
 }
 
 // statusGone counts clients that went away.
@@ -43,8 +64,19 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*done, error) 
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 	}
-	b := &body{r: r.Body, control: http.NewResponseController(w), timeout: s.opts.StallTimeout, count: s.figures.received}
+	// Until all has come, it is reading that tells whether the client is still
+	// there, and why not; from then on it is the request's context.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	defer cancel(nil)
+	received := func() {
+		context.AfterFunc(r.Context(), func() { cancel(fmt.Errorf("%w: the client has gone", errCut)) })
+	}
+	b := &body{r: r.Body, received: received, control: http.NewResponseController(w), timeout: s.opts.StallTimeout, count: s.figures.received}
 	defer b.close()
+	// To answer ends no reading; see drain.
+	if err := b.control.EnableFullDuplex(); err != nil {
+		return nil, err
+	}
 	table, err := tableOf(r, b)
 	if err != nil {
 		return nil, err
@@ -55,5 +87,5 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*done, error) 
 	defer s.work.leave()
 	in := builder.StreamInput(uploadName, table)
 	in.Size = max(0, r.ContentLength)
-	return s.build(r.Context(), sourceUpload, r.RemoteAddr, in, nil)
+	return s.build(ctx, sourceUpload, r.RemoteAddr, in, nil)
 }
