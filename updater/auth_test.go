@@ -1,0 +1,137 @@
+package updater_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"promostore/updater"
+	"promostore/web"
+)
+
+func TestToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(file, []byte("first\r\n\n  second \n"), 0o600))
+	f := start(t, func(o *updater.Options) { o.TokenFile = file })
+	csv := table(t, 10)
+	check := func(header string, want int) {
+		t.Helper()
+		var headers []string
+		if header != "" {
+			headers = []string{"Authorization", header}
+		}
+		a := f.post(t, strings.NewReader(csv), headers...)
+		reason := ""
+		if want != http.StatusCreated {
+			reason = "unauthorized"
+		}
+		a.want(t, want, reason)
+		if (a.header.Get("WWW-Authenticate") == "Bearer") != (want == http.StatusUnauthorized) {
+			t.Errorf("%q: WWW-Authenticate is %q", header, a.header.Get("WWW-Authenticate"))
+		}
+	}
+	for _, header := range []string{"Bearer first", "bearer second"} {
+		check(header, http.StatusCreated)
+	}
+	for _, header := range []string{"", "Bearer", "Bearer ", "Bearer firs", "Bearer firstx", "Bearer first\tsecond", "Basic first", "first", "Bearer  first"} {
+		check(header, http.StatusUnauthorized)
+	}
+	// Who may not upload is told so before he sends anything.
+	c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
+	answerOn(t, c).want(t, http.StatusUnauthorized, "unauthorized")
+	if a := f.get(t, "/status"); a.code != http.StatusOK {
+		t.Errorf("status: %s", a)
+	}
+
+	must(t, os.WriteFile(file, []byte("third\n"), 0o600))
+	check("Bearer first", http.StatusUnauthorized)
+	check("Bearer third", http.StatusCreated)
+	must(t, os.WriteFile(file, nil, 0o600)) // half of a change
+	check("Bearer third", http.StatusUnauthorized)
+	check("Bearer ", http.StatusUnauthorized)
+	must(t, os.Remove(file))
+	check("Bearer third", http.StatusUnauthorized)
+}
+
+func TestTokenFileRefused(t *testing.T) {
+	dir := t.TempDir()
+	empty, long := filepath.Join(dir, "empty"), filepath.Join(dir, "long")
+	must(t, os.WriteFile(empty, []byte("\n \n"), 0o600))
+	must(t, os.WriteFile(long, []byte(strings.Repeat("x", 65<<10)), 0o600))
+	for path, want := range map[string]string{empty: "has no token", long: "longer than", filepath.Join(dir, "none"): "no such file"} {
+		if _, err := updater.New(updater.Options{TokenFile: path}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want one that says %q", path, err, want)
+		}
+	}
+}
+
+// Only who shows a certificate of the right authority may upload; everybody
+// may look how it goes.
+func TestClientCertificate(t *testing.T) {
+	certificates, err := web.SelfSigned()
+	must(t, err)
+	authority, key := certificate(t, nil, nil)
+	good, goodKey := certificate(t, authority, key)
+	stranger, strangerKey := certificate(t, nil, nil)
+	f := newFixture(t, func(o *updater.Options) { o.ClientCert = true })
+	config := certificates.Config()
+	config.ClientAuth = tls.VerifyClientCertIfGiven
+	config.ClientCAs = x509.NewCertPool()
+	config.ClientCAs.AddCert(authority)
+	f.serve(t, config)
+	upload := func(cert *x509.Certificate, key *ecdsa.PrivateKey) (*http.Response, error) {
+		transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+		if cert != nil {
+			transport.TLSClientConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}, nil
+			}
+		}
+		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		return client.Post("https://"+f.address+"/upload", "text/csv", strings.NewReader(table(t, 10)))
+	}
+	res, err := upload(nil, nil)
+	must(t, err)
+	read(t, res).want(t, http.StatusUnauthorized, "unauthorized")
+	if res, err := upload(stranger, strangerKey); err == nil {
+		t.Errorf("a stranger's certificate: %s", read(t, res))
+	}
+	f.wantGenerations(t)
+	res, err = upload(good, goodKey)
+	must(t, err)
+	read(t, res).want(t, http.StatusCreated, "")
+	res, err = f.client.Get("https://" + f.address + "/status")
+	must(t, err)
+	if a := read(t, res); a.code != http.StatusOK {
+		t.Errorf("status: %s", a)
+	}
+	f.wantGenerations(t, 10)
+}
+
+// certificate makes one that parent has signed, or itself.
+func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: parent == nil, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	if parent == nil {
+		parent, parentKey = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	must(t, err)
+	cert, err := x509.ParseCertificate(der)
+	must(t, err)
+	return cert, key
+}

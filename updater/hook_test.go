@@ -1,0 +1,99 @@
+package updater_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"promostore/updater"
+)
+
+// hook is what the status says of the command after the build of that number,
+// counted from the newest.
+func (f *fixture) hook(t *testing.T, i int) map[string]any {
+	t.Helper()
+	var hook map[string]any
+	await(t, "the command is done", func() bool {
+		hook, _ = f.builds(t)[i]["hook"].(map[string]any)
+		return hook != nil
+	})
+	return hook
+}
+
+func TestHook(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	f := start(t, func(o *updater.Options) {
+		o.Hook = fmt.Sprintf(`echo "$PROMO_GENERATION $PROMO_RECORDS $PROMO_DATA" >>%s; test -s "$PROMO_FILE" && echo all is well`, out)
+	})
+	want := ""
+	for rows := range int64(3) {
+		a := f.post(t, strings.NewReader(table(t, rows+1)))
+		a.want(t, http.StatusCreated, "")
+		want += fmt.Sprintf("%s %d %s\n", a.object["generation"], rows+1, f.data)
+	}
+	if hook := f.hook(t, 0); hook["error"] != nil {
+		t.Errorf("the command: %v", hook)
+	}
+	text, err := os.ReadFile(out)
+	must(t, err)
+	if string(text) != want {
+		t.Errorf("the commands wrote %q, want %q", text, want)
+	}
+	f.post(t, strings.NewReader("bad\n")).want(t, http.StatusUnprocessableEntity, "bad_rows")
+	if got := f.metric(t, "promobuild_hook_runs_total"); got != "3" {
+		t.Errorf("%s runs", got)
+	}
+	f.stop(t)
+	if !strings.Contains(f.log.String(), `output="all is well"`) {
+		t.Error("what the command prints is not in the log")
+	}
+}
+
+// A command that fails, or does not end, is counted and logged, and holds up
+// neither the answer nor the next build.
+func TestHookFails(t *testing.T) {
+	for _, c := range []struct{ name, command, want string }{
+		{"exit", "exit 3", "exit status 3"},
+		{"no such program", "/no/such/program", "exit status 127"},
+		{"hangs, with a child that holds its output", "sleep 1000 & sleep 1000", "it took longer than 200ms"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := start(t, func(o *updater.Options) {
+				o.Hook, o.HookTimeout = c.command, 200*time.Millisecond
+			})
+			f.post(t, strings.NewReader(table(t, 1))).want(t, http.StatusCreated, "")
+			if got := f.hook(t, 0)["error"]; got != c.want {
+				t.Errorf("error %q, want %q", got, c.want)
+			}
+			f.post(t, strings.NewReader(table(t, 2))).want(t, http.StatusCreated, "")
+			f.hook(t, 0)
+			if got := f.metric(t, "promobuild_hook_failures_total"); got != "2" {
+				t.Errorf("%s failures", got)
+			}
+			f.wantGenerations(t, 1, 2)
+		})
+	}
+}
+
+// What a command prints is logged in pieces, however long its lines are.
+func TestHookOutput(t *testing.T) {
+	f := start(t, func(o *updater.Options) {
+		o.Hook = `head -c 100000 /dev/zero | tr '\0' x; echo; echo; echo end; printf rest`
+	})
+	f.post(t, strings.NewReader(table(t, 1))).want(t, http.StatusCreated, "")
+	f.hook(t, 0)
+	f.stop(t)
+	log := f.log.String()
+	if n := strings.Count(log, "x"); n < 100_000 || !strings.Contains(log, "output=end\n") || !strings.Contains(log, "output=rest\n") {
+		t.Errorf("%d bytes were logged, and the end: %s", n, log[max(0, len(log)-200):])
+	}
+	for line := range strings.Lines(log) {
+		if len(line) > 1200 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package updater_test
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"promostore/format/generation"
+	"promostore/updater"
+)
+
+func (f *fixture) metrics(t *testing.T) string {
+	t.Helper()
+	res, err := f.client.Get("http://" + f.address + "/prometheus")
+	must(t, err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	must(t, err)
+	return string(text)
+}
+
+// metric is the value of a sample, whose labels are part of its name.
+func (f *fixture) metric(t *testing.T, name string) string {
+	t.Helper()
+	for line := range strings.Lines(f.metrics(t)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	t.Errorf("there is no metric %s", name)
+	return ""
+}
+
+func TestMetrics(t *testing.T) {
+	f := start(t, func(o *updater.Options) { o.Inbox = filepath.Join(t.TempDir(), "inbox") })
+	if text := f.metrics(t); strings.Contains(text, "promobuild_generation_bytes") || strings.Contains(text, "promobuild_last_") {
+		t.Error("there are metrics of a generation, and there is none")
+	}
+	csv := table(t, 123)
+	a := f.post(t, strings.NewReader(csv))
+	a.want(t, http.StatusCreated, "")
+	f.post(t, strings.NewReader("bad\n")).want(t, http.StatusUnprocessableEntity, "bad_rows")
+	for name, want := range map[string]string{
+		`promobuild_builds_total{result="published"}`:   "1",
+		`promobuild_builds_total{result="bad_rows"}`:    "1",
+		`promobuild_builds_total{result="refused"}`:     "0",
+		`promobuild_builds_total{result="no_space"}`:    "0",
+		`promobuild_builds_total{result="interrupted"}`: "0",
+		`promobuild_builds_total{result="failed"}`:      "0",
+		`promobuild_uploads_total{code="201"}`:          "1",
+		`promobuild_uploads_total{code="422"}`:          "1",
+		`promobuild_uploads_total{code="507"}`:          "0",
+		`promobuild_inbox_files{state="waiting"}`:       "0",
+		"promobuild_build_running":                      "0",
+		"promobuild_last_build_records":                 "123",
+		"promobuild_generation_records":                 "123",
+		"promobuild_hook_runs_total":                    "0",
+		"promobuild_hook_failures_total":                "0",
+		"promobuild_pinned":                             "0",
+	} {
+		if got := f.metric(t, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"promobuild_last_publish_timestamp_seconds", "promobuild_last_build_seconds", "promobuild_generation_bytes",
+		"promobuild_disk_free_bytes", "promobuild_disk_size_bytes", "promobuild_upload_bytes_total", "process_resident_memory_bytes"} {
+		if got := f.metric(t, name); got == "" || got == "0" {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	id, err := generation.ParseID(a.object["generation"].(string))
+	must(t, err)
+	must(t, generation.SetPin(f.data, generation.Pin{Active: true, ID: id}))
+	if got := f.metric(t, "promobuild_pinned"); got != "1" {
+		t.Errorf("pinned is %s", got)
+	}
+	if st := f.get(t, "/status").object; st["pinned"] != id.String() || st["live"] != id.String() {
+		t.Errorf("status: %v", st)
+	}
+	for line := range strings.Lines(f.metrics(t)) {
+		name, _, _ := strings.Cut(line, "{")
+		name, _, _ = strings.Cut(name, " ")
+		if strings.HasPrefix(name, "promobuild_") && !strings.Contains(f.metrics(t), "# TYPE "+name+" ") {
+			t.Errorf("%s has no type", name)
+		}
+	}
+}
+
+// The status has the last builds, newest first, and not all of them.
+func TestStatus(t *testing.T) {
+	f := start(t, nil)
+	for rows := range int64(22) {
+		f.post(t, strings.NewReader(table(t, rows+1))).want(t, http.StatusCreated, "")
+	}
+	builds := f.builds(t)
+	if len(builds) != 20 {
+		t.Fatalf("%d builds", len(builds))
+	}
+	for i, b := range builds {
+		summary, _ := b["summary"].(map[string]any)
+		if b["result"] != "published" || b["source"] != "upload" || summary["records"] != float64(22-i) {
+			t.Errorf("build %d: %v", i, b)
+		}
+	}
+}
