@@ -83,8 +83,10 @@ func (s *Server) readFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.Fi
 // refused answers a request that fasthttp could not read, and ends the
 // connection.
 func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
-	// fasthttp wraps what it meets within a request. Bare, and without headers,
-	// it is the end of a connection on which nothing was sent: no request.
+	// fasthttp wraps what it meets within the headers of a request. Bare, and
+	// without headers, it is the end of a connection on which nothing was sent,
+	// which is no request, or of which a body did not come to its end: that
+	// client is past answers.
 	if _, bare := any(err).(net.Error); bare && len(ctx.Request.Header.RawHeaders()) == 0 {
 		// What is in the response would be sent all the same.
 		_ = ctx.Conn().SetWriteDeadline(time.Unix(1, 0))

@@ -42,6 +42,9 @@ const (
 // SetReadTimeout shortens it, before Serve.
 func (s *Server) SetReadTimeout(d time.Duration) { s.fast.ReadTimeout = d }
 
+// SetWriteTimeout shortens it, before Serve.
+func (s *Server) SetWriteTimeout(d time.Duration) { s.fast.WriteTimeout = d }
+
 // Concurrency is how many connections there may be.
 func (s *Server) Concurrency() int { return s.fast.Concurrency }
 

@@ -237,6 +237,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if s.draining.Load() {
 		ctx.SetConnectionClose()
 	}
+	if isAmbiguous(&ctx.Request.Header) {
+		ctx.SetConnectionClose()
+		fail(ctx, fasthttp.StatusBadRequest, "malformed request")
+		return
+	}
 	path := ctx.Path()
 	if id, ok := bytes.CutPrefix(path, promotionsPrefix); ok {
 		if string(id) == "lookup" {
