@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -20,8 +23,9 @@ func listCommand() *cli.Command {
 		Name:      "list",
 		Usage:     "list the generations of a directory, oldest first",
 		ArgsUsage: "DIR",
-		Description: `Says which one is the newest that can be served, which are incomplete and which
-are bad. It looks at all but the blocks; verify looks at those too.
+		Description: `Says which one is the newest that can be served, which is pinned, by whom and
+why, which are incomplete and which are bad. It looks at all but the blocks;
+verify looks at those too.
 
 Example:
    promobuild list /srv/promotions`,
@@ -42,6 +46,8 @@ type listed struct {
 	Records    uint64    `json:"records"`
 	Bytes      int64     `json:"bytes"`
 	Error      string    `json:"error,omitempty"` // why it cannot be served
+
+	Pin *generation.Pin `json:"pin,omitempty"` // if it is pinned
 }
 
 func list(c *cli.Context) error {
@@ -64,10 +70,31 @@ func list(c *cli.Context) error {
 	if newest >= 0 {
 		lines[newest].Newest = true
 	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(lines)
+	pin, pinErr := generation.ReadPin(args[0])
+	if pinErr != nil {
+		pinErr = fmt.Errorf("list: %w: unpin, or pin anew", pinErr)
 	}
-	return printList(c.App.Writer, lines)
+	lines = markPinned(lines, pin)
+	if c.Bool("json") {
+		return errors.Join(json.NewEncoder(c.App.Writer).Encode(lines), pinErr)
+	}
+	return errors.Join(printList(c.App.Writer, lines), pinErr)
+}
+
+// markPinned says in the line of the pinned generation that it is, and adds one
+// if there is none.
+func markPinned(lines []listed, pin generation.Pin) []listed {
+	if !pin.Active {
+		return lines
+	}
+	// Both are in the order of the IDs, which is that of their texts. Of two
+	// lines with one ID the first is that of a single file.
+	i, found := slices.BinarySearchFunc(lines, pin.ID.String(), func(l listed, id string) int { return cmp.Compare(l.Generation, id) })
+	if !found {
+		lines = slices.Insert(lines, i, listed{Generation: pin.ID.String(), Created: pin.ID.Time(), Files: []string{}, Error: "missing"})
+	}
+	lines[i].Pin = &pin
+	return lines
 }
 
 // look opens a generation's files to see whether it can be served.
@@ -106,6 +133,9 @@ func printList(w io.Writer, lines []listed) error {
 			state = "newest"
 		case state == "":
 			state = "good"
+		}
+		if l.Pin != nil {
+			state += ", " + pinText(*l.Pin)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Generation, l.Created.Format(time.DateTime),
 			humanize.Comma(int64(l.Records)), humanize.Comma(l.Bytes), state)

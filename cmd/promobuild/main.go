@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -26,6 +27,10 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 )
+
+// changing are the commands that do more than print: that nobody reads what
+// they did, or which rows they have left out, must be told.
+var changing = []string{"promobuild build", "promobuild pin", "promobuild unpin", "promobuild rollback", "promobuild prune"}
 
 func main() {
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
@@ -46,9 +51,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case errors.As(err, &usage), errors.As(err, &coder):
 		fmt.Fprintf(stderr, "promobuild: %v\nThis is how it is called: %s --help\n", err, called(app, args))
 		return exitUsage
-	case errors.Is(err, syscall.EPIPE) && called(app, args) != "promobuild build":
-		// Whoever reads the output has seen enough. With build it is the
-		// rejects or the summary that nobody reads, which must be told.
+	case errors.Is(err, syscall.EPIPE) && !slices.Contains(changing, called(app, args)):
+		// Whoever reads the output has seen enough.
 		return exitFailed
 	default:
 		fmt.Fprintf(stderr, "promobuild: %v\n", err)
@@ -71,6 +75,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		EnableBashCompletion: true,
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
+			pinCommand(), unpinCommand(), rollbackCommand(), pruneCommand(), diffCommand(),
 			generateCommand(), updaterCommand(),
 			program.CompletionCommand("promobuild", func(reason string) error { return usagef("%s", reason) }),
 		},

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+
+	"promostore/builder"
+	"promostore/format/generation"
+	"promostore/synth"
+)
+
+// TestDiff compares two tables in maps, and what diff says of their
+// generations.
+func TestDiff(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tables := [2]map[string]promotion{{}, {}} // by the id in small letters
+		add := func(i int, p promotion) { tables[i][strings.ToLower(p.id)] = p }
+		for _, p := range rapid.SliceOfN(rapid.Custom(drawPromotion), 0, 200).Draw(t, "promotions") {
+			switch rapid.IntRange(0, 5).Draw(t, "where") {
+			case 0:
+				add(0, p)
+			case 1:
+				add(1, p)
+			case 2:
+				q := drawPromotion(t)
+				add(0, p)
+				add(1, promotion{p.id, q.price, p.date})
+			case 3:
+				q := drawPromotion(t)
+				add(0, p)
+				add(1, promotion{p.id, p.price, q.date})
+			default:
+				add(0, p)
+				add(1, promotion{strings.ToLower(p.id), p.price, p.date})
+			}
+		}
+		dir, err := os.MkdirTemp("", "promobuild")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		for i, table := range tables {
+			var in strings.Builder
+			for _, p := range table {
+				in.WriteString(p.row() + "\n")
+			}
+			id := fmt.Sprintf("20260101T00000000%dZ", i)
+			if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--allow-empty", "--memory", "64MiB", "--data", dir, "--generation", id, "-"); code != exitDone {
+				t.Fatalf("build: exit code %d: %s", code, errs)
+			}
+		}
+		show := rapid.IntRange(0, 20).Draw(t, "show")
+		want := wantDiff(tables[0], tables[1], show)
+		code, out, errs := promobuild(t, "", "diff", "--json", "--show", fmt.Sprint(show), "--data", dir, "20260101T000000000Z", "20260101T000000001Z")
+		var got diffCounts
+		if err := json.Unmarshal([]byte(out), &got); code != exitDone || err != nil {
+			t.Fatalf("diff: exit code %d, %v: %s", code, err, errs)
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("diff says\n%v, want\n%v", got, want)
+		}
+	})
+}
+
+// diffCounts is what diff --json prints, but for the files.
+type diffCounts struct {
+	Added, Removed, Changed, Unchanged int
+	Shown                              struct {
+		Added, Removed []diffRow
+		Changed        []struct{ From, To diffRow }
+	}
+}
+
+type diffRow struct {
+	ID    string      `json:"id"`
+	Price json.Number `json:"price"`
+	Date  string      `json:"expiration_date"`
+}
+
+// wantDiff is diff by the maps alone.
+func wantDiff(from, to map[string]promotion, show int) (d diffCounts) {
+	rowOf := func(p promotion) diffRow {
+		if id := strings.ToUpper(p.id); id != p.id || id == strings.ToLower(p.id) { // digits alone are lower case
+			p.id = strings.ToLower(p.id)
+		}
+		return diffRow{p.id, json.Number(p.price), p.date}
+	}
+	all := maps.Clone(from)
+	maps.Copy(all, to)
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		p, inFrom := from[id]
+		q, inTo := to[id]
+		switch {
+		case !inFrom:
+			if d.Added++; d.Added <= show {
+				d.Shown.Added = append(d.Shown.Added, rowOf(q))
+			}
+		case !inTo:
+			if d.Removed++; d.Removed <= show {
+				d.Shown.Removed = append(d.Shown.Removed, rowOf(p))
+			}
+		case p.price != q.price || p.date != q.date:
+			if d.Changed++; d.Changed <= show {
+				d.Shown.Changed = append(d.Shown.Changed, struct{ From, To diffRow }{rowOf(p), rowOf(q)})
+			}
+		default:
+			d.Unchanged++
+		}
+	}
+	return d
+}
+
+// buildTable builds a generation of a synthetic table.
+func buildTable(t testing.TB, dir string, table synth.Table) string {
+	t.Helper()
+	r, w := io.Pipe()
+	go func() {
+		_, err := table.WriteTo(w)
+		w.CloseWithError(err)
+	}()
+	summary, err := builder.Build(t.Context(), builder.Options{Dir: dir, Inputs: []builder.Input{builder.StreamInput("table", r)}, Memory: 256 << 20, Delimiter: ','})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return summary.File
+}
+
+// TestDiffLarge compares files of many pieces, of which the one has ids all
+// over that the other lacks.
+func TestDiffLarge(t *testing.T) {
+	dir := t.TempDir()
+	a := buildTable(t, dir, synth.Table{Rows: 200_000, Keys: synth.Keys{Seed: 1}})
+	b := buildTable(t, dir, synth.Table{Rows: 150_000, Keys: synth.Keys{Seed: 1}})
+	other := buildTable(t, dir, synth.Table{Rows: 100_000, Keys: synth.Keys{Seed: 2}})
+	for _, c := range []struct {
+		from, to string
+		want     string
+	}{
+		{a, b, `"added":0,"removed":50000,"changed":0,"unchanged":150000,`},
+		{b, a, `"added":50000,"removed":0,"changed":0,"unchanged":150000,`},
+		{a, other, `"added":100000,"removed":200000,"changed":0,"unchanged":0,`},
+		{a, a, `"added":0,"removed":0,"changed":0,"unchanged":200000,`},
+	} {
+		out, err := exec.Command("promobuild", "diff", "--json", "--show", "0", c.from, c.to).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), c.want) {
+			t.Errorf("diff %s %s: %v: %s, want %s", c.from, c.to, err, out, c.want)
+		}
+	}
+
+	// The last block of the second is damaged: by then all has been compared.
+	f, err := os.OpenFile(b, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("damage"), 4096+150_000*32-100)
+	if cerr := f.Close(); err != nil || cerr != nil {
+		t.Fatal(err, cerr)
+	}
+	out, err := exec.Command("promobuild", "diff", a, b).CombinedOutput()
+	if exitCode(err) != exitFailed || !strings.Contains(string(out), "wrong checksum: at offset ") || strings.Contains(string(out), "unchanged") {
+		t.Errorf("a damaged block at the end: %v: %s", err, out)
+	}
+}
+
+// TestInterrupted stops the commands that read whole files by their context,
+// as a signal does. Nothing has changed then.
+func TestInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 4 {
+		table := synth.Table{Rows: 1000, Keys: synth.Keys{Seed: uint64(i)}}
+		buildTable(t, dir, table)
+	}
+	list, err := generation.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, args := range []string{
+		"diff " + list[0].ID.String() + " " + list[1].ID.String(), "pin " + list[0].ID.String(), "rollback", "prune",
+	} {
+		var stdout, stderr bytes.Buffer
+		command, _, _ := strings.Cut(args, " ")
+		code := run(ctx, strings.Fields("promobuild "+args+" --data "+dir), nil, &stdout, &stderr)
+		if code != exitFailed || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "promobuild: "+command+": interrupted: ") {
+			t.Errorf("%s: exits with %d: %s%s", args, code, &stdout, &stderr)
+		}
+	}
+	if after := files(t, dir); !slices.Equal(after, before) {
+		t.Errorf("there are %v, were %v", after, before)
+	}
+}
+
+// BenchmarkDiff is measured against reading both files and against checking
+// them, each from the disk and from memory.
+func BenchmarkDiff(b *testing.B) {
+	const rows = 10_000_000
+	dir := b.TempDir()
+	files := []string{
+		buildTable(b, dir, synth.Table{Rows: rows, Keys: synth.Keys{Seed: 1}}),
+		buildTable(b, dir, synth.Table{Rows: rows - rows/100, Keys: synth.Keys{Seed: 1}}),
+	}
+	ways := []struct {
+		name string
+		f    func() error
+	}{
+		{"read", func() error {
+			for _, file := range files {
+				if out, err := exec.Command("cp", file, os.DevNull).CombinedOutput(); err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+			}
+			return nil
+		}},
+		{"diff", func() error {
+			if code := run(b.Context(), []string{"promobuild", "diff", files[0], files[1]}, nil, io.Discard, os.Stderr); code != exitDone {
+				return fmt.Errorf("exit code %d", code)
+			}
+			return nil
+		}},
+	}
+	for _, from := range []string{"disk", "memory"} {
+		for _, way := range ways {
+			b.Run(way.name+"/"+from, func(b *testing.B) {
+				b.SetBytes(rows * 2 * 32)
+				for b.Loop() {
+					if from == "disk" {
+						b.StopTimer()
+						for _, file := range files {
+							evict(b, file)
+						}
+						b.StartTimer()
+					}
+					if err := way.f(); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// evict takes a file out of the page cache.
+func evict(b *testing.B, path string) {
+	b.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		b.Fatal(err)
+	}
+}
