@@ -2,6 +2,8 @@
 
 GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
+GOVULNCHECK = v1.1.4
+AUDITOR = bin/govulncheck-$(GOVULNCHECK)
 FUZZTIME ?= 10s
 PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
 TOOLS = prometheus rsync
@@ -17,7 +19,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: build run test race test-system test-bench lint fuzz bench scorecard peers cover golden clean help
+.PHONY: build run test race test-system test-bench lint audit fuzz bench scorecard peers cover golden clean help
 
 build: ## both programs, in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
@@ -53,6 +55,14 @@ lint: $(LINTER) ## gofmt, go vet, golangci-lint, shellcheck
 $(LINTER): # the version is in the name, so that another is installed
 	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv bin/golangci-lint $@
+
+audit: $(AUDITOR) ## licences of what is linked, to THIRD_PARTY.md; then known vulnerabilities, for which it asks vuln.go.dev
+	go run ./internal/thirdparty THIRD_PARTY.md
+	$(AUDITOR) ./cmd/...
+
+$(AUDITOR):
+	GOBIN=$(CURDIR)/bin go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	mv bin/govulncheck $@
 
 fuzz: ## every fuzz target for FUZZTIME
 	@set -e; packages=$$(go list ./...); for p in $$packages; do targets=$$(go test -list '^Fuzz' $$p); \

@@ -1,0 +1,154 @@
+// Thirdparty writes the list of the modules that are linked into the programs,
+// with their licences, to the file that its argument names.
+//
+// A licence is told by phrases that no other one has. A module whose licence it
+// does not know is an error: somebody has to read it.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const programs = "promostore/cmd/..."
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: thirdparty FILE")
+		os.Exit(2)
+	}
+	page, err := list()
+	if err == nil {
+		err = os.WriteFile(os.Args[1], page, 0o644)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "thirdparty:", err)
+		os.Exit(1)
+	}
+}
+
+// A module is linked into a program.
+type module struct {
+	path, version string
+	dir           string
+}
+
+// list is the page.
+func list() ([]byte, error) {
+	modules, err := linked()
+	if err != nil {
+		return nil, err
+	}
+	var page bytes.Buffer
+	page.WriteString("# Third-party software\n\n" +
+		"What is linked into promobuild and promoserve. `make audit` writes this page.\n\n" +
+		"| module | version | licence |\n|---|---|---|\n")
+	for _, m := range modules {
+		names, err := licences(m.dir)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", m.path, m.version, err)
+		}
+		fmt.Fprintf(&page, "| %s | %s | %s |\n", m.path, m.version, strings.Join(names, ", "))
+	}
+	return page.Bytes(), nil
+}
+
+// linked is the modules that packages of the programs come from, and the
+// standard library.
+func linked() ([]module, error) {
+	const format = `{{if .Standard}}{{else}}{{with .Module}}{{if not .Main}}` +
+		`{{if .Replace}}{{.Replace.Path}} {{.Replace.Version}}{{else}}{{.Path}} {{.Version}}{{end}} {{.Dir}}{{end}}{{end}}{{end}}`
+	out, err := run("go", "list", "-deps", "-f", format, programs)
+	if err != nil {
+		return nil, err
+	}
+	env, err := run("go", "env", "GOROOT")
+	if err != nil {
+		return nil, err
+	}
+	root := strings.TrimSpace(env)
+	// Not its version: that is whatever builds the programs.
+	modules := []module{{"Go, the standard library", "", root}}
+	for line := range strings.Lines(out) {
+		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
+		if len(fields) != 3 {
+			continue // a package of ours or of the standard library
+		}
+		if m := (module{fields[0], fields[1], fields[2]}); !slices.Contains(modules, m) {
+			modules = append(modules, m)
+		}
+	}
+	slices.SortFunc(modules[1:], func(a, b module) int { return strings.Compare(a.path, b.path) })
+	return modules, nil
+}
+
+func run(name string, args ...string) (string, error) {
+	var stderr bytes.Buffer
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", cmd, err, &stderr)
+	}
+	return string(out), nil
+}
+
+var errLicence = errors.New("no licence that is known here")
+
+// licences is the names of those that the files in dir contain.
+func licences(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		name := strings.ToUpper(e.Name())
+		if e.IsDir() || !strings.HasPrefix(name, "LICENSE") && !strings.HasPrefix(name, "LICENCE") && !strings.HasPrefix(name, "COPYING") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		found := namesIn(string(text))
+		if len(found) == 0 {
+			return nil, fmt.Errorf("%s: %w", e.Name(), errLicence)
+		}
+		names = append(names, found...)
+	}
+	if len(names) == 0 {
+		return nil, errLicence
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// namesIn is the SPDX identifiers of the licences in a text.
+func namesIn(text string) (names []string) {
+	text = strings.ToLower(strings.Join(strings.Fields(text), " "))
+	for name, phrase := range map[string]string{
+		"Apache-2.0": "apache license version 2.0",
+		"ISC":        "permission to use, copy, modify, and/or distribute",
+		"MIT":        "permission is hereby granted, free of charge, to any person obtaining a copy",
+		"MPL-2.0":    "mozilla public license version 2.0",
+	} {
+		if strings.Contains(text, phrase) {
+			names = append(names, name)
+		}
+	}
+	if strings.Contains(text, "redistribution and use in source and binary forms") {
+		name := "BSD-2-Clause"
+		if strings.Contains(text, "to endorse or promote products") {
+			name = "BSD-3-Clause"
+		}
+		names = append(names, name)
+	}
+	return names
+}
