@@ -1,0 +1,89 @@
+//go:build system
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"promostore/synth"
+)
+
+// An upload takes the memory of a build and no more, by a real curl.
+func TestUploadMemory(t *testing.T) {
+	const rows, memory = 20_000_000, 128 << 20
+	data := filepath.Join(t.TempDir(), "data")
+	p := startUpdater(t, "--data", data, "--memory", "128MiB")
+	for _, upload := range []string{
+		`curl -sS -T - -X POST http://%s/upload`,
+		`curl -sS --form data=@-\;filename=promotions.csv http://%s/upload`,
+	} {
+		command := "promobuild generate --rows " + strconv.Itoa(rows) + " | " + fmt.Sprintf(upload, p.address)
+		out, err := exec.Command("bash", "-o", "pipefail", "-c", command).CombinedOutput()
+		var sum struct{ Records int64 }
+		if err != nil || json.Unmarshal(out, &sum) != nil || sum.Records != rows {
+			t.Fatalf("%s: %v: %s", upload, err, out)
+		}
+		if peak, limit := peakOf(t, p.Process.Pid), int64(memory+64<<20); peak > limit {
+			t.Errorf("%s: peak memory %d bytes, more than %d", upload, peak, limit)
+		} else {
+			t.Logf("peak memory %d MiB", peak>>20)
+		}
+	}
+}
+
+// peakOf is the most memory that a process has had, in bytes.
+func peakOf(t *testing.T, pid int) int64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	line, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(line, "kB")), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
+}
+
+// A disk that is too small for an upload is a 507, and nothing is left on it.
+func TestUploadFullDisk(t *testing.T) {
+	for _, memory := range []string{"64MiB", "1GiB"} { // spilled, and not
+		data := smallDisk(t, "16m")
+		p := startUpdater(t, "--data", data, "--memory", memory)
+		table, feed := io.Pipe()
+		go func() {
+			_, err := synth.Table{Rows: 3_000_000}.WriteTo(feed)
+			feed.CloseWithError(err)
+		}()
+		res, err := http.Post("http://"+p.address+"/upload", "text/csv", table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || res.StatusCode != http.StatusInsufficientStorage || !strings.Contains(string(text), `"reason":"no_space"`) {
+			t.Errorf("%s: %s: %s, %v", memory, res.Status, text, err)
+		}
+		if left := files(t, data); len(left) > 0 {
+			t.Errorf("%s: it left %v", memory, left)
+		}
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.wait(); err != nil {
+			t.Errorf("it exits with %v", err)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"promostore/format/generation"
+	"promostore/synth"
+)
+
+// An updaterProcess is a promobuild updater on a port of loopback.
+type updaterProcess struct {
+	*exec.Cmd
+	address string
+	drained chan struct{}
+}
+
+func startUpdater(t *testing.T, args ...string) *updaterProcess {
+	t.Helper()
+	p := &updaterProcess{drained: make(chan struct{})}
+	p.Cmd = exec.Command("promobuild", append([]string{"updater", "--listen", "127.0.0.1:0", "--memory", "64MiB", "--log-format", "json"}, args...)...)
+	stderr, err := p.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if p.ProcessState == nil {
+			_ = p.Process.Kill()
+			_ = p.wait()
+		}
+	})
+	log := bufio.NewReader(stderr)
+	line, err := log.ReadBytes('\n')
+	var first struct{ Msg, Address string }
+	if err != nil || json.Unmarshal(line, &first) != nil || first.Msg != "serving" {
+		t.Fatalf("the log begins with %q, %v", line, err)
+	}
+	p.address = first.Address
+	go func() {
+		_, _ = io.Copy(io.Discard, log)
+		close(p.drained)
+	}()
+	return p
+}
+
+func (p *updaterProcess) wait() error {
+	<-p.drained
+	return p.Wait()
+}
+
+func (p *updaterProcess) status(t *testing.T) string {
+	t.Helper()
+	res, err := http.Get("http://" + p.address + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// An updater that is killed again and again, wherever it is, loses no file of
+// its inbox and builds none twice.
+func TestUpdaterKilled(t *testing.T) {
+	const numFiles = 15
+	dir := t.TempDir()
+	data, inbox := filepath.Join(dir, "data"), filepath.Join(dir, "inbox")
+	if err := os.Mkdir(inbox, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(numFiles) { // as many records as its number says
+		f, err := os.Create(filepath.Join(inbox, fmt.Sprintf("%03d.csv", i+1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (synth.Table{Rows: i + 1}).WriteTo(f); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	done := func() int {
+		entries, err := os.ReadDir(filepath.Join(inbox, "done"))
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	kills := 0
+	for before := 0; before < numFiles; before = done() {
+		p := startUpdater(t, "--data", data, "--inbox", inbox)
+		// Some of its moves later: the fewer, the more kills.
+		deadline := time.Now().Add(20 * time.Second)
+		for goal := before + 1 + random.IntN(4); done() < min(goal, numFiles); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%d files are done: %s", done(), p.status(t))
+			}
+		}
+		time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond) // to be killed anywhere
+		if err := p.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.wait()
+		kills++
+	}
+	p := startUpdater(t, "--data", data, "--inbox", inbox) // what is left is settled
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.wait(); err != nil {
+		t.Fatal(err)
+	}
+	list, err := generation.List(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != numFiles {
+		t.Errorf("%d generations of %d files, after %d kills", len(list), numFiles, kills)
+	}
+	for i, g := range list {
+		if h, err := g.Header(); err != nil || h.Records != uint64(i+1) {
+			t.Errorf("generation %d of %d has %d records, %v", i, len(list), h.Records, err)
+		}
+	}
+	if names := files(t, data); len(names) != len(list) {
+		t.Errorf("the data directory has %v", names)
+	}
+	for _, sub := range []string{"failed", ".building", ".publishing"} {
+		if left := files(t, filepath.Join(inbox, sub)); len(left) > 0 {
+			t.Errorf("%s has %v", sub, left)
+		}
+	}
+	t.Logf("%d kills", kills)
+}
+
+// An upload whose updater is killed leaves nothing that the next one does not
+// remove, and an upload and a build refuse each other.
+func TestUploadKilled(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	p := startUpdater(t, "--data", data)
+	body, feed := io.Pipe()
+	sent := make(chan error, 1)
+	go func() {
+		res, err := http.Post("http://"+p.address+"/upload", "text/csv", body)
+		if err == nil {
+			res.Body.Close()
+			err = fmt.Errorf("answer %s", res.Status)
+		}
+		sent <- err
+	}()
+	if _, err := (synth.Table{Rows: 10_000}).WriteTo(feed); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.status(t), `"phase":"read"`); {
+		if time.Now().After(deadline) {
+			t.Fatalf("no build runs: %s", p.status(t))
+		}
+	}
+	out, err := exec.Command("promobuild", "build", "--quiet", "--data", data, "../../testdata/promotions.csv").CombinedOutput()
+	if exitCode(err) != exitFailed || !strings.Contains(string(out), fmt.Sprintf("process %d is writing", p.Process.Pid)) {
+		t.Errorf("a build beside the upload: %v: %s", err, out)
+	}
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.wait()
+	feed.CloseWithError(io.ErrUnexpectedEOF) // the client may be waiting to send more
+	if err := <-sent; err == nil || strings.HasPrefix(err.Error(), "answer") {
+		t.Errorf("the client got %v", err)
+	}
+	if left := files(t, data); len(left) != 1 || !strings.HasPrefix(left[0], ".") {
+		t.Errorf("the killed updater left %v", left)
+	}
+	p = startUpdater(t, "--data", data)
+	if left := files(t, data); len(left) != 0 {
+		t.Errorf("the next updater left %v", left)
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.wait(); err != nil {
+		t.Errorf("it exits with %v", err)
+	}
+}
