@@ -59,6 +59,7 @@ func (f *figures) published(sum builder.Summary) {
 // increase. 499 is a client that went away.
 var uploadCodes = []int{201, 400, 401, 403, 408, 409, 413, 422, statusGone, 500, 503, 507}
 
+// prometheus answers with all figures in the text format of Prometheus.
 func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
 	var p web.Page
 	s.writeBuilds(&p)

@@ -22,6 +22,7 @@ type status struct {
 	Stopping bool         `json:"stopping"`
 }
 
+// status answers with the build that runs, those that are done, and what is live.
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	st := status{Builds: s.work.done(), Stopping: s.draining.Load()}
 	if r, ok := s.work.progress(); ok {

@@ -1,0 +1,173 @@
+package deploy
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/VictoriaMetrics/metricsql"
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	rulesFile     = "prometheus/rules.yml"
+	ruleTestsFile = "prometheus/rules_test.yml"
+	scrapeFile    = "prometheus/prometheus.yml"
+	dashboardFile = "grafana/dashboards/promotions.json"
+)
+
+// A rule is a recording rule or an alert.
+type rule struct {
+	Record, Alert, Expr string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) (list []rule) {
+	t.Helper()
+	var file struct{ Groups []struct{ Rules []rule } }
+	if err := yaml.Unmarshal([]byte(readFile(t, rulesFile)), &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		list = append(list, g.Rules...)
+	}
+	if len(list) == 0 {
+		t.Fatalf("%s has no rules", rulesFile)
+	}
+	return list
+}
+
+// panelExprs is the expressions of the dashboard, with what Grafana puts in.
+func panelExprs(t *testing.T) (list []string) {
+	t.Helper()
+	var board struct {
+		Panels []struct{ Targets []struct{ Expr string } }
+	}
+	if err := json.Unmarshal([]byte(readFile(t, dashboardFile)), &board); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range board.Panels {
+		for _, target := range p.Targets {
+			list = append(list, strings.ReplaceAll(target.Expr, "$__rate_interval", "1m"))
+		}
+	}
+	if len(list) == 0 {
+		t.Fatalf("%s has no expressions", dashboardFile)
+	}
+	return list
+}
+
+// TestExpressions wants every metric of the rules and the dashboard to be one
+// that the programs export, with the labels that they have.
+func TestExpressions(t *testing.T) {
+	p := observed(t)
+	known := map[string][]string{"up": nil}
+	for _, f := range slices.Concat(p.server.metrics, p.updater.metrics) {
+		known[f.name] = append(known[f.name], f.labels...)
+		if f.kind == "histogram" {
+			known[f.name+"_bucket"] = append(slices.Clone(f.labels), "le")
+			known[f.name+"_sum"], known[f.name+"_count"] = f.labels, f.labels
+		}
+	}
+	exprs := panelExprs(t)
+	for _, r := range rules(t) {
+		exprs = append(exprs, r.Expr)
+		if r.Record != "" {
+			known[r.Record] = nil
+		}
+	}
+	for _, text := range exprs {
+		expr, err := metricsql.Parse(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		names := 0
+		metricsql.VisitAll(expr, func(e metricsql.Expr) {
+			m, ok := e.(*metricsql.MetricExpr)
+			if !ok {
+				return
+			}
+			for _, filters := range m.LabelFilterss {
+				names++
+				checkFilters(t, text, filters, known)
+			}
+		})
+		if names == 0 {
+			t.Errorf("%s: has no metric", text)
+		}
+	}
+}
+
+// checkFilters wants the first, the name, to be known with the labels of the
+// others.
+func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, known map[string][]string) {
+	t.Helper()
+	labels, ok := known[filters[0].Value]
+	if filters[0].Label != "__name__" || !ok {
+		t.Errorf("%s: no program exports %q", text, filters[0].Value)
+		return
+	}
+	for _, f := range filters[1:] {
+		if f.Label != "job" && f.Label != "instance" && !slices.Contains(labels, f.Label) {
+			t.Errorf("%s: %s has no label %q", text, filters[0].Value, f.Label)
+		}
+	}
+}
+
+// TestAlerts wants each alert to say how bad it is, to lead to a section of
+// the runbook, and to have a case where it fires and one where it does not.
+func TestAlerts(t *testing.T) {
+	var file struct {
+		Tests []struct {
+			Cases []struct {
+				Alert string `yaml:"alertname"`
+				Want  []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(readFile(t, ruleTestsFile)), &file); err != nil {
+		t.Fatal(err)
+	}
+	fires, quiet := map[string]bool{}, map[string]bool{}
+	for _, test := range file.Tests {
+		for _, c := range test.Cases {
+			fires[c.Alert] = fires[c.Alert] || len(c.Want) > 0
+			quiet[c.Alert] = quiet[c.Alert] || len(c.Want) == 0
+		}
+	}
+	sections := headings(readFile(t, readme))
+	for _, r := range rules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		if !fires[r.Alert] || !quiet[r.Alert] {
+			t.Errorf("%s has in %s a case where it fires: %v, and where not: %v", r.Alert, ruleTestsFile, fires[r.Alert], quiet[r.Alert])
+		}
+		if !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
+			t.Errorf("%s has the severity %q", r.Alert, r.Labels["severity"])
+		}
+		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			t.Errorf("%s does not say what it is", r.Alert)
+		}
+		section, ok := strings.CutPrefix(r.Annotations["runbook_url"], "deploy/"+readme+"#")
+		if !ok || !slices.Contains(sections, section) {
+			t.Errorf("%s: there is no section %q", r.Alert, r.Annotations["runbook_url"])
+		}
+	}
+}
+
+var notAnchor = regexp.MustCompile(`[^a-z0-9 -]`)
+
+// headings is the anchors that those of a Markdown text get.
+func headings(text string) (anchors []string) {
+	for line := range strings.Lines(text) {
+		if title, ok := strings.CutPrefix(line, "#"); ok {
+			title = strings.ToLower(strings.TrimSpace(strings.TrimLeft(title, "#")))
+			anchors = append(anchors, strings.ReplaceAll(notAnchor.ReplaceAllString(title, ""), " ", "-"))
+		}
+	}
+	return anchors
+}
