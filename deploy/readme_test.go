@@ -64,6 +64,33 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+var (
+	calls = regexp.MustCompile(`(?m)^    .*?\b(promobuild|promoserve)(?: ([a-z]+))?\b(.*)$`)
+	flags = regexp.MustCompile(`--[a-z-]+`)
+)
+
+// TestRunbook wants the commands of README.md to be there, with their flags.
+func TestRunbook(t *testing.T) {
+	p := observed(t)
+	list := calls.FindAllStringSubmatch(readFile(t, readme), -1)
+	checked := 0
+	for _, m := range list {
+		if m[1] == "promobuild" && m[2] == "" || !strings.HasPrefix(strings.TrimSpace(m[0]), m[1]) {
+			continue // the name of a unit or a process
+		}
+		checked++
+		help := p.help(t, strings.Fields(m[1]+" "+m[2])...)
+		for _, f := range flags.FindAllString(m[3], -1) {
+			if !strings.Contains(help, "   "+f) {
+				t.Errorf("%s: there is no flag %s", m[0], f)
+			}
+		}
+	}
+	if checked < 10 {
+		t.Errorf("%s has %d commands of ours", readme, checked)
+	}
+}
+
 func readFile(t *testing.T, path string) string {
 	t.Helper()
 	text, err := os.ReadFile(path)
