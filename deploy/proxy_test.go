@@ -1,0 +1,185 @@
+//go:build system
+
+package deploy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A proxy is a program of deploy/proxy, and what of its configuration is put in
+// the place of what users have there.
+type proxy struct {
+	config  string
+	listen  string // before and behind the address
+	end     string
+	command func(config string) []string
+	pid     bool
+}
+
+var proxies = map[string]proxy{
+	"haproxy": {config: "proxy/haproxy.cfg", listen: "bind :80", end: "\n", command: func(config string) []string {
+		return []string{"haproxy", "-db", "-f", config}
+	}},
+	"nginx": {config: "proxy/nginx.conf", listen: "listen 80", end: " ", pid: true, command: func(config string) []string {
+		return []string{"nginx", "-g", "daemon off;", "-c", config}
+	}},
+}
+
+// start runs the proxy in front of three servers and returns its URL.
+func (p proxy) start(t *testing.T, servers []*server) string {
+	t.Helper()
+	text, err := os.ReadFile(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(old, to string) {
+		if bytes.Count(text, []byte(old)) != 1 {
+			t.Fatalf("%s does not have %q once", p.config, old)
+		}
+		text = bytes.Replace(text, []byte(old), []byte(to), 1)
+	}
+	address := freeAddress(t)
+	verb, _, _ := strings.Cut(p.listen, " ")
+	replace(p.listen+p.end, verb+" "+address+p.end)
+	for i, s := range servers {
+		replace(fmt.Sprintf(" 10.0.0.1%d:1321", i+1), " "+strings.TrimPrefix(s.url, "http://"))
+	}
+	dir := t.TempDir()
+	if p.pid {
+		replace("pid /run/nginx.pid;", "pid "+filepath.Join(dir, "pid")+";")
+	}
+	config := filepath.Join(dir, "config")
+	if err := os.WriteFile(config, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command := p.command(config)
+	start(t, command[0], command[1:]...)
+	return "http://" + address
+}
+
+// Servers stop, are killed and change generations behind a proxy, and no
+// request fails.
+func TestProxy(t *testing.T) {
+	for name, p := range proxies {
+		t.Run(name, func(t *testing.T) {
+			needs(t, name)
+			var all tables
+			var dirs, generations []string
+			var servers []*server
+			for seed := range uint64(3) {
+				dir := t.TempDir()
+				generation := idOf(t, build(t, dir, seed, tableRows))
+				all.add(generation, seed)
+				dirs, generations = append(dirs, dir), append(generations, generation)
+				servers = append(servers, serve(t, dir, "--drain", "2s"))
+				waitLive(t, servers[seed].url, generation)
+			}
+			url := p.start(t, servers)
+			answers := func(generations ...string) {
+				t.Helper()
+				for range 20 {
+					for _, g := range generations {
+						waitLive(t, url, g)
+					}
+				}
+			}
+			again := func(i int) {
+				t.Helper()
+				servers[i] = serve(t, dirs[i], "--drain", "2s", "--listen", strings.TrimPrefix(servers[i].url, "http://"))
+				answers(generations...)
+			}
+			answers(generations...)
+			stop := all.ask(t, url)
+
+			servers[0].stop(syscall.SIGTERM)
+			answers(generations[1:]...)
+			again(0)
+
+			servers[1].stop(syscall.SIGKILL)
+			answers(generations[0], generations[2])
+			again(1)
+
+			generations[2] = idOf(t, build(t, dirs[2], 3, tableRows))
+			all.add(generations[2], 3)
+			answers(generations...)
+			stop()
+
+			wantHidden(t, strings.TrimPrefix(url, "http://"))
+			for _, s := range servers {
+				s.stop(syscall.SIGKILL)
+			}
+			if a, err := get(url + "/promotions/" + id(0)); err != nil || a.status < 500 {
+				t.Errorf("without servers: %d %q, %v", a.status, a.body, err)
+			}
+		})
+	}
+}
+
+// HAProxy asks /readyz, so that a server gets no requests any more while it
+// drains, long before it stops to listen.
+func TestProxyDrains(t *testing.T) {
+	needs(t, "haproxy")
+	var all tables
+	var servers []*server
+	var generations []string
+	for seed := range uint64(3) {
+		dir := t.TempDir()
+		generations = append(generations, idOf(t, build(t, dir, seed, tableRows)))
+		all.add(generations[seed], seed)
+		servers = append(servers, serve(t, dir, "--drain", "1h"))
+		waitLive(t, servers[seed].url, generations[seed])
+	}
+	url := proxies["haproxy"].start(t, servers)
+	waitLive(t, url, generations[0])
+	all.ask(t, url)
+	if err := servers[0].Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	waitFor(t, "the server gets no requests", func() bool {
+		for range 200 {
+			if a, err := get(url + "/promotions/" + id(0)); err != nil || a.generation == generations[0] {
+				return false
+			}
+		}
+		return true
+	})
+	if a, err := get(servers[0].url + "/promotions/" + id(0)); err != nil || a.status != http.StatusOK {
+		t.Errorf("the server that drains answers %d, %v", a.status, err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("that took %s, and --drain is 5 s", took)
+	}
+}
+
+// wantHidden asks for what is the operator's, in all ways that come to mind.
+func wantHidden(t *testing.T, address string) {
+	t.Helper()
+	for _, path := range []string{
+		"/status", "/prometheus", "/readyz", "//status", "/promotions/../status", "/promotions/./../prometheus",
+		"/promotions/%2e%2e/status", "/promotions/..%2fstatus", "/promotions/%2E%2E%2Fprometheus", "/promotions//../status",
+		"/promotions/x/../../prometheus", "/promotions", "/", "http://x/status",
+	} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path)
+		answer, err := io.ReadAll(conn)
+		conn.Close()
+		if err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 404 ")) && !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
+			t.Errorf("%s: %v: %.200s", path, err, answer)
+		}
+	}
+}
