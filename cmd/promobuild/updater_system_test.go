@@ -23,12 +23,13 @@ func TestUploadMemory(t *testing.T) {
 	const rows, memory = 20_000_000, 128 << 20
 	data := filepath.Join(t.TempDir(), "data")
 	p := startUpdater(t, "--data", data, "--memory", "128MiB")
+	generate := "promobuild generate --rows " + strconv.Itoa(rows)
+	table := filepath.Join(t.TempDir(), "promotions.csv")
 	for _, upload := range []string{
-		`curl -sS -T - -X POST http://%s/upload`,
-		`curl -sS --form data=@-\;filename=promotions.csv http://%s/upload`,
+		generate + ` | curl -sS -T - -X POST http://%s/upload`,
+		generate + ` >` + table + ` && curl -sS --form data=@` + table + ` http://%s/upload`,
 	} {
-		command := "promobuild generate --rows " + strconv.Itoa(rows) + " | " + fmt.Sprintf(upload, p.address)
-		out, err := exec.Command("bash", "-o", "pipefail", "-c", command).CombinedOutput()
+		out, err := exec.Command("bash", "-o", "pipefail", "-c", fmt.Sprintf(upload, p.address)).CombinedOutput()
 		var sum struct{ Records int64 }
 		if err != nil || json.Unmarshal(out, &sum) != nil || sum.Records != rows {
 			t.Fatalf("%s: %v: %s", upload, err, out)
