@@ -249,6 +249,24 @@ func serve(t testing.TB, data string, flags ...string) *server {
 	return &server{p, "http://" + line.Address}
 }
 
+// lives is the generations that went live, in turn.
+func (s *server) lives(t testing.TB) []string {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var live []string
+	for _, text := range s.log {
+		var line struct{ Msg, Generation string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if line.Msg == "generation live" {
+			live = append(live, line.Generation)
+		}
+	}
+	return live
+}
+
 // An answer is what came back for a request.
 type answer struct {
 	status     int

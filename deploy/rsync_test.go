@@ -14,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // pullRows make a file of 6.5 MB, which takes three seconds at pullRate.
@@ -101,12 +100,30 @@ func (m *mirror) pull(t *testing.T, options ...string) {
 	run(t, "rsync/promo-pull", m.command(t, "2", options...)...)
 }
 
-// pullSlowly returns when some of the file has arrived under a hidden name.
-func (m *mirror) pullSlowly(t *testing.T, path string, some int64) *process {
+// pullCounting pulls to the end and returns how many bytes of files came over
+// the network.
+func (m *mirror) pullCounting(t *testing.T) int64 {
 	t.Helper()
-	p := start(t, "rsync/promo-pull", m.command(t, "2", pullRate)...)
+	out := run(t, "rsync/promo-pull", m.command(t, "2", "--stats")...)
+	sum, found := int64(0), false
+	for line := range strings.Lines(out) {
+		var n int64
+		if _, err := fmt.Sscanf(strings.ReplaceAll(line, ",", ""), "Literal data: %d bytes", &n); err == nil {
+			sum, found = sum+n, true
+		}
+	}
+	if !found {
+		t.Fatalf("rsync counts nothing: %s", out)
+	}
+	return sum
+}
+
+// pullSlowly returns when some of the file has arrived under a hidden name.
+func (m *mirror) pullSlowly(t *testing.T, path string, some int64, options ...string) *process {
+	t.Helper()
+	p := start(t, "rsync/promo-pull", m.command(t, "2", append([]string{pullRate}, options...)...)...)
 	waitFor(t, "some of the file", func() bool {
-		for _, temp := range m.hidden(t, "."+filepath.Base(path)+".??????") {
+		for _, temp := range m.hidden(t, ".incoming/."+filepath.Base(path)+".??????") {
 			if info, err := os.Stat(temp); err == nil && info.Size() >= some {
 				return true
 			}
@@ -259,9 +276,8 @@ func TestPull(t *testing.T) {
 	}
 
 	// What was pruned here does not come back, and what is here stays as it is.
-	out := run(t, "rsync/promo-pull", m.command(t, "2", "--stats")...)
-	if strings.Count(out, "Literal data: 0 bytes") != 2 || strings.Contains(out, "Total transferred file size: 6") {
-		t.Errorf("a pull of what is here: %s", out)
+	if n := m.pullCounting(t); n != 0 {
+		t.Errorf("a pull of what is here brings %d bytes", n)
 	}
 	m.wantFiles(t, paths[2:]...)
 	if after, err := os.Stat(m.copyOf(paths[2])); err != nil || !os.SameFile(before, after) {
@@ -305,7 +321,7 @@ func TestPullKilled(t *testing.T) {
 			t.Errorf("two pulls at a time: %v: %s", err, out)
 		}
 		p.stop(syscall.SIGKILL)
-		if left := m.hidden(t, ".promotions*"); len(left) != 1 {
+		if left := m.hidden(t, ".incoming/.*"); len(left) != 1 {
 			t.Errorf("after pull %d there are %q", i, left)
 		}
 	}
@@ -324,24 +340,16 @@ func TestPullStopped(t *testing.T) {
 	size := fileSize(t, path)
 	p := m.pullSlowly(t, path, size/2)
 	p.stop(syscall.SIGTERM)
-	partial := filepath.Join(m.data, ".partial", filepath.Base(path))
+	partial := filepath.Join(m.data, ".incoming/.partial", filepath.Base(path))
 	waitFor(t, "the part is kept", func() bool {
 		info, err := os.Stat(partial)
 		return err == nil && info.Size() >= size/2
 	})
-	if left := m.hidden(t, ".promotions*"); len(left) > 0 {
+	if left := m.hidden(t, ".incoming/.promotions*"); len(left) > 0 {
 		t.Errorf("there are %q", left)
 	}
-	out := run(t, "rsync/promo-pull", m.command(t, "2", "--stats")...)
-	var literal int64
-	for line := range strings.Lines(out) {
-		var n int64
-		if _, err := fmt.Sscanf(strings.ReplaceAll(line, ",", ""), "Literal data: %d bytes", &n); err == nil {
-			literal += n
-		}
-	}
-	if literal == 0 || literal > size*6/10 {
-		t.Errorf("the rest of a file of %d bytes has %d:\n%s", size, literal, out)
+	if n := m.pullCounting(t); n == 0 || n > size*6/10 {
+		t.Errorf("the rest of a file of %d bytes has %d", size, n)
 	}
 	m.wantFiles(t, path)
 	run(t, program(t, "promobuild"), "verify", m.data)
@@ -430,12 +438,12 @@ func TestPullPruned(t *testing.T) {
 	// A part of what is pruned before it has arrived is of no use any more.
 	gone, _ := m.publish(t, seed)
 	m.pullSlowly(t, gone, 1<<20).stop(syscall.SIGTERM)
-	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".partial/*")) == 1 })
+	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".incoming/.partial/*")) == 1 })
 	if err := os.Remove(gone); err != nil {
 		t.Fatal(err)
 	}
 	m.pull(t)
-	if left := m.hidden(t, ".partial*"); len(left) > 0 {
+	if left := m.hidden(t, ".incoming"); len(left) > 0 {
 		t.Errorf("there are %q", left)
 	}
 }
@@ -462,22 +470,33 @@ func TestPinTravels(t *testing.T) {
 	waitLive(t, s.url, generations[2])
 	m.wantFiles(t, paths[1], paths[2], pin)
 
+	// While a generation arrives, which takes longer than the pin may.
 	next, generation := m.publish(t, 3)
-	p := m.pullSlowly(t, next, 1<<20)
+	p := m.pullSlowly(t, next, 1<<20, "--bwlimit=500k")
 	run(t, promobuild, "pin", generations[1], "--data", m.source)
 	waitLive(t, s.url, generations[1])
 	if _, err := os.Stat(m.copyOf(next)); err == nil {
 		t.Error("the pin came behind the generation")
 	}
 	<-p.exited
-	time.Sleep(100 * time.Millisecond) // five looks of the server: the new one must not go live
-	if a, err := get(s.url + "/promotions/" + id(0)); err != nil || a.generation != generations[1] {
-		t.Errorf("%v: generation %s is live, %s is pinned", err, a.generation, generations[1])
-	}
 	m.wantFiles(t, paths[1], paths[2], next, pin)
 	run(t, promobuild, "unpin", "--data", m.source)
 	m.pull(t)
 	waitLive(t, s.url, generation)
+
+	// At the end of a pull: what was gone back from is not live for a moment.
+	last, gone := m.publish(t, 4)
+	p = m.pullSlowly(t, last, 1<<20)
+	run(t, promobuild, "pin", generations[2], "--data", m.source)
+	<-p.exited
+	waitLive(t, s.url, generations[2])
+	run(t, promobuild, "pin", gone, "--data", m.source)
+	m.pull(t)
+	waitLive(t, s.url, gone)
+	want := []string{generations[0], generations[2], generations[1], generation, generations[2], gone}
+	if live := s.lives(t); !slices.Equal(live, want) {
+		t.Errorf("live were, one after the other, %q, want %q", live, want)
+	}
 }
 
 func fileSize(t *testing.T, path string) int64 {
