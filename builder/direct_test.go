@@ -84,7 +84,7 @@ func TestDiskBound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range spills[1:] {
-		if spills[i] < spills[i+1] {
+		if spills[i]+maxMetadata < spills[i+1] {
 			t.Errorf("the spill grew from %d to %d bytes", spills[i], spills[i+1])
 		}
 	}
@@ -95,7 +95,11 @@ func TestDiskBound(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes of the disk a file has.
+// maxMetadata is more than what a file system counts for the extents of a file
+// with a few holes: a block of 4 KiB for some 340 of them on ext4.
+const maxMetadata = 64 << 10
+
+// allocated is how many bytes of the disk a file has, its metadata included.
 func allocated(t *testing.T, path string) int64 {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
