@@ -208,5 +208,5 @@ func lockDir(dir string) (unlock func(), err error) {
 		d.Close()
 		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
-	return func() { d.Close() }, nil
+	return func() { _ = closeLocked(d) }, nil
 }

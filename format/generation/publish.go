@@ -97,7 +97,18 @@ func (w *Writer) acquire() error {
 
 // Close gives the lock back. The lock file stays: removing it would let two
 // writers lock two files of the same name.
-func (w *Writer) Close() error { return w.lock.Close() }
+func (w *Writer) Close() error { return closeLocked(w.lock) }
+
+// closeLocked unlocks and closes f. To close it alone would leave the lock to
+// the copies of its descriptor, which a command that is being started has until
+// it runs.
+func closeLocked(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
+	if cerr := f.Close(); cerr != nil {
+		return cerr // also if it was closed before
+	}
+	return err
+}
 
 func (w *Writer) sweep() error {
 	entries, err := os.ReadDir(w.dir)

@@ -394,3 +394,40 @@ func TestPublishBehindOthers(t *testing.T) {
 		t.Errorf("List gives %v, %v", list, err)
 	}
 }
+
+// A command that is being started has a copy of every descriptor until it runs,
+// which must not keep the lock.
+func TestCloseWithCopy(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir)
+	copyOf(t, filepath.Join(dir, ".lock"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	openWriter(t, dir)
+}
+
+// copyOf duplicates the descriptor of an open file until the test ends.
+func copyOf(t *testing.T, path string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join("/proc/self/fd", e.Name())); err != nil || target != path {
+			continue
+		}
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		duplicate, err := syscall.Dup(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { syscall.Close(duplicate) })
+		return
+	}
+	t.Fatalf("%s is not open", path)
+}
