@@ -119,3 +119,38 @@ func BenchmarkParse(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/3300, "ns/row")
 }
+
+// BenchmarkScatter scatters the records of chunks of the synthetic table into
+// the buckets of an arena that is large, on one core.
+func BenchmarkScatter(b *testing.B) {
+	const rows = 3300 // of a chunk
+	s := sizesFor(4<<30, 1)
+	a, err := newArena(s, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer a.close()
+	var zones zoneTable
+	var chunks [16]*parser
+	for i := range chunks {
+		data := table(b, synth.Table{Keys: synth.Keys{Seed: uint64(i)}, Rows: rows})
+		chunks[i] = newParser(',', &zones, len(data))
+		if err := chunks[i].parse(chunk{data: data}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	var into buckets
+	into.clear()
+	sc := new(scatter)
+	for n := 0; b.Loop(); n++ {
+		records := chunks[n%len(chunks)].records
+		sc.count(records)
+		if sc.pages(a, &into) > a.available() {
+			a.reset()
+			into.clear()
+		}
+		sc.reserve(a, &into)
+		sc.copy(a, records)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+}

@@ -56,21 +56,19 @@ func (p *parser) parse(c chunk) error {
 		data = p.skipHeader(data)
 	}
 	for len(data) > 0 {
-		lo := len(c.data) - len(data)
-		line, rest := data, data[len(data):]
-		if i := bytes.IndexByte(data, '\n'); i >= 0 {
-			line, rest = data[:i], data[i+1:]
-		}
-		data = rest
-		p.lines++
-		if n := len(line); n > 0 && line[n-1] == '\r' {
-			line = line[:n-1]
-		}
-		if len(line) == 0 {
+		i := len(p.records)
+		if n := p.plainRow(data, &p.records[:i+1][i]); n > 0 {
+			p.records = p.records[:i+1]
+			p.lines++
+			data = data[n:]
 			continue
 		}
-		if r, ok := p.plainRow(line); ok {
-			p.records = append(p.records, r)
+		lo := len(c.data) - len(data)
+		line, rest, _ := bytes.Cut(data, []byte{'\n'})
+		data = rest
+		p.lines++
+		line = bytes.TrimSuffix(line, []byte{'\r'})
+		if len(line) == 0 {
 			continue
 		}
 		r, _, err := p.row(line)
@@ -111,34 +109,33 @@ func (p *parser) explain(c chunk, bad badLine) BadRow {
 	return row
 }
 
-// plainRow reads a row without quotes: nearly all of them. If it says no, row
-// says why, or that there were quotes.
-func (p *parser) plainRow(line []byte) (r format.Record, ok bool) {
-	if len(line) < minRowLen-1 || line[format.TextLen] != p.delimiter {
-		return r, false
+// plainRow reads the row that data begins with, and says how many bytes it has
+// with its line end. It says 0 where there are quotes, no line end or anything
+// wrong, and row must decide. To look for the ends of row and price first would
+// be 44 ns a row in place of 37 (BenchmarkParse).
+func (p *parser) plainRow(data []byte, r *format.Record) (n int) {
+	if len(data) < minRowLen || data[format.TextLen] != p.delimiter {
+		return 0
 	}
-	key, upper, err := format.ParseKey(line[:format.TextLen])
+	key, upper, err := format.ParseKey(data[:format.TextLen])
 	if err != nil {
-		return r, false
+		return 0
 	}
-	rest := line[format.TextLen+1:]
-	i := bytes.IndexByte(rest, p.delimiter)
-	if i < 0 {
-		return r, false
+	price, n := format.CutPrice(data[format.TextLen+1:])
+	rest := data[format.TextLen+1+n:]
+	if n == 0 || len(rest) == 0 || rest[0] != p.delimiter {
+		return 0
 	}
-	price, err := format.ParsePrice(rest[:i])
+	seconds, sep, rest, err := format.ParseDate(rest[1:])
 	if err != nil {
-		return r, false
+		return 0
 	}
-	seconds, sep, zone, err := format.ParseDate(rest[i+1:])
-	if err != nil {
-		return r, false
+	number, rest, ok := p.zones.cut(sep, rest)
+	if !ok {
+		return 0
 	}
-	number, err := p.zones.number(sep, zone)
-	if err != nil {
-		return r, false
-	}
-	return format.MakeRecord(key, upper, price, seconds, number), true
+	*r = format.MakeRecord(key, upper, price, seconds, number)
+	return len(data) - len(rest)
 }
 
 // row reads any row. at is the offset in line of what is wrong with it.

@@ -95,6 +95,29 @@ type zoneCache struct {
 	oldest int
 }
 
+// cut is the number of the zone that text begins with, and what is behind the
+// line end that follows it. If ok is false there is no line end, or the zone is
+// none.
+func (c *zoneCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok bool) {
+	for i := range c.entries {
+		e := &c.entries[i]
+		if e.sep != sep || len(text) <= len(e.rest) || string(text[:len(e.rest)]) != e.rest {
+			continue
+		}
+		if rest := text[len(e.rest):]; rest[0] == '\n' {
+			return e.number, rest[1:], true
+		} else if len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
+			return e.number, rest[2:], true
+		}
+	}
+	line, rest, ok := bytes.Cut(text, []byte{'\n'})
+	if !ok {
+		return 0, nil, false
+	}
+	number, err := c.number(sep, bytes.TrimSuffix(line, []byte{'\r'}))
+	return number, rest, err == nil
+}
+
 func (c *zoneCache) number(sep byte, rest []byte) (uint16, error) {
 	for i := range c.entries {
 		if e := &c.entries[i]; e.sep == sep && e.rest == string(rest) {
