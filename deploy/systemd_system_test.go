@@ -1,0 +1,378 @@
+//go:build system
+
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestUnitsVerify wants systemd to find nothing wrong with the units, and
+// something with one that has a line of no meaning.
+func TestUnitsVerify(t *testing.T) {
+	needs(t, "systemd-analyze")
+	bin := t.TempDir()
+	for _, p := range installed(t) {
+		if err := os.Symlink(p, filepath.Join(bin, filepath.Base(p))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify := func(extra string) (string, error) {
+		args := []string{"verify", "--man=no", "--recursive-errors=no"}
+		dir := t.TempDir()
+		for _, path := range append(units(t, "service"), units(t, "timer")...) {
+			text := strings.ReplaceAll(readFile(t, path), "/usr/local/bin/", bin+"/") + extra
+			path = filepath.Join(dir, filepath.Base(path))
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			args = append(args, path)
+		}
+		out, err := exec.Command("systemd-analyze", args...).CombinedOutput()
+		return string(out), err
+	}
+	if out, err := verify(""); err != nil || strings.Contains(out, "promo") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := verify("\nNoSuchKey=1\n"); err == nil || !strings.Contains(out, "NoSuchKey") {
+		t.Errorf("a bad unit passes: %s", out)
+	}
+}
+
+// installed are the programs that the units start.
+func installed(t *testing.T) []string {
+	t.Helper()
+	pull, err := filepath.Abs("rsync/promo-pull")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{program(t, "promobuild"), program(t, "promoserve"), pull}
+}
+
+var exposureLine = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
+
+// exposure is what systemd says of how much a service may do, from 0 to 10.
+func exposure(t *testing.T, path string) float64 {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", path)
+	m := exposureLine.FindStringSubmatch(out)
+	if m == nil {
+		t.Fatalf("no exposure in %s", out)
+	}
+	e, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestUnitsSecurity(t *testing.T) {
+	needs(t, "systemd-analyze")
+	const limit = 2.0
+	for _, path := range units(t, "service") {
+		if e := exposure(t, path); e >= limit {
+			t.Errorf("the exposure of %s is %v, want less than %v", path, e, limit)
+		}
+	}
+	open := filepath.Join(t.TempDir(), "open.service")
+	if err := os.WriteFile(open, []byte("[Service]\nExecStart=/bin/true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := exposure(t, open); e < limit {
+		t.Errorf("the exposure of a service that may do anything is %v", e)
+	}
+}
+
+// A machine is a systemd that runs the units as they are, with all that they
+// allow and forbid, on the network of this machine.
+type machine struct {
+	pid  string // of its first process
+	root string // its files
+}
+
+// boot boots a machine that has the programs and units, and no others. What the
+// services say is in /log.
+func boot(t *testing.T) *machine {
+	t.Helper()
+	needs(t, "unshare", "nsenter", "/lib/systemd/systemd", "systemctl", "/bin/kill")
+	files := t.TempDir()
+	put := func(name, text string, mode os.FileMode) {
+		path := filepath.Join(files, name)
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(files, 0o755); err != nil { // it becomes the root
+		t.Fatal(err)
+	}
+	for _, path := range installed(t) {
+		put("usr/local/bin/"+filepath.Base(path), readFile(t, path), 0o755)
+	}
+	for _, path := range append(units(t, "service"), units(t, "timer")...) {
+		put("units/"+filepath.Base(path), readFile(t, path), 0o644)
+	}
+	for _, target := range []string{"sysinit", "basic", "network-online", "timers", "shutdown", "test"} {
+		put("units/"+target+".target", "[Unit]\nDefaultDependencies=no\n", 0o644)
+	}
+	put("units/service.d/log.conf", "[Service]\nStandardOutput=append:/log\n", 0o644)
+	if err := os.Mkdir(filepath.Join(files, "state"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+
+	group := fmt.Sprintf("promostore-test-%d", os.Getpid())
+	dir := t.TempDir()
+	t.Cleanup(func() { // after the end of what start starts
+		const remove = `mount -t cgroup2 cgroup2 "$1" && find "$1/$2" -depth -type d -exec rmdir {} +`
+		waitFor(t, "the processes of the machine are gone", func() bool {
+			return exec.Command("unshare", "--mount", "sh", "-c", remove, "sh", dir, group).Run() == nil
+		})
+	})
+	p := start(t, "unshare", "--mount", "bash", "testdata/boot.sh", dir, group, files)
+	m := &machine{}
+	waitFor(t, "systemd has booted", func() bool {
+		select {
+		case <-p.exited:
+			t.Fatal("systemd does not boot")
+		default:
+		}
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", p.Process.Pid))
+		if err != nil || len(bytes.Fields(children)) != 1 {
+			return false
+		}
+		m.pid = string(bytes.TrimSpace(children))
+		m.root = "/proc/" + m.pid + "/root"
+		_, err = m.try("systemctl", "is-active", "test.target") // which another systemd has not
+		return err == nil
+	})
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, err := os.ReadFile(m.root + "/log")
+			status, _ := m.try("systemctl", "status", "--no-pager", "--lines=0", "promo*")
+			t.Logf("%s\n%s\n%v", status, log, err)
+		}
+	})
+	return m
+}
+
+// try runs a command in the machine and returns what it prints.
+func (m *machine) try(command ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	args := append([]string{"--target", m.pid, "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--root", "--wd=/", "--"}, command...)
+	out, err := exec.CommandContext(ctx, "nsenter", args...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// run is try of a command that must succeed.
+func (m *machine) run(t *testing.T, command ...string) string {
+	t.Helper()
+	out, err := m.try(command...)
+	if err != nil {
+		t.Fatalf("%q: %v\n%s", command, err, out)
+	}
+	return out
+}
+
+// write writes a file of root's.
+func (m *machine) write(t *testing.T, path, text string) {
+	t.Helper()
+	path = m.root + path
+	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path+".new", []byte(text), 0o600), os.Rename(path+".new", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// moveToInbox moves a file to the updater, which everybody may read.
+func (m *machine) moveToInbox(t *testing.T, path string) {
+	t.Helper()
+	state := m.root + "/var/lib/private/"
+	err := errors.Join(os.WriteFile(state+"table.csv", []byte(readFile(t, path)), 0o644), os.Rename(state+"table.csv", state+"promostore-inbox/table.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// override changes a line of a unit and starts it anew.
+func (m *machine) override(t *testing.T, unit, line string) {
+	t.Helper()
+	m.write(t, "/units/"+unit+".d/override.conf", "[Service]\n"+line+"\n")
+	m.run(t, "systemctl", "daemon-reload")
+	m.run(t, "systemctl", "restart", unit)
+}
+
+// property is what systemd knows of a unit.
+func (m *machine) property(t *testing.T, unit, name string) string {
+	t.Helper()
+	return m.run(t, "systemctl", "show", "--value", "--property", name, unit)
+}
+
+// upload has the updater build the table of a seed, and returns the generation.
+func (m *machine) upload(t *testing.T, url string, seed uint64) string {
+	t.Helper()
+	f, err := os.Open(table(t, seed, pullRows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	resp, err := http.Post(url+"/upload", "text/csv", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var answer bytes.Buffer
+	_, err = answer.ReadFrom(resp.Body)
+	g := regexp.MustCompile(`"generation":"([0-9TZ]+)"`).FindStringSubmatch(answer.String())
+	if err != nil || resp.StatusCode != http.StatusCreated || g == nil {
+		t.Fatalf("upload: %d %s, %v", resp.StatusCode, &answer, err)
+	}
+	return g[1]
+}
+
+// usesRing is what a server says of io_uring.
+func usesRing(t *testing.T, url string) string {
+	t.Helper()
+	a, err := get(url + "/prometheus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^promo_io_uring (\d)$`).FindStringSubmatch(a.body)
+	if m == nil {
+		t.Fatalf("no promo_io_uring: %s", a.body)
+	}
+	return m[1]
+}
+
+// TestUnits runs all units: a serving node that pulls, which then becomes a
+// building node as well.
+func TestUnits(t *testing.T) {
+	source := newMirror(t)
+	m := boot(t)
+	const data = "/var/lib/private/promostore"
+	address, updater := freeAddress(t), freeAddress(t)
+	url := "http://" + address
+	environment := "PROMO_LISTEN=" + address + "\nPROMO_POLL=20ms\nPROMO_DRAIN=0s\n"
+	m.write(t, "/etc/promostore/promoserve.env", environment+"PROMO_ACCESS=pread\n")
+	m.write(t, "/etc/promostore/promo-updater.env", "PROMO_LISTEN="+updater+"\nPROMO_MEMORY=64MiB\n")
+	m.write(t, "/etc/promostore/promo-pull.env", "SOURCE="+source.url+"\nKEEP=3\nOPTIONS=--bwlimit=100m --checksum\n")
+
+	// An empty directory is no reason not to start.
+	m.run(t, "systemctl", "start", "promoserve")
+	if a, err := get(url + "/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz of an empty directory: %v, %v", a, err)
+	}
+	if got := m.property(t, "promoserve", "StatusText"); got != "no generation yet" {
+		t.Errorf("the status is %q", got)
+	}
+
+	// The timer goes on after a pull that failed, for want of a password here.
+	m.run(t, "systemctl", "start", "promo-pull.timer")
+	waitFor(t, "a pull fails", func() bool { return m.property(t, "promo-pull", "Result") != "success" })
+	_, first := source.publish(t, 0)
+	m.write(t, "/etc/promostore/rsync.secret", "secret\n")
+	waitLive(t, url, first)
+	_, second := source.publish(t, 1)
+	waitLive(t, url, second)
+	if got := m.property(t, "promoserve", "StatusText"); got != "serving generation "+second {
+		t.Errorf("the status is %q", got)
+	}
+
+	// The filter leaves to the server what this machine has.
+	unlimited := serve(t, source.source, "--access", "pread")
+	waitLive(t, unlimited.url, second)
+	if got, want := usesRing(t, url), usesRing(t, unlimited.url); got != want {
+		t.Errorf("as a service promo_io_uring is %s, without limits %s", got, want)
+	}
+	main := m.property(t, "promoserve", "MainPID")
+	if out, err := m.try("nsenter", "--target", main, "--mount", "touch", data+"/file"); err == nil || !strings.Contains(out, "Read-only") {
+		t.Errorf("the directory of the server is not read-only: %v %s", err, out)
+	}
+
+	// An updater takes over. Root's pin, and the lock that it may leave, are
+	// in nobody's way.
+	m.run(t, "systemctl", "stop", "promo-pull.timer", "promo-pull.service")
+	m.run(t, "rm", "-f", data+"/.lock")
+	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
+	waitLive(t, url, first)
+	m.run(t, "systemctl", "start", "promo-updater")
+	third := m.upload(t, "http://"+updater, 2)
+	m.run(t, "promobuild", "unpin", "--data", "/var/lib/promostore")
+	waitLive(t, url, third)
+	m.moveToInbox(t, table(t, 3, pullRows))
+	fromInbox := ""
+	waitFor(t, "the table of the inbox is served", func() bool {
+		a, err := get(url + "/promotions/" + id(3))
+		fromInbox = a.generation
+		return err == nil && a.status == http.StatusOK
+	})
+
+	for _, unit := range []string{"promoserve", "promo-updater"} {
+		before := m.property(t, unit, "MainPID")
+		m.run(t, "systemctl", "reload", unit)
+		if after, state := m.property(t, unit, "MainPID"), m.property(t, unit, "ActiveState"); after != before || state != "active" {
+			t.Errorf("after a reload %s is %s, and process %s has become %s", unit, state, before, after)
+		}
+	}
+	m.run(t, "systemctl", "stop", "promo-updater")
+
+	// What is forbidden with EPERM is done without.
+	m.override(t, "promoserve.service", "SystemCallFilter=~@aio")
+	waitLive(t, url, fromInbox)
+	if got := usesRing(t, url); got != "0" {
+		t.Errorf("with ~@aio promo_io_uring is %s", got)
+	}
+
+	// A file that is cut off under its mapping is a fault, and no end.
+	m.write(t, "/etc/promostore/promoserve.env", environment+"PROMO_ACCESS=mmap\n")
+	m.override(t, "promoserve.service", "")
+	waitLive(t, url, fromInbox)
+	live, err := filepath.Glob(m.root + data + "/promotions-" + fromInbox + "-*")
+	if err != nil || len(live) != 1 {
+		t.Fatalf("%s: %v, %v", fromInbox, live, err)
+	}
+	if err := os.Truncate(live[0], 4096); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the generation before is served", func() bool {
+		a, err := get(url + "/promotions/" + id(3))
+		return err == nil && a.generation == third
+	})
+
+	// One that hangs is killed, and started anew.
+	m.override(t, "promoserve.service", "WatchdogSec=4s")
+	waitLive(t, url, third)
+	if got := m.property(t, "promoserve", "NRestarts"); got != "0" {
+		t.Errorf("the server was restarted %s times", got)
+	}
+	main = m.property(t, "promoserve", "MainPID")
+	m.run(t, "systemctl", "kill", "--signal=STOP", "--kill-who=main", "promoserve")
+	waitFor(t, "the watchdog restarts the server", func() bool {
+		return m.property(t, "promoserve", "NRestarts") != "0" && m.property(t, "promoserve", "ActiveState") == "active"
+	})
+	if after := m.property(t, "promoserve", "MainPID"); after == main {
+		t.Errorf("process %s is still the server", after)
+	}
+	waitLive(t, url, third)
+
+	m.run(t, "systemctl", "stop", "promoserve")
+	for _, unit := range []string{"promoserve", "promo-updater", "promo-pull"} {
+		if got := m.property(t, unit, "Result"); got != "success" {
+			t.Errorf("the result of %s is %s", unit, got)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package deploy
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// units are the files of a kind, such as service, that systemd is given.
+func units(t *testing.T, kind string) []string {
+	t.Helper()
+	paths, err := filepath.Glob("systemd/*." + kind)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no units of kind %s: %v", kind, err)
+	}
+	return paths
+}
+
+var (
+	execStart = regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/(.*)$`)
+	variable  = regexp.MustCompile(`PROMO_[A-Z_]+`)
+)
+
+// TestUnitFlags wants the flags and variables in units to be the programs'.
+func TestUnitFlags(t *testing.T) {
+	p := observed(t)
+	for name, words := range map[string][]string{
+		"promoserve.service":    {"promoserve"},
+		"promo-updater.service": {"promobuild", "updater"},
+	} {
+		text := readFile(t, filepath.Join("systemd", name))
+		command := execStart.FindStringSubmatch(text)
+		if command == nil || !strings.HasPrefix(command[1]+" ", strings.Join(words, " ")+" ") {
+			t.Errorf("%s starts %q, want %q", name, command, words)
+			continue
+		}
+		help := p.help(t, words...)
+		for _, f := range flags.FindAllString(command[1], -1) {
+			if !strings.Contains(help, "   "+f+" ") {
+				t.Errorf("%s: there is no flag %s", name, f)
+			}
+		}
+		list := variable.FindAllString(text, -1)
+		if len(list) == 0 {
+			t.Errorf("%s names no variables", name)
+		}
+		for _, v := range list {
+			if !strings.Contains(help, "[$"+v+"]") {
+				t.Errorf("%s: there is no variable %s", name, v)
+			}
+		}
+	}
+}

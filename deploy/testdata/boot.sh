@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Boots systemd in namespaces of its own, over a root that is this machine's
+# with FILES in it. What is written there is kept in memory and gone at the end.
+# Run it as
+#
+#   unshare --mount boot.sh DIR GROUP FILES
+#
+# with an empty DIR to mount on, and the name of a control group to be made. The
+# units are those of FILES/units, and no others; test.target is what is booted.
+set -euo pipefail
+root=$1 group=$2 files=$3
+
+if (($$ != 1)); then
+	mount -t cgroup2 cgroup2 "$root"
+	mkdir "$root/$group"
+	echo 0 >"$root/$group/cgroup.procs"
+	umount "$root"
+	exec unshare --pid --fork --kill-child --mount --uts --ipc --cgroup bash "$0" "$@"
+fi
+
+mount -t tmpfs tmpfs "$root"
+mkdir "$root"/{changes,work,root}
+mount -t overlay -o "lowerdir=/,upperdir=$root/changes,workdir=$root/work" overlay "$root/root"
+root+=/root
+cp -a "$files/." "$root"
+mkdir -p "$root/var/lib/private"
+mount --bind "$files/state" "$root/var/lib/private"
+mount -t proc proc "$root/proc"
+mount --bind /proc/sys "$root/proc/sys"
+mount -o remount,bind,ro "$root/proc/sys" # which is the whole machine's
+mount -t sysfs -o ro sysfs "$root/sys"
+mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+mount --rbind /dev "$root/dev"
+mount -t tmpfs tmpfs "$root/run"
+mount -t tmpfs tmpfs "$root/tmp"
+cd "$root"
+pivot_root . mnt
+umount -l /mnt
+cd /
+mount --make-rshared / # as systemd has it, which leaves that to who makes a container
+exec env -i container=test PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/units \
+	/lib/systemd/systemd --system --unit=test.target --log-target=null --show-status=no
