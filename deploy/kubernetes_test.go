@@ -1,0 +1,389 @@
+package deploy
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// An object is what the manifests say that these tests look at.
+type object struct {
+	Kind     string
+	Metadata struct{ Name, Namespace string }
+	Spec     struct {
+		Selector map[string]any // of a Service labels, of others {matchLabels: labels}
+		Ports    []struct{ TargetPort string }
+		Template struct {
+			Metadata struct{ Labels, Annotations map[string]string }
+			Spec     pod
+		}
+		VolumeClaimTemplates []struct{ Metadata struct{ Name string } }
+
+		MinReplicas, MaxReplicas int
+		ScaleTargetRef           struct{ Kind, Name string }
+		Metrics                  []struct {
+			Pods *struct {
+				Metric struct{ Name string }
+			}
+			ContainerResource *struct{ Name, Container string }
+		}
+		MaxUnavailable int
+
+		PodSelector     map[string]any
+		Ingress, Egress []struct{ Ports []struct{ Port any } } // a number or a name
+	}
+}
+
+type pod struct {
+	AutomountServiceAccountToken  *bool
+	TerminationGracePeriodSeconds int
+	SecurityContext               struct {
+		RunAsNonRoot   bool
+		SeccompProfile struct{ Type string }
+	}
+	TopologySpreadConstraints  []struct{ TopologyKey string }
+	InitContainers, Containers []container
+	Volumes                    []map[string]any
+}
+
+type container struct {
+	Name, Image string
+	Command     []string
+	Ports       []struct {
+		Name          string
+		ContainerPort int
+	}
+	StartupProbe, ReadinessProbe, LivenessProbe *probe
+	Lifecycle                                   struct {
+		PreStop struct{ Sleep struct{ Seconds int } }
+	}
+	SecurityContext struct {
+		AllowPrivilegeEscalation *bool
+		ReadOnlyRootFilesystem   bool
+		Capabilities             struct{ Drop []string }
+	}
+	Resources    struct{ Requests, Limits map[string]string }
+	VolumeMounts []struct {
+		Name, MountPath string
+		ReadOnly        bool
+	}
+}
+
+type probe struct {
+	HTTPGet *struct{ Path, Port string }
+}
+
+// objects are those of a stream of YAML.
+func objects(t *testing.T, text string) (list []object) {
+	t.Helper()
+	for d := yaml.NewDecoder(strings.NewReader(text)); ; {
+		var v any
+		if err := d.Decode(&v); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(v) // which does not mind how names are written
+		if err != nil {
+			t.Fatal(err)
+		}
+		var o object
+		if err := json.Unmarshal(b, &o); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, o)
+	}
+}
+
+// manifests are the objects of the files that the kustomization names.
+func manifests(t *testing.T) (list []object) {
+	t.Helper()
+	var k struct{ Resources []string }
+	if err := yaml.Unmarshal([]byte(readFile(t, "kubernetes/kustomization.yaml")), &k); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range k.Resources {
+		list = append(list, objects(t, readFile(t, filepath.Join("kubernetes", name)))...)
+	}
+	return list
+}
+
+// find is the one of a kind with that name.
+func find(t *testing.T, list []object, kind, name string) *object {
+	t.Helper()
+	i := slices.IndexFunc(list, func(o object) bool { return o.Kind == kind && o.Metadata.Name == name })
+	if i < 0 {
+		t.Fatalf("there is no %s %s", kind, name)
+	}
+	return &list[i]
+}
+
+// workloads are the objects with pods.
+func workloads(t *testing.T, list []object) (pods []*object) {
+	t.Helper()
+	for i := range list {
+		if len(list[i].Spec.Template.Spec.Containers) > 0 {
+			pods = append(pods, &list[i])
+		}
+	}
+	if len(pods) != 2 {
+		t.Fatalf("%d workloads, want the API and the updater", len(pods))
+	}
+	return pods
+}
+
+func (p *pod) all() []container { return slices.Concat(p.InitContainers, p.Containers) }
+
+// port is the number of a port by its name, or 0.
+func (p *pod) port(name string) int {
+	for _, c := range p.all() {
+		for _, port := range c.Ports {
+			if port.Name == name {
+				return port.ContainerPort
+			}
+		}
+	}
+	return 0
+}
+
+// ours is what a program that the container runs says of itself, if it is one
+// of ours.
+func (c *container) ours(t *testing.T, p *programs) (help string, o observation, ok bool) {
+	switch {
+	case c.Command[0] == "/promoserve":
+		return p.help(t, "promoserve"), p.server, true
+	case c.Command[0] == "/promobuild" && c.Command[1] == "updater":
+		return p.help(t, "promobuild", "updater"), p.updater, true
+	}
+	return "", observation{}, false
+}
+
+// TestPods wants flags, probes, scrapes and periods that fit the programs.
+func TestPods(t *testing.T) {
+	p := observed(t)
+	checked := 0
+	for _, o := range workloads(t, manifests(t)) {
+		template := &o.Spec.Template
+		pod := &template.Spec
+		for _, c := range pod.all() {
+			help, program, ok := c.ours(t, p)
+			if !ok {
+				continue
+			}
+			checked++
+			for _, f := range flags.FindAllString(strings.Join(c.Command, " "), -1) {
+				if !strings.Contains(help, "   "+f+" ") {
+					t.Errorf("%s has no flag %s", c.Command[0], f)
+				}
+			}
+			port := pod.port("http")
+			if m := listenDefault.FindStringSubmatch(help); m == nil || m[1] != strconv.Itoa(port) {
+				t.Errorf("%s does not listen on %d", c.Command[0], port)
+			}
+			for kind, probe := range map[string]*probe{"startup": c.StartupProbe, "readiness": c.ReadinessProbe, "liveness": c.LivenessProbe} {
+				if probe == nil || probe.HTTPGet == nil || probe.HTTPGet.Port != "http" {
+					t.Errorf("%s has no %s probe by HTTP", c.Name, kind)
+					continue
+				}
+				path := "/healthz" // a pod is not killed for what it waits for
+				if kind == "readiness" {
+					path = "/readyz"
+				}
+				if probe.HTTPGet.Path != path || !strings.Contains(program.allow[path], "GET") {
+					t.Errorf("the %s probe of %s asks for %s", kind, c.Name, probe.HTTPGet.Path)
+				}
+			}
+			a := template.Metadata.Annotations
+			if a["prometheus.io/path"] != "/prometheus" || a["prometheus.io/port"] != strconv.Itoa(port) {
+				t.Errorf("%s is scraped at %q", o.Metadata.Name, a)
+			}
+			need := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second + drainOf(t, c.Command, help) + c.inFlight()
+			if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= need {
+				t.Errorf("%s has %v to end, and may need %v", o.Metadata.Name, grace, need)
+			}
+		}
+	}
+	if checked != 2 {
+		t.Errorf("%d containers run our programs, want 2", checked)
+	}
+	api := find(t, manifests(t), "Deployment", "promo-api").Spec.Template.Spec
+	if api.Containers[0].Lifecycle.PreStop.Sleep.Seconds < 5 {
+		t.Error("a pod of the API ends before all nodes know")
+	}
+	if list := api.TopologySpreadConstraints; len(list) == 0 || list[0].TopologyKey != "topology.kubernetes.io/zone" {
+		t.Error("the API is not spread over zones")
+	}
+}
+
+// inFlight is how long after its drain the program waits for what is under way.
+func (c *container) inFlight() time.Duration {
+	if c.Command[0] == "/promoserve" {
+		return 30 * time.Second
+	}
+	return 0
+}
+
+var (
+	drainDefault  = regexp.MustCompile(`--drain TIME .*\(default: (\w+)\)`)
+	listenDefault = regexp.MustCompile(`--listen ADDRESS .*\(default: "?:(\d+)`)
+)
+
+// drainOf is the flag --drain, or its default.
+func drainOf(t *testing.T, command []string, help string) time.Duration {
+	t.Helper()
+	text := ""
+	if i := slices.Index(command, "--drain"); i > 0 {
+		text = command[i+1]
+	} else if m := drainDefault.FindStringSubmatch(help); m != nil {
+		text = m[1]
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("--drain of %q: %v", command, err)
+	}
+	return d
+}
+
+// TestPodsConfined wants what the Pod Security Standards call restricted, a root
+// that is read-only, and volumes that can be mapped.
+func TestPodsConfined(t *testing.T) {
+	for _, o := range workloads(t, manifests(t)) {
+		pod := &o.Spec.Template.Spec
+		if s := pod.SecurityContext; !s.RunAsNonRoot || s.SeccompProfile.Type != "RuntimeDefault" || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+			t.Errorf("%s may do too much: %+v", o.Metadata.Name, pod.SecurityContext)
+		}
+		room, written := map[string]string{}, 0
+		for _, v := range pod.Volumes {
+			for kind, source := range v {
+				switch kind {
+				case "name", "secret", "configMap":
+				case "emptyDir":
+					dir := source.(map[string]any)
+					if v["name"] == "data" && dir["medium"] != nil {
+						t.Errorf("the files of %s are in memory", o.Metadata.Name)
+					}
+					room[v["name"].(string)], _ = dir["sizeLimit"].(string)
+				default:
+					t.Errorf("%s has a volume of kind %s", o.Metadata.Name, kind)
+				}
+			}
+		}
+		for _, claim := range o.Spec.VolumeClaimTemplates {
+			room[claim.Metadata.Name] = "claimed"
+		}
+		for _, c := range pod.all() {
+			if s := c.SecurityContext; s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) {
+				t.Errorf("%s of %s may do too much: %+v", c.Name, o.Metadata.Name, s)
+			}
+			if r := c.Resources.Requests; r["cpu"] == "" || r["memory"] == "" {
+				t.Errorf("%s of %s requests %v", c.Name, o.Metadata.Name, r)
+			}
+			for _, m := range c.VolumeMounts {
+				if m.Name != "data" || m.ReadOnly {
+					continue
+				}
+				written++
+				if size := room["data"]; size == "" || size != "claimed" && size != c.Resources.Requests["ephemeral-storage"] {
+					t.Errorf("%s of %s writes to a volume of %q and requests %q", c.Name, o.Metadata.Name, size, c.Resources.Requests["ephemeral-storage"])
+				}
+			}
+		}
+		if written != 1 {
+			t.Errorf("%d containers of %s write to the volume", written, o.Metadata.Name)
+		}
+	}
+}
+
+var adapterRule = regexp.MustCompile(`(?s)seriesQuery: (\w+)\{.*name: \{as: (\w+)\}`)
+
+// TestScaling wants the autoscaler to go by metrics that there are, and evictions
+// to leave enough pods.
+func TestScaling(t *testing.T) {
+	list := manifests(t)
+	hpa := find(t, list, "HorizontalPodAutoscaler", "promo-api").Spec
+	target := find(t, list, hpa.ScaleTargetRef.Kind, hpa.ScaleTargetRef.Name)
+	rule := adapterRule.FindStringSubmatch(readFile(t, "kubernetes/scaling.yaml"))
+	if rule == nil {
+		t.Fatal("the rule of the adapter is not there")
+	}
+	if !slices.ContainsFunc(observed(t).server.metrics, func(f family) bool { return f.name == rule[1] && f.kind == "counter" }) {
+		t.Errorf("the server has no counter %s", rule[1])
+	}
+	if len(hpa.Metrics) != 2 || hpa.Metrics[0].Pods == nil || hpa.Metrics[1].ContainerResource == nil {
+		t.Fatalf("the metrics are %+v, want requests and the processor", hpa.Metrics)
+	}
+	if name := hpa.Metrics[0].Pods.Metric.Name; name != rule[2] {
+		t.Errorf("the autoscaler asks for %s, the adapter has %s", name, rule[2])
+	}
+	r := hpa.Metrics[1].ContainerResource
+	i := slices.IndexFunc(target.Spec.Template.Spec.Containers, func(c container) bool { return c.Name == r.Container })
+	if i < 0 || target.Spec.Template.Spec.Containers[i].Resources.Requests[r.Name] == "" {
+		t.Errorf("%s has no container %s that requests %s", target.Metadata.Name, r.Container, r.Name)
+	}
+	budget := find(t, list, "PodDisruptionBudget", "promo-api").Spec
+	if budget.MaxUnavailable < 1 || budget.MaxUnavailable >= hpa.MinReplicas || hpa.MaxReplicas < hpa.MinReplicas {
+		t.Errorf("%d of %d to %d pods may be evicted", budget.MaxUnavailable, hpa.MinReplicas, hpa.MaxReplicas)
+	}
+	wantLabels(t, "the budget", budget.Selector["matchLabels"], target)
+}
+
+// wantLabels wants a selector to select a workload.
+func wantLabels(t *testing.T, what string, selector any, o *object) {
+	t.Helper()
+	labels, ok := selector.(map[string]any)
+	for name, value := range labels {
+		ok = ok && o.Spec.Template.Metadata.Labels[name] == value
+	}
+	if !ok || len(labels) == 0 {
+		t.Errorf("%s selects %v, and not %s", what, selector, o.Metadata.Name)
+	}
+}
+
+// TestConnections wants services and policies to name pods and ports that there
+// are. Each has the name of the workload that it is for.
+func TestConnections(t *testing.T) {
+	list := manifests(t)
+	services := 0
+	for _, w := range workloads(t, list) {
+		name, pod := w.Metadata.Name, &w.Spec.Template.Spec
+		service, policy := find(t, list, "Service", name).Spec, find(t, list, "NetworkPolicy", name).Spec
+		wantLabels(t, "the selector of the workload", w.Spec.Selector["matchLabels"], w)
+		wantLabels(t, "the service", map[string]any(service.Selector), w)
+		wantLabels(t, "the policy", policy.PodSelector["matchLabels"], w)
+		var allowed []string
+		for _, in := range policy.Ingress {
+			for _, p := range in.Ports {
+				port, _ := p.Port.(string)
+				allowed = append(allowed, port)
+				if pod.port(port) == 0 {
+					t.Errorf("%s has no port %v", name, p.Port)
+				}
+			}
+		}
+		for _, p := range service.Ports {
+			services++
+			if pod.port(p.TargetPort) == 0 || !slices.Contains(allowed, p.TargetPort) {
+				t.Errorf("port %q of the service %s leads nowhere, or is forbidden", p.TargetPort, name)
+			}
+		}
+	}
+	if services != 3 {
+		t.Errorf("%d ports of services, want 3", services)
+	}
+	updater := find(t, list, "StatefulSet", "promo-updater").Spec.Template.Spec
+	if port, _ := find(t, list, "NetworkPolicy", "promo-api").Spec.Egress[0].Ports[0].Port.(string); updater.port(port) == 0 {
+		t.Errorf("the API may go to port %q, which the updater has not", port)
+	}
+	if !strings.Contains(readFile(t, "kubernetes/api.yaml"), "rsync://promo@promo-updater/promotions ") {
+		t.Error("the API does not pull from the updater's service")
+	}
+}
