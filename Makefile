@@ -6,7 +6,10 @@ GOVULNCHECK = v1.1.4
 AUDITOR = bin/govulncheck-$(GOVULNCHECK)
 FUZZTIME ?= 10s
 PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
-TOOLS = haproxy nginx-light prometheus rsync
+KUSTOMIZE = v5.8.0
+KUBECTL_VALIDATE = v0.0.4
+KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)
+TOOLS = haproxy nginx-light procps prometheus rsync systemd
 BENCH ?= .
 LISTEN ?= :1321
 DATA ?= data
@@ -36,10 +39,15 @@ test: ## every test that needs nothing but Go
 race: ## the same with the race detector
 	CGO_ENABLED=1 go test -race ./...
 
-test-system: ## tests that need root, mounts or other programs; installs what is missing
+test-system: $(KUBERNETES) ## tests that need root, mounts or other programs; installs what is missing
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	@command -v docker >/dev/null || $(call install,docker.io docker-compose)
-	go test -timeout 30m -tags system ./...
+	PATH='$(CURDIR)/$(KUBERNETES)':"$$PATH" go test -timeout 30m -tags system ./...
+
+$(KUBERNETES): # what renders and checks deploy/kubernetes
+	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE)
+	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE)
+	mv $@.new $@
 
 test-bench: peers ## that the peers in bench/ give right answers; installs them
 	cd bench && CGO_ENABLED=1 go test ./...
