@@ -10,3 +10,9 @@ const MinProgress = minProgress
 
 // Look looks into the inbox once.
 func (s *Server) Look() error { return s.inbox.look() }
+
+// Build builds a file that was taken.
+func (s *Server) Build(name string) error { return s.inbox.build(name) }
+
+// Step looks into the inbox once, and logs what comes of it.
+func (s *Server) Step() { s.inbox.step() }

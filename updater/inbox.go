@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,7 @@ type inbox struct {
 	lock *os.File
 
 	seen   map[string]os.FileInfo // at the last look
+	failed string                 // why the last look came to nothing; empty: it did not
 	warned map[string]bool        // files whose names are too long
 
 	mu     sync.Mutex // guards status
@@ -61,6 +63,12 @@ type inboxStatus struct {
 
 // newInbox takes dir, which no other process may have.
 func newInbox(s *Server, dir string) (*inbox, error) {
+	// Generations would be taken for tables, and be moved away.
+	if data, err := os.Stat(s.opts.Build.Dir); err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	} else if info, err := os.Stat(dir); err == nil && os.SameFile(data, info) {
+		return nil, fmt.Errorf("inbox %s: it is the directory that has the generations", dir)
+	}
 	for _, sub := range []string{"", buildingDir, publishingDir, doneDir, failedDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, fmt.Errorf("inbox: %w", err)
@@ -88,18 +96,31 @@ func (x *inbox) run() {
 	tick := time.NewTicker(x.s.opts.Poll)
 	defer tick.Stop()
 	for {
-		err := x.look()
-		if errors.Is(err, errClosed) || errors.Is(err, errStopped) {
-			return
-		}
-		if err != nil {
-			x.s.log.Error("inbox", "error", err)
-		}
+		x.step()
 		select {
 		case <-tick.C:
 		case <-x.s.work.closing:
 			return
 		}
+	}
+}
+
+// step looks once, and logs why that came to nothing, unless the look before
+// came to nothing for the same reason.
+func (x *inbox) step() {
+	last := x.failed
+	x.failed = ""
+	err := x.look()
+	if err == nil || errors.Is(err, errClosed) || errors.Is(err, errStopped) {
+		return
+	}
+	x.failed = err.Error()
+	level := slog.LevelError
+	if errors.Is(err, generation.ErrLocked) {
+		level = slog.LevelInfo // a build by hand
+	}
+	if x.failed != last {
+		x.s.log.Log(context.Background(), level, "inbox", "error", err)
 	}
 }
 
@@ -274,6 +295,13 @@ func (x *inbox) buildInTurn(name string) error {
 		return err
 	}
 	at := x.path(buildingDir, name)
+	// It may not be what ready saw. Whoever can write to the inbox could have
+	// another's file read, and see its rows in the report.
+	if info, err := os.Lstat(at); err != nil {
+		return fmt.Errorf("inbox: %w", err)
+	} else if !info.Mode().IsRegular() {
+		return x.fail(at, name, fmt.Errorf("%w: %s", generation.ErrNotRegular, info.Mode()))
+	}
 	in := builder.FileInput(at)
 	in.Name = name
 	d, err := x.s.build(context.Background(), sourceInbox, name, in, func(id generation.ID) error {

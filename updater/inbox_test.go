@@ -3,6 +3,7 @@ package updater_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -273,4 +274,63 @@ func TestInboxShutdown(t *testing.T) {
 	f.wantGenerations(t, 1_000_000)
 	wantFiles(t, filepath.Join(dir, "done"), "a.csv")
 	must(t, f.Shutdown(t.Context()))
+}
+
+// The directory of the generations is no inbox: it would take them for tables.
+func TestInboxIsData(t *testing.T) {
+	data := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	must(t, os.Symlink(data, link))
+	for _, dir := range []string{data, link} {
+		opts := updater.Options{Inbox: dir, Logger: slog.New(slog.DiscardHandler)}
+		opts.Build.Dir = data
+		if _, err := updater.New(opts); err == nil || !strings.Contains(err.Error(), "has the generations") {
+			t.Errorf("%s: error %v", dir, err)
+		}
+		wantFiles(t, data)
+	}
+}
+
+// A file that is replaced after the look, by who may not read what the updater
+// reads, is not built, and its report tells nothing of what it leads to.
+func TestInboxSwapped(t *testing.T) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(secret, []byte("password\n"), 0o600))
+	for name, swap := range map[string]func(path string) error{
+		"link": func(path string) error { return os.Symlink(secret, path) },
+		"pipe": func(path string) error { return syscall.Mkfifo(path, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := still(t)
+			path := filepath.Join(f.inbox, ".building", "a.csv")
+			must(t, swap(path))
+			must(t, f.Build("a.csv"))
+			wantFiles(t, filepath.Join(f.inbox, "failed"), "a.csv", "a.csv.errors")
+			report, err := os.ReadFile(filepath.Join(f.inbox, "failed", "a.csv.errors"))
+			must(t, err)
+			if !strings.Contains(string(report), "not a regular file") {
+				t.Errorf("the report is %q", report)
+			}
+			f.wantGenerations(t)
+		})
+	}
+}
+
+// What keeps files waiting is logged once, not at each look.
+func TestInboxLockedLog(t *testing.T) {
+	f := still(t)
+	for range 2 {
+		w, err := generation.OpenWriter(f.data)
+		must(t, err)
+		f.put(t, "a.csv", table(t, 5))
+		for range 5 {
+			f.Step()
+		}
+		must(t, w.Close())
+		f.Step()
+	}
+	f.wantGenerations(t, 5, 5)
+	if n := strings.Count(f.log.String(), "msg=inbox"); n != 2 {
+		t.Errorf("%d lines in the log: %s", n, f.log)
+	}
 }
