@@ -47,8 +47,9 @@ type pod struct {
 	AutomountServiceAccountToken  *bool
 	TerminationGracePeriodSeconds int
 	SecurityContext               struct {
-		RunAsNonRoot   bool
-		SeccompProfile struct{ Type string }
+		RunAsNonRoot          bool
+		RunAsUser, RunAsGroup int
+		SeccompProfile        struct{ Type string }
 	}
 	TopologySpreadConstraints  []struct{ TopologyKey string }
 	InitContainers, Containers []container
@@ -206,7 +207,7 @@ func TestPods(t *testing.T) {
 			if a["prometheus.io/path"] != "/prometheus" || a["prometheus.io/port"] != strconv.Itoa(port) {
 				t.Errorf("%s is scraped at %q", o.Metadata.Name, a)
 			}
-			need := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second + drainOf(t, c.Command, help) + c.inFlight()
+			need := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second + drainOf(t, c.Command, help) + inFlight(filepath.Base(c.Command[0]))
 			if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= need {
 				t.Errorf("%s has %v to end, and may need %v", o.Metadata.Name, grace, need)
 			}
@@ -224,9 +225,9 @@ func TestPods(t *testing.T) {
 	}
 }
 
-// inFlight is how long after its drain the program waits for what is under way.
-func (c *container) inFlight() time.Duration {
-	if c.Command[0] == "/promoserve" {
+// inFlight is how long after its drain a program waits for what is under way.
+func inFlight(program string) time.Duration {
+	if program == "promoserve" {
 		return 30 * time.Second
 	}
 	return 0

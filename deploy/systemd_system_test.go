@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -222,26 +223,32 @@ func (m *machine) property(t *testing.T, unit, name string) string {
 	return m.run(t, "systemctl", "show", "--value", "--property", name, unit)
 }
 
-// upload has the updater build the table of a seed, and returns the generation.
-func (m *machine) upload(t *testing.T, url string, seed uint64) string {
+var published = regexp.MustCompile(`"generation":"([0-9TZ]+)"`)
+
+// upload has an updater build the table of a seed, and returns the generation.
+func upload(t *testing.T, url, token string, seed uint64) string {
 	t.Helper()
 	f, err := os.Open(table(t, seed, pullRows))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	resp, err := http.Post(url+"/upload", "text/csv", f)
+	req, err := http.NewRequest(http.MethodPost, url+"/upload", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var answer bytes.Buffer
-	_, err = answer.ReadFrom(resp.Body)
-	g := regexp.MustCompile(`"generation":"([0-9TZ]+)"`).FindStringSubmatch(answer.String())
+	answer, err := io.ReadAll(resp.Body)
+	g := published.FindSubmatch(answer)
 	if err != nil || resp.StatusCode != http.StatusCreated || g == nil {
-		t.Fatalf("upload: %d %s, %v", resp.StatusCode, &answer, err)
+		t.Fatalf("upload: %d %s, %v", resp.StatusCode, answer, err)
 	}
-	return g[1]
+	return string(g[1])
 }
 
 // usesRing is what a server says of io_uring.
@@ -309,8 +316,9 @@ func TestUnits(t *testing.T) {
 	m.run(t, "rm", "-f", data+"/.lock")
 	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
 	waitLive(t, url, first)
-	m.run(t, "systemctl", "start", "promo-updater")
-	third := m.upload(t, "http://"+updater, 2)
+	m.write(t, "/etc/promostore/tokens", "token\n")
+	m.override(t, "promo-updater.service", "LoadCredential=tokens:/etc/promostore/tokens\nEnvironment=PROMO_TOKEN_FILE=%d/tokens")
+	third := upload(t, "http://"+updater, "token", 2)
 	m.run(t, "promobuild", "unpin", "--data", "/var/lib/promostore")
 	waitLive(t, url, third)
 	m.moveToInbox(t, table(t, 3, pullRows))

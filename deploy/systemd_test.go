@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // units are the files of a kind, such as service, that systemd is given.
@@ -19,10 +20,12 @@ func units(t *testing.T, kind string) []string {
 
 var (
 	execStart = regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/(.*)$`)
+	stopTime  = regexp.MustCompile(`(?m)^TimeoutStopSec=(.*)$`)
 	variable  = regexp.MustCompile(`PROMO_[A-Z_]+`)
 )
 
-// TestUnitFlags wants the flags and variables in units to be the programs'.
+// TestUnitFlags wants the flags and variables in units to be the programs', and
+// the time that they have to end to be enough.
 func TestUnitFlags(t *testing.T) {
 	p := observed(t)
 	for name, words := range map[string][]string{
@@ -40,6 +43,12 @@ func TestUnitFlags(t *testing.T) {
 			if !strings.Contains(help, "   "+f+" ") {
 				t.Errorf("%s: there is no flag %s", name, f)
 			}
+		}
+		need := drainOf(t, nil, help) + inFlight(words[0])
+		if m := stopTime.FindStringSubmatch(text); m == nil {
+			t.Errorf("%s has no TimeoutStopSec", name)
+		} else if have, err := time.ParseDuration(m[1]); err != nil || have <= need {
+			t.Errorf("%s has %s to end, and may need %v: %v", name, m[1], need, err)
 		}
 		list := variable.FindAllString(text, -1)
 		if len(list) == 0 {
