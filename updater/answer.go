@@ -1,6 +1,7 @@
 package updater
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,11 +39,16 @@ func reply(w http.ResponseWriter, code int, v any) {
 	// The deadline bounds a client that does not read; that it cannot be set
 	// is no reason not to answer.
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(v) // the client has gone
+	if err := e.Encode(v); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len())) // so that it is whole once it is flushed
+	w.WriteHeader(code)
+	_, _ = w.Write(b.Bytes()) // the client has gone
 }
 
 func fail(w http.ResponseWriter, code int, p problem) { reply(w, code, p) }

@@ -68,10 +68,11 @@ type Server struct {
 	verified verified
 	origins  *http.CrossOriginProtection
 
-	ctx      context.Context // of all builds; its cause says why it ended
-	cancel   context.CancelCauseFunc
-	running  sync.WaitGroup // the goroutines of inbox and hooks
-	draining atomic.Bool
+	ctx       context.Context // of all builds; its cause says why it ended
+	cancel    context.CancelCauseFunc
+	running   sync.WaitGroup // the goroutines of inbox and hooks
+	lingering sync.WaitGroup // connections that http has given up
+	draining  atomic.Bool
 }
 
 // errStopped is why builds end that Shutdown has cut off.
@@ -169,6 +170,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
 	err := s.http.Shutdown(last)
+	s.lingering.Wait()
 	if s.inbox != nil {
 		err = errors.Join(err, s.inbox.close())
 	}

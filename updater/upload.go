@@ -22,7 +22,6 @@ type published struct {
 
 // upload builds a generation of the request's body.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
-	rest := r.Body // without its limit
 	d, err := s.receive(w, r)
 	if err == nil {
 		s.figures.upload(http.StatusCreated)
@@ -31,24 +30,40 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	}
 	// Whoever has only closed his side of the connection hears it all the same.
 	code := s.failUpload(w, err)
-	switch {
-	case errors.Is(err, errCut):
+	if errors.Is(err, errCut) {
 		code = statusGone
-	case code != http.StatusRequestTimeout && r.Header.Get("Expect") == "":
-		drain(w, rest)
 	}
 	s.figures.upload(code)
+	if code != statusGone && code != http.StatusRequestTimeout {
+		s.linger(w)
+	}
 }
 
-// drainTime is how long a client that was refused may go on sending. One whose
+// lingerTime is how long a client that was refused may go on sending. One whose
 // connection is reset while it sends may never read the answer.
-const drainTime = 2 * time.Second
+const lingerTime = 2 * time.Second
 
-func drain(w http.ResponseWriter, body io.Reader) {
+// linger ends the connection of an answer once the client has.
+func (s *Server) linger(w http.ResponseWriter) {
+	s.lingering.Add(1)
+	defer s.lingering.Done()
 	control := http.NewResponseController(w)
-	if control.Flush() == nil && control.SetReadDeadline(time.Now().Add(drainTime)) == nil {
-		_, _ = io.Copy(io.Discard, body) // until it ends or the time is over
+	if control.Flush() != nil {
+		return
 	}
+	// Not by the body: it says no more once a Read of it was cut off.
+	conn, _, err := control.Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, conn) // until it ends or the time is over
 }
 
 // statusGone counts clients that went away.
@@ -73,7 +88,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*done, error) 
 	}
 	b := &body{r: r.Body, received: received, control: http.NewResponseController(w), timeout: s.opts.StallTimeout, count: s.figures.received}
 	defer b.close()
-	// To answer ends no reading; see drain.
+	// To answer ends no reading; see linger.
 	if err := b.control.EnableFullDuplex(); err != nil {
 		return nil, err
 	}

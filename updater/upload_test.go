@@ -1,6 +1,7 @@
 package updater_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -422,6 +423,49 @@ func TestShutdown(t *testing.T) {
 			} else {
 				f.wantGenerations(t, 10_000)
 			}
+		})
+	}
+}
+
+// A client that is refused in the middle, and sends on, can do so until it has
+// read the answer: whose connection is reset may never come to read.
+func TestRefusedWhileSending(t *testing.T) {
+	csv := table(t, 1000)
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", len(csv), csv)
+	for name, expect := range map[string]string{"at once": "", "when told to": "Expect: 100-continue\r\n"} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t, nil)
+			c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\n"+expect+"Transfer-Encoding: chunked\r\n\r\n"+chunk)
+			await(t, "all has been read", func() bool {
+				n, err := strconv.ParseFloat(f.metric(t, "promobuild_upload_bytes_total"), 64)
+				return err == nil && int(n) == len(csv)
+			})
+			r := bufio.NewReader(c)
+			if expect != "" {
+				res, err := http.ReadResponse(r, nil)
+				must(t, err)
+				if res.StatusCode != http.StatusContinue {
+					t.Fatalf("the first answer is %s", res.Status)
+				}
+			}
+			ctx, cut := context.WithCancel(t.Context())
+			cut()
+			stopped := make(chan error, 1)
+			go func() { stopped <- f.Shutdown(ctx) }()
+			_, err := r.Peek(1) // the answer is there
+			must(t, err)
+			for range 500 { // more than the buffers of a connection take
+				_, err := io.WriteString(c, chunk)
+				must(t, err)
+			}
+			res, err := http.ReadResponse(r, nil)
+			must(t, err)
+			read(t, res).want(t, http.StatusServiceUnavailable, "interrupted")
+			must(t, c.Close())
+			must(t, <-stopped)
+			must(t, <-f.served)
+			f.served = nil
+			f.wantGenerations(t)
 		})
 	}
 }

@@ -77,6 +77,7 @@ var (
 type workshop struct {
 	turn    chan struct{} // has an element while a build runs
 	closing chan struct{}
+	emptied sync.Once
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
@@ -131,7 +132,9 @@ func (w *workshop) close() {
 }
 
 // wait returns when the last build is done. To be called after close.
-func (w *workshop) wait() { w.turn <- struct{}{} }
+func (w *workshop) wait() {
+	w.emptied.Do(func() { w.turn <- struct{}{} }) // and nobody takes it out
+}
 
 // progress is the build that runs, if one does.
 func (w *workshop) progress() (running, bool) {
