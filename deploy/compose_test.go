@@ -1,0 +1,168 @@
+package deploy
+
+import (
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/yaml.v3"
+)
+
+const (
+	composeFile     = "compose.yaml"
+	datasourcesFile = "grafana/provisioning/datasources/prometheus.yaml"
+	providersFile   = "grafana/provisioning/dashboards/promotions.yaml"
+)
+
+// A service is what a test wants to know of one in compose.yaml.
+type service struct {
+	Image          string
+	Build          any
+	DependsOn      []string `yaml:"depends_on"`
+	Ports, Volumes []string
+}
+
+func services(t *testing.T) map[string]service {
+	t.Helper()
+	var file struct{ Services map[string]service }
+	readYAML(t, composeFile, &file)
+	if len(file.Services) == 0 {
+		t.Fatalf("%s has no services", composeFile)
+	}
+	return file.Services
+}
+
+func readYAML(t *testing.T, path string, v any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(readFile(t, path)), v); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// Builds of one image by several services run at the same time, and all but one
+// fail. Who does not build an image begins with who does.
+func TestComposeBuildsOnce(t *testing.T) {
+	builders := map[string]string{}
+	for name, s := range services(t) {
+		if s.Build == nil {
+			continue
+		}
+		if other, ok := builders[s.Image]; ok {
+			t.Errorf("both %s and %s build %s", name, other, s.Image)
+		}
+		builders[s.Image] = name
+	}
+	if len(builders) == 0 {
+		t.Errorf("%s builds nothing", composeFile)
+	}
+	for name, s := range services(t) {
+		if builder, ok := builders[s.Image]; ok && builder != name && !slices.Contains(s.DependsOn, builder) {
+			t.Errorf("%s is of an image that %s builds, and does not depend on it", name, builder)
+		}
+	}
+}
+
+// Nobody but this machine gets at what has neither a password nor a token.
+func TestComposeListensOnLoopback(t *testing.T) {
+	for name, s := range services(t) {
+		for _, port := range s.Ports {
+			if _, value, ok := strings.Cut(port, ":-"); ok { // ${NAME:-value}
+				port = strings.Replace(value, "}", "", 1)
+			}
+			if !strings.HasPrefix(port, "127.0.0.1:") {
+				t.Errorf("%s publishes %s", name, port)
+			}
+		}
+	}
+}
+
+// Prometheus scrapes the services, and Grafana finds Prometheus and the
+// dashboard where it looks for them.
+func TestComposeProvisions(t *testing.T) {
+	all := services(t)
+	listens := func(what, address string) {
+		t.Helper()
+		host, port, _ := strings.Cut(address, ":")
+		if !slices.ContainsFunc(all[host].Ports, func(p string) bool { return strings.HasSuffix(p, ":"+port) }) {
+			t.Errorf("%s is %s, and no service of %s listens there", what, address, composeFile)
+		}
+	}
+	var scrapes struct {
+		Configs []struct {
+			Static []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	readYAML(t, scrapeFile, &scrapes)
+	for _, c := range scrapes.Configs {
+		for _, s := range c.Static {
+			for _, target := range s.Targets {
+				listens("a target", target)
+			}
+		}
+	}
+
+	var sources struct {
+		Datasources []struct{ UID, Type, URL string }
+	}
+	readYAML(t, datasourcesFile, &sources)
+	if len(sources.Datasources) != 1 || sources.Datasources[0].Type != "prometheus" {
+		t.Fatalf("%s has %+v", datasourcesFile, sources.Datasources)
+	}
+	source := sources.Datasources[0]
+	u, err := url.Parse(source.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listens("the data source", u.Host)
+	var board struct {
+		UID, Title string
+		Panels     []struct {
+			Type, Title string
+			Datasource  struct{ Type, UID string }
+		}
+	}
+	if err := json.Unmarshal([]byte(readFile(t, dashboardFile)), &board); err != nil {
+		t.Fatal(err)
+	}
+	if board.UID == "" || board.Title == "" {
+		t.Errorf("%s has the uid %q and the title %q", dashboardFile, board.UID, board.Title)
+	}
+	for _, p := range board.Panels {
+		if p.Type != "row" && (p.Datasource.UID != source.UID || p.Datasource.Type != source.Type) {
+			t.Errorf("the panel %q has the data source %+v", p.Title, p.Datasource)
+		}
+	}
+
+	mounts := map[string]string{} // what is on this machine, by where it is in the container
+	for name, s := range all {
+		for _, volume := range s.Volumes {
+			parts := strings.Split(volume, ":")
+			if !strings.HasPrefix(parts[0], "./") {
+				continue
+			}
+			if entries, err := os.ReadDir(parts[0]); err != nil || len(entries) == 0 {
+				t.Errorf("%s mounts %s: %v", name, parts[0], err)
+			}
+			mounts[parts[1]] = filepath.Clean(parts[0])
+		}
+	}
+	var providers struct {
+		Providers []struct{ Options struct{ Path string } }
+	}
+	readYAML(t, providersFile, &providers)
+	if len(providers.Providers) != 1 || mounts[providers.Providers[0].Options.Path] != filepath.Dir(dashboardFile) {
+		t.Errorf("%s has %+v, mounted are %v", providersFile, providers.Providers, mounts)
+	}
+	for path, dir := range map[string]string{
+		"/etc/prometheus":           filepath.Dir(scrapeFile),
+		"/etc/grafana/provisioning": filepath.Dir(filepath.Dir(datasourcesFile)),
+	} {
+		if mounts[path] != dir {
+			t.Errorf("%s is %q, want %s", path, mounts[path], dir)
+		}
+	}
+}
