@@ -16,6 +16,7 @@ const (
 	ruleTestsFile = "prometheus/rules_test.yml"
 	scrapeFile    = "prometheus/prometheus.yml"
 	dashboardFile = "grafana/dashboards/promotions.json"
+	scalerFile    = "kubernetes/scaling.yaml"
 )
 
 // A rule is a recording rule or an alert.
@@ -59,23 +60,25 @@ func panelExprs(t *testing.T) (list []string) {
 	return list
 }
 
-// TestExpressions wants every metric of the rules and the dashboard to be one
-// that the programs export, with the labels that they have.
+// TestExpressions wants every metric of the rules, the dashboard and the
+// autoscaler to be one that the programs export, with the labels that they have,
+// and values of these that they give out.
 func TestExpressions(t *testing.T) {
 	p := observed(t)
-	known := map[string][]string{"up": nil}
+	known := map[string]family{"up": {}}
 	for _, f := range slices.Concat(p.server.metrics, p.updater.metrics) {
-		known[f.name] = append(known[f.name], f.labels...)
+		known[f.name] = f
 		if f.kind == "histogram" {
-			known[f.name+"_bucket"] = append(slices.Clone(f.labels), "le")
-			known[f.name+"_sum"], known[f.name+"_count"] = f.labels, f.labels
+			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+				known[f.name+suffix] = f
+			}
 		}
 	}
-	exprs := panelExprs(t)
+	exprs := append(panelExprs(t), scalerExpr(t))
 	for _, r := range rules(t) {
 		exprs = append(exprs, r.Expr)
 		if r.Record != "" {
-			known[r.Record] = nil
+			known[r.Record] = family{}
 		}
 	}
 	for _, text := range exprs {
@@ -101,20 +104,52 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
+// ofTarget are labels that Prometheus adds.
+var ofTarget = []string{"job", "instance", "namespace", "pod"}
+
 // checkFilters wants the first, the name, to be known with the labels of the
-// others.
-func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, known map[string][]string) {
+// others, and each alternative of their values to be one that is exported.
+func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, known map[string]family) {
 	t.Helper()
-	labels, ok := known[filters[0].Value]
+	metric, ok := known[filters[0].Value]
 	if filters[0].Label != "__name__" || !ok {
 		t.Errorf("%s: no program exports %q", text, filters[0].Value)
 		return
 	}
 	for _, f := range filters[1:] {
-		if f.Label != "job" && f.Label != "instance" && !slices.Contains(labels, f.Label) {
-			t.Errorf("%s: %s has no label %q", text, filters[0].Value, f.Label)
+		if slices.Contains(ofTarget, f.Label) {
+			continue
+		}
+		values := []string{regexp.QuoteMeta(f.Value)}
+		if f.IsRegexp {
+			values = strings.Split(f.Value, "|")
+		}
+		for _, value := range values {
+			if !slices.ContainsFunc(metric.values[f.Label], regexp.MustCompile("^(?:"+value+")$").MatchString) {
+				t.Errorf("%s: %s has no %s that is %s", text, filters[0].Value, f.Label, value)
+			}
 		}
 	}
+}
+
+// scalerExpr is what the autoscaler of Kubernetes goes by, as the rule for
+// prometheus-adapter beside it makes it.
+func scalerExpr(t *testing.T) string {
+	t.Helper()
+	text := readFile(t, scalerFile)
+	part := func(pattern string) string {
+		t.Helper()
+		m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("%s has no %s", scalerFile, pattern)
+		}
+		return m[1]
+	}
+	if made, used := part(`as: (\w+)`), part(`metric: \{name: (\w+)`); made != used {
+		t.Errorf("%s goes by %s, and the adapter makes %s", scalerFile, used, made)
+	}
+	name, filters, _ := strings.Cut(strings.TrimSuffix(part(`seriesQuery: (.*)`), "}"), "{")
+	return strings.NewReplacer("<<.Series>>", name, "<<.LabelMatchers>>", filters, "<<.GroupBy>>", "pod").Replace(part(`metricsQuery: (.*)`))
 }
 
 // TestAlerts wants each alert to say how bad it is, to lead to a section of

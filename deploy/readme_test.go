@@ -115,7 +115,8 @@ type observation struct {
 // A family is the metrics of one name.
 type family struct {
 	name, kind, help string
-	labels           []string
+	labels           []string            // but for le
+	values           map[string][]string // by label
 }
 
 // observed is what the programs say of themselves, looked at once.
@@ -299,7 +300,7 @@ func families(r io.Reader) (list []family, err error) {
 		if !ok {
 			i = len(list)
 			index[name] = i
-			list = append(list, family{name: name})
+			list = append(list, family{name: name, values: map[string][]string{}})
 		}
 		return &list[i]
 	}
@@ -318,7 +319,8 @@ func families(r io.Reader) (list []family, err error) {
 				name = base
 			}
 			f := at(name)
-			for _, m := range labelName.FindAllStringSubmatch(labels, -1) {
+			for _, m := range labelPair.FindAllStringSubmatch(labels, -1) {
+				f.values[m[1]] = append(f.values[m[1]], m[2])
 				if !slices.Contains(f.labels, m[1]) && m[1] != "le" {
 					f.labels = append(f.labels, m[1])
 				}
@@ -330,7 +332,7 @@ func families(r io.Reader) (list []family, err error) {
 
 var (
 	histogramSuffix = regexp.MustCompile(`_(bucket|sum|count)$`)
-	labelName       = regexp.MustCompile(`(\w+)="`)
+	labelPair       = regexp.MustCompile(`(\w+)="([^"]*)"`)
 )
 
 // metricTable leaves out the metrics of the process, which have no help.
