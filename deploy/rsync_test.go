@@ -5,6 +5,7 @@ package deploy
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -12,21 +13,21 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
 
-// pullRows make a file of 6.5 MB, which takes three seconds at pullRate.
-const (
-	pullRows = 200_000
-	pullRate = "--bwlimit=2m"
-)
+// pullRows make a file of 6.5 MB: more than the kernel keeps of what a line holds
+// back, so that the daemon does not get to the next file.
+const pullRows = 200_000
 
 // A mirror is a building node, whose rsync daemon has the configuration of
 // deploy/rsync, and a serving node that pulls from it.
 type mirror struct {
 	source, data string // directories
-	url          string
+	address, url string // of the daemon
 	password     string // --password-file=…
 
 	tables
@@ -60,19 +61,20 @@ func newMirror(t *testing.T) *mirror {
 		key, _, _ := strings.Cut(old, "=")
 		config = bytes.Replace(config, []byte(old), []byte(key+"= "+path+"\n"), 1)
 	}
-	host, port, err := net.SplitHostPort(freeAddress(t))
+	m.address = freeAddress(t)
+	host, port, err := net.SplitHostPort(m.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	start(t, "rsync", "--daemon", "--no-detach", "--address="+host, "--port="+port, "--log-file=/dev/stdout", "--config="+write("rsyncd.conf", string(config)))
 	waitFor(t, "the rsync daemon listens", func() bool {
-		conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
+		conn, err := net.Dial("tcp", m.address)
 		if err == nil {
 			conn.Close()
 		}
 		return err == nil
 	})
-	m.url = fmt.Sprintf("rsync://promo@%s:%s/promotions", host, port)
+	m.url = fmt.Sprintf("rsync://promo@%s/promotions", m.address)
 	return m
 }
 
@@ -118,19 +120,96 @@ func (m *mirror) pullCounting(t *testing.T) int64 {
 	return sum
 }
 
-// pullSlowly returns when some of the file has arrived under a hidden name.
-func (m *mirror) pullSlowly(t *testing.T, path string, some int64, options ...string) *process {
+// pullHeld begins a pull, over a line that holds back what follows some of the
+// file until release is called. It returns when that has arrived, under a hidden
+// name.
+func (m *mirror) pullHeld(t *testing.T, path string, some int64) (p *process, release func()) {
 	t.Helper()
-	p := start(t, "rsync/promo-pull", m.command(t, "2", append([]string{pullRate}, options...)...)...)
+	release = m.hold(t, some, func() { p = start(t, "rsync/promo-pull", m.command(t, "2")...) })
+	m.waitSome(t, ".incoming/."+filepath.Base(path)+".??????", some)
+	return p, release
+}
+
+// hold has what begin starts pull over a line that holds back what follows some
+// of a file.
+func (m *mirror) hold(t *testing.T, some int64, begin func()) (release func()) {
+	t.Helper()
+	const buffer = 512 << 10 // what rsync has and has not written yet is less
+	direct, held := m.url, make(chan struct{})
+	release = sync.OnceFunc(func() { close(held) })
+	t.Cleanup(release)
+	m.pullOver(t, some+buffer, func([]byte) bool {
+		<-held
+		return true
+	})
+	begin()
+	m.url = direct
+	return release
+}
+
+// waitSome waits until a hidden file has at least some bytes.
+func (m *mirror) waitSome(t *testing.T, pattern string, some int64) {
+	t.Helper()
 	waitFor(t, "some of the file", func() bool {
-		for _, temp := range m.hidden(t, ".incoming/."+filepath.Base(path)+".??????") {
+		for _, temp := range m.hidden(t, pattern) {
 			if info, err := os.Stat(temp); err == nil && info.Size() >= some {
 				return true
 			}
 		}
 		return false
 	})
-	return p
+}
+
+// pullOver has pulls reach the daemon over a line that once, at an offset of what
+// the daemon says, calls at with what comes next, and hangs up if that says so.
+// It returns whether that was.
+func (m *mirror) pullOver(t *testing.T, offset int64, at func([]byte) bool) (was *atomic.Bool) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	m.url = strings.Replace(m.url, m.address, ln.Addr().String(), 1)
+	was = new(atomic.Bool)
+	pass := func(client, daemon net.Conn) {
+		defer client.Close()
+		b := make([]byte, 32<<10)
+		for rest := offset; ; {
+			n, err := daemon.Read(b)
+			before := b[:min(max(rest, 0), int64(n))]
+			_, werr := client.Write(before)
+			rest -= int64(n)
+			if len(before) < n {
+				if was.CompareAndSwap(false, true) && !at(b[len(before):n]) {
+					return
+				}
+				_, werr = client.Write(b[len(before):n])
+			}
+			if err != nil || werr != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			daemon, err := net.Dial("tcp", m.address)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go pass(client, daemon)
+			go func() {
+				_, _ = io.Copy(daemon, client)
+				daemon.Close()
+			}()
+		}
+	}()
+	return was
 }
 
 func (m *mirror) hidden(t *testing.T, pattern string) []string {
@@ -315,7 +394,7 @@ func TestPullKilled(t *testing.T) {
 	second, generation := m.publish(t, 1)
 	size := fileSize(t, second)
 	for i := range int64(6) {
-		p := m.pullSlowly(t, second, (i*size/8)>>10<<10)
+		p, _ := m.pullHeld(t, second, i*size/8)
 		out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "another pull") {
 			t.Errorf("two pulls at a time: %v: %s", err, out)
@@ -338,7 +417,7 @@ func TestPullStopped(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
 	size := fileSize(t, path)
-	p := m.pullSlowly(t, path, size/2)
+	p, _ := m.pullHeld(t, path, size/2)
 	p.stop(syscall.SIGTERM)
 	partial := filepath.Join(m.data, ".incoming/.partial", filepath.Base(path))
 	waitFor(t, "the part is kept", func() bool {
@@ -363,11 +442,11 @@ func TestPartialUnderFinalName(t *testing.T) {
 	m.pull(t)
 	s := m.serve(t)
 	second, generation := m.publish(t, 1)
-	p := start(t, "rsync", "--times", "--partial", m.password, pullRate, m.url+"/"+filepath.Base(second), m.data)
-	waitFor(t, "some of the file", func() bool {
-		paths := m.hidden(t, "."+filepath.Base(second)+".??????")
-		return len(paths) == 1 && fileSize(t, paths[0]) > 1<<20
+	var p *process
+	m.hold(t, 1<<20, func() {
+		p = start(t, "rsync", "--times", "--partial", m.password, m.url+"/"+filepath.Base(second), m.data)
 	})
+	m.waitSome(t, "."+filepath.Base(second)+".??????", 1<<20)
 	p.stop(syscall.SIGTERM)
 	waitFor(t, "the part is refused", func() bool { return refused(t, s) == 1 })
 	if size := fileSize(t, m.copyOf(second)); size >= fileSize(t, second) {
@@ -379,7 +458,8 @@ func TestPartialUnderFinalName(t *testing.T) {
 }
 
 // A file that is damaged on one of the two disks is not served, the one before
-// it is, and a pull with --checksum brings the good one again.
+// it is, and a pull with --checksum brings the good one again, as any pull does
+// once the damaged one is removed.
 func TestPullDamaged(t *testing.T) {
 	m := newMirror(t)
 	first, _ := m.publish(t, 0)
@@ -397,8 +477,63 @@ func TestPullDamaged(t *testing.T) {
 	flip(t, m.copyOf(second))
 	m.pull(t, "--checksum")
 	waitLive(t, s.url, generation)
+
+	flip(t, m.copyOf(second))
+	if err := os.Remove(m.copyOf(second)); err != nil {
+		t.Fatal(err)
+	}
+	m.pull(t)
+	waitLive(t, s.url, generation)
 	m.wantFiles(t, first, second)
 	run(t, program(t, "promobuild"), "verify", m.data)
+}
+
+// A bit that flips on the way, in the middle of a file: rsync notices, and what
+// it has got does not go live.
+func TestPullCorruptedOnTheWay(t *testing.T) {
+	m := newMirror(t)
+	first, _ := m.publish(t, 0)
+	m.pull(t)
+	s := m.serve(t)
+	second, generation := m.publish(t, 1)
+
+	direct := m.url
+	changed := m.pullOver(t, fileSize(t, second)/2, func(b []byte) bool {
+		b[0] ^= 1
+		return true
+	})
+	out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
+	if !changed.Load() {
+		t.Fatalf("nothing was changed on the way: %v: %s", err, out)
+	}
+	if err == nil {
+		waitLive(t, s.url, generation) // what was wrong was sent again
+	}
+	m.url = direct
+	m.pull(t)
+	waitLive(t, s.url, generation)
+	m.wantFiles(t, first, second)
+	if n := refused(t, s); n != 0 {
+		t.Errorf("%d generations were refused", n)
+	}
+}
+
+// A pull whose connection breaks says so, and the next goes on where it was.
+func TestPullCutOff(t *testing.T) {
+	m := newMirror(t)
+	path, _ := m.publish(t, 0)
+	size := fileSize(t, path)
+	direct := m.url
+	cut := m.pullOver(t, size/2, func([]byte) bool { return false })
+	out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
+	if err == nil || !cut.Load() {
+		t.Fatalf("a pull that was cut off: %v: %s", err, out)
+	}
+	m.url = direct
+	if n := m.pullCounting(t); n == 0 || n > size*6/10 {
+		t.Errorf("the rest of a file of %d bytes has %d", size, n)
+	}
+	m.wantFiles(t, path)
 }
 
 // Generations that the building node prunes during a pull.
@@ -418,10 +553,11 @@ func TestPullPruned(t *testing.T) {
 				paths[i], _ = m.publish(t, seed)
 				seed++
 			}
-			p := m.pullSlowly(t, paths[0], 1<<20)
+			p, release := m.pullHeld(t, paths[0], 1<<20)
 			if err := os.Remove(paths[c.pruned]); err != nil {
 				t.Fatal(err)
 			}
+			release()
 			<-p.exited
 			if code := p.ProcessState.ExitCode(); code != 0 {
 				t.Errorf("the pull ends with %d", code)
@@ -437,7 +573,8 @@ func TestPullPruned(t *testing.T) {
 	}
 	// A part of what is pruned before it has arrived is of no use any more.
 	gone, _ := m.publish(t, seed)
-	m.pullSlowly(t, gone, 1<<20).stop(syscall.SIGTERM)
+	p, _ := m.pullHeld(t, gone, 1<<20)
+	p.stop(syscall.SIGTERM)
 	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".incoming/.partial/*")) == 1 })
 	if err := os.Remove(gone); err != nil {
 		t.Fatal(err)
@@ -472,12 +609,13 @@ func TestPinTravels(t *testing.T) {
 
 	// While a generation arrives, which takes longer than the pin may.
 	next, generation := m.publish(t, 3)
-	p := m.pullSlowly(t, next, 1<<20, "--bwlimit=500k")
+	p, release := m.pullHeld(t, next, 1<<20)
 	run(t, promobuild, "pin", generations[1], "--data", m.source)
 	waitLive(t, s.url, generations[1])
 	if _, err := os.Stat(m.copyOf(next)); err == nil {
 		t.Error("the pin came behind the generation")
 	}
+	release()
 	<-p.exited
 	m.wantFiles(t, paths[1], paths[2], next, pin)
 	run(t, promobuild, "unpin", "--data", m.source)
@@ -486,8 +624,9 @@ func TestPinTravels(t *testing.T) {
 
 	// At the end of a pull: what was gone back from is not live for a moment.
 	last, gone := m.publish(t, 4)
-	p = m.pullSlowly(t, last, 1<<20)
+	p, release = m.pullHeld(t, last, 1<<20)
 	run(t, promobuild, "pin", generations[2], "--data", m.source)
+	release()
 	<-p.exited
 	waitLive(t, s.url, generations[2])
 	run(t, promobuild, "pin", gone, "--data", m.source)
@@ -496,6 +635,49 @@ func TestPinTravels(t *testing.T) {
 	want := []string{generations[0], generations[2], generations[1], generation, generations[2], gone}
 	if live := s.lives(t); !slices.Equal(live, want) {
 		t.Errorf("live were, one after the other, %q, want %q", live, want)
+	}
+}
+
+// slowPin is an rsync whose second transfer of the pin, the first beside that of
+// files, ends after these. It notes in STATE if another begins meanwhile.
+const slowPin = `#!/bin/bash
+rsync=$(type -ap rsync | sed -n 2p)
+await() { until [[ -e $STATE/$1 ]]; do sleep 0.1; done; }
+case "$*" in
+*--files-from*)
+	await second
+	"$rsync" "$@"
+	touch "$STATE/arrived"
+	;;
+*promotions.pin*)
+	mkdir "$STATE/busy" 2>/dev/null || touch "$STATE/overlap"
+	mkdir "$STATE/first" 2>/dev/null || { touch "$STATE/second"; await arrived; sleep 1; }
+	"$rsync" "$@"
+	rmdir --ignore-fail-on-non-empty "$STATE/busy"
+	;;
+*) exec "$rsync" "$@" ;;
+esac
+`
+
+// An old pin that arrives late does not replace a newer one: of the transfers
+// of the pin one follows the other.
+func TestPinsArriveInOrder(t *testing.T) {
+	m := newMirror(t)
+	path, _ := m.publish(t, 0)
+	args := m.command(t, "2")
+	dir, state := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "rsync"), []byte(slowPin), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	t.Setenv("STATE", state)
+	run(t, "rsync/promo-pull", args...)
+	m.wantFiles(t, path)
+	if _, err := os.Stat(filepath.Join(state, "overlap")); err == nil {
+		t.Error("two transfers of the pin ran at the same time")
+	}
+	if _, err := os.Stat(filepath.Join(state, "second")); err != nil {
+		t.Error("the pin did not come beside the files")
 	}
 }
 
