@@ -27,8 +27,9 @@ import (
 	"promostore/synth"
 )
 
-// patience is how long a test waits for what must come.
-const patience = time.Minute
+// patience is how long a test waits for what must come, also on a machine that
+// is slow and busy.
+const patience = 3 * time.Minute
 
 // TestMain gives the programs, once they are built, a directory of their own.
 func TestMain(m *testing.M) {
@@ -276,7 +277,7 @@ type answer struct {
 
 // get asks for a URL.
 func get(url string) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -145,7 +145,6 @@ func TestProxyDrains(t *testing.T) {
 	if err := servers[0].Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	waitFor(t, "the server gets no requests", func() bool {
 		for range 200 {
 			if a, err := get(url + "/promotions/" + id(0)); err != nil || a.generation == generations[0] {
@@ -156,9 +155,6 @@ func TestProxyDrains(t *testing.T) {
 	})
 	if a, err := get(servers[0].url + "/promotions/" + id(0)); err != nil || a.status != http.StatusOK {
 		t.Errorf("the server that drains answers %d, %v", a.status, err)
-	}
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("that took %s, and --drain is 5 s", took)
 	}
 }
 
