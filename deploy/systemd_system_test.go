@@ -18,6 +18,16 @@ import (
 	"testing"
 )
 
+// units are the files of a kind, such as service, that systemd is given.
+func units(t *testing.T, kind string) []string {
+	t.Helper()
+	paths, err := filepath.Glob("systemd/*." + kind)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no units of kind %s: %v", kind, err)
+	}
+	return paths
+}
+
 // TestUnitsVerify wants systemd to find nothing wrong with the units, and
 // something with one that has a line of no meaning.
 func TestUnitsVerify(t *testing.T) {

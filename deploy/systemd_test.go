@@ -8,16 +8,6 @@ import (
 	"time"
 )
 
-// units are the files of a kind, such as service, that systemd is given.
-func units(t *testing.T, kind string) []string {
-	t.Helper()
-	paths, err := filepath.Glob("systemd/*." + kind)
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no units of kind %s: %v", kind, err)
-	}
-	return paths
-}
-
 var (
 	execStart = regexp.MustCompile(`(?m)^ExecStart=/usr/local/bin/(.*)$`)
 	stopTime  = regexp.MustCompile(`(?m)^TimeoutStopSec=(.*)$`)
