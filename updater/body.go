@@ -106,10 +106,10 @@ func tableOf(r *http.Request, body io.Reader) (io.Reader, error) {
 		case "", "identity", "gzip", "x-gzip", "zstd": // content tells which
 			return body, nil
 		}
-		return nil, malformed("the content encoding %q is none of gzip and zstd", encoding)
+		return nil, malformed("the content encoding %.40q is none of gzip and zstd", encoding)
 	}
 	if encoding != "" && encoding != "identity" {
-		return nil, malformed("the form is encoded with %q: compress the file in it, or send the file as the body", encoding)
+		return nil, malformed("the form is encoded with %.40q: compress the file in it, or send the file as the body", encoding)
 	}
 	if params["boundary"] == "" {
 		return nil, malformed("the form has no boundary")
@@ -159,7 +159,7 @@ func (t *formTable) next() (*multipart.Part, error) {
 		return nil, asMalformed(err)
 	}
 	if name := part.FormName(); name != fieldName {
-		return nil, malformed("the form has a field %q; there is to be %q and nothing else", name, fieldName)
+		return nil, malformed("the form has a field %.40q; there is to be %q and nothing else", name, fieldName)
 	}
 	return part, nil
 }

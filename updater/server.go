@@ -66,6 +66,7 @@ type Server struct {
 	figures  figures
 	work     *workshop
 	verified verified
+	headers  generation.Headers
 	origins  *http.CrossOriginProtection
 
 	ctx       context.Context // of all builds; its cause says why it ended

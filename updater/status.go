@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,11 @@ type status struct {
 	Builds   []done       `json:"builds"`   // that are done, newest first
 	Live     string       `json:"live"`     // the generation; empty if there is none
 	Pinned   string       `json:"pinned"`   // the generation; empty if none is
-	Inbox    *inboxStatus `json:"inbox"`    // null: none
+	By       string       `json:"by,omitempty"`
+	Reason   string       `json:"reason,omitempty"`
+	At       *time.Time   `json:"at,omitempty"`        // of the pin, or of its removal
+	PinError string       `json:"pin_error,omitempty"` // there is a pin that cannot be read
+	Inbox    *inboxStatus `json:"inbox"`               // null: none
 	Stopping bool         `json:"stopping"`
 }
 
@@ -28,17 +33,29 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	if r, ok := s.work.progress(); ok {
 		st.Building = &r
 	}
-	if g, _, err := generation.Served(s.opts.Build.Dir); err == nil {
+	if g, _, err := s.headers.Served(s.opts.Build.Dir); err == nil {
 		st.Live = g.ID.String()
 	}
-	if pin, err := generation.ReadPin(s.opts.Build.Dir); err == nil && pin.Active {
-		st.Pinned = pin.ID.String()
-	}
+	st.setPin(generation.ReadPin(s.opts.Build.Dir))
 	if s.inbox != nil {
 		n := s.inbox.counts()
 		st.Inbox = &n
 	}
 	reply(w, http.StatusOK, st)
+}
+
+func (st *status) setPin(pin generation.Pin, err error) {
+	if err != nil {
+		st.PinError = err.Error()
+		return
+	}
+	st.By, st.Reason = pin.By, pin.Reason
+	if pin.Active {
+		st.Pinned = pin.ID.String()
+	}
+	if !pin.At.IsZero() {
+		st.At = &pin.At
+	}
 }
 
 type health struct {

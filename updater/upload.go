@@ -17,7 +17,8 @@ const uploadName = "upload"
 // published is the answer to an upload that is a generation now.
 type published struct {
 	builder.Summary
-	Pruned []string `json:"pruned"` // generations
+	Pruned []string `json:"pruned"`           // generations
+	Pinned string   `json:"pinned,omitempty"` // the generation that servers go on serving
 }
 
 // upload builds a generation of the request's body.
@@ -25,7 +26,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	d, err := s.receive(w, r)
 	if err == nil {
 		s.figures.upload(http.StatusCreated)
-		reply(w, http.StatusCreated, published{*d.Summary, append([]string{}, d.Pruned...)})
+		reply(w, http.StatusCreated, published{*d.Summary, append([]string{}, d.Pruned...), d.Pinned})
 		return
 	}
 	// Whoever has only closed his side of the connection hears it all the same.

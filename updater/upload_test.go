@@ -151,6 +151,24 @@ func TestUploadRefused(t *testing.T) {
 	f.post(t, strings.NewReader(csv)).want(t, http.StatusCreated, "")
 }
 
+// What a client calls things does not fill the status or the log.
+func TestLongNames(t *testing.T) {
+	f := start(t, nil)
+	long := strings.Repeat("x", 10_000)
+	for _, a := range []answer{
+		f.post(t, strings.NewReader(form(t, long, "")), "Content-Type", formType),
+		f.post(t, strings.NewReader(table(t, 1)), "Content-Encoding", long),
+	} {
+		a.want(t, http.StatusBadRequest, "malformed")
+		if len(a.text) > 500 {
+			t.Errorf("an answer of %d bytes", len(a.text))
+		}
+	}
+	if text := f.get(t, "/status").text; len(text) > 1000 {
+		t.Errorf("a status of %d bytes", len(text))
+	}
+}
+
 // The report is bounded, whatever the table is like.
 func TestManyBadRows(t *testing.T) {
 	f := start(t, func(o *updater.Options) { o.Build.MaxBadRows = 7 })

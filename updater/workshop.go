@@ -64,6 +64,7 @@ type done struct {
 	Error   string           `json:"error,omitempty"`
 	Summary *builder.Summary `json:"summary,omitempty"`
 	Pruned  []string         `json:"pruned,omitempty"` // generations
+	Pinned  string           `json:"pinned,omitempty"` // the generation that servers go on serving
 	Hook    *hookResult      `json:"hook,omitempty"`
 }
 
@@ -233,6 +234,12 @@ func (s *Server) build(ctx context.Context, source, name string, in builder.Inpu
 		s.figures.published(summary)
 		d.Pruned = s.prune(summary)
 		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
+		if pin, err := generation.ReadPin(s.opts.Build.Dir); err != nil {
+			log.Error("servers stay with what they have", "error", err)
+		} else if pin.Active {
+			d.Pinned = pin.ID.String()
+			log.Warn("servers stay with the pinned generation", "pinned", d.Pinned, "by", pin.By, "reason", pin.Reason, "at", pin.At)
+		}
 	}
 	d.Until = time.Now()
 	d.Result = resultOf(err)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -113,6 +114,46 @@ func TestServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(0, "no directory")
+}
+
+// What does not look like another file is not read again.
+func TestHeaders(t *testing.T) {
+	dir := t.TempDir()
+	writeGeneration(t, pathOf(dir, 1), 1, 1)
+	writeGeneration(t, pathOf(dir, 2), 2, 2)
+	info, err := os.Stat(pathOf(dir, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var headers generation.Headers
+	want := func(id generation.ID, what string) {
+		t.Helper()
+		if g, h, err := headers.Served(dir); err != nil || g.ID != id || h.Records != uint64(id) {
+			t.Errorf("%s: %s of %d records, %v, want %s", what, g.ID, h.Records, err, id)
+		}
+	}
+	at := func(mtime time.Time) {
+		t.Helper()
+		if err := os.Chtimes(pathOf(dir, 2), mtime, mtime); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(2, "the newest")
+	if err := os.WriteFile(pathOf(dir, 2), make([]byte, info.Size()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	at(info.ModTime())
+	want(2, "it looks as before")
+	at(info.ModTime().Add(time.Second))
+	want(1, "it looks like another")
+	writeGeneration(t, pathOf(dir, 3), 3, 3)
+	want(3, "a newer one")
+	if err := os.Remove(pathOf(dir, 3)); err != nil {
+		t.Fatal(err)
+	}
+	want(1, "it is gone")
+	writeGeneration(t, pathOf(dir, 2), 2, 2)
+	want(2, "the bad one is replaced")
 }
 
 func TestFind(t *testing.T) {
