@@ -203,9 +203,12 @@ func (p *process) read(r io.ReadCloser) {
 	}
 }
 
+// signal sends a signal to the group.
+func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.Process.Pid, sig) }
+
 // stop sends a signal to the group and waits for the end of the process.
 func (p *process) stop(sig syscall.Signal) {
-	_ = syscall.Kill(-p.Process.Pid, sig)
+	p.signal(sig)
 	<-p.exited
 }
 

@@ -130,6 +130,14 @@ func (m *mirror) pullHeld(t *testing.T, path string, some int64) (p *process, re
 	return p, release
 }
 
+// stopHeld tells a pull that is held to stop. What is held is released then: rsync
+// says goodbye to the daemon, and waits half a minute for its answer.
+func stopHeld(p *process, release func()) {
+	p.signal(syscall.SIGTERM)
+	release()
+	<-p.exited
+}
+
 // hold has what begin starts pull over a line that holds back what follows some
 // of a file.
 func (m *mirror) hold(t *testing.T, some int64, begin func()) (release func()) {
@@ -417,8 +425,7 @@ func TestPullStopped(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
 	size := fileSize(t, path)
-	p, _ := m.pullHeld(t, path, size/2)
-	p.stop(syscall.SIGTERM)
+	stopHeld(m.pullHeld(t, path, size/2))
 	partial := filepath.Join(m.data, ".incoming/.partial", filepath.Base(path))
 	waitFor(t, "the part is kept", func() bool {
 		info, err := os.Stat(partial)
@@ -443,11 +450,11 @@ func TestPartialUnderFinalName(t *testing.T) {
 	s := m.serve(t)
 	second, generation := m.publish(t, 1)
 	var p *process
-	m.hold(t, 1<<20, func() {
+	release := m.hold(t, 1<<20, func() {
 		p = start(t, "rsync", "--times", "--partial", m.password, m.url+"/"+filepath.Base(second), m.data)
 	})
 	m.waitSome(t, "."+filepath.Base(second)+".??????", 1<<20)
-	p.stop(syscall.SIGTERM)
+	stopHeld(p, release)
 	waitFor(t, "the part is refused", func() bool { return refused(t, s) == 1 })
 	if size := fileSize(t, m.copyOf(second)); size >= fileSize(t, second) {
 		t.Fatalf("the part has %d bytes", size)
@@ -573,8 +580,7 @@ func TestPullPruned(t *testing.T) {
 	}
 	// A part of what is pruned before it has arrived is of no use any more.
 	gone, _ := m.publish(t, seed)
-	p, _ := m.pullHeld(t, gone, 1<<20)
-	p.stop(syscall.SIGTERM)
+	stopHeld(m.pullHeld(t, gone, 1<<20))
 	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".incoming/.partial/*")) == 1 })
 	if err := os.Remove(gone); err != nil {
 		t.Fatal(err)
