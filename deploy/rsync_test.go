@@ -4,6 +4,7 @@ package deploy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -265,27 +266,23 @@ func (m *mirror) serve(t *testing.T) *server {
 	return s
 }
 
-// flip changes one bit in the middle of a file, and nothing else: as a disk does.
+// flip changes one bit in the middle of a file, and neither its length nor its
+// time: as a disk does. It makes another file of it, for a server that has the
+// good one open has found it good.
 func flip(t *testing.T, path string) {
 	t.Helper()
 	info, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	b := make([]byte, 1)
-	if _, err := f.ReadAt(b, info.Size()/2); err != nil {
-		t.Fatal(err)
-	}
-	b[0] ^= 1
-	if _, err := f.WriteAt(b, info.Size()/2); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
+	content[len(content)/2] ^= 1
+	other := filepath.Join(filepath.Dir(path), ".flipped")
+	err = errors.Join(os.WriteFile(other, content, 0o644), os.Chtimes(other, info.ModTime(), info.ModTime()), os.Rename(other, path))
+	if err != nil {
 		t.Fatal(err)
 	}
 }
