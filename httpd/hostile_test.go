@@ -2,6 +2,7 @@ package httpd_test
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -171,7 +173,18 @@ func TestHostilePaths(t *testing.T) {
 // server has had enough of it.
 type hostile struct {
 	attack func(net.Conn)
-	code   int // of the answer that ends the connection; 0: there is none, as when a body does not come
+	code   int    // of the answer that ends the connection; 0: there is none, as when a body does not come
+	slow   bool   // it is a timeout that ends it
+	like   string // an ordinary request that is as long; empty: that for one promotion
+}
+
+func send(text string) func(net.Conn) {
+	return func(c net.Conn) { _, _ = io.WriteString(c, text) }
+}
+
+// closing is the last request of a connection.
+func closing(path string) string {
+	return strings.Replace(request(path), "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1)
 }
 
 // forEver writes b again and again, with pauses, until the connection ends.
@@ -184,78 +197,166 @@ func forEver(c net.Conn, b string, pause time.Duration) {
 	}
 }
 
-// TestUnderAttack has hostile clients of each kind while others ask for what
-// is there: none of these fails, or waits for long.
+// TestUnderAttack has hostile clients of each kind, again and again, while
+// others ask for what is there: none of these fails, and they wait no longer
+// than among as many clients who want nothing else.
 func TestUnderAttack(t *testing.T) {
 	const (
-		clients  = 20
-		pause    = 20 * time.Millisecond
-		requests = 200
-		patience = 5 * time.Second // of those who ask; the server's with the hostile is a tenth
+		pause = 20 * time.Millisecond
+		beat  = 2 * time.Millisecond // the test would else be busy with its own clients
 	)
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
 	_, err := z.Write(make([]byte, 10<<20)) // in 10 KB
 	must(t, err)
 	must(t, z.Close())
-	send := func(text string) func(net.Conn) {
-		return func(c net.Conn) { _, _ = io.WriteString(c, text) }
+	ask := func(path string) func(net.Conn) { return send(closing(path)) }
+	lookup := func(body string) func(net.Conn) {
+		return send(fmt.Sprintf("%sConnection: close\r\nContent-Length: %d\r\n\r\n%s", postLookup, len(body), body))
 	}
+	batch := batchOf(800)
+	smuggled := "GET /promotions/" + exampleID + " HTTP/1.1\r\nHost: x\r\n\r\n"
 	for name, h := range map[string]hostile{
-		"says nothing":              {func(net.Conn) {}, 0},
-		"slow request line":         {func(c net.Conn) { forEver(c, "G", pause) }, 408},
-		"slow header":               {func(c net.Conn) { send("GET /readyz HTTP/1.1\r\n")(c); forEver(c, "X: y\r\n", pause) }, 408},
-		"slow body":                 {func(c net.Conn) { send(postLookup + "Content-Length: 1000\r\n\r\n")(c); forEver(c, " ", pause) }, 0},
-		"slow chunks":               {func(c net.Conn) { send(postLookup + chunked + "\r\n")(c); forEver(c, "1\r\n \r\n", pause) }, 0},
-		"endless length of a chunk": {func(c net.Conn) { send(postLookup + chunked + "\r\n")(c); forEver(c, "0", 0) }, 400},
-		"body shorter than it says": {send(postLookup + "Content-Length: 1000\r\n\r\n" + noIDs), 0},
+		"says nothing":              {attack: func(net.Conn) {}, slow: true},
+		"slow request line":         {func(c net.Conn) { forEver(c, "G", pause) }, 408, true, ""},
+		"slow header":               {func(c net.Conn) { send("GET /readyz HTTP/1.1\r\n")(c); forEver(c, "X: y\r\n", pause) }, 408, true, ""},
+		"slow body":                 {func(c net.Conn) { send(postLookup + "Content-Length: 1000\r\n\r\n")(c); forEver(c, " ", pause) }, 0, true, ""},
+		"slow chunks":               {func(c net.Conn) { send(postLookup + chunked + "\r\n")(c); forEver(c, "1\r\n \r\n", pause) }, 0, true, ""},
+		"endless length of a chunk": {func(c net.Conn) { send(postLookup + chunked + "\r\n")(c); forEver(c, strings.Repeat("0", 1000), beat) }, 400, false, ""},
+		"body shorter than it says": {send(postLookup + "Content-Length: 1000\r\n\r\n" + noIDs), 0, true, ""},
 		"body longer than it says": {func(c net.Conn) {
 			send(postLookup + "Content-Length: 10\r\n\r\n" + noIDs)(c)
-			forEver(c, "\x00\r\n\r\n", 0)
-		}, 400},
-		"endless request line": {func(c net.Conn) { send("GET /")(c); forEver(c, strings.Repeat("a", 1000), 0) }, 431},
-		"endless field":        {func(c net.Conn) { send("GET / HTTP/1.1\r\nX: ")(c); forEver(c, strings.Repeat("a", 1000), 0) }, 431},
-		"endless fields":       {func(c net.Conn) { send("GET / HTTP/1.1\r\n")(c); forEver(c, "X: y\r\n", 0) }, 431},
+			forEver(c, strings.Repeat("\x00\r\n\r\n", 200), beat)
+		}, 400, false, ""},
+		"endless request line": {func(c net.Conn) { send("GET /")(c); forEver(c, strings.Repeat("a", 1000), beat) }, 431, false, ""},
+		"endless field":        {func(c net.Conn) { send("GET / HTTP/1.1\r\nX: ")(c); forEver(c, strings.Repeat("a", 1000), beat) }, 431, false, ""},
+		"endless fields":       {func(c net.Conn) { send("GET / HTTP/1.1\r\n")(c); forEver(c, strings.Repeat("X: y\r\n", 200), beat) }, 431, false, ""},
 		"endless chunks": {func(c net.Conn) {
 			send(postLookup + chunked + "\r\n")(c)
-			forEver(c, "400\r\n"+strings.Repeat(" ", 1024)+"\r\n", 0)
-		}, 413},
+			forEver(c, strings.Repeat("400\r\n"+strings.Repeat(" ", 1024)+"\r\n", 32), beat)
+		}, 413, false, ""},
 		"chunk of terabytes": {func(c net.Conn) {
 			send(postLookup + chunked + "\r\nfffffffffff\r\n")(c)
-			forEver(c, strings.Repeat(" ", 1000), 0)
-		}, 413},
+			forEver(c, strings.Repeat(" ", 1000), beat)
+		}, 413, false, ""},
 		"body of terabytes": {func(c net.Conn) {
 			send(postLookup + "Content-Length: 9999999999999\r\n\r\n")(c)
-			forEver(c, strings.Repeat(" ", 1000), 0)
-		}, 413},
-		"gzip bomb": {send(fmt.Sprintf("%sConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", postLookup, bomb.Len(), &bomb)), 415},
-		"too many ids": {func(c net.Conn) {
-			body := `{"ids":[""` + strings.Repeat(`,""`, httpd.MaxLookupIDs) + `]}`
-			send(fmt.Sprintf("%sConnection: close\r\nContent-Length: %d\r\n\r\n%s", postLookup, len(body), body))(c)
-		}, 413},
+			forEver(c, strings.Repeat(" ", 1000), beat)
+		}, 413, false, ""},
+		"gzip bomb":                            {send(fmt.Sprintf("%sConnection: close\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s", postLookup, bomb.Len(), &bomb)), 415, false, ""},
+		"too many ids":                         {attack: lookup(`{"ids":[""` + strings.Repeat(`,""`, httpd.MaxLookupIDs) + `]}`), code: 413, like: batch},
+		"lengths that differ, and a request":   {send(postLookup + "Content-Length: 10\r\nContent-Length: 20\r\n\r\n" + noIDs + smuggled), 400, false, ""},
+		"a coding that is none, and a request": {send(postLookup + "Transfer-Encoding: xchunked\r\n\r\na\r\n" + noIDs + "\r\n0\r\n\r\n" + smuggled), 400, false, ""},
+		"path with dots":                       {ask("/promotions/" + strings.Repeat("../", 1000) + "etc/passwd"), 404, false, ""},
+		"path with encoded dots":               {ask("/promotions/" + strings.Repeat("%2e%2e%2f", 500) + "etc/passwd"), 404, false, ""},
+		"path with a zero byte":                {ask("/promotions/" + exampleID + "%00"), 404, false, ""},
+		"very long id":                         {ask("/promotions/" + strings.Repeat("a", 8000)), 404, false, ""},
+		"very long ids":                        {attack: lookup(`{"ids":["` + strings.Repeat("a", 30_000) + `"]}`), code: 200, like: batch},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
-			f.SetReadTimeout(patience / 10)
-			publish(t, f.dir, genID(0), rows)
-			f.poll(t)
-			f.listen(t)
-			alone := f.askUntil(t, nil, requests, patience)
-			ended := make(chan struct{})
-			var attackers sync.WaitGroup
-			for range clients {
-				attackers.Go(func() { f.attack(t, h) })
-			}
-			go func() {
-				attackers.Wait()
-				close(ended)
-			}()
-			t.Logf("p99 %v alone, %v under attack", alone, f.askUntil(t, ended, requests, patience))
-			if n := f.answered(t, h.code); h.code != 0 && n != clients {
-				t.Errorf("%d answers with %d, want %d", n, h.code, clients)
+			wantPatient(t, cmp.Or(h.like, request("/promotions/"+exampleID)), crowd{
+				client: func(t *testing.T, f *fixture) { f.attack(t, h); time.Sleep(5 * beat) },
+				limit: func(f *fixture) {
+					if h.slow {
+						f.SetReadTimeout(2 * time.Second)
+					}
+				},
+				code: h.code,
+			})
+		})
+	}
+}
+
+// A crowd is clients who come at the same time, again and again.
+type crowd struct {
+	client func(*testing.T, *fixture) // comes once
+	limit  func(*fixture)             // of the server
+	code   int                        // of the one answer that each gets; 0: of some other number
+}
+
+// wantPatient checks that whoever comes in between waits no longer than in a
+// crowd that sends and reads as it should.
+func wantPatient(t *testing.T, sent string, c crowd) {
+	t.Helper()
+	ordinary := crowd{client: busy(sent), limit: func(*fixture) {}}
+	// They share the processors with whatever else runs, so that one of several
+	// tries has to do. Who is held up by an attack waits for its timeout, which
+	// is seconds.
+	const tries, maxRatio = 5, 10
+	for try := 1; ; try++ {
+		among, under := ordinary.p99(t), c.p99(t)
+		t.Logf("p99 %v among ordinary clients, %v under attack", among, under)
+		if under <= maxRatio*among || t.Failed() {
+			return
+		}
+		if try == tries {
+			t.Fatalf("under attack it is more than %d times as long", maxRatio)
+		}
+	}
+}
+
+// batchOf asks for n promotions.
+func batchOf(n int) string {
+	body := `{"ids":["` + exampleID + `"` + strings.Repeat(`,"`+exampleID+`"`, n-1) + `]}`
+	return fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", postLookup, len(body), body)
+}
+
+// busy is a client who sends the request again and again, and reads the answers.
+func busy(sent string) func(*testing.T, *fixture) {
+	return func(t *testing.T, f *fixture) {
+		c, err := net.Dial("tcp", f.ln.Addr().String())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Error(err)
+			return
+		}
+		times := max(1, 2000/len(sent))
+		go func() { _, _ = io.WriteString(c, strings.Repeat(sent, times)+closing("/healthz")) }()
+		got, err := io.ReadAll(c)
+		if want := times*strings.Count(sent, "Host:") + 1; err != nil || strings.Count(string(got), "HTTP/1.1 200 OK\r\n") != want {
+			t.Errorf("not %d answers: %.200q, %v", want, got, err)
+		}
+	}
+}
+
+// p99 is the 99th percentile of the times in which a server answers in the
+// crowd.
+func (c crowd) p99(t *testing.T) time.Duration {
+	t.Helper()
+	const clients = 20
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	f.SetReadTimeout(patience)
+	c.limit(f)
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	f.listen(t)
+	var came atomic.Int64
+	enough := make(chan struct{})
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for {
+				c.client(t, f)
+				came.Add(1)
+				select {
+				case <-enough:
+					return
+				default:
+				}
 			}
 		})
 	}
+	p99 := f.ask(t, 200)
+	close(enough)
+	all.Wait()
+	if n := f.answered(t, c.code); c.code != 0 && c.code != 200 && n != int(came.Load()) {
+		t.Errorf("%d answers with %d, want %d", n, c.code, came.Load())
+	}
+	return p99
 }
 
 // answered is how many answers the server has counted with this code.
@@ -280,7 +381,7 @@ func (f *fixture) attack(t *testing.T, h hostile) {
 		return
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Error(err)
 		return
 	}
@@ -302,16 +403,18 @@ func (f *fixture) attack(t *testing.T, h hostile) {
 	}
 }
 
-// askUntil asks for a promotion n times, and until ended if it is not nil, half
-// of it on new connections. It returns the 99th percentile of the times.
-func (f *fixture) askUntil(t *testing.T, ended <-chan struct{}, n int, patience time.Duration) time.Duration {
+// patience is for what must end, however busy the machine is.
+const patience = time.Minute
+
+// ask asks for a promotion n times, half of it on new connections. It returns
+// the 99th percentile of the times.
+func (f *fixture) ask(t *testing.T, n int) time.Duration {
 	t.Helper()
-	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	over := ended == nil
+	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	var times []time.Duration
-	for !over || len(times) < n {
+	for i := range n {
 		client := f.client
-		if len(times)%2 == 0 {
+		if i%2 == 0 {
 			client = fresh
 		}
 		began := time.Now()
@@ -320,16 +423,10 @@ func (f *fixture) askUntil(t *testing.T, ended <-chan struct{}, n int, patience 
 		body, err := io.ReadAll(res.Body)
 		must(t, err)
 		res.Body.Close()
-		took := time.Since(began)
-		if res.StatusCode != 200 || string(body) != exampleJSON || took > patience {
-			t.Fatalf("%d %s after %v", res.StatusCode, body, took)
+		if res.StatusCode != 200 || string(body) != exampleJSON {
+			t.Fatalf("%d %s", res.StatusCode, body)
 		}
-		times = append(times, took)
-		select {
-		case <-ended:
-			over = true
-		default:
-		}
+		times = append(times, time.Since(began))
 	}
 	slices.Sort(times)
 	return times[len(times)*99/100]
@@ -339,37 +436,30 @@ func (f *fixture) askUntil(t *testing.T, ended <-chan struct{}, n int, patience 
 // TLS. The server gives up on it.
 func TestSlowReader(t *testing.T) {
 	many := strings.Repeat(request("/prometheus"), 100)
-	body := `{"ids":["` + exampleID + `"` + strings.Repeat(`,"`+exampleID+`"`, httpd.MaxLookupIDs-1) + `]}`
-	large := fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", postLookup, len(body), body)
-	for name, sent := range map[string]string{"pipelined": many, "large": large} {
+	for name, sent := range map[string]string{"pipelined": many, "large": batchOf(1000)} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
-			f.SetWriteTimeout(300 * time.Millisecond)
-			publish(t, f.dir, genID(0), rows)
-			f.poll(t)
-			f.listen(t)
-			alone := f.askUntil(t, nil, 200, 5*time.Second)
-			ended := make(chan struct{})
-			go func() {
-				defer close(ended)
-				c, err := net.Dial("tcp", f.ln.Addr().String())
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer c.Close()
-				if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-					t.Error(err)
-					return
-				}
-				for err == nil {
-					_, err = io.WriteString(c, sent)
-				}
-				if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-					t.Errorf("the server goes on with a client that reads nothing: %v", err)
-				}
-			}()
-			t.Logf("p99 %v alone, %v under attack", alone, f.askUntil(t, ended, 200, 5*time.Second))
+			wantPatient(t, sent, crowd{
+				client: func(t *testing.T, f *fixture) {
+					c, err := net.Dial("tcp", f.ln.Addr().String())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer c.Close()
+					if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+						t.Error(err)
+						return
+					}
+					for err == nil {
+						_, err = io.WriteString(c, sent)
+						time.Sleep(2 * time.Millisecond)
+					}
+					if !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
+						t.Errorf("the server goes on with a client that reads nothing: %v", err)
+					}
+				},
+				limit: func(f *fixture) { f.SetWriteTimeout(300 * time.Millisecond) },
+			})
 		})
 	}
 }
