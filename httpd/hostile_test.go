@@ -327,7 +327,7 @@ func busy(sent string) func(*testing.T, *fixture) {
 // crowd.
 func (c crowd) p99(t *testing.T) time.Duration {
 	t.Helper()
-	const clients = 20
+	const clients = 8
 	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
 	f.SetReadTimeout(patience)
 	c.limit(f)
@@ -350,7 +350,7 @@ func (c crowd) p99(t *testing.T) time.Duration {
 			}
 		})
 	}
-	p99 := f.ask(t, 200)
+	p99 := f.ask(t, 100)
 	close(enough)
 	all.Wait()
 	if n := f.answered(t, c.code); c.code != 0 && c.code != 200 && n != int(came.Load()) {
