@@ -38,8 +38,10 @@ func openBlocks(f *os.File, x *format.Index, t *fenceTable) (*blocks, error) {
 		}
 	}
 	var err error
-	p.file, err = openBlockFile(f)
-	return p, err
+	if p.file, err = openBlockFile(f); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *blocks) close() error { return p.file.close() }

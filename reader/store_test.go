@@ -618,34 +618,38 @@ func TestPollCancelled(t *testing.T) {
 	s.want(live(1))
 }
 
-// TestOutOfDescriptors is short of a descriptor for a while.
+// TestOutOfDescriptors is short of a descriptor for a while: one will do to list
+// the directory, but not to open a file, which takes two.
 func TestOutOfDescriptors(t *testing.T) {
-	s := newTestStore(t, reader.StoreOptions{})
-	s.publish(1)
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
+	for _, access := range accesses {
+		t.Run(access.String(), func(t *testing.T) {
+			s := newTestStore(t, reader.StoreOptions{Access: access})
+			s.publish(1)
+			null, err := os.Open(os.DevNull)
+			if err != nil {
+				t.Fatal(err)
+			}
+			next := null.Fd()
+			null.Close()
+			var before unix.Rlimit
+			if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: before.Max}); err != nil {
+				t.Fatal(err)
+			}
+			err1, err2 := s.Poll(t.Context()), s.Poll(t.Context())
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(err1, err2); err != nil {
+				t.Fatal(err)
+			}
+			s.want(refused(1, unix.EMFILE)) // said once, but tried again
+			s.poll()
+			s.want(live(1))
+		})
 	}
-	next := null.Fd()
-	null.Close()
-	var before unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	// One descriptor will do to list the directory, but not to open a file.
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: before.Max}); err != nil {
-		t.Fatal(err)
-	}
-	err1, err2 := s.Poll(t.Context()), s.Poll(t.Context())
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-	s.want(refused(1, unix.EMFILE)) // said once, but tried again
-	s.poll()
-	s.want(live(1))
 }
 
 func TestCloseWaits(t *testing.T) {
