@@ -30,6 +30,7 @@ type ring struct {
 	added      uint32 // of them, those that the kernel was not told of yet
 	submitting bool   // somebody is telling the kernel, and looks again
 	refusals   int    // in a row: how often the kernel took no read
+	pause      time.Duration
 
 	sq, cq queueOffsets
 	free   chan uint32           // slots
@@ -115,7 +116,7 @@ var (
 // as the seccomp profiles of containers often do. A profile that kills instead
 // kills here, where a file is opened, and not at some read later.
 func newRing() *ring {
-	r := &ring{made: time.Now(), free: make(chan uint32, ringLen), reaped: make(chan struct{})}
+	r := &ring{made: time.Now(), pause: pauseTime, free: make(chan uint32, ringLen), reaped: make(chan struct{})}
 	if err := r.open(); err != nil {
 		r.unmap()
 		return nil
@@ -287,7 +288,7 @@ func (r *ring) tellLocked() {
 // it be for a while if that happens again and again.
 func (r *ring) refusedLocked() {
 	if r.refusals++; r.refusals >= maxRefusals {
-		r.paused.Store(time.Now().Add(pauseTime).UnixNano())
+		r.paused.Store(time.Now().Add(r.pause).UnixNano())
 	}
 	r.withdrawLocked()
 }
