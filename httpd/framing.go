@@ -17,8 +17,9 @@ var (
 // a proxy in front may see another request in what follows.
 func isAmbiguous(h *fasthttp.RequestHeader) bool {
 	for lines := h.RawHeaders(); len(lines) > 0; {
-		if len(lines) > len(headerTransferEncoding) && lines[0]|0x20 == 't' &&
-			bytes.EqualFold(lines[:len(headerTransferEncoding)], headerTransferEncoding) &&
+		if n := len(headerTransferEncoding); len(lines) > n && lines[0]|0x20 == 't' &&
+			bytes.EqualFold(lines[:n], headerTransferEncoding) &&
+			(lines[n] == ':' || lines[n] == ' ' || lines[n] == '\t') && // else the name goes on
 			!bytes.Equal(h.PeekBytes(headerTransferEncoding), codingChunked) {
 			return true
 		}
