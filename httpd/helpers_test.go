@@ -187,7 +187,7 @@ func (f *fixture) serve(t testing.TB, ln net.Listener, transport *http.Transport
 	go func() { served <- f.Serve(ln) }()
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := f.Shutdown(ctx); err != nil {
 			t.Error("shutdown:", err)
