@@ -2,6 +2,8 @@ package builder
 
 import (
 	"fmt"
+	"math"
+	"math/bits"
 	"os"
 	"syscall"
 
@@ -63,10 +65,22 @@ func checkRoom(dir string, need int64) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	if free := int64(st.Bavail) * st.Bsize; free < need {
+	if free := freeBytes(&st); free < need {
 		return &SpaceError{Dir: dir, Need: need, Free: free}
 	}
 	return nil
+}
+
+// freeBytes is what a file system says that is free. One that says nothing, as
+// a tmpfs without a limit, has room for everything.
+func freeBytes(st *unix.Statfs_t) int64 {
+	// Blocks are of Frsize bytes. Bsize is what it likes to be written at once,
+	// which on FUSE and networks is more.
+	hi, free := bits.Mul64(st.Bavail, uint64(st.Frsize))
+	if st.Blocks == 0 || hi > 0 || free > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(free)
 }
 
 func sameDisk(a, b string) bool {
