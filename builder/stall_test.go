@@ -76,7 +76,7 @@ func TestTwoReaders(t *testing.T) {
 			if !errors.Is(err, cause) {
 				t.Fatalf("error %v", err)
 			}
-		case <-time.After(time.Second):
+		case <-time.After(20 * time.Second):
 			w.Close() // ends the read
 			t.Fatal("the reader is stuck; then it ends with", <-ended)
 		}

@@ -14,7 +14,8 @@ import (
 // health runs "promoserve health" and returns its exit code and what it says.
 func health(args ...string) (int, string) {
 	var out bytes.Buffer
-	code := run(append([]string{"promoserve", "health"}, args...), environment{&out, &out, make(chan os.Signal), time.Now})
+	// The machine may be busy; a later flag of that name goes before.
+	code := run(append([]string{"promoserve", "health", "--timeout", "20s"}, args...), environment{&out, &out, make(chan os.Signal), time.Now})
 	return code, out.String()
 }
 

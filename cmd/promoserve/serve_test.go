@@ -220,8 +220,19 @@ func TestFlagsAndEnvironment(t *testing.T) {
 	s.want(t, "http", "/promotions/"+exampleID, 400, `{"error":"this port speaks https alone"}`)
 }
 
-// TestDrain wants a server to go on serving for as long as --drain, and a
-// request in flight to be answered after that.
+// TestDraining wants a server that drains to go on serving.
+func TestDraining(t *testing.T) {
+	s := start(t, "--drain", "1h")
+	s.build(t, "9.68")
+	s.await(t, "generation live")
+	s.signals <- syscall.SIGTERM
+	s.await(t, "draining")
+	s.want(t, "http", "/readyz", 503, `{"error":"draining"}`)
+	s.want(t, "http", "/promotions/"+exampleID, 200, fmt.Sprintf(exampleJSON, "9.68"))
+}
+
+// TestDrain wants a server to listen for as long as --drain, and a request in
+// flight to be answered after that.
 func TestDrain(t *testing.T) {
 	s := start(t, "--drain", "300ms")
 	s.build(t, "9.68")
@@ -234,8 +245,6 @@ func TestDrain(t *testing.T) {
 	began := time.Now()
 	s.signals <- syscall.SIGTERM
 	s.await(t, "draining")
-	s.want(t, "http", "/readyz", 503, `{"error":"draining"}`)
-	s.want(t, "http", "/promotions/"+exampleID, 200, fmt.Sprintf(exampleJSON, "9.68"))
 	// Until it listens no more. Probes without a pause between them would fill
 	// the queue of the listener, and then wait for long to be answered.
 	for probes := time.NewTicker(10 * time.Millisecond); ; <-probes.C {

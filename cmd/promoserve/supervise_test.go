@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"promostore/cmd/internal/notify"
 	"promostore/format/generation"
@@ -69,9 +72,10 @@ func TestNotifyFromUnreadable(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "parent")
 	s.dir = filepath.Join(parent, "data")
 	must(t, os.WriteFile(parent, nil, 0o600))
-	s.start(t, "--drain", "1h")
+	s.start(t, "--drain", "1h", "--tls-self-signed")
 	m.want(t, "STATUS=no generation yet; directory cannot be read: .*not a directory")
 	s.signals <- syscall.SIGHUP // the manager did not ask for it, and it makes nothing ready
+	s.await(t, "certificate loaded")
 	must(t, os.Remove(parent))
 	m.want(t, "READY=1\nSTATUS=no generation yet")
 
@@ -205,13 +209,20 @@ func (m serviceManager) wantSilence(t *testing.T) {
 	}
 }
 
-// drain takes what was sent, and returns how much that is.
+// drain takes what was sent, and returns how much that is. It does not wait.
 func (m serviceManager) drain(t *testing.T) (messages int) {
 	t.Helper()
-	must(t, m.SetReadDeadline(time.Now().Add(time.Millisecond)))
-	for b := make([]byte, 1000); ; messages++ {
-		if _, err := m.Read(b); err != nil {
-			return messages
+	conn, err := m.SyscallConn()
+	must(t, err)
+	must(t, conn.Control(func(fd uintptr) {
+		for b := make([]byte, 1000); ; messages++ {
+			if _, _, err = unix.Recvfrom(int(fd), b, unix.MSG_DONTWAIT); err != nil {
+				return
+			}
 		}
+	}))
+	if !errors.Is(err, unix.EAGAIN) {
+		t.Error(err)
 	}
+	return messages
 }

@@ -123,6 +123,7 @@ func TestWatchdog(t *testing.T) {
 	n := notify.FromEnvironment(slog.New(slog.NewTextHandler(&log, nil)))
 	ctx, stop := context.WithCancel(t.Context())
 	checks := 0
+	began := time.Now()
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -140,7 +141,6 @@ func TestWatchdog(t *testing.T) {
 			return nil
 		})
 	}()
-	began := time.Now()
 	for _, message := range []string{"WATCHDOG=1", "STATUS=hangs", "STATUS=fails", "WATCHDOG=1", "WATCHDOG=1"} {
 		m.want(t, message)
 	}
