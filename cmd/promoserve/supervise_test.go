@@ -187,7 +187,7 @@ func TestWatchdogOfHung(t *testing.T) {
 			}()
 			if c.told {
 				m.wantWatchdog(t)
-			} else if _, err := fmt.Fscanln(log); err == io.EOF {
+			} else if _, err := fmt.Fscanln(log); errors.Is(err, io.EOF) {
 				t.Error("the log ends")
 			}
 			stop()
