@@ -334,3 +334,13 @@ func TestInboxLockedLog(t *testing.T) {
 		t.Errorf("%d lines in the log: %s", n, f.log)
 	}
 }
+
+// An updater may be stopped while it is starting. What it has not begun by
+// then it never does. The race detector sees it if it does.
+func TestShutdownAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	for range 50 {
+		f := start(t, func(o *updater.Options) { o.Inbox, o.Hook = dir, "true" })
+		f.stop(t)
+	}
+}

@@ -73,7 +73,9 @@ type Server struct {
 	cancel    context.CancelCauseFunc
 	running   sync.WaitGroup // the goroutines of inbox and hooks
 	lingering sync.WaitGroup // connections that http has given up
-	draining  atomic.Bool
+
+	starting sync.Mutex // held while running begins, and while draining is set
+	draining atomic.Bool
 }
 
 // errStopped is why builds end that Shutdown has cut off.
@@ -130,12 +132,7 @@ func setDefault(d *time.Duration, value time.Duration) {
 // Serve answers on ln, by TLS if config is not nil, and takes files from the
 // inbox. It returns nil after Shutdown. To be called once.
 func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
-	if s.inbox != nil {
-		s.running.Go(s.inbox.run)
-	}
-	if s.hooks != nil {
-		s.running.Go(s.hooks.run)
-	}
+	s.start()
 	if config != nil {
 		ln = tls.NewListener(ln, config)
 	}
@@ -146,11 +143,29 @@ func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
 	return err
 }
 
+// start begins to look into the inbox and to run commands, unless Shutdown was
+// called first.
+func (s *Server) start() {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if s.draining.Load() {
+		return
+	}
+	if s.inbox != nil {
+		s.running.Go(s.inbox.run)
+	}
+	if s.hooks != nil {
+		s.running.Go(s.hooks.run)
+	}
+}
+
 // Shutdown takes no more tables, and returns when the build that runs, and the
 // commands behind it, are done. When ctx ends they are cut off, and nothing is
 // left of the build.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.starting.Lock()
 	s.draining.Store(true)
+	s.starting.Unlock()
 	s.work.close()
 	idle := make(chan struct{})
 	go func() {
