@@ -78,7 +78,7 @@ func (f *fixture) serve(t *testing.T, config *tls.Config) {
 	must(t, err)
 	f.address = ln.Addr().String()
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ExpectContinueTimeout: 10 * time.Second}
-	f.client = &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	f.client = &http.Client{Transport: transport, Timeout: 5 * time.Minute}
 	f.served = make(chan error, 1)
 	go func() { f.served <- f.Serve(ln, config) }()
 	t.Cleanup(func() { f.stop(t) })

@@ -42,7 +42,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 
 // lingerTime is how long a client that was refused may go on sending. One whose
 // connection is reset while it sends may never read the answer.
-const lingerTime = 2 * time.Second
+const lingerTime = 10 * time.Second
 
 // linger ends the connection of an answer once the client has.
 func (s *Server) linger(w http.ResponseWriter) {

@@ -472,7 +472,7 @@ func TestRefusedWhileSending(t *testing.T) {
 			go func() { stopped <- f.Shutdown(ctx) }()
 			_, err := r.Peek(1) // the answer is there
 			must(t, err)
-			for range 500 { // more than the buffers of a connection take
+			for range 200 { // more than the buffers of a connection take
 				_, err := io.WriteString(c, chunk)
 				must(t, err)
 			}
