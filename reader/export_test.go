@@ -18,6 +18,18 @@ func FirstWindow(f *File, key format.Key) (from, to int, ok bool) {
 	return from, from + narrow, ok
 }
 
+// Touched is the record that Get touches before it asks the table, if the table
+// has no more than so many starts.
+func Touched(f *File, key format.Key, starts int) (record int, ok bool) {
+	if t := f.ranks.Load(); t != nil {
+		few := *t
+		few.findStarts(starts)
+		x, ok := few.position(key)
+		return few.about(x), ok
+	}
+	return 0, false
+}
+
 // Warm touches every page of a mapping.
 func Warm(ctx context.Context, f *File) error { return f.warm(ctx) }
 

