@@ -21,10 +21,14 @@ const (
 // tableBytes is what the tables of n records may take: 1/64 byte a record that
 // opening learns from the fences, and then 1/16, which is the half of each
 // fence for pread, or what verifying learns of a mapping. A server has 0.1
-// byte a record for them.
+// byte a record for them. Of a mapping it keeps some ranks once more, in 128 KiB
+// at most.
 func tableBytes(n int, access reader.Access, verified bool) int {
-	if access == reader.AccessPread || verified {
+	switch {
+	case access == reader.AccessPread:
 		return n/64 + n/16
+	case verified:
+		return n/64 + n/16 + min(n/512, 128<<10)
 	}
 	return n / 64
 }

@@ -22,7 +22,7 @@ type rankTable struct {
 	shift       uint       // leading zeros of span
 	scale       uint64     // lines that 2^64 positions would have
 	lines       []rankLine
-	starts      []uint64 // rank at the start of each 2^perStart lines, and behind them
+	starts      []uint64 // rank at the start of each 2^perStart lines, and behind them; only in the fine table
 	perStart    uint
 	records     int
 	skip        uint // leading bytes of all keys that tell nothing, 8 at most
@@ -44,6 +44,9 @@ const (
 	// fine table takes 1/16 byte a record, the coarse one 1/64.
 	recordsFine   = 1 << 10
 	recordsCoarse = 1 << 12
+
+	// minPerStart keeps the starts of a small table, which pay less, small.
+	minPerStart = 2
 
 	// maxStarts is how many entries stay in the nearer caches, 128 KiB.
 	maxStarts = 16 << 10
@@ -207,15 +210,14 @@ func (l *ranker) done() *rankTable {
 	for i := 1; l.next <= l.borders(); i++ {
 		l.border(l.rank + int(perSlot*float64(i)))
 	}
-	l.table.findStarts(maxStarts)
 	return l.table
 }
 
 // findStarts makes most starts at most from the lines.
 func (t *rankTable) findStarts(most int) {
-	t.starts = nil
-	for t.perStart = 0; len(t.lines)>>t.perStart >= most; t.perStart++ {
+	for t.perStart = minPerStart; len(t.lines)>>t.perStart >= most; t.perStart++ {
 	}
+	t.starts = make([]uint64, 0, len(t.lines)>>t.perStart+2)
 	for i := 0; i < len(t.lines); i += 1 << t.perStart {
 		t.starts = append(t.starts, t.lines[i].base>>numBits)
 	}

@@ -66,7 +66,9 @@ func (f *File) verify(ctx context.Context, workers int, progress func(done, size
 		return gate.err
 	}
 	if ranks != nil {
-		f.ranks.Store(ranks.done())
+		t := ranks.done()
+		t.findStarts(maxStarts)
+		f.ranks.Store(t)
 	}
 	f.verified.Store(true)
 	return nil
