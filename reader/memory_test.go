@@ -14,8 +14,8 @@ const (
 	// of the 64 MiB that a server may take besides them.
 	heapFixed = 256 << 10
 
-	// heapRounding is how much larger than asked for its tables are.
-	heapRounding = 16 << 10
+	// heapRounding is how much larger than asked for its three tables are.
+	heapRounding = 3 * 8 << 10
 )
 
 // tableBytes is what the tables of n records may take: 1/64 byte a record that
