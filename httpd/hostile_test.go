@@ -304,16 +304,11 @@ func batchOf(n int) string {
 // busy is a client who sends the request again and again, and reads the answers.
 func busy(sent string) func(*testing.T, *fixture) {
 	return func(t *testing.T, f *fixture) {
-		c, err := net.Dial("tcp", f.ln.Addr().String())
-		if err != nil {
-			t.Error(err)
+		c := f.connect(t)
+		if c == nil {
 			return
 		}
 		defer c.Close()
-		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-			t.Error(err)
-			return
-		}
 		times := max(1, 2000/len(sent))
 		go func() { _, _ = io.WriteString(c, strings.Repeat(sent, times)+closing("/healthz")) }()
 		got, err := io.ReadAll(c)
@@ -373,18 +368,28 @@ func (f *fixture) answered(t *testing.T, code int) (n int) {
 	return n
 }
 
-// attack is one hostile client.
-func (f *fixture) attack(t *testing.T, h hostile) {
+// connect opens a connection that gives up after patience, for a client with a
+// goroutine of its own. It is nil if that fails, which fails the test.
+func (f *fixture) connect(t *testing.T) net.Conn {
 	c, err := net.Dial("tcp", f.ln.Addr().String())
 	if err != nil {
 		t.Error(err)
+		return nil
+	}
+	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Error(errors.Join(err, c.Close()))
+		return nil
+	}
+	return c
+}
+
+// attack is one hostile client.
+func (f *fixture) attack(t *testing.T, h hostile) {
+	c := f.connect(t)
+	if c == nil {
 		return
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Error(err)
-		return
-	}
 	var got []byte
 	var readErr error
 	read := make(chan struct{})
@@ -440,16 +445,12 @@ func TestSlowReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantPatient(t, sent, crowd{
 				client: func(t *testing.T, f *fixture) {
-					c, err := net.Dial("tcp", f.ln.Addr().String())
-					if err != nil {
-						t.Error(err)
+					c := f.connect(t)
+					if c == nil {
 						return
 					}
 					defer c.Close()
-					if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-						t.Error(err)
-						return
-					}
+					var err error
 					for err == nil {
 						_, err = io.WriteString(c, sent)
 						time.Sleep(2 * time.Millisecond)

@@ -227,10 +227,7 @@ func TestZeroedBlock(t *testing.T) {
 		for block := range (len(keys) + format.RecordsPerBlock - 1) / format.RecordsPerBlock {
 			path := filepath.Join(t.TempDir(), "f")
 			writeFile(t, path, 1, keys)
-			f, err := reader.Open(path, reader.AccessPread)
-			if err != nil {
-				t.Fatal(err)
-			}
+			f := open(t, path, reader.AccessPread)
 			defer f.Close()
 			w, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {

@@ -16,14 +16,9 @@ func TestTouchPays(t *testing.T) {
 		keys := makeKeys(kind, n, 0)
 		path := filepath.Join(t.TempDir(), "f")
 		writeFile(t, path, 1, keys)
-		f, err := reader.Open(path, reader.AccessMmap)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := open(t, path, reader.AccessMmap)
 		defer f.Close()
-		if err := f.Verify(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
+		verify(t, f)
 		// Ranks of random ids between two starts with m of them are off by the
 		// root of m/4 in the middle, the worst place: three times that is as
 		// good as never.
@@ -68,17 +63,12 @@ func TestRanksPay(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), "f")
 		writeFile(t, path, 1, keys)
-		f, err := reader.Open(path, reader.AccessMmap)
-		if err != nil {
-			t.Fatal(err)
-		}
+		f := open(t, path, reader.AccessMmap)
 		defer f.Close()
 		if _, _, ok := reader.FirstWindow(f, keys[len(keys)/2]); ok {
 			t.Errorf("%s: a table before the file is verified", name)
 		}
-		if err := f.Verify(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
+		verify(t, f)
 		for part, lo := range map[string]int{"all": 0, "the last 500": len(keys) - 500} {
 			tried, hits := 0, 0
 			for i, k := range keys[lo:] {

@@ -39,10 +39,7 @@ func TestVerifyKey(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "empty")
 	writeFile(t, path, 1, nil)
-	f, err := reader.Open(path, reader.AccessPread)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := open(t, path, reader.AccessPread)
 	defer f.Close()
 	if err := f.VerifyKey(format.Key{}); err != nil {
 		t.Errorf("an empty file: %v", err)
