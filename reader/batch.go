@@ -1,7 +1,6 @@
 package reader
 
 import (
-	"math/bits"
 	"runtime"
 	"runtime/debug"
 
@@ -75,14 +74,14 @@ func (m *mapping) findGroup(keys []format.Key, t *rankTable, numZones int, recor
 		if x, ok := t.position(key); ok {
 			g.key[pending], g.x[pending] = uint16(i), x
 			pending++
-			if line, _ := bits.Mul64(x, t.scale); line < uint64(len(t.lines)) {
+			if line, _ := t.line(x); line < uint64(len(t.lines)) {
 				read += t.lines[line].base
 			}
 		}
 	}
 	runtime.KeepAlive(read)
 	for i, x := range g.x[:pending] {
-		g.from[i] = t.clamp(t.guess(x) - narrow/2 + 1)
+		g.from[i] = t.firstWindow(x)
 	}
 	for try := 0; try < nearTries && pending > 0; try++ {
 		sum := byte(0)

@@ -14,7 +14,7 @@ func FirstWindow(f *File, key format.Key) (from, to int, ok bool) {
 		return 0, 0, false
 	}
 	x, ok := t.position(key)
-	from = t.clamp(t.guess(x) - narrow/2 + 1)
+	from = t.firstWindow(x)
 	return from, from + narrow, ok
 }
 

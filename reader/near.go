@@ -30,7 +30,7 @@ const (
 func (m *mapping) findNear(key format.Key, t *rankTable, x uint64, r *format.Record) (found, known bool, err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
 	m.touch(t.about(x))
-	from := t.clamp(t.guess(x) - narrow/2 + 1)
+	from := t.firstWindow(x)
 	var w window
 	for range nearTries {
 		if err := m.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
@@ -87,6 +87,10 @@ func (w *window) between(n int, key format.Key) bool {
 	last := w.key(n - 1)
 	return last.Less(key) && key.Less(w.key(n)) && last != format.Key{}
 }
+
+// firstWindow is the record with which the window begins that is looked at
+// first for the key with position x.
+func (t *rankTable) firstWindow(x uint64) int { return t.clamp(t.guess(x) - narrow/2 + 1) }
 
 // clamp is the nearest record to from where a window can begin. Records are in
 // pairs in a cache line.

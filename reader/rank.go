@@ -71,10 +71,14 @@ func (t *rankTable) position(key format.Key) (x uint64, ok bool) {
 	return bitsFrom(d, t.shift), d.Less(t.span)
 }
 
+// line is the number of the line that a position is in, or would be if there
+// were so many, and where in its width, which is 2^64.
+func (t *rankTable) line(x uint64) (i, within uint64) { return bits.Mul64(x, t.scale) }
+
 // guess is the rank that a key with this position seems to have. It may be
 // beyond those that there are.
 func (t *rankTable) guess(x uint64) int {
-	i, within := bits.Mul64(x, t.scale)
+	i, within := t.line(x)
 	if i >= uint64(len(t.lines)) {
 		return t.records
 	}
@@ -88,7 +92,7 @@ func (t *rankTable) guess(x uint64) int {
 // about is a record near the one that guess gives, told by starts alone: in
 // 100 M random ids it is off by 27, so it is in the same page as a rule.
 func (t *rankTable) about(x uint64) int {
-	i, within := bits.Mul64(x, t.scale)
+	i, within := t.line(x)
 	start := i >> t.perStart
 	if start+1 >= uint64(len(t.starts)) {
 		return t.records - 1
