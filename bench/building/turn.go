@@ -20,8 +20,9 @@ import (
 // A build makes something with the name path, and tells figures of it.
 type build func(ctx context.Context, path string) (more map[string]float64, err error)
 
-// turns is a contestant that builds of rows rows, each time anew. What it made
-// is measured and removed, which takes no time of its turn.
+// turns is a contestant that builds of rows rows, each time anew, until what it
+// made is on the disk. That is measured and removed, which takes no time of its
+// turn.
 func turns(env *contest.Env, name, setup string, rows int64, b build) contest.Contestant {
 	return contest.Contestant{Name: name, Setup: setup, Run: func(ctx context.Context) (s contest.Sample, err error) {
 		dir, err := os.MkdirTemp(env.Dir, "turn-")
@@ -33,6 +34,7 @@ func turns(env *contest.Env, name, setup string, rows int64, b build) contest.Co
 		path := filepath.Join(dir, "out")
 		start := time.Now()
 		more, err := b(ctx, path)
+		syscall.Sync() // a table that a power cut takes back is not built
 		s = contest.Sample{N: float64(rows), Took: time.Since(start), More: more}
 		if err != nil {
 			return s, err
