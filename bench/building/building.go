@@ -92,22 +92,11 @@ func inMemory(ctx context.Context, env *contest.Env) (*contest.Group, error) {
 		Area: area, Name: "floor", What: fmt.Sprintf("build, %s rows, against reading the input and writing the output", contest.Count(env.Rows)), Unit: "rows", Rows: env.Rows,
 		Ours: us, Peer: turns(env, "floor", "each processor reads chunks of 1 MiB and writes as much as a generation has; fsync", env.Rows, floor(csv, fileLen(env.Rows))),
 	})
-	g.warm()
 	return &g.Group, nil
 }
 
 // A group is contests whose peers may be missing on this machine.
 type group struct{ contest.Group }
-
-// warm gives each contestant a turn that does not count. After a while in which
-// it was free, memory is slow when it is touched first: the host has taken it
-// back. A first turn of ours took 3.4 s, the ones behind it 1.3 to 1.7 s.
-func (g *group) warm() {
-	for i := range g.Contests {
-		c := &g.Contests[i]
-		c.Ours, c.Peer = c.Ours.Warmed(), c.Peer.Warmed()
-	}
-}
 
 // library adds c against the peer that c is named after.
 func (g *group) library(ctx context.Context, env *contest.Env, c *contest.Contest, program peer.Program, csv string, rows int64) error {
@@ -244,15 +233,13 @@ func uneven(kind synth.Kind) func(context.Context, *contest.Env) (*contest.Group
 				Bar:  contest.AtLeast(0.7), Note: note,
 			}
 		}
-		g := group{contest.Group{
+		return &contest.Group{
 			Contests: []contest.Contest{
 				versus("memory", "in memory", "", 0),
 				versus("spilled", fmt.Sprintf("in %d MiB of memory", memory>>20), note, memory),
 			},
 			Close: func() error { return os.Remove(csv) },
-		}}
-		g.warm()
-		return &g.Group, nil
+		}, nil
 	}
 }
 

@@ -32,21 +32,6 @@ type Contestant struct {
 	Run   func(context.Context) (Sample, error)
 }
 
-// Warmed is c with a turn before the first, which does not count.
-func (c Contestant) Warmed() Contestant {
-	run, warm := c.Run, false
-	c.Run = func(ctx context.Context) (Sample, error) {
-		if !warm {
-			if s, err := run(ctx); err != nil {
-				return s, err
-			}
-			warm = true
-		}
-		return run(ctx)
-	}
-	return c
-}
-
 // A Bar is what a figure is held against.
 type Bar struct {
 	Value  float64

@@ -156,21 +156,3 @@ func TestMedian(t *testing.T) {
 		t.Error(m)
 	}
 }
-
-// The turn that warms is taken once, before the first, and its error counts.
-func TestWarmed(t *testing.T) {
-	var log []string
-	c := contest.Contest{Unit: "rows", Ours: turns("a", &log, 9, 1, 1, 1).Warmed(), Peer: turns("b", &log, 9, 4, 4, 4).Warmed()}
-	r, err := c.Run(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{"a", "a", "b", "b", "a", "b", "a", "b"}; !slices.Equal(log, want) || r.Ratio != 4 || r.Low != 4 || r.High != 4 {
-		t.Errorf("turns %v, want %v; ratio %v of %v", log, want, r.Ratio, r.Ratios)
-	}
-	cold := errors.New("cold")
-	c.Ours = contest.Contestant{Run: func(context.Context) (contest.Sample, error) { return contest.Sample{}, cold }}.Warmed()
-	if _, err := c.Run(t.Context()); !errors.Is(err, cold) {
-		t.Errorf("%v, want %v", err, cold)
-	}
-}
