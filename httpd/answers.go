@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -87,7 +88,8 @@ func (s *Server) refused(ctx *fasthttp.RequestCtx, err error) {
 	// which is no request, or of which a body did not come to its end: that
 	// client is past answers.
 	if _, bare := any(err).(net.Error); bare && len(ctx.Request.Header.RawHeaders()) == 0 {
-		_ = ctx.Conn().Close() // what is in the response would be sent all the same
+		// What is in the response would be sent all the same.
+		_ = ctx.Conn().SetWriteDeadline(time.Unix(1, 0))
 		return
 	}
 	code, reason := fasthttp.StatusBadRequest, "malformed request"

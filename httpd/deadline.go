@@ -5,89 +5,77 @@ import (
 	"time"
 )
 
-// A deadlineListener gives its connections timeouts, in place of fasthttp,
-// which would move three timers for each request.
-type deadlineListener struct {
-	net.Listener
-	timeouts timeouts
-}
-
-// timeouts are how long a client may take for something.
-type timeouts struct {
-	read  time.Duration // from the start of a connection, or about the first byte of a later request, to the end of the request
-	write time.Duration // for the kernel to take an answer; a long one is written in two parts, which may take as long each
-	idle  time.Duration // from an answer to the first byte of the next request
-}
+// A deadlineListener spares its connections most of the deadlines that
+// fasthttp sets, three for each request.
+type deadlineListener struct{ net.Listener }
 
 func (l deadlineListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return newDeadlineConn(c, l.timeouts), nil
+	return &deadlineConn{Conn: c}, nil
 }
 
-// deadlineSlack is how much earlier than a timeout says a deadline may come.
+// deadlineSlack is how much earlier than it was set a deadline may come.
 const deadlineSlack = time.Second
 
-// A deadlineConn is a connection with timeouts for a server that reads a
-// request to its end and then writes the answer. For a request that comes in
-// one piece it reads the time once, and it moves a deadline only if the one
-// that the connection below has is not nearly the same: two for each second of
-// requests, as TestDeadlinesSpared has it.
+// A deadlineConn passes a deadline on only when it is about to read or write,
+// and only if the one that the connection has is not nearly the same: two of
+// them for each second of requests, as TestDeadlinesSpared has it, in place of
+// three for each request, which each move a timer.
 //
-// Only one goroutine may read and write. Close is for all.
+// A deadline that is set does not hold for a Read or Write under way, and only
+// the goroutine that reads and writes may set one. Close is for all.
 type deadlineConn struct {
 	net.Conn
-	timeouts timeouts
-
-	// answered is when the last Write began. Behind "100 Continue" too it is
-	// the idle timeout that holds for the first byte.
-	answered time.Time
-	reading  bool      // some of a request has come since
-	began    time.Time // when its second Read began; zero before
-
-	readDeadline, writeDeadline time.Time // of the connection below
+	read, write deadline
 }
 
-func newDeadlineConn(c net.Conn, t timeouts) *deadlineConn {
-	return &deadlineConn{Conn: c, timeouts: t, reading: true, began: time.Now()}
+func (c *deadlineConn) SetReadDeadline(t time.Time) error {
+	c.read.want = t
+	return nil
+}
+
+func (c *deadlineConn) SetWriteDeadline(t time.Time) error {
+	c.write.want = t
+	return nil
+}
+
+func (c *deadlineConn) SetDeadline(t time.Time) error {
+	c.read.want, c.write.want = t, t
+	return nil
 }
 
 func (c *deadlineConn) Read(p []byte) (int, error) {
-	want := c.answered.Add(c.timeouts.idle)
-	if c.reading {
-		if c.began.IsZero() {
-			c.began = time.Now()
-		}
-		want = c.began.Add(c.timeouts.read)
-	}
-	if mustMove(&c.readDeadline, want) {
-		if err := c.SetReadDeadline(want); err != nil {
+	if c.read.move() {
+		if err := c.Conn.SetReadDeadline(c.read.set); err != nil {
 			return 0, err
 		}
 	}
-	n, err := c.Conn.Read(p)
-	c.reading = c.reading || n > 0
-	return n, err
+	return c.Conn.Read(p)
 }
 
 func (c *deadlineConn) Write(p []byte) (int, error) {
-	c.answered, c.reading, c.began = time.Now(), false, time.Time{}
-	if want := c.answered.Add(c.timeouts.write); mustMove(&c.writeDeadline, want) {
-		if err := c.SetWriteDeadline(want); err != nil {
+	if c.write.move() {
+		if err := c.Conn.SetWriteDeadline(c.write.set); err != nil {
 			return 0, err
 		}
 	}
 	return c.Conn.Write(p)
 }
 
-// mustMove reports whether a deadline is not nearly what it should be, and
-// then sets it to that.
-func mustMove(deadline *time.Time, want time.Time) bool {
-	if late := want.Sub(*deadline); late >= 0 && late < deadlineSlack {
+// A deadline is one side of a connection. Zero times are none.
+type deadline struct {
+	want time.Time
+	set  time.Time // what the connection has: want, or up to deadlineSlack before it
+}
+
+// move reports whether set had to be moved to want.
+func (d *deadline) move() bool {
+	if late := d.want.Sub(d.set); late >= 0 && late < deadlineSlack && d.want.IsZero() == d.set.IsZero() {
 		return false
 	}
-	*deadline = want
+	d.set = d.want
 	return true
 }

@@ -1,16 +1,15 @@
 package httpd_test
 
 import (
+	"math/rand/v2"
 	"net"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"promostore/httpd"
 )
 
-// A timedConn keeps the deadlines that it was given, and how often. A Read
-// gives all that was asked for.
+// A timedConn keeps the deadlines that it was given, and how often.
 type timedConn struct {
 	net.Conn
 	read, write time.Time
@@ -32,81 +31,65 @@ func (c *timedConn) SetWriteDeadline(t time.Time) error {
 func (c *timedConn) Read(p []byte) (int, error)  { return len(p), nil }
 func (c *timedConn) Write(p []byte) (int, error) { return len(p), nil }
 
-// The timeouts of every server.
-const (
-	readTimeout  = 10 * time.Second
-	writeTimeout = 10 * time.Second
-	idleTimeout  = 90 * time.Second
-)
-
-// TestDeadlines takes a connection through its life.
+// TestDeadlines sets any deadlines and looks at what holds when it reads and
+// writes.
 func TestDeadlines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var inner timedConn
-		c := httpd.NewDeadlineConn(&inner)
-		start := time.Now()
-		read := func(what string, n int, deadline time.Time) {
-			t.Helper()
-			_, err := c.Read(make([]byte, n))
-			must(t, err)
-			wantDeadline(t, what, inner.read, deadline)
+	r := rand.New(rand.NewPCG(1, 0))
+	now := time.Now()
+	var inner timedConn
+	c := httpd.NewDeadlineConn(&inner)
+	var read, write time.Time
+	for range 100_000 {
+		at := now.Add(time.Duration(r.Int64N(int64(4 * time.Second))))
+		if r.IntN(8) == 0 {
+			at = time.Time{}
 		}
-		write := func(what string) (now time.Time) {
-			t.Helper()
-			now = time.Now()
+		switch r.IntN(6) {
+		case 0:
+			read = at
+			must(t, c.SetReadDeadline(at))
+		case 1:
+			write = at
+			must(t, c.SetWriteDeadline(at))
+		case 2:
+			read, write = at, at
+			must(t, c.SetDeadline(at))
+		case 3:
 			_, err := c.Write([]byte("x"))
 			must(t, err)
-			wantDeadline(t, what, inner.write, now.Add(writeTimeout))
-			return now
+			wantDeadline(t, inner.write, write)
+		default:
+			_, err := c.Read(make([]byte, 1))
+			must(t, err)
+			wantDeadline(t, inner.read, read)
 		}
-		time.Sleep(3 * time.Second)
-		read("nothing of the first request", 0, start.Add(readTimeout))
-		time.Sleep(3 * time.Second)
-		read("a part of it", 1, start.Add(readTimeout))
-		time.Sleep(3 * time.Second)
-		read("another", 1, start.Add(readTimeout))
-		answered := write("an answer")
-		read("nothing behind it", 0, answered.Add(idleTimeout))
-		time.Sleep(60 * time.Second)
-		read("the start of the second request", 1, answered.Add(idleTimeout))
-		more := time.Now()
-		read("nothing more of it", 0, more.Add(readTimeout))
-		time.Sleep(5 * time.Second)
-		read("the end of it", 1, more.Add(readTimeout))
-		write("the first part of an answer")
-		time.Sleep(5 * time.Second)
-		answered = write("the second part")
-		time.Sleep(5 * time.Second)
-		read("all of the third request", 1, answered.Add(idleTimeout))
-		time.Sleep(5 * time.Second)
-		answered = write("an answer that took long")
-		read("all of the fourth request", 1, answered.Add(idleTimeout))
-	})
-}
-
-func wantDeadline(t *testing.T, what string, got, want time.Time) {
-	t.Helper()
-	if early := want.Sub(got); early < 0 || early >= httpd.DeadlineSlack {
-		t.Errorf("%s: %v before %v", what, early, want)
 	}
 }
 
-// TestDeadlinesSpared serves requests a millisecond apart.
+func wantDeadline(t *testing.T, got, want time.Time) {
+	t.Helper()
+	if early := want.Sub(got); got.IsZero() != want.IsZero() || early < 0 || early >= httpd.DeadlineSlack {
+		t.Fatalf("%v before %v", early, want)
+	}
+}
+
+// TestDeadlinesSpared serves requests a millisecond apart, as fasthttp does.
 func TestDeadlinesSpared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var inner timedConn
-		c := httpd.NewDeadlineConn(&inner)
-		const requests = 10_000
-		for range requests {
-			_, err := c.Read(make([]byte, 1))
-			must(t, err)
-			_, err = c.Write([]byte("x"))
-			must(t, err)
-			time.Sleep(time.Millisecond)
-		}
-		// And one each for the connection, and for the first request.
-		if want := 2*requests/1000 + 1; inner.calls != want {
-			t.Errorf("%d deadlines set, want %d", inner.calls, want)
-		}
-	})
+	var inner timedConn
+	c := httpd.NewDeadlineConn(&inner)
+	now := time.Now()
+	const requests = 10_000
+	for i := range requests {
+		at := now.Add(time.Duration(i) * time.Millisecond)
+		must(t, c.SetReadDeadline(at.Add(httpd.IdleTimeout)))
+		_, err := c.Read(make([]byte, 1))
+		must(t, err)
+		must(t, c.SetReadDeadline(at.Add(httpd.ReadTimeout)))
+		must(t, c.SetWriteDeadline(at.Add(httpd.WriteTimeout)))
+		_, err = c.Write([]byte("x"))
+		must(t, err)
+	}
+	if want := 2 * requests / 1000; inner.calls != want {
+		t.Errorf("%d deadlines set, want %d", inner.calls, want)
+	}
 }

@@ -16,6 +16,9 @@ func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
 // ServeConn answers on one connection until it ends.
 func (s *Server) ServeConn(c net.Conn) error { return s.fast.ServeConn(c) }
 
+// NewFastServer has the limits of every server of this package.
+func NewFastServer(handler fasthttp.RequestHandler) *fasthttp.Server { return newFastServer(handler) }
+
 // AppendETag and MatchesETag are the two sides of a conditional request.
 func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
 func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
@@ -25,22 +28,22 @@ func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn
 	return &sniffListener{ln, c.Config(), false, failed}
 }
 
-// NewDeadlineConn is a connection with the timeouts of every server.
-func NewDeadlineConn(c net.Conn) net.Conn { return newDeadlineConn(c, ourTimeouts) }
+// NewDeadlineConn is a connection whose deadlines may come DeadlineSlack early.
+func NewDeadlineConn(c net.Conn) net.Conn { return &deadlineConn{Conn: c} }
 
-// DeadlineSlack is how early a deadline may come.
-const DeadlineSlack = deadlineSlack
-
-// Timeouts are those of the server.
-func (s *Server) Timeouts() (read, write, idle time.Duration) {
-	return s.timeouts.read, s.timeouts.write, s.timeouts.idle
-}
+// Limits of every server.
+const (
+	DeadlineSlack = deadlineSlack
+	ReadTimeout   = readTimeout
+	WriteTimeout  = writeTimeout
+	IdleTimeout   = idleTimeout
+)
 
 // SetReadTimeout shortens it, before Serve.
-func (s *Server) SetReadTimeout(d time.Duration) { s.timeouts.read = d }
+func (s *Server) SetReadTimeout(d time.Duration) { s.fast.ReadTimeout = d }
 
 // SetWriteTimeout shortens it, before Serve.
-func (s *Server) SetWriteTimeout(d time.Duration) { s.timeouts.write = d }
+func (s *Server) SetWriteTimeout(d time.Duration) { s.fast.WriteTimeout = d }
 
 // Concurrency is how many connections there may be.
 func (s *Server) Concurrency() int { return s.fast.Concurrency }

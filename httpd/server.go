@@ -35,15 +35,15 @@ import (
 )
 
 // What a client may take of the server. The figures are not options: a request
-// is 200 bytes and its answer 400, so whoever needs more is not a client.
+// is 200 bytes and its answer 400, so whoever needs more is not a client. A
+// timeout may come deadlineSlack early.
 const (
-	maxHeaderBytes = 8 << 10 // request line and headers
-	maxBodyBytes   = 1 << 20 // twice what the longest batch needs in the longest spelling
+	readTimeout    = 10 * time.Second // from the start of a connection, or the first byte of a later request, to the end of the request
+	writeTimeout   = 10 * time.Second // from an answer being ready to its last byte having been taken by the kernel
+	idleTimeout    = 90 * time.Second // from an answer to the first byte of the next request: longer than proxies wait, so that it is they who close
+	maxHeaderBytes = 8 << 10          // request line and headers
+	maxBodyBytes   = 1 << 20          // twice what the longest batch needs in the longest spelling
 )
-
-// ourTimeouts are those of every server. Proxies wait less long when idle, so
-// that it is they who close.
-var ourTimeouts = timeouts{read: 10 * time.Second, write: 10 * time.Second, idle: 90 * time.Second}
 
 // Options says what to serve, and how.
 type Options struct {
@@ -60,7 +60,6 @@ type Options struct {
 type Server struct {
 	opts       Options
 	fast       *fasthttp.Server
-	timeouts   timeouts
 	figures    figures
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
@@ -73,20 +72,11 @@ type Server struct {
 // New makes a server that listens nowhere yet. The Store stays the caller's:
 // it must outlive Shutdown.
 func New(opts Options) *Server {
-	s := &Server{opts: opts, timeouts: ourTimeouts}
-	// It has no timeouts: those are of the connections.
-	s.fast = &fasthttp.Server{
-		Handler:                      s.handle,
-		ErrorHandler:                 s.refused,
-		Logger:                       fastLogger{opts.Logger},
-		Concurrency:                  maxConnections(),
-		NoDefaultServerHeader:        true,
-		NoDefaultContentType:         true,
-		CloseOnShutdown:              true,
-		DisablePreParseMultipartForm: true,
-		ReadBufferSize:               maxHeaderBytes,
-		MaxRequestBodySize:           maxBodyBytes,
-	}
+	s := &Server{opts: opts}
+	s.fast = newFastServer(s.handle)
+	s.fast.ErrorHandler = s.refused
+	s.fast.Logger = fastLogger{opts.Logger}
+	s.fast.Concurrency = maxConnections()
 	if opts.MaxConnsPerIP > 0 {
 		s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
 		// Not without need: it is called twice a request.
@@ -100,14 +90,30 @@ func New(opts Options) *Server {
 	return s
 }
 
+func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:                      handler,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		CloseOnShutdown:              true,
+		DisablePreParseMultipartForm: true,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
+		IdleTimeout:                  idleTimeout,
+		ReadBufferSize:               maxHeaderBytes,
+		MaxRequestBodySize:           maxBodyBytes,
+	}
+}
+
 // Serve answers on ln, which it closes in the end. It returns nil after
 // Shutdown, also one that came first. To be called once.
 func (s *Server) Serve(ln net.Listener) error {
 	ln = newPatientListener(ln, &s.figures, s.opts.Logger, s.opts.MaxConnsPerIP > 0)
 	if s.opts.Certificates != nil {
 		ln = &sniffListener{ln, s.opts.Certificates.Config(), s.opts.TLSOnly, s.handshakeFailed}
+	} else {
+		ln = deadlineListener{ln}
 	}
-	ln = deadlineListener{ln, s.timeouts}
 	s.mu.Lock()
 	if s.stopped {
 		s.mu.Unlock()

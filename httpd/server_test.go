@@ -232,10 +232,11 @@ func TestNothingSent(t *testing.T) {
 // TestTimeouts sends a request too slowly, and wants what is used for it to be
 // set as long as the package says.
 func TestTimeouts(t *testing.T) {
-	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
-	if read, write, idle := f.Timeouts(); read != readTimeout || write != writeTimeout || idle != idleTimeout {
-		t.Errorf("timeouts %v, %v and %v", read, write, idle)
+	fast := httpd.NewFastServer(nil)
+	if fast.ReadTimeout != httpd.ReadTimeout || fast.WriteTimeout != httpd.WriteTimeout || fast.IdleTimeout != httpd.IdleTimeout {
+		t.Errorf("timeouts %v, %v and %v", fast.ReadTimeout, fast.WriteTimeout, fast.IdleTimeout)
 	}
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
 	f.SetReadTimeout(shortTimeout)
 	f.listen(t)
 	c, r := f.dial(t)
