@@ -25,7 +25,7 @@ func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
 
 // NewSniffListener takes http and https on ln. failed hears of handshakes.
 func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, error)) net.Listener {
-	return &sniffListener{ln, c.Config(), false, failed}
+	return &sniffListener{ln, c.Config(), false, writeTimeout, failed}
 }
 
 // NewDeadlineConn is a connection whose deadlines may come DeadlineSlack early.

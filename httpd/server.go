@@ -110,7 +110,7 @@ func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 func (s *Server) Serve(ln net.Listener) error {
 	ln = newPatientListener(ln, &s.figures, s.opts.Logger, s.opts.MaxConnsPerIP > 0)
 	if s.opts.Certificates != nil {
-		ln = &sniffListener{ln, s.opts.Certificates.Config(), s.opts.TLSOnly, s.handshakeFailed}
+		ln = &sniffListener{ln, s.opts.Certificates.Config(), s.opts.TLSOnly, s.fast.WriteTimeout, s.handshakeFailed}
 	} else {
 		ln = deadlineListener{ln}
 	}

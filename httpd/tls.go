@@ -7,15 +7,17 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 )
 
 // A sniffListener takes http and https on the same port. What a connection is
 // shows in its first byte, which Accept must not wait for.
 type sniffListener struct {
 	net.Listener
-	config  *tls.Config
-	tlsOnly bool
-	failed  func(net.Conn, error) // hears why a handshake failed
+	config       *tls.Config
+	tlsOnly      bool
+	writeTimeout time.Duration
+	failed       func(net.Conn, error) // hears why a handshake failed
 }
 
 func (l *sniffListener) Accept() (net.Conn, error) {
@@ -38,6 +40,7 @@ type sniffConn struct {
 	plain    bool // only Read touches it
 
 	secure atomic.Pointer[tls.Conn] // Shutdown closes while Read may set it
+	below  *belowConn               // of secure
 }
 
 // recordHandshake is how a TLS connection begins (RFC 8446, section 5.1), and
@@ -52,6 +55,7 @@ func (c *sniffConn) Read(p []byte) (int, error) {
 		return c.Conn.Read(p)
 	}
 	if t := c.secure.Load(); t != nil {
+		defer c.below.read()()
 		return t.Read(p)
 	}
 	n, err := c.Conn.Read(p)
@@ -59,8 +63,10 @@ func (c *sniffConn) Read(p []byte) (int, error) {
 	case n == 0:
 		return n, err
 	case p[0] == recordHandshake:
-		t := tls.Server(&prefixConn{c.Conn, bytes.Clone(p[:n])}, c.listener.config)
+		c.below = &belowConn{Conn: c.Conn, prefix: bytes.Clone(p[:n]), writeTimeout: c.listener.writeTimeout}
+		t := tls.Server(c.below, c.listener.config)
 		c.secure.Store(t)
+		defer c.below.read()()
 		if err := t.Handshake(); err != nil {
 			c.listener.failed(c.Conn, err)
 			return 0, io.EOF // there is nobody to answer to, and no request to count
@@ -88,17 +94,40 @@ func (c *sniffConn) Close() error {
 	return c.Conn.Close()
 }
 
-// A prefixConn gives back first what was read before.
-type prefixConn struct {
+// A belowConn is what TLS reads from and writes to. It gives back first what
+// was read before.
+//
+// TLS also writes while it reads: in the handshake, and where a client asks for
+// new keys, which it may do at any time. For that no deadline holds but the
+// write deadline of the last answer, which has passed, or none. So each such
+// write gets one of its own.
+type belowConn struct {
 	net.Conn
-	prefix []byte
+	prefix       []byte
+	writeTimeout time.Duration
+	reading      atomic.Bool // Close writes from another goroutine
 }
 
-func (c *prefixConn) Read(p []byte) (int, error) {
+// read notes that TLS reads, until the function that it returns is called.
+func (c *belowConn) read() (done func()) {
+	c.reading.Store(true)
+	return func() { c.reading.Store(false) }
+}
+
+func (c *belowConn) Read(p []byte) (int, error) {
 	if len(c.prefix) == 0 {
 		return c.Conn.Read(p)
 	}
 	n := copy(p, c.prefix)
 	c.prefix = c.prefix[n:]
 	return n, nil
+}
+
+func (c *belowConn) Write(p []byte) (int, error) {
+	if c.reading.Load() {
+		if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(p)
 }
