@@ -35,6 +35,12 @@ type keyUpdater struct {
 	seq    uint64 // of the next record under this secret
 }
 
+// Types of content (RFC 8446, appendix B.1).
+const (
+	handshake       = 22
+	applicationData = 23
+)
+
 func (u *keyUpdater) expand(t *testing.T, label string, n int) []byte {
 	t.Helper()
 	label = "tls13 " + label
@@ -57,7 +63,6 @@ func (u *keyUpdater) write(t *testing.T, contentType byte, content []byte) {
 	}
 	u.seq++
 	plain := append(bytes.Clone(content), contentType)
-	const applicationData = 23
 	head := binary.BigEndian.AppendUint16([]byte{applicationData, 3, 3}, uint16(len(plain)+aead.Overhead()))
 	_, err = u.conn.Write(append(head, aead.Seal(nil, nonce, plain, head)...))
 	must(t, err)
@@ -66,14 +71,13 @@ func (u *keyUpdater) write(t *testing.T, contentType byte, content []byte) {
 // update changes keys, and asks the server to do so too.
 func (u *keyUpdater) update(t *testing.T) {
 	t.Helper()
-	const handshake, keyUpdate, updateRequested = 22, 24, 1
+	const keyUpdate, updateRequested = 24, 1
 	u.write(t, handshake, []byte{keyUpdate, 0, 0, 1, updateRequested})
 	u.secret, u.seq = u.expand(t, "traffic upd", u.hash().Size()), 0
 }
 
 func (u *keyUpdater) send(t *testing.T, text string) {
 	t.Helper()
-	const applicationData = 23
 	u.write(t, applicationData, []byte(text))
 }
 

@@ -39,8 +39,8 @@ type sniffConn struct {
 	listener *sniffListener
 	plain    bool // only Read touches it
 
-	secure atomic.Pointer[tls.Conn] // Shutdown closes while Read may set it
-	below  *belowConn               // of secure
+	secure  atomic.Pointer[tls.Conn] // Shutdown closes while Read may set it
+	reading atomic.Bool              // what is written meanwhile is not of Write or Close
 }
 
 // recordHandshake is how a TLS connection begins (RFC 8446, section 5.1), and
@@ -54,8 +54,9 @@ func (c *sniffConn) Read(p []byte) (int, error) {
 	if c.plain {
 		return c.Conn.Read(p)
 	}
+	c.reading.Store(true)
+	defer c.reading.Store(false)
 	if t := c.secure.Load(); t != nil {
-		defer c.below.read()()
 		return t.Read(p)
 	}
 	n, err := c.Conn.Read(p)
@@ -63,10 +64,8 @@ func (c *sniffConn) Read(p []byte) (int, error) {
 	case n == 0:
 		return n, err
 	case p[0] == recordHandshake:
-		c.below = &belowConn{Conn: c.Conn, prefix: bytes.Clone(p[:n]), writeTimeout: c.listener.writeTimeout}
-		t := tls.Server(c.below, c.listener.config)
+		t := tls.Server(&belowConn{c.Conn, bytes.Clone(p[:n]), c}, c.listener.config)
 		c.secure.Store(t)
-		defer c.below.read()()
 		if err := t.Handshake(); err != nil {
 			c.listener.failed(c.Conn, err)
 			return 0, io.EOF // there is nobody to answer to, and no request to count
@@ -88,6 +87,7 @@ func (c *sniffConn) Write(p []byte) (int, error) {
 }
 
 func (c *sniffConn) Close() error {
+	c.reading.Store(false) // TLS has a deadline for what it writes to say so
 	if t := c.secure.Load(); t != nil {
 		return t.Close()
 	}
@@ -103,15 +103,8 @@ func (c *sniffConn) Close() error {
 // write gets one of its own.
 type belowConn struct {
 	net.Conn
-	prefix       []byte
-	writeTimeout time.Duration
-	reading      atomic.Bool // Close writes from another goroutine
-}
-
-// read notes that TLS reads, until the function that it returns is called.
-func (c *belowConn) read() (done func()) {
-	c.reading.Store(true)
-	return func() { c.reading.Store(false) }
+	prefix []byte
+	above  *sniffConn
 }
 
 func (c *belowConn) Read(p []byte) (int, error) {
@@ -124,8 +117,8 @@ func (c *belowConn) Read(p []byte) (int, error) {
 }
 
 func (c *belowConn) Write(p []byte) (int, error) {
-	if c.reading.Load() {
-		if err := c.SetWriteDeadline(time.Now().Add(c.writeTimeout)); err != nil {
+	if c.above.reading.Load() {
+		if err := c.SetWriteDeadline(time.Now().Add(c.above.listener.writeTimeout)); err != nil {
 			return 0, err
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"promostore/httpd"
@@ -283,4 +284,32 @@ func TestExpiry(t *testing.T) {
 	if body := serveSocket(t, httpd.Options{}).get(t, "/prometheus").body; strings.Contains(body, "certificate_expiry") {
 		t.Error("a certificate without https")
 	}
+}
+
+// TestCloseUnread closes a connection of a client that reads nothing more, from
+// another goroutine than the one that reads, as Shutdown does. The wait for it
+// is that of crypto/tls.
+func TestCloseUnread(t *testing.T) {
+	certs, err := web.SelfSigned()
+	must(t, err)
+	synctest.Test(t, func(t *testing.T) {
+		client, below := net.Pipe()
+		server, err := httpd.NewSniffListener(silentListener{conn: below}, certs, nil).Accept()
+		must(t, err)
+		read := make(chan error)
+		go func() {
+			_, err := server.Read(make([]byte, 1))
+			read <- err
+		}()
+		must(t, tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake())
+		synctest.Wait() // until the server waits for a request
+		start := time.Now()
+		if err := server.Close(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if err := <-read; err == nil {
+			t.Error("something was read")
+		}
+		must(t, client.Close())
+	})
 }
