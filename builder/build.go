@@ -15,7 +15,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 // sizes are what the memory of a build is cut into.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // benchRows is how many rows the benchmarks build: PROMO_BENCH_ROWS, or 20 M.

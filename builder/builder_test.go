@@ -24,7 +24,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // What a file system refuses to do directly is done through the page cache:

@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"promostore/format/generation"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // synthetic is a table of so many rows, some of which repeat an id.

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // Ids that are uneven on every level: each bit of the prefix halves the rest,

@@ -22,7 +22,7 @@ import (
 	"syscall"
 	"testing"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // A standIn is an image that takes the place of one that users pull.

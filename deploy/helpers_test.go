@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"promostore/format/generation"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // patience is how long a test waits for what must come, also on a machine that

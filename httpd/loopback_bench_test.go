@@ -18,8 +18,8 @@ import (
 
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/internal/synth"
 	"promostore/reader"
-	"promostore/synth"
 )
 
 // Over the loopback interface client and server share the processors, and so

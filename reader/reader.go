@@ -20,7 +20,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 var (

@@ -22,7 +22,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
-	"promostore/synth"
+	"promostore/internal/synth"
 	"promostore/updater"
 )
 

@@ -17,8 +17,8 @@ import (
 
 	"promostore/bench/contest"
 	"promostore/bench/peer"
-	"promostore/synth"
-	"promostore/sysmem"
+	"promostore/internal/synth"
+	"promostore/internal/sysmem"
 )
 
 const (

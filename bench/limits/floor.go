@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // A Floor is a server that does the least that there is to do: each connection

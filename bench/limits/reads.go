@@ -20,8 +20,8 @@ import (
 
 	"promostore/bench/machine"
 	"promostore/format"
+	"promostore/internal/synth"
 	"promostore/reader"
-	"promostore/synth"
 )
 
 // Reads says what the command promoread does: random reads of a generation

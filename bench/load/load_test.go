@@ -16,7 +16,7 @@ import (
 
 	"promostore/bench/load"
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 const rows = 1000

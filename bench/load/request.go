@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // requests makes the requests of one client.

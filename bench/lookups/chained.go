@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"promostore/bench/contest"
+	"promostore/internal/synth"
 	"promostore/reader"
-	"promostore/synth"
 )
 
 // waitTime is how long a turn of Waiting takes; less in tests.

@@ -7,7 +7,7 @@ import (
 
 	"promostore/bench/contest"
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // ShortTurns makes turns too short to measure anything, until t ends.

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/exp/mmap"
 
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // ids gives ids that are there, in random order. Each depends on a byte of

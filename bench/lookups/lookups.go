@@ -20,9 +20,9 @@ import (
 	"promostore/bench/contest"
 	"promostore/bench/peer"
 	"promostore/format/generation"
+	"promostore/internal/synth"
+	"promostore/internal/sysmem"
 	"promostore/reader"
-	"promostore/synth"
-	"promostore/sysmem"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"github.com/dgraph-io/ristretto/v2/z"
 
 	"promostore/format"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 // Badger is a log-structured merge tree whose large values are elsewhere.

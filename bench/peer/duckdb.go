@@ -11,7 +11,7 @@ import (
 
 	_ "github.com/duckdb/duckdb-go/v2" // the driver
 
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 // DuckDB is a column store; it sorts the CSV into a Parquet file. Its types are

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"promostore/bench/peer"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // TestDuckDB is that the Parquet file has the rows of the CSV, sorted.

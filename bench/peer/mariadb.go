@@ -14,7 +14,7 @@ import (
 
 	_ "github.com/go-sql-driver/mysql" // the driver
 
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 // MariaDB is a server on a socket of its own.

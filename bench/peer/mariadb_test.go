@@ -9,7 +9,7 @@ import (
 
 	"promostore/bench/peer"
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // TestMariaDB loads a table twice, and looks ids up. It needs Debian's

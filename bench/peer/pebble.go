@@ -14,7 +14,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"promostore/format"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 // Pebble is a log-structured merge tree.

@@ -12,7 +12,7 @@ import (
 
 	"promostore/bench/peer"
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // newCSV is a table of n rows with ids of kind k, and its path.

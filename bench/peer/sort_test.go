@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"promostore/bench/peer"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // sortedLines is the lines of text in the order of their bytes.

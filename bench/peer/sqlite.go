@@ -12,7 +12,7 @@ import (
 	_ "github.com/mattn/go-sqlite3" // the driver
 
 	"promostore/format"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 // SQLite is a B-tree with SQL.

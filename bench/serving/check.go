@@ -14,7 +14,7 @@ import (
 
 	"promostore/bench/load"
 	"promostore/bench/serving/answer"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // checks is how many ids that are there are asked for, and as many that are

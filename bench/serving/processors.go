@@ -16,8 +16,8 @@ import (
 	"promostore/bench/load"
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/internal/synth"
 	"promostore/reader"
-	"promostore/synth"
 )
 
 // runProcessors measures GET with two processors against one, with the server

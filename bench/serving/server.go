@@ -19,7 +19,7 @@ import (
 	"promostore/bench/contest"
 	"promostore/bench/load"
 	"promostore/bench/peer"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // A server is something to load.

@@ -13,7 +13,7 @@ import (
 	"promostore/bench/contest"
 	"promostore/bench/serving"
 	"promostore/bench/serving/answer"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 const testRows = 5000

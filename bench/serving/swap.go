@@ -13,7 +13,7 @@ import (
 	"promostore/bench/contest"
 	"promostore/bench/load"
 	"promostore/format/generation"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 const (

@@ -18,7 +18,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 func buildCommand() *cli.Command {

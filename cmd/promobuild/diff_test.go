@@ -18,7 +18,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // TestDiff compares two tables in maps, and what diff says of their

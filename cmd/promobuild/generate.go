@@ -5,7 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 func generateCommand() *cli.Command {

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // A process is a promobuild that builds, and whose input has stalled.

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // smallDisk mounts a file system of this size, in bytes. It needs root.

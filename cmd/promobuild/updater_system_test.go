@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"testing"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // An upload takes the memory of a build and no more, by a real curl.

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"promostore/format/generation"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 // An updaterProcess is a promobuild updater on a port of loopback.

@@ -8,7 +8,7 @@ import (
 	"os"
 
 	"promostore/bench/peer"
-	"promostore/sysmem"
+	"promostore/internal/sysmem"
 )
 
 func main() {

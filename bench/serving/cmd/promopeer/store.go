@@ -12,8 +12,8 @@ import (
 	"promostore/bench/peer"
 	"promostore/bench/serving/answer"
 	"promostore/format"
+	"promostore/internal/synth"
 	"promostore/reader"
-	"promostore/synth"
 )
 
 // A store answers as promoserve does, out of one of our peers, but for the

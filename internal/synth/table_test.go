@@ -12,7 +12,7 @@ import (
 	_ "time/tzdata" // Berlin, on machines without a zone database
 
 	"promostore/format"
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 func rows(t *testing.T, table synth.Table) [][]string {

@@ -4,7 +4,7 @@ import (
 	"io"
 	"testing"
 
-	"promostore/synth"
+	"promostore/internal/synth"
 )
 
 func BenchmarkWriteTo(b *testing.B) {
