@@ -296,11 +296,11 @@ func refused(t *testing.T, s *server) int {
 	}
 	for line := range strings.Lines(a.body) {
 		var n int
-		if _, err := fmt.Sscanf(line, `promo_generation_swaps_total{result="refused"} %d`, &n); err == nil {
+		if _, err := fmt.Sscanf(line, `promoserve_generation_swaps_total{result="refused"} %d`, &n); err == nil {
 			return n
 		}
 	}
-	t.Fatal("there is no promo_generation_swaps_total")
+	t.Fatal("there is no promoserve_generation_swaps_total")
 	return 0
 }
 

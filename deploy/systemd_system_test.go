@@ -268,9 +268,9 @@ func usesRing(t *testing.T, url string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := regexp.MustCompile(`(?m)^promo_io_uring (\d)$`).FindStringSubmatch(a.body)
+	m := regexp.MustCompile(`(?m)^promoserve_io_uring (\d)$`).FindStringSubmatch(a.body)
 	if m == nil {
-		t.Fatalf("no promo_io_uring: %s", a.body)
+		t.Fatalf("no promoserve_io_uring: %s", a.body)
 	}
 	return m[1]
 }
@@ -313,7 +313,7 @@ func TestUnits(t *testing.T) {
 	unlimited := serve(t, source.source, "--access", "pread")
 	waitLive(t, unlimited.url, second)
 	if got, want := usesRing(t, url), usesRing(t, unlimited.url); got != want {
-		t.Errorf("as a service promo_io_uring is %s, without limits %s", got, want)
+		t.Errorf("as a service promoserve_io_uring is %s, without limits %s", got, want)
 	}
 	main := m.property(t, "promoserve", "MainPID")
 	if out, err := m.try("nsenter", "--target", main, "--mount", "touch", data+"/file"); err == nil || !strings.Contains(out, "Read-only") {
@@ -352,7 +352,7 @@ func TestUnits(t *testing.T) {
 	m.override(t, "promoserve.service", "SystemCallFilter=~@aio")
 	waitLive(t, url, fromInbox)
 	if got := usesRing(t, url); got != "0" {
-		t.Errorf("with ~@aio promo_io_uring is %s", got)
+		t.Errorf("with ~@aio promoserve_io_uring is %s", got)
 	}
 
 	// A file that is cut off under its mapping is a fault, and no end.

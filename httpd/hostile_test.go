@@ -359,7 +359,7 @@ func (f *fixture) answered(t *testing.T, code int) (n int) {
 	t.Helper()
 	for line := range strings.Lines(f.get(t, "/prometheus").body) {
 		labels, value, _ := strings.Cut(line, "} ")
-		if strings.HasPrefix(labels, "promo_http_requests_total{") && strings.HasSuffix(labels, fmt.Sprintf(`code="%d"`, code)) {
+		if strings.HasPrefix(labels, "promoserve_http_requests_total{") && strings.HasSuffix(labels, fmt.Sprintf(`code="%d"`, code)) {
 			k, err := strconv.Atoi(strings.TrimSpace(value))
 			must(t, err)
 			n += k

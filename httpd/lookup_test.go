@@ -139,7 +139,7 @@ func TestLookupLargest(t *testing.T) {
 			t.Fatalf("number %d is %v", i, p)
 		}
 	}
-	if got := f.metric(t, `promo_lookups_total{result="not_found"}`); got != fmt.Sprint(len(unknown)) {
+	if got := f.metric(t, `promoserve_lookups_total{result="not_found"}`); got != fmt.Sprint(len(unknown)) {
 		t.Errorf("%s lookups not found", got)
 	}
 }
@@ -154,7 +154,7 @@ func TestLookupEncoded(t *testing.T) {
 	}
 	f.do(t, "POST", "/promotions/lookup", `{"ids":[],"other":[1]}`, "Content-Encoding", "identity").
 		want(t, 200, `{"promotions":[],"not_found":[]}`)
-	if got := f.metric(t, `promo_http_requests_total{endpoint="lookup",code="415"}`); got != "1" {
+	if got := f.metric(t, `promoserve_http_requests_total{endpoint="lookup",code="415"}`); got != "1" {
 		t.Errorf("%s requests counted", got)
 	}
 }

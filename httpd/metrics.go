@@ -143,7 +143,7 @@ func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
 
 func (s *Server) writeRequests(p *web.Page) {
 	f := &s.figures
-	p.Family("promo_http_requests_total", "counter", "Answers sent.")
+	p.Family("promoserve_http_requests_total", "counter", "Answers sent.")
 	for e, endpoint := range endpointNames {
 		for c, code := range codes {
 			n := f.sum(func(s *shard) *atomic.Uint64 { return &s.requests[e][c] })
@@ -154,7 +154,7 @@ func (s *Server) writeRequests(p *web.Page) {
 			p.Sample("", float64(n), "endpoint", endpoint, "code", label)
 		}
 	}
-	p.Family("promo_http_request_duration_seconds", "histogram", "From the request having been read to its answer being ready to be sent.")
+	p.Family("promoserve_http_request_duration_seconds", "histogram", "From the request having been read to its answer being ready to be sent.")
 	for e, endpoint := range endpointNames {
 		total := uint64(0)
 		for b := range len(bounds) + 1 {
@@ -169,7 +169,7 @@ func (s *Server) writeRequests(p *web.Page) {
 		p.Sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
 		p.Sample("_count", float64(total), "endpoint", endpoint)
 	}
-	p.Family("promo_lookups_total", "counter", "Ids looked up, alone or in batches.")
+	p.Family("promoserve_lookups_total", "counter", "Ids looked up, alone or in batches.")
 	for r, result := range lookupNames {
 		n := f.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
 		p.Sample("", float64(n), "result", result)
@@ -178,13 +178,13 @@ func (s *Server) writeRequests(p *web.Page) {
 
 func (s *Server) writeGeneration(p *web.Page) {
 	f := &s.figures
-	p.Family("promo_generation_swaps_total", "counter", "Generations that went live, were refused as bad, or were taken out of service because their file changed.")
+	p.Family("promoserve_generation_swaps_total", "counter", "Generations that went live, were refused as bad, or were taken out of service because their file changed.")
 	for r, result := range swapNames {
 		p.Sample("", float64(f.swaps[r].Load()), "result", result)
 	}
-	p.Family("promo_generation_open_seconds", "gauge", "Time to open and check the index of the last generation that went live.")
+	p.Family("promoserve_generation_open_seconds", "gauge", "Time to open and check the index of the last generation that went live.")
 	p.Sample("", time.Duration(f.openNanos.Load()).Seconds())
-	p.Family("promo_generation_verify_seconds", "gauge", "Time to verify the blocks of the last generation that went live.")
+	p.Family("promoserve_generation_verify_seconds", "gauge", "Time to verify the blocks of the last generation that went live.")
 	p.Sample("", time.Duration(f.verifyNanos.Load()).Seconds())
 	p.Family("promoserve_pinned", "gauge", "1 if a generation is pinned, whether it is there or not.")
 	p.Sample("", boolean(s.opts.Store.Status().Pin.Active))
@@ -196,36 +196,36 @@ func (s *Server) writeGeneration(p *web.Page) {
 	}
 	defer s.opts.Store.Release(file, 0)
 	created := file.ID().Time()
-	p.Family("promo_generation_info", "gauge", "The live generation.")
+	p.Family("promoserve_generation_info", "gauge", "The live generation.")
 	p.Sample("", 1, "generation", file.ID().String(), "access", file.Access().String())
-	p.Family("promo_generation_records", "gauge", "Records of the live generation.")
+	p.Family("promoserve_generation_records", "gauge", "Records of the live generation.")
 	p.Sample("", float64(file.Header().Records))
-	p.Family("promo_generation_size_bytes", "gauge", "Length of the live generation's file.")
+	p.Family("promoserve_generation_size_bytes", "gauge", "Length of the live generation's file.")
 	p.Sample("", float64(file.Header().FileLen))
-	p.Family("promo_generation_created_timestamp_seconds", "gauge", "When the live generation was made.")
+	p.Family("promoserve_generation_created_timestamp_seconds", "gauge", "When the live generation was made.")
 	p.Sample("", float64(created.UnixMilli())/1000)
-	p.Family("promo_io_uring", "gauge", "1 if reads of the live generation that have to wait for the disk do so in io_uring; 0 with access mmap, and where the kernel or the file system has no io_uring.")
+	p.Family("promoserve_io_uring", "gauge", "1 if reads of the live generation that have to wait for the disk do so in io_uring; 0 with access mmap, and where the kernel or the file system has no io_uring.")
 	p.Sample("", boolean(file.UsesRing()))
-	p.Family("promo_generation_age_seconds", "gauge", "Time since the live generation was made.")
+	p.Family("promoserve_generation_age_seconds", "gauge", "Time since the live generation was made.")
 	p.Sample("", time.Since(created).Seconds())
 }
 
 func (s *Server) writeServer(p *web.Page) {
 	f := &s.figures
-	p.Family("promo_ready", "gauge", "1 if /readyz answers 200.")
+	p.Family("promoserve_ready", "gauge", "1 if /readyz answers 200.")
 	p.Sample("", boolean(s.live(0) && !s.draining.Load()))
-	p.Family("promo_http_connections_open", "gauge", "Connections open now.")
+	p.Family("promoserve_http_connections_open", "gauge", "Connections open now.")
 	p.Sample("", float64(s.fast.GetOpenConnectionsCount()))
-	p.Family("promo_http_connections_rejected_total", "counter", "Connections beyond the limit of descriptors, answered with 503, or of one address, answered with 429.")
+	p.Family("promoserve_http_connections_rejected_total", "counter", "Connections beyond the limit of descriptors, answered with 503, or of one address, answered with 429.")
 	p.Sample("", float64(s.fast.GetRejectedConnectionsCount()), "limit", "descriptors")
 	p.Sample("", float64(f.rejectedPerIP.Load()), "limit", "address")
-	p.Family("promo_http_accept_errors_total", "counter", "Times that a connection had to wait because descriptors or memory had run out.")
+	p.Family("promoserve_http_accept_errors_total", "counter", "Times that a connection had to wait because descriptors or memory had run out.")
 	p.Sample("", float64(f.acceptErrors.Load()))
-	p.Family("promo_tls_handshake_errors_total", "counter", "Connections that began as TLS and came to nothing.")
+	p.Family("promoserve_tls_handshake_errors_total", "counter", "Connections that began as TLS and came to nothing.")
 	p.Sample("", float64(f.handshakeErrors.Load()))
-	p.Family("promo_http_panics_total", "counter", "Requests that panicked.")
+	p.Family("promoserve_http_panics_total", "counter", "Requests that panicked.")
 	p.Sample("", float64(f.panics.Load()))
-	p.Family("promo_tls_reloads_total", "counter", "Certificates that were loaded or refused after the start.")
+	p.Family("promoserve_tls_reloads_total", "counter", "Certificates that were loaded or refused after the start.")
 	for r, result := range resultNames {
 		p.Sample("", float64(f.tlsReloads[r].Load()), "result", result)
 	}
@@ -233,7 +233,7 @@ func (s *Server) writeServer(p *web.Page) {
 		p.Family("promoserve_certificate_expiry_timestamp_seconds", "gauge", "When the certificate expires.")
 		p.Sample("", float64(c.NotAfter().Unix()))
 	}
-	p.Family("promo_build_info", "gauge", "The program.")
+	p.Family("promoserve_build_info", "gauge", "The program.")
 	p.Sample("", 1, "version", s.opts.Version, "goversion", runtime.Version())
 }
 

@@ -32,43 +32,43 @@ func TestMetrics(t *testing.T) {
 	f.get(t, "/none")
 
 	for name, want := range map[string]string{
-		`promo_http_requests_total{endpoint="promotion",code="200"}`:            "1",
-		`promo_http_requests_total{endpoint="promotion",code="304"}`:            "1",
-		`promo_http_requests_total{endpoint="promotion",code="404"}`:            "2",
-		`promo_http_requests_total{endpoint="promotion",code="405"}`:            "1",
-		`promo_http_requests_total{endpoint="promotion",code="503"}`:            "1",
-		`promo_http_requests_total{endpoint="lookup",code="200"}`:               "1",
-		`promo_http_requests_total{endpoint="lookup",code="400"}`:               "1",
-		`promo_http_requests_total{endpoint="other",code="404"}`:                "1",
-		`promo_lookups_total{result="found"}`:                                   "4",
-		`promo_lookups_total{result="not_found"}`:                               "1",
-		`promo_lookups_total{result="malformed"}`:                               "2",
-		`promo_lookups_total{result="error"}`:                                   "0",
-		`promo_generation_swaps_total{result="live"}`:                           "1",
-		`promo_generation_info{generation="20261122T103000000Z",access="mmap"}`: "1",
-		`promo_generation_records`:                                              strconv.Itoa(len(rows)),
-		`promo_generation_created_timestamp_seconds`:                            "1.7953434e+09",
-		`promo_ready`:                 "1",
-		`promo_http_panics_total`:     "0",
-		`promo_http_connections_open`: "1",
-		`promo_http_request_duration_seconds_count{endpoint="promotion"}`:            "6",
-		`promo_http_request_duration_seconds_bucket{endpoint="promotion",le="+Inf"}`: "6",
+		`promoserve_http_requests_total{endpoint="promotion",code="200"}`:            "1",
+		`promoserve_http_requests_total{endpoint="promotion",code="304"}`:            "1",
+		`promoserve_http_requests_total{endpoint="promotion",code="404"}`:            "2",
+		`promoserve_http_requests_total{endpoint="promotion",code="405"}`:            "1",
+		`promoserve_http_requests_total{endpoint="promotion",code="503"}`:            "1",
+		`promoserve_http_requests_total{endpoint="lookup",code="200"}`:               "1",
+		`promoserve_http_requests_total{endpoint="lookup",code="400"}`:               "1",
+		`promoserve_http_requests_total{endpoint="other",code="404"}`:                "1",
+		`promoserve_lookups_total{result="found"}`:                                   "4",
+		`promoserve_lookups_total{result="not_found"}`:                               "1",
+		`promoserve_lookups_total{result="malformed"}`:                               "2",
+		`promoserve_lookups_total{result="error"}`:                                   "0",
+		`promoserve_generation_swaps_total{result="live"}`:                           "1",
+		`promoserve_generation_info{generation="20261122T103000000Z",access="mmap"}`: "1",
+		`promoserve_generation_records`:                                              strconv.Itoa(len(rows)),
+		`promoserve_generation_created_timestamp_seconds`:                            "1.7953434e+09",
+		`promoserve_ready`:                 "1",
+		`promoserve_http_panics_total`:     "0",
+		`promoserve_http_connections_open`: "1",
+		`promoserve_http_request_duration_seconds_count{endpoint="promotion"}`:            "6",
+		`promoserve_http_request_duration_seconds_bucket{endpoint="promotion",le="+Inf"}`: "6",
 		`promoserve_certificate_expiry_timestamp_seconds`:                            strconv.FormatFloat(float64(certs.NotAfter().Unix()), 'g', -1, 64),
 	} {
 		if got := f.metric(t, name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
 		}
 	}
-	for _, name := range []string{"promo_generation_open_seconds", "promo_generation_verify_seconds", "process_open_fds", "go_goroutines", "process_resident_memory_bytes"} {
+	for _, name := range []string{"promoserve_generation_open_seconds", "promoserve_generation_verify_seconds", "process_open_fds", "go_goroutines", "process_resident_memory_bytes"} {
 		if v, err := strconv.ParseFloat(f.metric(t, name), 64); err != nil || v <= 0 {
 			t.Errorf("%s is %v, %v", name, v, err)
 		}
 	}
-	if body := f.get(t, "/prometheus").body; !strings.Contains(body, `promo_build_info{version="v1 \"x\"",goversion="go1.`) {
+	if body := f.get(t, "/prometheus").body; !strings.Contains(body, `promoserve_build_info{version="v1 \"x\"",goversion="go1.`) {
 		t.Error("no build information")
 	}
 	f.Drain()
-	if got := f.metric(t, "promo_ready"); got != "0" {
+	if got := f.metric(t, "promoserve_ready"); got != "0" {
 		t.Errorf("ready while draining: %s", got)
 	}
 }
@@ -86,8 +86,8 @@ func TestMetricRing(t *testing.T) {
 			want = "1"
 		}
 		f.store.Release(file, 0)
-		if got := f.metric(t, "promo_io_uring"); got != want || access == reader.AccessMmap && got != "0" {
-			t.Errorf("%v: promo_io_uring is %s, want %s", access, got, want)
+		if got := f.metric(t, "promoserve_io_uring"); got != want || access == reader.AccessMmap && got != "0" {
+			t.Errorf("%v: promoserve_io_uring is %s, want %s", access, got, want)
 		}
 	}
 }
@@ -143,7 +143,7 @@ func TestMetricsText(t *testing.T) {
 			last[before] = value
 		}
 	}
-	if len(types) < 15 || last[`promo_http_request_duration_seconds_bucket{endpoint="promotion"`] != 100 {
+	if len(types) < 15 || last[`promoserve_http_request_duration_seconds_bucket{endpoint="promotion"`] != 100 {
 		t.Errorf("%d types, buckets %v", len(types), last)
 	}
 }
@@ -176,7 +176,7 @@ func TestMetricsConcurrent(t *testing.T) {
 	stop()
 	scraper.Wait()
 	// The last answer of a connection is counted before it is sent.
-	if got := f.metric(t, `promo_lookups_total{result="found"}`); got != strconv.Itoa(connections*requests) {
+	if got := f.metric(t, `promoserve_lookups_total{result="found"}`); got != strconv.Itoa(connections*requests) {
 		t.Errorf("%s found, want %d", got, connections*requests)
 	}
 }

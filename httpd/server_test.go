@@ -114,7 +114,7 @@ func TestMaxConnsPerIP(t *testing.T) {
 		}
 	}
 	fmt.Fprint(c, request("/prometheus"))
-	_, count, _ := strings.Cut(receive(t, r).body, `promo_http_connections_rejected_total{limit="address"} `)
+	_, count, _ := strings.Cut(receive(t, r).body, `promoserve_http_connections_rejected_total{limit="address"} `)
 	var n int
 	if _, err := fmt.Sscan(count, &n); err != nil || n < tooMany {
 		t.Errorf("%d connections counted as rejected, want %d: %v", n, tooMany, err)
@@ -144,7 +144,7 @@ func TestAcceptShortage(t *testing.T) {
 	f.base = "http://" + ln.Addr().String()
 	f.serve(t, &brokeListener{ln, []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM}}, &http.Transport{})
 	f.get(t, "/healthz").want(t, 200, `{"status":"ok"}`)
-	if got := f.metric(t, "promo_http_accept_errors_total"); got != "4" {
+	if got := f.metric(t, "promoserve_http_accept_errors_total"); got != "4" {
 		t.Errorf("%s errors counted", got)
 	}
 	if n := strings.Count(f.log.String(), "connections wait to be accepted"); n != 1 {
@@ -215,16 +215,16 @@ func TestNothingSent(t *testing.T) {
 	c, _ = f.dial(t)
 	fmt.Fprint(c, "\x16\x03\x01\x00\x05hello")
 	_, _ = io.ReadAll(c) // an alert
-	for f.metric(t, "promo_http_connections_open") != "1" {
+	for f.metric(t, "promoserve_http_connections_open") != "1" {
 		runtime.Gosched() // until the server has seen the RST
 	}
 	body := f.get(t, "/prometheus").body
 	for line := range strings.Lines(body) {
-		if strings.HasPrefix(line, `promo_http_requests_total{endpoint="other",code="4`) && !strings.HasSuffix(line, " 0\n") {
+		if strings.HasPrefix(line, `promoserve_http_requests_total{endpoint="other",code="4`) && !strings.HasSuffix(line, " 0\n") {
 			t.Error(line)
 		}
 	}
-	if got := f.metric(t, "promo_tls_handshake_errors_total"); got != "1" {
+	if got := f.metric(t, "promoserve_tls_handshake_errors_total"); got != "1" {
 		t.Errorf("%s handshakes failed", got)
 	}
 }
@@ -245,7 +245,7 @@ func TestTimeouts(t *testing.T) {
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("the connection stays open: %v", err)
 	}
-	if got := f.metric(t, `promo_http_requests_total{endpoint="other",code="408"}`); got != "1" {
+	if got := f.metric(t, `promoserve_http_requests_total{endpoint="other",code="408"}`); got != "1" {
 		t.Errorf("%s requests counted", got)
 	}
 }
@@ -353,7 +353,7 @@ func TestTruncated(t *testing.T) {
 			f.poll(t)
 			f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 			f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)
-			if got := f.metric(t, `promo_generation_swaps_total{result="fault"}`); got != "1" {
+			if got := f.metric(t, `promoserve_generation_swaps_total{result="fault"}`); got != "1" {
 				t.Errorf("%s faults", got)
 			}
 			if !strings.Contains(f.log.String(), "generation taken out of service") {
@@ -384,7 +384,7 @@ func TestDamaged(t *testing.T) {
 	f.get(t, "/promotions/"+exampleID).want(t, 500, `{"error":"the generation is damaged"}`)
 	f.get(t, "/promotions/"+rows[4].id).want(t, 200, promotionJSON(rows[4].id, rows[4].price, "2018-10-28 02:30:00"))
 	f.do(t, "POST", "/promotions/lookup", `{"ids":["`+exampleID+`"]}`).want(t, 500, `{"error":"the generation is damaged"}`)
-	if got := f.metric(t, `promo_lookups_total{result="error"}`); got != "2" {
+	if got := f.metric(t, `promoserve_lookups_total{result="error"}`); got != "2" {
 		t.Errorf("%s lookups failed", got)
 	}
 	if !strings.Contains(f.log.String(), exampleID) {
@@ -423,7 +423,7 @@ func TestRefused(t *testing.T) {
 	if got := a.header.Get("X-Promotions-Generation"); got != genID(0).String() {
 		t.Errorf("generation %s", got)
 	}
-	if got := f.metric(t, `promo_generation_swaps_total{result="refused"}`); got != "1" {
+	if got := f.metric(t, `promoserve_generation_swaps_total{result="refused"}`); got != "1" {
 		t.Errorf("%s refused", got)
 	}
 	if !strings.Contains(f.log.String(), "generation refused") {

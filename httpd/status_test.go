@@ -153,7 +153,7 @@ func TestPinUnderLoad(t *testing.T) {
 						t.Errorf("/readyz: %d", answer.StatusCode)
 					}
 				}
-				live := fmt.Sprintf(`promo_generation_info{generation="%s",access="%s"}`, genID(k), access)
+				live := fmt.Sprintf(`promoserve_generation_info{generation="%s",access="%s"}`, genID(k), access)
 				if got := f.metric(t, live); got != "1" {
 					t.Errorf("turn %d: %s is %s", turn, live, got)
 				}

@@ -228,7 +228,7 @@ func TestReload(t *testing.T) {
 			t.Errorf("%s: certificate %d", name, serial)
 		}
 	}
-	if ok, failed := f.metric(t, `promo_tls_reloads_total{result="ok"}`), f.metric(t, `promo_tls_reloads_total{result="failed"}`); ok != "1" || failed != "6" {
+	if ok, failed := f.metric(t, `promoserve_tls_reloads_total{result="ok"}`), f.metric(t, `promoserve_tls_reloads_total{result="failed"}`); ok != "1" || failed != "6" {
 		t.Errorf("%s reloads, %s failed", ok, failed)
 	}
 	if !strings.Contains(f.log.String(), "certificate refused") {

@@ -88,7 +88,7 @@ func (s *swaps) publish() error {
 
 // live is how many generations went live so far.
 func (s *swaps) live(ctx context.Context) (float64, error) {
-	return s.server.metric(ctx, `promo_generation_swaps_total{result="live"}`)
+	return s.server.metric(ctx, `promoserve_generation_swaps_total{result="live"}`)
 }
 
 // turn is one turn of load, with swaps or without, and how many there were.
