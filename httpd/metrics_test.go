@@ -53,7 +53,7 @@ func TestMetrics(t *testing.T) {
 		`promoserve_http_connections_open`: "1",
 		`promoserve_http_request_duration_seconds_count{endpoint="promotion"}`:            "6",
 		`promoserve_http_request_duration_seconds_bucket{endpoint="promotion",le="+Inf"}`: "6",
-		`promoserve_certificate_expiry_timestamp_seconds`:                            strconv.FormatFloat(float64(certs.NotAfter().Unix()), 'g', -1, 64),
+		`promoserve_certificate_expiry_timestamp_seconds`:                                 strconv.FormatFloat(float64(certs.NotAfter().Unix()), 'g', -1, 64),
 	} {
 		if got := f.metric(t, name); got != want {
 			t.Errorf("%s is %s, want %s", name, got, want)
@@ -133,7 +133,7 @@ func TestMetricsText(t *testing.T) {
 		}
 		seen[m[1]+m[2]] = true
 		family := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(m[1], "_bucket"), "_sum"), "_count")
-		if strings.HasPrefix(m[1], "promo_") && types[m[1]] == "" && types[family] != "histogram" {
+		if strings.HasPrefix(m[1], "promoserve_") && types[m[1]] == "" && types[family] != "histogram" {
 			t.Errorf("%s has no type", m[1])
 		}
 		if before, labels, ok := strings.Cut(m[1]+m[2], ",le="); ok {

@@ -40,7 +40,7 @@ func TestPromtool(t *testing.T) {
 			switch {
 			case !strings.Contains(line, "no help text"):
 				t.Errorf("%s: %s", name, line)
-			case strings.HasPrefix(line, "promo_"):
+			case strings.HasPrefix(line, "promoserve_"):
 				t.Errorf("%s: one of ours: %s", name, line)
 			default:
 				complaints++
