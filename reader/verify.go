@@ -3,10 +3,12 @@ package reader
 import (
 	"context"
 	"runtime"
-	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/errgroup"
+
 	"promostore/format"
+	"promostore/internal/sequencer"
 )
 
 // Verify reads the whole file and checks every block, which also brings it
@@ -40,30 +42,36 @@ func (f *File) verify(ctx context.Context, workers int, progress func(done, size
 		}
 	}
 	var next atomic.Int64
-	gate := newGate()
-	var wg sync.WaitGroup
+	seq := sequencer.New()
+	var g errgroup.Group
 	for range min(int64(workers), f.index.Pieces()) {
-		wg.Go(func() {
+		g.Go(func() error {
 			var p format.Piece
 			for {
 				i := next.Add(1) - 1
 				if i >= f.index.Pieces() {
-					return
+					return nil
 				}
 				var records []format.Record
 				err := ctx.Err()
 				if err == nil {
 					records, err = p.Read(f.index, f.file, i)
 				}
-				if !gate.pass(i, err, func() { pass(records) }) {
-					return
+				// The error of the first bad piece is the one that Verify returns.
+				err = seq.Pass(i, func() error {
+					if err == nil {
+						pass(records)
+					}
+					return err
+				})
+				if err != nil {
+					return err
 				}
 			}
 		})
 	}
-	wg.Wait()
-	if gate.err != nil {
-		return gate.err
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	if ranks != nil {
 		t := ranks.done()
@@ -72,42 +80,6 @@ func (f *File) verify(ctx context.Context, workers int, progress func(done, size
 	}
 	f.verified.Store(true)
 	return nil
-}
-
-// A gate lets numbered pieces of work through in the order of their numbers,
-// up to the first that failed.
-type gate struct {
-	mu   sync.Mutex
-	cond sync.Cond // next or err has changed
-	next int64
-	err  error
-}
-
-func newGate() *gate {
-	g := &gate{}
-	g.cond.L = &g.mu
-	return g
-}
-
-// pass waits for the turn of piece i and calls f if err is nil. It returns
-// whether there is a point in going on.
-func (g *gate) pass(i int64, err error, f func()) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for g.next != i && g.err == nil {
-		g.cond.Wait()
-	}
-	if g.err != nil {
-		return false
-	}
-	if err != nil {
-		g.err = err
-	} else {
-		f()
-		g.next++
-	}
-	g.cond.Broadcast()
-	return err == nil
 }
 
 // VerifyKey reads the block that has the record of key, if any has, and checks
