@@ -2,15 +2,13 @@ package builder
 
 import (
 	"fmt"
-	"math"
-	"math/bits"
-	"os"
 	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
 	"promostore/format"
+	"promostore/internal/fsx"
 )
 
 // A SpaceError says that a disk has less room than a build needs. It is a
@@ -61,26 +59,14 @@ func fileLen(records int64) int64 {
 
 // checkRoom is an error if dir has not need bytes free.
 func checkRoom(dir string, need int64) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return &os.PathError{Op: "statfs", Path: dir, Err: err}
+	free, err := fsx.Free(dir)
+	if err != nil {
+		return err
 	}
-	if free := freeBytes(&st); free < need {
+	if free < need {
 		return &SpaceError{Dir: dir, Need: need, Free: free}
 	}
 	return nil
-}
-
-// freeBytes is what a file system says that is free. One that says nothing, as
-// a tmpfs without a limit, has room for everything.
-func freeBytes(st *unix.Statfs_t) int64 {
-	// Blocks are of Frsize bytes. Bsize is what it likes to be written at once,
-	// which on FUSE and networks is more.
-	hi, free := bits.Mul64(st.Bavail, uint64(st.Frsize))
-	if st.Blocks == 0 || hi > 0 || free > math.MaxInt64 {
-		return math.MaxInt64
-	}
-	return int64(free)
 }
 
 func sameDisk(a, b string) bool {

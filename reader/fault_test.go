@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"promostore/format"
+	"promostore/internal/fsx"
 	"promostore/reader"
 )
 
@@ -206,7 +207,7 @@ func TestOpenErrors(t *testing.T) {
 	if _, err := reader.Open(filepath.Join(dir, "none"), reader.AccessMmap); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if _, err := reader.Open(dir, reader.AccessMmap); !errors.Is(err, reader.ErrNotRegular) {
+	if _, err := reader.Open(dir, reader.AccessMmap); !errors.Is(err, fsx.ErrNotRegular) {
 		t.Errorf("a directory: %v", err)
 	}
 	// As without /proc: a Store takes it that a file which does not exist was

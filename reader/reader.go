@@ -16,22 +16,15 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/internal/sysmem"
 )
 
-var (
-	// ErrFault says that the file was cut or written to after it was opened,
-	// or could not be read. The file should not be used any more.
-	ErrFault = errors.New("the file changed underneath")
-
-	// ErrNotRegular says that what has a file's name is a directory, a pipe or
-	// a device.
-	ErrNotRegular = errors.New("not a regular file")
-)
+// ErrFault says that the file was cut or written to after it was opened, or
+// could not be read. The file should not be used any more.
+var ErrFault = errors.New("the file changed underneath")
 
 // Access is how a lookup gets at a block of the file. It is chosen once, when
 // the file is opened.
@@ -70,7 +63,7 @@ type File struct {
 	// file is for what reads in sequence: a goroutine that waits in a page
 	// fault keeps its processor, one that waits in a read does not.
 	file   *os.File
-	opened identity
+	opened fsx.Identity
 
 	tenure *tenure // if a Store opened the file
 
@@ -82,11 +75,10 @@ type File struct {
 // path may have any name: what is opened is what the header says. The caller
 // closes the File.
 //
-// The error wraps ErrNotRegular, an error of package format, ErrFault if the
+// The error wraps fsx.ErrNotRegular, an error of package format, ErrFault if the
 // file changed meanwhile, or one of the file system.
 func Open(path string, access Access) (*File, error) {
-	// Without O_NONBLOCK, to open a pipe is to wait for who writes to it.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	file, err := fsx.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +94,7 @@ func (f *File) open(access Access) error {
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%w: %s", ErrNotRegular, info.Mode())
-	}
-	f.opened = identityOf(info)
+	f.opened = fsx.IdentityOf(info)
 	if f.index, err = format.Open(f.file, info.Size()); err != nil {
 		return err
 	}
@@ -219,7 +208,7 @@ func (f *File) change() string {
 	}
 	const layout = "2006-01-02T15:04:05.999999999Z"
 	return fmt.Sprintf("%d bytes of %s now, %d bytes of %s when it was opened",
-		info.Size(), info.ModTime().UTC().Format(layout), f.opened.size, f.opened.mtime.UTC().Format(layout))
+		info.Size(), info.ModTime().UTC().Format(layout), f.opened.Size, f.opened.ModTime.UTC().Format(layout))
 }
 
 // warm brings the pages of a mapping into the page table, once Verify has

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 )
 
 // Why a Store refuses a file whose content may be good.
@@ -113,7 +114,7 @@ type tenure struct {
 	file    *File
 	path    string
 	store   *Store
-	seen    identity // of the file when it was last known to be good; Poll's
+	seen    fsx.Identity // of the file when it was last known to be good; Poll's
 	faulted atomic.Bool
 	retired atomic.Bool
 	closing atomic.Bool

@@ -18,6 +18,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/reader"
 )
 
@@ -495,7 +496,7 @@ func TestNotRegular(t *testing.T) {
 	}
 	s.poll()
 	s.poll()
-	s.want(refused(2, reader.ErrNotRegular), live(1))
+	s.want(refused(2, fsx.ErrNotRegular), live(1))
 	s.wantLive(1)
 }
 

@@ -10,35 +10,12 @@ import (
 	"time"
 
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 )
-
-// identity tells a file from the one that replaces it, and from itself after a
-// repair. rsync -t gives a repaired file its old size and mtime, and a file
-// system gives a new file the inode of one that was removed; nobody sets ctime.
-type identity struct {
-	size          int64
-	mtime         time.Time
-	device, inode uint64
-	ctime         syscall.Timespec
-}
-
-func identityOf(info fs.FileInfo) identity {
-	id := identity{size: info.Size(), mtime: info.ModTime()}
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		id.device, id.inode, id.ctime = sys.Dev, sys.Ino, sys.Ctim
-	}
-	return id
-}
-
-// sameContent reports whether a file that was a may be assumed not to have
-// been written until it was b. A link or a chmod changes ctime alone.
-func (a identity) sameContent(b identity) bool {
-	return a.size == b.size && a.mtime.Equal(b.mtime)
-}
 
 // A refusal is why a file is not served.
 type refusal struct {
-	identity identity
+	identity fsx.Identity
 	reason   string
 	passing  bool // not the file's fault: worth another try
 }
@@ -49,15 +26,15 @@ func (s *Store) refuse(path string, r refusal) bool {
 	defer s.mu.Unlock()
 	old, found := s.refused[path]
 	s.refused[path] = r
-	return !found || old.identity != r.identity || old.reason != r.reason
+	return !found || !old.identity.Equal(r.identity) || old.reason != r.reason
 }
 
 // isRefused reports whether there is no point in opening the file at path.
-func (s *Store) isRefused(path string, id identity) bool {
+func (s *Store) isRefused(path string, id fsx.Identity) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, found := s.refused[path]
-	return found && r.identity == id && !r.passing
+	return found && r.identity.Equal(id) && !r.passing
 }
 
 // forget drops the refusals of files that are gone, or not the same any more.
@@ -70,7 +47,7 @@ func (s *Store) forget(list []generation.Generation) {
 	defer s.mu.Unlock()
 	for path, r := range s.refused {
 		info, err := os.Stat(path)
-		if !there[path] || err == nil && identityOf(info) != r.identity {
+		if !there[path] || err == nil && !fsx.IdentityOf(info).Equal(r.identity) {
 			delete(s.refused, path)
 		}
 	}
@@ -134,12 +111,12 @@ func (s *Store) checkLive(ctx context.Context) error {
 	}
 	defer s.Release(f, 0)
 	info, err := f.file.Stat()
-	if err != nil || f.tenure.seen.sameContent(identityOf(info)) {
+	if err != nil || f.tenure.seen.SameContent(fsx.IdentityOf(info)) {
 		return nil
 	}
 	if info.Size() == f.Header().FileLen && !s.opts.IndexOnly {
 		if f.verify(ctx, 1, nil) == nil {
-			f.tenure.seen = identityOf(info)
+			f.tenure.seen = fsx.IdentityOf(info)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -155,7 +132,7 @@ func (s *Store) checkLive(ctx context.Context) error {
 func (s *Store) try(ctx context.Context, g generation.Generation, w wish) (took bool, err error) {
 	path := g.Files[0]
 	info, err := os.Stat(path)
-	if err == nil && s.isRefused(path, identityOf(info)) {
+	if err == nil && s.isRefused(path, fsx.IdentityOf(info)) {
 		return false, nil
 	}
 	opening, cancel := context.WithCancelCause(ctx)
@@ -179,7 +156,7 @@ func (s *Store) try(ctx context.Context, g generation.Generation, w wish) (took 
 	}
 	r := refusal{reason: err.Error(), passing: isPassing(err)}
 	if info != nil {
-		r.identity = identityOf(info)
+		r.identity = fsx.IdentityOf(info)
 	}
 	if s.refuse(path, r) {
 		e.Kind, e.ID, e.Path, e.Err = EventRefused, g.ID, path, err

@@ -17,6 +17,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 )
 
 // What has become of a file of the inbox is where it is, so that a restart goes
@@ -45,9 +46,9 @@ type inbox struct {
 	dir  string
 	lock *os.File
 
-	seen   map[string]os.FileInfo // at the last look
-	failed string                 // why the last look came to nothing; empty: it did not
-	warned map[string]bool        // files whose names are too long
+	seen   map[string]fsx.Identity // at the last look
+	failed string                  // why the last look came to nothing; empty: it did not
+	warned map[string]bool         // files whose names are too long
 
 	mu     sync.Mutex // guards status
 	status inboxStatus
@@ -233,12 +234,12 @@ func (x *inbox) ready() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]os.FileInfo{}
+	seen := map[string]fsx.Identity{}
 	var names []string
 	for _, info := range list {
 		name := info.Name()
-		seen[name] = info
-		if before := x.seen[name]; before != nil && isUnchanged(before, info) && !isWritten(x.path(name)) {
+		seen[name] = fsx.IdentityOf(info)
+		if seen[name].Equal(x.seen[name]) && !isWritten(x.path(name)) {
 			names = append(names, name)
 		}
 	}
@@ -246,14 +247,10 @@ func (x *inbox) ready() ([]string, error) {
 	return names, nil
 }
 
-func isUnchanged(a, b os.FileInfo) bool {
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
-}
-
 // isWritten reports whether a process has the file open to write to it, as far
 // as the file system can tell: it then grants no lease for reading.
 func isWritten(path string) bool {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := fsx.OpenRegular(path)
 	if err != nil {
 		return false // the build will tell
 	}
@@ -300,7 +297,7 @@ func (x *inbox) buildInTurn(name string) error {
 	if info, err := os.Lstat(at); err != nil {
 		return fmt.Errorf("inbox: %w", err)
 	} else if !info.Mode().IsRegular() {
-		return x.fail(at, name, fmt.Errorf("%w: %s", generation.ErrNotRegular, info.Mode()))
+		return x.fail(at, name, fmt.Errorf("%w: %s", fsx.ErrNotRegular, info.Mode()))
 	}
 	in := builder.FileInput(at)
 	in.Name = name
@@ -363,20 +360,11 @@ func (x *inbox) move(from, to string) error {
 		return fmt.Errorf("inbox: %w", err)
 	}
 	for _, dir := range []string{filepath.Dir(to), filepath.Dir(from)} {
-		if err := syncDir(dir); err != nil {
+		if err := fsx.SyncDir(dir); err != nil {
 			return fmt.Errorf("inbox: %w", err)
 		}
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // maxListed is how many names of files that wait the status has.

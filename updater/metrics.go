@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
-	"golang.org/x/sys/unix"
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/web"
 )
 
@@ -129,12 +129,11 @@ func (s *Server) writeHooks(p *web.Page) {
 }
 
 func (s *Server) writeDisk(p *web.Page) {
-	var st unix.Statfs_t
-	if unix.Statfs(s.opts.Build.Dir, &st) == nil {
+	if free, size, err := fsx.Space(s.opts.Build.Dir); err == nil {
 		p.Family("promobuild_disk_free_bytes", "gauge", "Bytes that can be written to the disk of the generations.")
-		p.Sample("", float64(st.Bavail)*float64(st.Bsize))
+		p.Sample("", float64(free))
 		p.Family("promobuild_disk_size_bytes", "gauge", "Bytes of the disk of the generations.")
-		p.Sample("", float64(st.Blocks)*float64(st.Bsize))
+		p.Sample("", float64(size))
 	}
 	pin, _ := generation.ReadPin(s.opts.Build.Dir)
 	p.Family("promobuild_pinned", "gauge", "1 while a generation is pinned.")

@@ -6,16 +6,15 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"syscall"
 
 	"promostore/format"
+	"promostore/internal/fsx"
 )
 
 // Why a generation is not served although its files may be good.
 var (
-	ErrSharded    = errors.New("one of several shards, which are not served yet")
-	ErrMisnamed   = errors.New("the header has another generation than the name")
-	ErrNotRegular = errors.New("not a regular file")
+	ErrSharded  = errors.New("one of several shards, which are not served yet")
+	ErrMisnamed = errors.New("the header has another generation than the name")
 )
 
 // CheckShards refuses what is not one file.
@@ -52,7 +51,7 @@ func (g Generation) Header() (format.Header, error) {
 }
 
 func readHeader(path string) (format.Header, error) {
-	f, err := openRegular(path)
+	f, err := fsx.OpenRegular(path)
 	if err != nil {
 		return format.Header{}, err
 	}
@@ -66,24 +65,6 @@ func readHeader(path string) (format.Header, error) {
 		return format.Header{}, err
 	}
 	return x.Header, nil
-}
-
-// openRegular opens a file to read, and nothing else: without O_NONBLOCK, to
-// open a pipe is to wait for who writes to it.
-func openRegular(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%w: %s", ErrNotRegular, info.Mode())
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // Served is what a server that starts now would serve, going by all but the

@@ -11,6 +11,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 )
 
 // writeGeneration makes a file with n records that says that it is generation
@@ -64,7 +65,7 @@ func TestHeader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range []error{nil, generation.ErrMisnamed, format.ErrFormat, generation.ErrSharded, generation.ErrSharded, fs.ErrNotExist, generation.ErrNotRegular} {
+	for i, want := range []error{nil, generation.ErrMisnamed, format.ErrFormat, generation.ErrSharded, generation.ErrSharded, fs.ErrNotExist, fsx.ErrNotRegular} {
 		h, err := list[i].Header()
 		if !errors.Is(err, want) || err == nil && h.Records != 300 {
 			t.Errorf("generation %d: %d records, %v, want %v", i+1, h.Records, err, want)

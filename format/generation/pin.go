@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"promostore/internal/fsx"
 )
 
 // ErrPin says that there is a pin which cannot be read. What it pins is not
@@ -109,7 +111,7 @@ func ReadPin(dir string) (Pin, error) {
 
 // readSmall reads a regular file of up to maxPinLen.
 func readSmall(path string) ([]byte, error) {
-	f, err := openRegular(path)
+	f, err := fsx.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +156,7 @@ func SetPin(dir string, p Pin) error {
 		os.Remove(temp)
 		return err
 	}
-	return syncDir(dir)
+	return fsx.SyncDir(dir)
 }
 
 // writeFile makes a file of its own, durably but for its name.

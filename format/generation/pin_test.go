@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 
 	"pgregory.net/rapid"
 )
@@ -138,13 +139,13 @@ func TestReadPinOfNoFile(t *testing.T) {
 	if err := syscall.Mkfifo(pinPath(dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, generation.ErrNotRegular) {
+	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, fsx.ErrNotRegular) {
 		t.Errorf("a pipe: %v", err)
 	}
 	if err := errors.Join(os.Remove(pinPath(dir)), os.Mkdir(pinPath(dir), 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, generation.ErrNotRegular) {
+	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, fsx.ErrNotRegular) {
 		t.Errorf("a directory: %v", err)
 	}
 	if err := os.Remove(pinPath(dir)); err != nil {

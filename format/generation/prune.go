@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"promostore/internal/fsx"
 )
 
 // Pruned is what Prune has done, or with DryRun would have done.
@@ -77,7 +79,7 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 			return 0, err
 		}
 		if good++; good == opts.Keep {
-			return list[i].ID, syncDir(w.dir)
+			return list[i].ID, fsx.SyncDir(w.dir)
 		}
 	}
 	return 0, nil
@@ -100,7 +102,7 @@ func (w *Writer) remove(list []Generation, old func(Generation) bool, dryRun boo
 		p.Removed = append(p.Removed, g)
 	}
 	if err == nil && !dryRun && len(p.Removed) > 0 {
-		err = syncDir(w.dir)
+		err = fsx.SyncDir(w.dir)
 	}
 	return p, err
 }
@@ -124,7 +126,7 @@ func removeFiles(g Generation, dryRun bool) (n int64, err error) {
 
 func syncFiles(g Generation) error {
 	for _, path := range g.Files {
-		f, err := openRegular(path)
+		f, err := fsx.OpenRegular(path)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"promostore/internal/fsx"
 )
 
 // ErrLocked says that another process writes to the directory.
@@ -69,7 +71,7 @@ func makeDir(dir string) error {
 		return err
 	}
 	for _, parent := range parents {
-		if err := syncDir(parent); err != nil {
+		if err := fsx.SyncDir(parent); err != nil {
 			return err
 		}
 	}
@@ -215,7 +217,7 @@ func (p *Pending) Publish() error {
 		os.Remove(p.Name())
 		return err
 	}
-	if err := syncDir(p.w.dir); err != nil {
+	if err := fsx.SyncDir(p.w.dir); err != nil {
 		os.Remove(p.Path())
 		return err
 	}
@@ -233,16 +235,4 @@ func (p *Pending) Discard() error {
 		rerr = nil
 	}
 	return errors.Join(err, rerr)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }

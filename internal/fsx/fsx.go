@@ -1,0 +1,42 @@
+// Package fsx adds what package os lacks for files that appear, change and
+// disappear while a server runs: opening without blocking, syncing a directory,
+// the space of a file system, and the identity of a file.
+package fsx
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// ErrNotRegular reports that a path names a directory, a pipe or a device
+// where a regular file is required.
+var ErrNotRegular = errors.New("not a regular file")
+
+// OpenRegular opens a regular file for reading. The error wraps ErrNotRegular
+// if path names anything else. A pipe without a writer does not block it.
+func OpenRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &os.PathError{Op: "open", Path: path, Err: fmt.Errorf("%w: %s", ErrNotRegular, info.Mode())}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// SyncDir makes earlier creations, renames and removals in dir durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
