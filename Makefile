@@ -9,7 +9,7 @@ PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
 KUSTOMIZE = v5.8.0
 KUBECTL_VALIDATE = v0.0.4
 KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)
-TOOLS = haproxy nginx-light procps prometheus rsync systemd
+TOOLS = curl haproxy nginx-light procps prometheus rsync systemd
 BENCH ?= .
 LISTEN ?= :1321
 DATA ?= data
@@ -22,7 +22,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: build run test race test-system test-bench lint audit fuzz bench scorecard peers cover golden clean help
+.PHONY: build run test race test-system docker test-bench lint audit fuzz bench scorecard peers cover golden clean help
 
 build: ## both programs, in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
@@ -39,10 +39,15 @@ test: ## every test that needs nothing but Go
 race: ## the same with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: $(KUBERNETES) ## tests that need root, mounts or other programs; installs what is missing
+test-system: docker $(KUBERNETES) ## tests that need root, mounts or other programs; installs what is missing
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	@command -v docker >/dev/null || $(call install,docker.io docker-compose)
 	PATH='$(CURDIR)/$(KUBERNETES)':"$$PATH" go test -timeout 30m -tags system ./...
+
+docker: # a running Docker engine and Compose; installs and starts them if none answers
+	@{ docker compose version || command -v docker-compose; } >/dev/null 2>&1 || $(call install,docker.io docker-compose)
+	@docker info >/dev/null 2>&1 || { command -v dockerd >/dev/null || $(call install,docker.io); \
+		setsid dockerd >/var/log/dockerd.log 2>&1 & \
+		timeout 60 sh -c 'until docker info >/dev/null 2>&1; do sleep 0.2; done' || { tail /var/log/dockerd.log; exit 1; }; }
 
 $(KUBERNETES): # what renders and checks deploy/kubernetes
 	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE)

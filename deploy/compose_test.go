@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	composeFile     = "compose.yaml"
+	composeFile     = "../compose.yaml"
 	datasourcesFile = "grafana/provisioning/datasources/prometheus.yaml"
 	providersFile   = "grafana/provisioning/dashboards/promotions.yaml"
 )
@@ -137,32 +137,33 @@ func TestComposeProvisions(t *testing.T) {
 		}
 	}
 
-	mounts := map[string]string{} // what is on this machine, by where it is in the container
+	mounts := map[string]string{} // directories of this machine by their path in the container
 	for name, s := range all {
 		for _, volume := range s.Volumes {
 			parts := strings.Split(volume, ":")
 			if !strings.HasPrefix(parts[0], "./") {
 				continue
 			}
-			if entries, err := os.ReadDir(parts[0]); err != nil || len(entries) == 0 {
-				t.Errorf("%s mounts %s: %v", name, parts[0], err)
+			dir := filepath.Join(filepath.Dir(composeFile), parts[0])
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) == 0 {
+				t.Errorf("%s mounts %s: %v", name, dir, err)
 			}
-			mounts[parts[1]] = filepath.Clean(parts[0])
+			mounts[parts[1]] = dir
 		}
 	}
 	var providers struct {
 		Providers []struct{ Options struct{ Path string } }
 	}
 	readYAML(t, providersFile, &providers)
-	if len(providers.Providers) != 1 || mounts[providers.Providers[0].Options.Path] != filepath.Dir(dashboardFile) {
+	if len(providers.Providers) != 1 || mounts[providers.Providers[0].Options.Path] != filepath.Join("../deploy", filepath.Dir(dashboardFile)) {
 		t.Errorf("%s has %+v, mounted are %v", providersFile, providers.Providers, mounts)
 	}
 	for path, dir := range map[string]string{
 		"/etc/prometheus":           filepath.Dir(scrapeFile),
 		"/etc/grafana/provisioning": filepath.Dir(filepath.Dir(datasourcesFile)),
 	} {
-		if mounts[path] != dir {
-			t.Errorf("%s is %q, want %s", path, mounts[path], dir)
+		if want := filepath.Join("../deploy", dir); mounts[path] != want {
+			t.Errorf("%s is %q, want %s", path, mounts[path], want)
 		}
 	}
 }

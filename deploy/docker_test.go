@@ -210,7 +210,7 @@ func addFile(tw *tar.Writer, path, name string) error {
 	return err
 }
 
-// A composition is deploy/compose.yaml that runs, under a name of its own.
+// A composition is a running copy of compose.yaml with a project name of its own.
 type composition struct {
 	command        []string // up to the command of compose
 	name, image    string
@@ -237,7 +237,7 @@ func up(t *testing.T) *composition {
 	name := fmt.Sprintf("promostore-test-%d", os.Getpid())
 	api, updater, metrics := freeAddress(t), freeAddress(t), freeAddress(t)
 	c := &composition{
-		command: append(compose(t), "--file", "compose.yaml", "--project-name", name),
+		command: append(compose(t), "--file", composeFile, "--project-name", name),
 		name:    name, image: name,
 		api: "http://" + api, updater: "http://" + updater, prometheus: metrics,
 	}
@@ -402,6 +402,8 @@ func TestCompose(t *testing.T) {
 		t.Errorf("health before the first upload: %d %s", code, out)
 	}
 
+	c.checkCommands(t)
+
 	var known tables
 	first := c.upload(t, 0)
 	known.add(first, 0)
@@ -441,6 +443,37 @@ func TestCompose(t *testing.T) {
 	}
 	waitLive(t, c.api, second)
 	c.checkWithoutRing(t)
+}
+
+// checkCommands runs the commands that users of the replaced system know: they
+// upload a file, get a promotion over http and https, and get a 404.
+func (c *composition) checkCommands(t *testing.T) {
+	t.Helper()
+	needs(t, "curl")
+	curl := func(want string, args ...string) string {
+		t.Helper()
+		args = append([]string{"--silent", "--show-error", "--write-out", "\n%{http_code}"}, args...)
+		out := run(t, "curl", args...)
+		body, code := out[:strings.LastIndexByte(out, '\n')], out[strings.LastIndexByte(out, '\n')+1:]
+		if code != want {
+			t.Fatalf("curl %q: %s %s, want %s", args, code, body, want)
+		}
+		return body
+	}
+	var published struct{ Generation string }
+	answer := curl("201", "--form", "data=@../testdata/promotions.csv", c.updater+"/upload")
+	if err := json.Unmarshal([]byte(answer), &published); err != nil {
+		t.Fatalf("the upload was answered %s: %v", answer, err)
+	}
+	waitLive(t, c.api, published.Generation)
+	const path = "/promotions/172FFC14-D229-4C93-B06B-F48B8C095512"
+	const promotion = `{"id":"172FFC14-D229-4C93-B06B-F48B8C095512","price":9.68,"expiration_date":"2022-06-04 06:01:20"}`
+	for _, api := range []string{c.api, strings.Replace(c.api, "http:", "https:", 1)} {
+		if got := curl("200", "--insecure", api+path); strings.TrimSpace(got) != promotion {
+			t.Errorf("%s%s is %s, want %s", api, path, got, promotion)
+		}
+		curl("404", "--insecure", api+"/promotions/172FFC14-D229-4C93-B06B-000000000000")
+	}
 }
 
 // checkMonitored starts Prometheus as well, which must reach both programs.
