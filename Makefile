@@ -2,8 +2,9 @@
 
 GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
-GOVULNCHECK = v1.1.4
+GOVULNCHECK = v1.9.0
 AUDITOR = bin/govulncheck-$(GOVULNCHECK)
+VULNDB ?= https://vuln.go.dev
 FUZZTIME ?= 10s
 PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
 KUSTOMIZE = v5.8.0
@@ -22,7 +23,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: build run test race test-system docker test-bench lint audit fuzz bench scorecard peers cover golden clean help
+.PHONY: build run test race test-system docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
 build: ## both programs, in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
@@ -65,13 +66,16 @@ lint: $(LINTER) ## gofmt, go vet, golangci-lint, shellcheck
 	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	shellcheck $(SCRIPTS)
 
+prose: ## check the language of comments, strings and documents
+	go run ./internal/prose .
+
 $(LINTER): # the version is in the name, so that another is installed
 	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv bin/golangci-lint $@
 
-audit: $(AUDITOR) ## licences of what is linked, to THIRD_PARTY.md; then known vulnerabilities, for which it asks vuln.go.dev
+audit: $(AUDITOR) ## write the licences of linked modules to THIRD_PARTY.md, then look for known vulnerabilities; VULNDB= chooses the database
 	go run ./internal/thirdparty THIRD_PARTY.md
-	$(AUDITOR) ./cmd/...
+	$(AUDITOR) -db '$(VULNDB)' ./cmd/...
 
 $(AUDITOR):
 	GOBIN=$(CURDIR)/bin go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
