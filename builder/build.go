@@ -65,7 +65,7 @@ type build struct {
 
 	started time.Time
 	source  *source
-	zones   zoneTable
+	styles  styleTable
 	dedup   deduper
 	rejects *csv.Writer
 	summary Summary
@@ -252,7 +252,7 @@ func (b *build) read(ctx context.Context) error {
 	for range b.Workers {
 		g.Go(func() error {
 			buf := make([]byte, b.sizes.chunk)
-			p := newParser(b.Delimiter, &b.zones, b.sizes.chunk)
+			p := newParser(b.Delimiter, &b.styles, b.sizes.chunk)
 			s := new(scatter)
 			for {
 				mu.Lock()

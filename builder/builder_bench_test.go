@@ -109,8 +109,8 @@ func median(v []float64) float64 {
 // BenchmarkParse parses one chunk of the synthetic table on one core.
 func BenchmarkParse(b *testing.B) {
 	data := table(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3300})
-	var zones zoneTable
-	p := newParser(',', &zones, len(data))
+	var styles styleTable
+	p := newParser(',', &styles, len(data))
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
 		if err := p.parse(chunk{data: data}); err != nil || len(p.bad) > 0 {
@@ -130,11 +130,11 @@ func BenchmarkScatter(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer a.close()
-	var zones zoneTable
+	var styles styleTable
 	var chunks [16]*parser
 	for i := range chunks {
 		data := table(b, synth.Table{Keys: synth.Keys{Seed: uint64(i)}, Rows: rows})
-		chunks[i] = newParser(',', &zones, len(data))
+		chunks[i] = newParser(',', &styles, len(data))
 		if err := chunks[i].parse(chunk{data: data}); err != nil {
 			b.Fatal(err)
 		}

@@ -79,7 +79,7 @@ func dump(t rapid.TB, file []byte, comma byte) []string {
 	for i := range x.Blocks() {
 		at := format.BlockOff(i)
 		for _, rec := range format.Records(file[at : at+int64(x.RecordsIn(i)*format.RecordLen)]) {
-			rows = append(rows, string(rec.AppendCSV(nil, x.Zones, comma)))
+			rows = append(rows, string(rec.AppendCSV(nil, x.Styles, comma)))
 		}
 	}
 	return rows

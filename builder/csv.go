@@ -20,7 +20,7 @@ const minRowLen = format.TextLen + 1 + 1 + 1 + len("2006-01-02 15:04:05") + 1
 // chunk.
 type parser struct {
 	delimiter byte
-	zones     zoneCache
+	styles    styleCache
 
 	records []format.Record // of the chunk, in the order of its rows
 	lines   int64           // of the chunk
@@ -35,10 +35,10 @@ type badLine struct {
 }
 
 // newParser parses chunks of up to chunkLen bytes.
-func newParser(delimiter byte, zones *zoneTable, chunkLen int) *parser {
+func newParser(delimiter byte, styles *styleTable, chunkLen int) *parser {
 	return &parser{
 		delimiter: delimiter,
-		zones:     zoneCache{table: zones},
+		styles:    styleCache{table: styles},
 		records:   make([]format.Record, 0, chunkLen/minRowLen+1),
 	}
 }
@@ -130,7 +130,7 @@ func (p *parser) plainRow(data []byte, r *format.Record) (n int) {
 	if err != nil {
 		return 0
 	}
-	number, rest, ok := p.zones.cut(sep, rest)
+	number, rest, ok := p.styles.cut(sep, rest)
 	if !ok {
 		return 0
 	}
@@ -152,13 +152,13 @@ func (p *parser) row(line []byte) (r format.Record, at int, err error) {
 	if err != nil {
 		return r, offs[1] + offsetOf(err), err
 	}
-	seconds, sep, zone, err := format.ParseDate(fields[2])
+	seconds, sep, style, err := format.ParseDate(fields[2])
 	if err != nil {
 		return r, offs[2] + offsetOf(err), err
 	}
-	number, err := p.zones.number(sep, zone)
+	number, err := p.styles.number(sep, style)
 	if err != nil {
-		return r, offs[2] + len(fields[2]) - len(zone) + offsetOf(err), err
+		return r, offs[2] + len(fields[2]) - len(style) + offsetOf(err), err
 	}
 	return format.MakeRecord(key, upper, price, seconds, number), 0, nil
 }

@@ -23,8 +23,8 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("172ffc14-d229-4c93-b06b-f48b8c095512,\"5.\",2100-02-29 00:00:00\n\"\n\"\"\"\n,,\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		want, rows, bad := oracleTable(data, ',')
-		var zones zoneTable
-		p := newParser(',', &zones, len(data))
+		var styles styleTable
+		p := newParser(',', &styles, len(data))
 		c := chunk{first: true, data: bytes.Clone(data)}
 		if err := p.parse(c); err != nil {
 			t.Fatal(err)
@@ -45,7 +45,7 @@ func FuzzParse(f *testing.F) {
 		}
 		got := map[string]string{}
 		for _, r := range p.records {
-			got[r.Key().String()] = string(r.AppendCSV(nil, zones.zones, ','))
+			got[r.Key().String()] = string(r.AppendCSV(nil, styles.styles, ','))
 		}
 		if len(got) != len(want) {
 			t.Fatalf("%d ids, want %d", len(got), len(want))

@@ -17,7 +17,7 @@ type generationSink struct {
 	file     *generation.Pending
 	direct   *directWriter // of file; nil if all is written through the page cache
 	w        *format.Writer
-	zones    []format.Zone
+	styles   []format.TimestampStyle
 	renumber []uint16 // nil: the identity
 	header   format.Header
 }
@@ -34,7 +34,7 @@ func (g *generationSink) start(maxRecords uint64, buffers [][]byte) error {
 		file = g.direct
 	}
 	g.w = format.NewWriter(file, maxRecords)
-	g.zones, g.renumber = g.b.zones.sorted()
+	g.styles, g.renumber = g.b.styles.sorted()
 	return nil
 }
 
@@ -43,12 +43,12 @@ func (g *generationSink) prepare(records []format.Record) {
 		return
 	}
 	for i := range records {
-		records[i].SetZone(g.renumber[records[i].Zone()])
+		records[i].SetStyle(g.renumber[records[i].Style()])
 	}
 }
 
 func (g *generationSink) place(records []format.Record) (func() error, error) {
-	batch, err := g.w.Place(records)
+	batch, err := g.w.Reserve(records)
 	if err != nil {
 		return nil, fmt.Errorf("BUG: %w", err)
 	}
@@ -58,7 +58,7 @@ func (g *generationSink) place(records []format.Record) (func() error, error) {
 		}
 		if g.direct == nil {
 			// Start to write back now: otherwise the sync at the end has all to do.
-			off, n := batch.Extent()
+			off, n := batch.Range()
 			// An error here comes back from the sync.
 			_ = unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 		}
@@ -78,7 +78,7 @@ func (g *generationSink) finish() error {
 		Generation: int64(g.b.Generation),
 	}
 	var err error
-	if g.header, err = g.w.Finish(h, g.zones); err != nil {
+	if g.header, err = g.w.Finish(h, g.styles); err != nil {
 		return fmt.Errorf("generation file: %w", err)
 	}
 	return g.file.Truncate(g.header.FileLen)

@@ -18,8 +18,8 @@ const (
 	fencesOff    = block1Off + 4096
 	checksumsOff = fencesOff + 2*16
 	trailerOff   = checksumsOff + 2*4
-	zonesOff     = trailerOff + 16
-	zone1Off     = zonesOff + 5     // behind a zone without abbreviation
+	stylesOff    = trailerOff + 16
+	zone1Off     = stylesOff + 5    // behind a zone without abbreviation
 	zone2Off     = zone1Off + 5 + 3 // behind +0100 CET
 )
 
@@ -105,7 +105,7 @@ func TestCorrupt(t *testing.T) {
 		{"a byte lost", "header", format.ErrTruncated, false, func(b []byte) []byte { return b[:len(b)-1] }},
 
 		{"trailer checksum", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[len(b)-1]++; return b }},
-		{"zone in the trailer", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[zonesOff+3] ^= 1; return b }},
+		{"zone in the trailer", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[stylesOff+3] ^= 1; return b }},
 		{"number of zones, too few", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 2); return b }},
 		{"number of zones, too many", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 4); return b }},
 		{"number of zones, endless", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 1<<32-1); return b }},
@@ -113,8 +113,8 @@ func TestCorrupt(t *testing.T) {
 		{"layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off] = 5; return b }},
 		{"sign", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+1] = 2; return b }},
 		{"minutes", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+2] = 6; return b }},
-		{"minutes without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zonesOff+3] = 1; return b }},
-		{"sign without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zonesOff+1] = 1; return b }},
+		{"minutes without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[stylesOff+3] = 1; return b }},
+		{"sign without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[stylesOff+1] = 1; return b }},
 		{"abbreviation over the end", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+4] = 5; return b }},
 		{"abbreviation short", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+4] = 3; return b }},
 		{"abbreviation empty", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone1Off+4] = 0; return b }},

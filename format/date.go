@@ -14,8 +14,8 @@ const (
 // ParseDate reads a date in one of the five layouts of the specification. The
 // calendar is checked. seconds is the wall clock since 0000-01-01 00:00:00;
 // zone is the rest, from the character between date and time on, for
-// ParseZone. It shares the memory of text. The error is a *SyntaxError.
-func ParseDate(text []byte) (seconds uint64, sep byte, zone []byte, err error) {
+// ParseTimestampStyle. It shares the memory of text. The error is a *SyntaxError.
+func ParseDate(text []byte) (seconds uint64, sep byte, style []byte, err error) {
 	if len(text) < wallLen {
 		return 0, 0, nil, dateError(text)
 	}

@@ -19,10 +19,10 @@ var (
 	tZone     = regexp.MustCompile(`^(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$`)
 )
 
-// A date is what ParseDate and ParseZone say together.
+// A date is what ParseDate and ParseTimestampStyle say together.
 type date struct {
 	seconds uint64
-	zone    format.Zone
+	style   format.TimestampStyle
 }
 
 // parseDate is both parsers. The offset of an error counts from the start of
@@ -33,11 +33,11 @@ func parseDate(tb rapid.TB, text string) (d date, offset int, ok bool) {
 	if err != nil {
 		return date{}, checkSyntaxError(tb, text, err), false
 	}
-	zone, err := format.ParseZone(sep, rest)
+	style, err := format.ParseTimestampStyle(sep, rest)
 	if err != nil {
 		return date{}, len(text) - len(rest) + checkSyntaxError(tb, string(rest), err), false
 	}
-	return date{seconds, zone}, 0, true
+	return date{seconds, style}, 0, true
 }
 
 // oracleDate is what package time and regexp make of text.
@@ -63,26 +63,26 @@ func oracleDate(text string) (d date, ok bool) {
 	}
 	switch {
 	case rest == "":
-		d.zone.Layout = format.LayoutWall
+		d.style.Layout = format.LayoutWall
 	case rest == "Z":
-		d.zone.Layout = format.LayoutUTC
+		d.style.Layout = format.LayoutUTC
 	case text[10] == 'T':
-		d.zone.Layout = format.LayoutRFC3339
+		d.style.Layout = format.LayoutRFC3339
 	case m[4] == "":
-		d.zone.Layout = format.LayoutOffset
+		d.style.Layout = format.LayoutOffset
 	default:
-		d.zone.Layout = format.LayoutOffsetAbbr
-		d.zone.Abbr = m[4]
+		d.style.Layout = format.LayoutOffsetAbbr
+		d.style.Abbr = m[4]
 	}
 	if m[1] != "" {
 		var hours, minutes uint16
 		if _, err := fmt.Sscanf(m[2]+" "+m[3], "%d %d", &hours, &minutes); err != nil {
 			panic(err)
 		}
-		d.zone.Minutes = hours*60 + minutes
-		d.zone.Negative = m[1] == "-"
+		d.style.Minutes = hours*60 + minutes
+		d.style.Negative = m[1] == "-"
 	}
-	return d, len(d.zone.Abbr) <= 63
+	return d, len(d.style.Abbr) <= 63
 }
 
 // checkDate compares the parsers with oracleDate, AppendDate with text, and
@@ -97,23 +97,23 @@ func checkDate(tb rapid.TB, text string) {
 	if !ok {
 		return
 	}
-	if back := string(got.zone.AppendDate([]byte("x"), got.seconds)); back != "x"+text {
+	if back := string(got.style.AppendDate([]byte("x"), got.seconds)); back != "x"+text {
 		tb.Fatalf("AppendDate gives %q for %q", back, text)
 	}
-	text = text[:len(text)-len(got.zone.Abbr)] // package time would guess an offset from it
+	text = text[:len(text)-len(got.style.Abbr)] // package time would guess an offset from it
 	for _, layout := range []string{time.DateTime, "2006-01-02 15:04:05 -0700 ", "2006-01-02 15:04:05 -0700", time.RFC3339} {
 		if at, err := time.Parse(layout, text); err == nil {
-			if instant := yearZero.Unix() + int64(got.seconds) - got.zone.Offset(); instant != at.Unix() {
+			if instant := yearZero.Unix() + int64(got.seconds) - got.style.Offset(); instant != at.Unix() {
 				tb.Fatalf("date %q: instant %d, want %d", text, instant, at.Unix())
 			}
 		}
 	}
 }
 
-// genZone draws a valid zone.
-func genZone() *rapid.Generator[format.Zone] {
-	return rapid.Custom(func(t *rapid.T) format.Zone {
-		z := format.Zone{Layout: rapid.SampledFrom([]format.Layout{
+// genStyle draws a valid zone.
+func genStyle() *rapid.Generator[format.TimestampStyle] {
+	return rapid.Custom(func(t *rapid.T) format.TimestampStyle {
+		z := format.TimestampStyle{Layout: rapid.SampledFrom([]format.Layout{
 			format.LayoutWall, format.LayoutOffsetAbbr, format.LayoutOffset, format.LayoutUTC, format.LayoutRFC3339,
 		}).Draw(t, "layout")}
 		if z.Layout != format.LayoutWall && z.Layout != format.LayoutUTC {
@@ -137,8 +137,8 @@ func genSeconds() *rapid.Generator[uint64] { return rapid.Uint64Range(0, maxSeco
 
 func TestDateRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := date{genSeconds().Draw(t, "seconds"), genZone().Draw(t, "zone")}
-		text := string(want.zone.AppendDate(nil, want.seconds))
+		want := date{genSeconds().Draw(t, "seconds"), genStyle().Draw(t, "zone")}
+		text := string(want.style.AppendDate(nil, want.seconds))
 		if got, _, ok := parseDate(t, text); !ok || got != want {
 			t.Fatalf("%+v gives %q, which gives %+v, %t", want, text, got, ok)
 		}
@@ -164,7 +164,7 @@ func TestCalendar(t *testing.T) {
 		if want := uint64(at.Unix() - yearZero.Unix()); exists && got.seconds != want {
 			t.Fatalf("date %q: %d, want %d", text, got.seconds, want)
 		}
-		if back := string(got.zone.AppendDate(nil, got.seconds)); exists && back != text {
+		if back := string(got.style.AppendDate(nil, got.seconds)); exists && back != text {
 			t.Fatalf("date %q comes back as %q", text, back)
 		}
 	}
@@ -218,7 +218,7 @@ func TestParseDateEveryByte(t *testing.T) {
 
 func TestParseDateTwoBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := genZone().Draw(t, "zone").AppendDate(nil, genSeconds().Draw(t, "seconds"))
+		text := genStyle().Draw(t, "zone").AppendDate(nil, genSeconds().Draw(t, "seconds"))
 		for range 2 {
 			text[rapid.IntRange(0, len(text)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "byte")
 		}
@@ -228,8 +228,8 @@ func TestParseDateTwoBytes(t *testing.T) {
 
 func TestParseDateWrongByte(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		zone := genZone().Filter(func(z format.Zone) bool { return len(z.Abbr) == len([]rune(z.Abbr)) }).Draw(t, "zone")
-		text := zone.AppendDate(nil, genSeconds().Draw(t, "seconds"))
+		style := genStyle().Filter(func(z format.TimestampStyle) bool { return len(z.Abbr) == len([]rune(z.Abbr)) }).Draw(t, "zone")
+		text := style.AppendDate(nil, genSeconds().Draw(t, "seconds"))
 		at := rapid.IntRange(0, len(text)-1).Draw(t, "at")
 		text[at] = rapid.SampledFrom([]byte("!/;_\x00\xad\xb0\xff")).Draw(t, "byte")
 		if _, offset, ok := parseDate(t, string(text)); ok || offset != at {

@@ -77,7 +77,7 @@
 //	16     | z    | zones, in ascending order of their bytes, each once
 //	16 + z | 4    | checksum of bytes 0 to 15 + z of the trailer
 //
-// Zone:
+// TimestampStyle:
 //
 //	offset | size | field
 //	0      | 1    | layout of the date: 0 "2006-01-02 15:04:05", 1 the same with " -0700 MST",

@@ -67,7 +67,7 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 // A table is what a file holds.
 type table struct {
 	header  format.Header // Shard, Shards, Generation, Duplicates and BadRows
-	zones   []format.Zone
+	styles  []format.TimestampStyle
 	records []format.Record
 }
 
@@ -83,7 +83,7 @@ func (t table) write(tb rapid.TB) []byte {
 // place places one batch and writes it.
 func place(tb rapid.TB, w *format.Writer, records []format.Record) {
 	tb.Helper()
-	batch, err := w.Place(records)
+	batch, err := w.Reserve(records)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func place(tb rapid.TB, w *format.Writer, records []format.Record) {
 // finish completes the file and checks the header that it got.
 func finish(tb rapid.TB, w *format.Writer, f *memFile, t table) []byte {
 	tb.Helper()
-	got, err := w.Finish(t.header, t.zones)
+	got, err := w.Finish(t.header, t.styles)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func open(b []byte) (table, error) {
 	if err != nil {
 		return table{}, err
 	}
-	t := table{header: x.Header, zones: x.Zones}
+	t := table{header: x.Header, styles: x.Styles}
 	for block := range x.Blocks() {
 		off := format.BlockOff(block)
 		n := x.RecordsIn(block)
@@ -143,7 +143,7 @@ func open(b []byte) (table, error) {
 func (t table) csv() string {
 	var b []byte
 	for i := range t.records {
-		b = append(t.records[i].AppendCSV(b, t.zones, ','), '\n')
+		b = append(t.records[i].AppendCSV(b, t.styles, ','), '\n')
 	}
 	return string(b)
 }
@@ -152,10 +152,10 @@ func (t table) csv() string {
 func parseTable(tb rapid.TB, header format.Header, rows []string) table {
 	tb.Helper()
 	t := table{header: header}
-	byText := map[string]format.Zone{}
+	byText := map[string]format.TimestampStyle{}
 	type rowZone struct {
 		record format.Record
-		zone   string
+		style  string
 	}
 	var parsed []rowZone
 	for _, row := range rows {
@@ -163,21 +163,21 @@ func parseTable(tb rapid.TB, header format.Header, rows []string) table {
 		key, upper, err0 := format.ParseKey([]byte(f[0]))
 		price, err1 := format.ParsePrice([]byte(f[1]))
 		seconds, sep, rest, err2 := format.ParseDate([]byte(f[2]))
-		zone, err3 := format.ParseZone(sep, rest)
+		style, err3 := format.ParseTimestampStyle(sep, rest)
 		if err := errors.Join(err0, err1, err2, err3); err != nil {
 			tb.Fatalf("row %q: %v", row, err)
 		}
-		text := string(zone.AppendBinary(nil))
-		byText[text] = zone
+		text := string(style.AppendBinary(nil))
+		byText[text] = style
 		parsed = append(parsed, rowZone{format.MakeRecord(key, upper, price, seconds, 0), text})
 	}
 	order := slices.Sorted(maps.Keys(byText))
 	for _, text := range order {
-		t.zones = append(t.zones, byText[text])
+		t.styles = append(t.styles, byText[text])
 	}
 	for _, p := range parsed {
-		i, _ := slices.BinarySearch(order, p.zone)
-		p.record.SetZone(uint16(i))
+		i, _ := slices.BinarySearch(order, p.style)
+		p.record.SetStyle(uint16(i))
 		t.records = append(t.records, p.record)
 	}
 	slices.SortFunc(t.records, compareRecords)
@@ -189,8 +189,8 @@ func compareRecords(a, b format.Record) int { return a.Key().Compare(b.Key()) }
 // genTable draws a table of up to maxRecords records.
 func genTable(maxRecords int) *rapid.Generator[table] {
 	return rapid.Custom(func(t *rapid.T) table {
-		zones := rapid.SliceOfNDistinct(genZone(), 1, 5, func(z format.Zone) format.Zone { return z }).Draw(t, "zones")
-		slices.SortFunc(zones, func(a, b format.Zone) int {
+		styles := rapid.SliceOfNDistinct(genStyle(), 1, 5, func(z format.TimestampStyle) format.TimestampStyle { return z }).Draw(t, "zones")
+		slices.SortFunc(styles, func(a, b format.TimestampStyle) int {
 			return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
 		})
 		n := rapid.IntRange(0, maxRecords).Draw(t, "records")
@@ -201,7 +201,7 @@ func genTable(maxRecords int) *rapid.Generator[table] {
 			seed = seed*6364136223846793005 + 1442695040888963407
 			key := format.Key{Hi: uint64(i / 3), Lo: uint64(i%3)<<40 | seed>>40}
 			price := format.Price{Digits: seed >> 32, Scale: int(seed>>60) + 1, Negative: seed>>59&1 == 1}
-			records[i] = format.MakeRecord(key, seed>>58&1 == 1, price, seed>>30, uint16(seed>>20)%uint16(len(zones)))
+			records[i] = format.MakeRecord(key, seed>>58&1 == 1, price, seed>>30, uint16(seed>>20)%uint16(len(styles)))
 		}
 		return table{
 			header: format.Header{
@@ -210,7 +210,7 @@ func genTable(maxRecords int) *rapid.Generator[table] {
 				Duplicates: rapid.Uint64Max(1e9).Draw(t, "duplicates"),
 				BadRows:    rapid.Uint64Max(1e9).Draw(t, "bad rows"),
 			},
-			zones:   zones,
+			styles:  styles,
 			records: records,
 		}
 	})
@@ -227,8 +227,8 @@ func TestFileRoundTrip(t *testing.T) {
 		if !slices.Equal(got.records, want.records) {
 			t.Fatal("the records differ")
 		}
-		if !slices.Equal(got.zones, want.zones) {
-			t.Fatalf("zones %+v, want %+v", got.zones, want.zones)
+		if !slices.Equal(got.styles, want.styles) {
+			t.Fatalf("zones %+v, want %+v", got.styles, want.styles)
 		}
 		if again := got.write(t); !bytes.Equal(again, b) {
 			t.Fatal("written again, the bytes differ")
@@ -334,14 +334,14 @@ func ExampleOpen() {
 	key, upper, _ := format.ParseKey([]byte("172FFC14-D229-4C93-B06B-F48B8C095512"))
 	price, _ := format.ParsePrice([]byte("9.68"))
 	seconds, sep, rest, _ := format.ParseDate([]byte("2022-06-04 06:01:20"))
-	zone, _ := format.ParseZone(sep, rest)
-	batch, _ := w.Place([]format.Record{format.MakeRecord(key, upper, price, seconds, 0)})
+	style, _ := format.ParseTimestampStyle(sep, rest)
+	batch, _ := w.Reserve([]format.Record{format.MakeRecord(key, upper, price, seconds, 0)})
 	_ = batch.Write()
-	h, _ := w.Finish(format.Header{Shards: 1}, []format.Zone{zone})
+	h, _ := w.Finish(format.Header{Shards: 1}, []format.TimestampStyle{style})
 
 	x, _ := format.Open(&f, h.FileLen)
 	var r format.Record
 	_, _ = f.ReadAt(r[:], format.BlockOff(0))
-	fmt.Printf("%s\n", format.DefaultStyle.AppendJSON(nil, &r, x.Zones))
+	fmt.Printf("%s\n", format.DefaultJSONOptions.AppendJSON(nil, &r, x.Styles))
 	// Output: {"id":"172FFC14-D229-4C93-B06B-F48B8C095512","price":9.68,"expiration_date":"2022-06-04 06:01:20"}
 }

@@ -67,10 +67,10 @@ func BenchmarkParseDate(b *testing.B) {
 func BenchmarkAppendJSON(b *testing.B) {
 	r := format.MakeRecord(format.Key{Hi: 0x172FFC14D2294C93, Lo: 0xB06BF48B8C095512}, true,
 		format.Price{Digits: 968, Scale: 2}, 63821634080, 0)
-	zones := []format.Zone{{Layout: format.LayoutWall}}
+	styles := []format.TimestampStyle{{Layout: format.LayoutWall}}
 	buf := make([]byte, 0, format.MaxJSONLen)
 	b.ReportAllocs()
 	for b.Loop() {
-		format.DefaultStyle.AppendJSON(buf, &r, zones)
+		format.DefaultJSONOptions.AppendJSON(buf, &r, styles)
 	}
 }

@@ -145,7 +145,7 @@ func TestByHandEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.records) != 0 || len(got.zones) != 0 {
+	if len(got.records) != 0 || len(got.styles) != 0 {
 		t.Errorf("the empty file holds %+v", got)
 	}
 	if written := (table{header: format.Header{Shard: 2, Shards: 3}}).write(t); !bytes.Equal(written, b) {

@@ -11,7 +11,7 @@ import (
 // are read: it takes little memory, whatever the file's size. It is immutable.
 type Index struct {
 	Header
-	Zones []Zone // the dictionary
+	Styles []TimestampStyle // the dictionary
 
 	regions
 	fencesSum, checksumsSum uint32
@@ -31,7 +31,7 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 	}
 	x := &Index{Header: h, regions: regionsOf(h.Records)}
 	trailerLen := h.FileLen - x.trailerOff
-	if trailerLen < minTrailerLen || trailerLen > minTrailerLen+maxZonesLen {
+	if trailerLen < minTrailerLen || trailerLen > minTrailerLen+maxStylesLen {
 		return nil, fmt.Errorf("header: %w", corrupt(ErrCorrupt, fileLenOff, "%d records do not make a file of %d bytes", h.Records, h.FileLen))
 	}
 	if h.FileLen != size {
@@ -48,7 +48,7 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 		return nil, fmt.Errorf("fences: %w", err)
 	}
 	sum := uint32(0)
-	if err := readPieces(r, x.checksumsOff, x.trailerOff, func(_ int64, b []byte) error {
+	if err := readSegments(r, x.checksumsOff, x.trailerOff, func(_ int64, b []byte) error {
 		sum = crc32.Update(sum, castagnoli, b)
 		return nil
 	}); err != nil {
@@ -89,7 +89,7 @@ func (x *Index) FenceOff(block int64) int64 { return x.fencesOff + block*KeyLen 
 // Fences calls yield with the fence of each block, which is its first id, in
 // ascending order, as Open has checked them.
 func (x *Index) Fences(r io.ReaderAt, yield func(block int64, fence Key)) error {
-	return readPieces(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
+	return readSegments(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
 		for block := (off - x.fencesOff) / KeyLen; len(b) > 0; block, b = block+1, b[KeyLen:] {
 			yield(block, KeyAt(b))
 		}
@@ -100,7 +100,7 @@ func (x *Index) Fences(r io.ReaderAt, yield func(block int64, fence Key)) error 
 func (x *Index) checkFences(r io.ReaderAt) error {
 	sum := uint32(0)
 	last, disorder := Key{}, error(nil)
-	err := readPieces(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
+	err := readSegments(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
 		sum = crc32.Update(sum, castagnoli, b)
 		if off == x.fencesOff {
 			if last = KeyAt(b); last != x.MinKey {
@@ -128,12 +128,12 @@ func (x *Index) checkFences(r io.ReaderAt) error {
 	return disorder
 }
 
-// pieceLen is how much is read at once: a multiple of every width in the file.
-const pieceLen = 1 << 20
+// segmentLen is how much is read at once: a multiple of every width in the file.
+const segmentLen = 1 << 20
 
-// readPieces calls f with the bytes from lo to hi, piece by piece.
-func readPieces(r io.ReaderAt, lo, hi int64, f func(off int64, b []byte) error) error {
-	buf := make([]byte, min(pieceLen, hi-lo))
+// readSegments calls f with the bytes from lo to hi, piece by piece.
+func readSegments(r io.ReaderAt, lo, hi int64, f func(off int64, b []byte) error) error {
+	buf := make([]byte, min(segmentLen, hi-lo))
 	for off := lo; off < hi; off += int64(len(buf)) {
 		b := buf[:min(int64(len(buf)), hi-off)]
 		if err := readFull(r, b, off); err != nil {

@@ -24,7 +24,7 @@ const (
 
 	MaxRecords = 1 << 40 // so that no offset overflows an int64
 	MaxShards  = 99999   // five digits in the file name
-	MaxZones   = 1 << 16 // zone is a 16-bit index
+	MaxStyles  = 1 << 16 // zone is a 16-bit index
 	MaxScale   = 16      // decimals of a price
 	MaxDigits  = 16      // digits of a price, leading zeros of its integer part excluded
 	digitsEnd  = 1e16    // the first number of more digits
@@ -70,8 +70,8 @@ const (
 	scaleShift   = 1
 	scaleMask    = 1<<5 - 1
 	spareMask    = 7 << 6
-	zoneShift    = 9
-	zoneMask     = 1<<16 - 1
+	styleShift   = 9
+	styleMask    = 1<<16 - 1
 	secondsShift = 25
 )
 
@@ -79,13 +79,13 @@ const (
 const (
 	fencesSumOff    = 0
 	checksumsSumOff = fencesSumOff + ChecksumLen
-	numZonesOff     = checksumsSumOff + ChecksumLen
-	zonesLenOff     = numZonesOff + 4
-	zonesOff        = zonesLenOff + 4
+	numStylesOff    = checksumsSumOff + ChecksumLen
+	stylesLenOff    = numStylesOff + 4
+	stylesOff       = stylesLenOff + 4
 
-	zoneHeadLen   = 5 // layout, sign, minutes, length
-	maxZonesLen   = MaxZones * (zoneHeadLen + maxAbbrLen)
-	minTrailerLen = zonesOff + ChecksumLen
+	styleHeadLen  = 5 // layout, sign, minutes, length
+	maxStylesLen  = MaxStyles * (styleHeadLen + maxAbbrLen)
+	minTrailerLen = stylesOff + ChecksumLen
 )
 
 // A change of one of these changes the format: it needs a new version.

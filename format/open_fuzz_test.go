@@ -43,11 +43,11 @@ func FuzzOpen(f *testing.F) {
 		}
 		for i := range min(len(got.records), 4) { // all of them would be slow
 			r := &got.records[i]
-			for _, s := range []format.Style{
-				format.DefaultStyle,
+			for _, s := range []format.JSONOptions{
+				format.DefaultJSONOptions,
 				{Date: format.DateSource, Decimals: 2}, {Date: format.DateUTC}, {Date: format.DateRFC3339},
 			} {
-				checkJSON(t, s, r, got.zones)
+				checkJSON(t, s, r, got.styles)
 			}
 		}
 		if again := got.write(t); !bytes.Equal(again, b) {

@@ -9,14 +9,14 @@ type Record [RecordLen]byte
 // MakeRecord encodes a record. The arguments must come from ParseKey,
 // ParsePrice and ParseDate, zone from the dictionary that the record's file
 // will have.
-func MakeRecord(key Key, upper bool, price Price, seconds uint64, zone uint16) (r Record) {
+func MakeRecord(key Key, upper bool, price Price, seconds uint64, style uint16) (r Record) {
 	key.put(r[keyOff:])
 	word := price.Digits
 	if price.Negative {
 		word |= signBit
 	}
 	binary.BigEndian.PutUint64(r[priceOff:], word)
-	word = seconds<<secondsShift | uint64(zone)<<zoneShift | uint64(price.Scale)<<scaleShift
+	word = seconds<<secondsShift | uint64(style)<<styleShift | uint64(price.Scale)<<scaleShift
 	if upper {
 		word |= upperBit
 	}
@@ -45,22 +45,22 @@ func (r *Record) Price() Price {
 // Seconds is the wall clock of the expiry since 0000-01-01 00:00:00.
 func (r *Record) Seconds() uint64 { return r.expiry() >> secondsShift }
 
-// Zone is the index of the expiry's zone in the dictionary.
-func (r *Record) Zone() int { return int(r.expiry() >> zoneShift & zoneMask) }
+// TimestampStyle is the index of the expiry's zone in the dictionary.
+func (r *Record) Style() int { return int(r.expiry() >> styleShift & styleMask) }
 
-// SetZone changes the index of the zone.
-func (r *Record) SetZone(zone uint16) {
-	word := r.expiry()&^(zoneMask<<zoneShift) | uint64(zone)<<zoneShift
+// SetStyle changes the index of the zone.
+func (r *Record) SetStyle(style uint16) {
+	word := r.expiry()&^(styleMask<<styleShift) | uint64(style)<<styleShift
 	binary.BigEndian.PutUint64(r[expiryOff:], word)
 }
 
 // Validate reports whether every field but the key, of which any will do, is
-// within its limits. numZones is the size of the dictionary.
-func (r *Record) Validate(numZones int) bool {
+// within its limits. numStyles is the size of the dictionary.
+func (r *Record) Validate(numStyles int) bool {
 	e := r.expiry()
 	return binary.BigEndian.Uint64(r[priceOff:])<<1 < digitsEnd<<1 && // the sign is shifted out
 		e < (maxSeconds+1)<<secondsShift &&
-		uint64(uint16(e>>zoneShift)) < uint64(numZones) &&
+		uint64(uint16(e>>styleShift)) < uint64(numStyles) &&
 		// A scale of more than MaxScale carries into the first of the spare bits.
 		((e&(scaleMask<<scaleShift)+(scaleMask-MaxScale)<<scaleShift)|e)&spareMask == 0
 }

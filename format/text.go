@@ -27,15 +27,15 @@ func ParseDateFormat(s string) (DateFormat, error) {
 
 func (f DateFormat) String() string { return dateFormats[f] }
 
-// A Style is how records are given back as JSON. The zero value cuts prices to
-// integers: use DefaultStyle.
-type Style struct {
+// A JSONOptions is how records are given back as JSON. The zero value cuts prices to
+// integers: use DefaultJSONOptions.
+type JSONOptions struct {
 	Date     DateFormat
 	Decimals int // of the price, the rest is cut off; negative: as written
 }
 
-// DefaultStyle gives the wall clock and the price as written.
-var DefaultStyle = Style{Date: DateWall, Decimals: -1}
+// DefaultJSONOptions gives the wall clock and the price as written.
+var DefaultJSONOptions = JSONOptions{Date: DateWall, Decimals: -1}
 
 // MaxJSONLen bounds what AppendJSON appends, in bytes.
 const MaxJSONLen = len(`{"id":"","price":,"expiration_date":""}`) + TextLen + len("-0.") + MaxDigits +
@@ -43,24 +43,24 @@ const MaxJSONLen = len(`{"id":"","price":,"expiration_date":""}`) + TextLen + le
 
 // AppendJSON appends r as the JSON object that the server answers. r must be
 // valid for zones, the dictionary of its file.
-func (s Style) AppendJSON(dst []byte, r *Record, zones []Zone) []byte {
+func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) []byte {
 	dst = append(dst, `{"id":"`...)
 	dst = r.Key().AppendText(dst, r.Upper())
 	dst = append(dst, `","price":`...)
 	dst = r.Price().AppendText(dst, s.Decimals)
 	dst = append(dst, `,"expiration_date":"`...)
-	zone := &zones[r.Zone()]
+	style := &styles[r.Style()]
 	switch s.Date {
 	case DateSource:
-		dst = zone.AppendDate(dst, r.Seconds())
+		dst = style.AppendDate(dst, r.Seconds())
 	case DateUTC:
-		dst = appendWall(dst, int64(r.Seconds())-zone.Offset(), ' ')
+		dst = appendWall(dst, int64(r.Seconds())-style.Offset(), ' ')
 	case DateRFC3339:
 		dst = appendWall(dst, int64(r.Seconds()), 'T')
-		if zone.Layout == LayoutWall || zone.Layout == LayoutUTC {
+		if style.Layout == LayoutWall || style.Layout == LayoutUTC {
 			dst = append(dst, 'Z')
 		} else {
-			dst = zone.appendOffset(dst, true)
+			dst = style.appendOffset(dst, true)
 		}
 	default:
 		dst = appendWall(dst, int64(r.Seconds()), ' ')
@@ -71,8 +71,8 @@ func (s Style) AppendJSON(dst []byte, r *Record, zones []Zone) []byte {
 // AppendCSV appends r as the row of the CSV that it came from, in canonical
 // spelling and without a line end. delimiter stands between the fields. r must
 // be valid for zones.
-func (r *Record) AppendCSV(dst []byte, zones []Zone, delimiter byte) []byte {
+func (r *Record) AppendCSV(dst []byte, styles []TimestampStyle, delimiter byte) []byte {
 	dst = append(r.Key().AppendText(dst, r.Upper()), delimiter)
 	dst = append(r.Price().AppendText(dst, -1), delimiter)
-	return zones[r.Zone()].AppendDate(dst, r.Seconds())
+	return styles[r.Style()].AppendDate(dst, r.Seconds())
 }

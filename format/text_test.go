@@ -12,9 +12,9 @@ import (
 )
 
 // checkJSON compares the JSON of r with encoding/json and package time.
-func checkJSON(tb rapid.TB, s format.Style, r *format.Record, zones []format.Zone) {
+func checkJSON(tb rapid.TB, s format.JSONOptions, r *format.Record, styles []format.TimestampStyle) {
 	tb.Helper()
-	b := s.AppendJSON(nil, r, zones)
+	b := s.AppendJSON(nil, r, styles)
 	if len(b) > format.MaxJSONLen {
 		tb.Fatalf("%d bytes of JSON, more than %d: %s", len(b), format.MaxJSONLen, b)
 	}
@@ -34,29 +34,29 @@ func checkJSON(tb rapid.TB, s format.Style, r *format.Record, zones []format.Zon
 	if want := string(r.Price().AppendText(nil, s.Decimals)); got.Price.String() != want {
 		tb.Fatalf("price %s, want %s", got.Price, want)
 	}
-	zone := zones[r.Zone()]
+	style := styles[r.Style()]
 	seconds := r.Seconds()
 	wall := yearZero.AddDate(0, 0, int(seconds/86400)).Add(time.Duration(seconds%86400) * time.Second)
-	at := time.FixedZone(zone.Abbr, int(zone.Offset()))
+	at := time.FixedZone(style.Abbr, int(style.Offset()))
 	local := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, at)
 	var want string
 	switch s.Date {
 	case format.DateSource:
-		want = string(zone.AppendDate(nil, seconds))
+		want = string(style.AppendDate(nil, seconds))
 	case format.DateUTC:
 		want = local.UTC().Format(time.DateTime)
 	case format.DateRFC3339:
 		want = local.Format("2006-01-02T15:04:05-07:00")
-		if zone.Layout == format.LayoutWall || zone.Layout == format.LayoutUTC {
+		if style.Layout == format.LayoutWall || style.Layout == format.LayoutUTC {
 			want = local.UTC().Format("2006-01-02T15:04:05Z")
-		} else if zone.Negative && zone.Minutes == 0 {
+		} else if style.Negative && style.Minutes == 0 {
 			want = strings.Replace(want, "+00:00", "-00:00", 1) // package time has no such zero
 		}
 	default:
 		want = local.Format(time.DateTime)
 	}
 	if got.Date != want {
-		tb.Fatalf("date %q of %d seconds in %+v is %q, want %q", s.Date, seconds, zone, got.Date, want)
+		tb.Fatalf("date %q of %d seconds in %+v is %q, want %q", s.Date, seconds, style, got.Date, want)
 	}
 }
 
@@ -72,12 +72,12 @@ func genPrice() *rapid.Generator[format.Price] {
 
 func TestAppendJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		zones := rapid.SliceOfN(genZone(), 1, 3).Draw(t, "zones")
+		styles := rapid.SliceOfN(genStyle(), 1, 3).Draw(t, "zones")
 		r := format.MakeRecord(
 			genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price"),
-			genSeconds().Draw(t, "seconds"), uint16(rapid.IntRange(0, len(zones)-1).Draw(t, "zone")))
+			genSeconds().Draw(t, "seconds"), uint16(rapid.IntRange(0, len(styles)-1).Draw(t, "zone")))
 		for date := format.DateWall; date <= format.DateRFC3339; date++ {
-			checkJSON(t, format.Style{Date: date, Decimals: rapid.IntRange(-1, 20).Draw(t, "decimals")}, &r, zones)
+			checkJSON(t, format.JSONOptions{Date: date, Decimals: rapid.IntRange(-1, 20).Draw(t, "decimals")}, &r, styles)
 		}
 	})
 }
@@ -87,11 +87,11 @@ func TestAppendJSON(t *testing.T) {
 func TestJSONEdges(t *testing.T) {
 	for _, seconds := range []uint64{0, 86399, maxSeconds - 86399, maxSeconds} {
 		for _, negative := range []bool{false, true} {
-			zones := []format.Zone{{Layout: format.LayoutOffsetAbbr, Negative: negative, Minutes: 23*60 + 59, Abbr: strings.Repeat("Z", 63)}}
+			styles := []format.TimestampStyle{{Layout: format.LayoutOffsetAbbr, Negative: negative, Minutes: 23*60 + 59, Abbr: strings.Repeat("Z", 63)}}
 			price := format.Price{Negative: true, Digits: 1e16 - 1, Scale: format.MaxScale}
 			r := format.MakeRecord(format.Key{}, false, price, seconds, 0)
 			for date := format.DateWall; date <= format.DateRFC3339; date++ {
-				checkJSON(t, format.Style{Date: date, Decimals: -1}, &r, zones)
+				checkJSON(t, format.JSONOptions{Date: date, Decimals: -1}, &r, styles)
 			}
 		}
 	}
@@ -100,16 +100,16 @@ func TestJSONEdges(t *testing.T) {
 func TestRecordFields(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key, upper, price := genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price")
-		seconds, zone := genSeconds().Draw(t, "seconds"), rapid.Uint16().Draw(t, "zone")
+		seconds, style := genSeconds().Draw(t, "seconds"), rapid.Uint16().Draw(t, "zone")
 		r := format.MakeRecord(key, upper, price, seconds, 7)
-		r.SetZone(zone)
-		if r != format.MakeRecord(key, upper, price, seconds, zone) {
-			t.Fatal("SetZone changes more than the zone")
+		r.SetStyle(style)
+		if r != format.MakeRecord(key, upper, price, seconds, style) {
+			t.Fatal("SetStyle changes more than the zone")
 		}
-		if r.Key() != key || r.Upper() != upper || r.Price() != price || r.Seconds() != seconds || r.Zone() != int(zone) {
-			t.Fatalf("the record of %s, %t, %+v, %d, %d is another", key, upper, price, seconds, zone)
+		if r.Key() != key || r.Upper() != upper || r.Price() != price || r.Seconds() != seconds || r.Style() != int(style) {
+			t.Fatalf("the record of %s, %t, %+v, %d, %d is another", key, upper, price, seconds, style)
 		}
-		if !r.Validate(int(zone)+1) || r.Validate(int(zone)) {
+		if !r.Validate(int(style)+1) || r.Validate(int(style)) {
 			t.Fatal("Validate is wrong about the zone")
 		}
 	})
@@ -128,12 +128,12 @@ func TestDateFormat(t *testing.T) {
 
 func TestNothingAllocated(t *testing.T) {
 	r := format.MakeRecord(format.Key{Hi: 1}, true, format.Price{Digits: 968, Scale: 2}, 63821634080, 0)
-	zones := []format.Zone{{Layout: format.LayoutOffsetAbbr, Minutes: 120, Abbr: "CEST"}}
+	styles := []format.TimestampStyle{{Layout: format.LayoutOffsetAbbr, Minutes: 120, Abbr: "CEST"}}
 	buf := make([]byte, 0, format.MaxJSONLen)
 	id, price, date := []byte("172FFC14-D229-4C93-B06B-F48B8C095512"), []byte("9.68"), []byte("2022-06-04 06:01:20 +0200 CEST")
 	for name, f := range map[string]func(){
-		"AppendJSON": func() { format.DefaultStyle.AppendJSON(buf, &r, zones) },
-		"AppendCSV":  func() { r.AppendCSV(buf, zones, ',') },
+		"AppendJSON": func() { format.DefaultJSONOptions.AppendJSON(buf, &r, styles) },
+		"AppendCSV":  func() { r.AppendCSV(buf, styles, ',') },
 		"ParseKey":   func() { _, _, _ = format.ParseKey(id) },
 		"ParsePrice": func() { _, _ = format.ParsePrice(price) },
 		"ParseDate":  func() { _, _, _, _ = format.ParseDate(date) },

@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// checkZones is what parseTrailer would say to zones.
-func checkZones(zones []Zone) error {
-	if len(zones) > MaxZones {
-		return fmt.Errorf("BUG: %d zones, more than %d", len(zones), MaxZones)
+// checkStyles is what parseTrailer would say to zones.
+func checkStyles(styles []TimestampStyle) error {
+	if len(styles) > MaxStyles {
+		return fmt.Errorf("BUG: %d zones, more than %d", len(styles), MaxStyles)
 	}
 	var last, next []byte
-	for i, z := range zones {
+	for i, z := range styles {
 		if !z.valid() {
 			return fmt.Errorf("BUG: zone %d is malformed: %+v", i, z)
 		}
@@ -26,16 +26,16 @@ func checkZones(zones []Zone) error {
 }
 
 // appendTrailer appends the trailer.
-func appendTrailer(dst []byte, fencesSum, checksumsSum uint32, zones []Zone) []byte {
+func appendTrailer(dst []byte, fencesSum, checksumsSum uint32, styles []TimestampStyle) []byte {
 	start := len(dst)
 	dst = binary.BigEndian.AppendUint32(dst, fencesSum)
 	dst = binary.BigEndian.AppendUint32(dst, checksumsSum)
-	dst = binary.BigEndian.AppendUint32(dst, uint32(len(zones)))
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(styles)))
 	dst = binary.BigEndian.AppendUint32(dst, 0)
-	for _, z := range zones {
+	for _, z := range styles {
 		dst = z.AppendBinary(dst)
 	}
-	binary.BigEndian.PutUint32(dst[start+zonesLenOff:], uint32(len(dst)-start-zonesOff))
+	binary.BigEndian.PutUint32(dst[start+stylesLenOff:], uint32(len(dst)-start-stylesOff))
 	return binary.BigEndian.AppendUint32(dst, Checksum(dst[start:]))
 }
 
@@ -47,30 +47,30 @@ func (x *Index) parseTrailer(b []byte) error {
 	}
 	x.fencesSum = binary.BigEndian.Uint32(b[fencesSumOff:])
 	x.checksumsSum = binary.BigEndian.Uint32(b[checksumsSumOff:])
-	numZones := binary.BigEndian.Uint32(b[numZonesOff:])
-	zonesLen := binary.BigEndian.Uint32(b[zonesLenOff:])
-	if numZones > MaxZones || int64(zonesLen) != int64(end-zonesOff) {
-		return corrupt(ErrCorrupt, x.trailerOff+numZonesOff, "%d zones in %d bytes do not fill a trailer of %d bytes", numZones, zonesLen, len(b))
+	numStyles := binary.BigEndian.Uint32(b[numStylesOff:])
+	stylesLen := binary.BigEndian.Uint32(b[stylesLenOff:])
+	if numStyles > MaxStyles || int64(stylesLen) != int64(end-stylesOff) {
+		return corrupt(ErrCorrupt, x.trailerOff+numStylesOff, "%d zones in %d bytes do not fill a trailer of %d bytes", numStyles, stylesLen, len(b))
 	}
 	var last []byte
-	for rest := b[zonesOff:end]; len(rest) > 0; {
-		if len(x.Zones) == int(numZones) {
-			return corrupt(ErrCorrupt, x.trailerOff+numZonesOff, "%d zones, but there are more", numZones)
+	for rest := b[stylesOff:end]; len(rest) > 0; {
+		if len(x.Styles) == int(numStyles) {
+			return corrupt(ErrCorrupt, x.trailerOff+numStylesOff, "%d zones, but there are more", numStyles)
 		}
 		off := x.trailerOff + int64(end-len(rest))
-		z, n, ok := decodeZone(rest)
+		z, n, ok := decodeTimestampStyle(rest)
 		if !ok {
-			return corrupt(ErrCorrupt, off, "zone %d is malformed", len(x.Zones))
+			return corrupt(ErrCorrupt, off, "zone %d is malformed", len(x.Styles))
 		}
 		if bytes.Compare(last, rest[:n]) >= 0 {
-			return corrupt(ErrOrder, off, "zone %d is not behind the one before", len(x.Zones))
+			return corrupt(ErrOrder, off, "zone %d is not behind the one before", len(x.Styles))
 		}
 		last = rest[:n]
 		rest = rest[n:]
-		x.Zones = append(x.Zones, z)
+		x.Styles = append(x.Styles, z)
 	}
-	if len(x.Zones) != int(numZones) {
-		return corrupt(ErrCorrupt, x.trailerOff+numZonesOff, "%d zones, but there are only %d", numZones, len(x.Zones))
+	if len(x.Styles) != int(numStyles) {
+		return corrupt(ErrCorrupt, x.trailerOff+numStylesOff, "%d zones, but there are only %d", numStyles, len(x.Styles))
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ func (x *Index) Verify(r io.ReaderAt, progress func(done int64) error) error {
 // some at a time, each checked as by Verify before. The records are yield's
 // until it returns; its error ends Scan.
 func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
-	var p Piece
-	for i := range x.Pieces() {
+	var p Segment
+	for i := range x.Segments() {
 		records, err := p.Read(x, r, i)
 		if err != nil {
 			return err
@@ -38,26 +38,26 @@ func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
 	return nil
 }
 
-// pieceBlocks is how many blocks a Piece has, but for the last: 1 MiB.
-const pieceBlocks = pieceLen / BlockLen
+// segmentBlocks is how many blocks a Segment has, but for the last: 1 MiB.
+const segmentBlocks = segmentLen / BlockLen
 
 // Pieces is how many pieces the blocks are read in.
-func (x *Index) Pieces() int64 { return (x.numBlocks + pieceBlocks - 1) / pieceBlocks }
+func (x *Index) Segments() int64 { return (x.numBlocks + segmentBlocks - 1) / segmentBlocks }
 
-// A Piece is memory for a run of blocks with their fences and checksums. Its
+// A Segment is memory for a run of blocks with their fences and checksums. Its
 // zero value is ready for use, by one goroutine at a time.
-type Piece struct{ blocks, fences, sums []byte }
+type Segment struct{ blocks, fences, sums []byte }
 
 // Read reads the piece with number i of the file that x was opened from, and
 // checks it as Verify does: all pieces are good if and only if the file is. The
 // records are valid until the next Read.
-func (p *Piece) Read(x *Index, r io.ReaderAt, i int64) ([]Record, error) {
-	first := i * pieceBlocks
-	return p.read(x, r, first, min(pieceBlocks, x.numBlocks-first))
+func (p *Segment) Read(x *Index, r io.ReaderAt, i int64) ([]Record, error) {
+	first := i * segmentBlocks
+	return p.read(x, r, first, min(segmentBlocks, x.numBlocks-first))
 }
 
 // read is Read for num blocks.
-func (p *Piece) read(x *Index, r io.ReaderAt, first, num int64) ([]Record, error) {
+func (p *Segment) read(x *Index, r io.ReaderAt, first, num int64) ([]Record, error) {
 	// The fence behind the last block is its upper bound.
 	numFences := min(num+1, x.numBlocks-first)
 	p.blocks = resize(p.blocks, num*BlockLen)
@@ -93,7 +93,7 @@ func resize(b []byte, n int64) []byte {
 // VerifyBlock reads one block, which must be one of the file's, and checks it
 // as Verify does.
 func (x *Index) VerifyBlock(r io.ReaderAt, block int64) error {
-	var p Piece
+	var p Segment
 	_, err := p.read(x, r, block, 1)
 	return err
 }
@@ -110,7 +110,7 @@ func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 	if first, fence := records[0].Key(), KeyAt(fences); first != fence {
 		return corrupt(ErrCorrupt, off, "the first id is %s, but the fence %s", first, fence)
 	}
-	if i := numGood(records, len(x.Zones)); i < n {
+	if i := numGood(records, len(x.Styles)); i < n {
 		k, off := records[i].Key(), off+int64(i*RecordLen)
 		if i > 0 && !records[i-1].Key().Less(k) {
 			return corrupt(ErrOrder, off, "%s behind %s", k, records[i-1].Key())
@@ -134,15 +134,15 @@ func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 // numGood is how many of records, of which there is one at least, are good,
 // from the first: valid, and behind the one before. Only where the first halves
 // of two ids are alike it looks at the second ones.
-func numGood(records []Record, numZones int) int {
-	if !records[0].Validate(numZones) {
+func numGood(records []Record, numStyles int) int {
+	if !records[0].Validate(numStyles) {
 		return 0
 	}
 	last := records[0].Key().Hi
 	for i := 1; i < len(records); i++ {
 		r := &records[i]
 		hi := binary.BigEndian.Uint64(r[keyOff:])
-		if hi <= last && !records[i-1].Key().Less(r.Key()) || !r.Validate(numZones) {
+		if hi <= last && !records[i-1].Key().Less(r.Key()) || !r.Validate(numStyles) {
 			return i
 		}
 		last = hi

@@ -58,7 +58,7 @@ type Batch struct {
 // Place gives records the place behind those of the last Place. Batches must
 // be placed in ascending order; the memory of records is used until Write has
 // returned. Safe for concurrent use, but then the caller orders the calls.
-func (w *Writer) Place(records []Record) (Batch, error) {
+func (w *Writer) Reserve(records []Record) (Batch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	b := Batch{w: w, block: int64(w.records / RecordsPerBlock), head: slices.Clone(w.tail), records: records}
@@ -109,7 +109,7 @@ func (b Batch) Write() error {
 }
 
 // Extent is what part of the file Write fills, in bytes.
-func (b Batch) Extent() (off, n int64) {
+func (b Batch) Range() (off, n int64) {
 	return BlockOff(b.block), int64((len(b.head) + len(b.records)) / RecordsPerBlock * BlockLen)
 }
 
@@ -139,8 +139,8 @@ func (w *Writer) writeBlocks(block int64, data []byte) error {
 // Shards, Generation, Duplicates and BadRows; it returns the whole header.
 // zones must be in ascending order of their AppendBinary. The caller cuts the
 // file to FileLen and syncs it.
-func (w *Writer) Finish(h Header, zones []Zone) (Header, error) {
-	if err := checkZones(zones); err != nil {
+func (w *Writer) Finish(h Header, styles []TimestampStyle) (Header, error) {
+	if err := checkStyles(styles); err != nil {
 		return Header{}, err
 	}
 	w.mu.Lock()
@@ -161,7 +161,7 @@ func (w *Writer) Finish(h Header, zones []Zone) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	trailer := appendTrailer(nil, fencesSum, checksumsSum, zones)
+	trailer := appendTrailer(nil, fencesSum, checksumsSum, styles)
 	if _, err := w.file.WriteAt(trailer, g.trailerOff); err != nil {
 		return Header{}, err
 	}

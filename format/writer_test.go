@@ -27,7 +27,7 @@ func TestBatches(t *testing.T) {
 		var batches []format.Batch
 		for rest := full.records; len(rest) > 0; {
 			n := min(size.Draw(t, "size"), len(rest))
-			batch, err := w.Place(rest[:n:n])
+			batch, err := w.Reserve(rest[:n:n])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -83,7 +83,7 @@ func TestOrder(t *testing.T) {
 		"falling at the end":   keyed(1, 3, 2),
 		"in the second block":  append(ascending(200), keyed(198, 1000)...),
 	} {
-		batch, err := format.NewWriter(new(memFile), 1000).Place(records)
+		batch, err := format.NewWriter(new(memFile), 1000).Reserve(records)
 		if err == nil {
 			err = batch.Write()
 		}
@@ -97,7 +97,7 @@ func TestOrder(t *testing.T) {
 	} {
 		w := format.NewWriter(new(memFile), 1000)
 		place(t, w, ascending(300))
-		if _, err := w.Place(records); !errors.Is(err, format.ErrOrder) {
+		if _, err := w.Reserve(records); !errors.Is(err, format.ErrOrder) {
 			t.Errorf("%s: %v, want %v", name, err, format.ErrOrder)
 		}
 	}
@@ -109,15 +109,15 @@ func TestPlaceRefused(t *testing.T) {
 	w := format.NewWriter(&f, 300)
 	place(t, w, ascending(300)[:299])
 	for _, records := range [][]format.Record{keyed(7), keyed(299, 300), ascending(301)} {
-		if _, err := w.Place(records); err == nil {
+		if _, err := w.Reserve(records); err == nil {
 			t.Errorf("a batch of %d records from %s is placed", len(records), records[0].Key())
 		}
 	}
 	place(t, w, keyed(299))
-	if _, err := w.Place(keyed(300)); err == nil {
+	if _, err := w.Reserve(keyed(300)); err == nil {
 		t.Error("a record over maxRecords is placed")
 	}
-	full := table{header: format.Header{Shards: 1}, zones: []format.Zone{{}}, records: ascending(300)}
+	full := table{header: format.Header{Shards: 1}, styles: []format.TimestampStyle{{}}, records: ascending(300)}
 	if got := finish(t, w, &f, full); !bytes.Equal(got, full.write(t)) {
 		t.Error("the bytes differ")
 	}
@@ -125,26 +125,26 @@ func TestPlaceRefused(t *testing.T) {
 
 func TestMaxRecords(t *testing.T) {
 	w := format.NewWriter(new(memFile), 1<<64-1)
-	if _, err := w.Place(ascending(1)); err != nil {
+	if _, err := w.Reserve(ascending(1)); err != nil {
 		t.Error(err)
 	}
-	if _, err := format.NewWriter(new(memFile), 0).Place(ascending(1)); err == nil {
+	if _, err := format.NewWriter(new(memFile), 0).Reserve(ascending(1)); err == nil {
 		t.Error("a record is placed in a file for none")
 	}
 }
 
 func TestFinishZones(t *testing.T) {
-	a, b := format.Zone{Layout: format.LayoutWall}, format.Zone{Layout: format.LayoutUTC}
-	for name, zones := range map[string][]format.Zone{"falling": {b, a}, "twice": {a, a}} {
-		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, zones); !errors.Is(err, format.ErrOrder) {
+	a, b := format.TimestampStyle{Layout: format.LayoutWall}, format.TimestampStyle{Layout: format.LayoutUTC}
+	for name, styles := range map[string][]format.TimestampStyle{"falling": {b, a}, "twice": {a, a}} {
+		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, styles); !errors.Is(err, format.ErrOrder) {
 			t.Errorf("zones %s: %v, want %v", name, err, format.ErrOrder)
 		}
 	}
-	for name, zones := range map[string][]format.Zone{
+	for name, styles := range map[string][]format.TimestampStyle{
 		"malformed": {{Layout: format.LayoutWall, Minutes: 1}},
-		"too many":  make([]format.Zone, format.MaxZones+1),
+		"too many":  make([]format.TimestampStyle, format.MaxStyles+1),
 	} {
-		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, zones); err == nil {
+		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, styles); err == nil {
 			t.Errorf("zones %s are written", name)
 		}
 	}
@@ -176,7 +176,7 @@ func TestWriterErrors(t *testing.T) {
 	write := func(f format.File) error {
 		w := format.NewWriter(f, 1000)
 		for _, records := range [][]format.Record{ascending(600)[:200], ascending(600)[200:600]} {
-			batch, err := w.Place(records)
+			batch, err := w.Reserve(records)
 			if err != nil {
 				return err
 			}
@@ -184,7 +184,7 @@ func TestWriterErrors(t *testing.T) {
 				return err
 			}
 		}
-		_, err := w.Finish(format.Header{Shards: 1}, []format.Zone{{}})
+		_, err := w.Finish(format.Header{Shards: 1}, []format.TimestampStyle{{}})
 		return err
 	}
 	for n := range 100 {
@@ -209,10 +209,10 @@ func TestWriterErrors(t *testing.T) {
 func TestBatchMissing(t *testing.T) {
 	var f memFile
 	w := format.NewWriter(&f, 300)
-	if _, err := w.Place(ascending(300)); err != nil {
+	if _, err := w.Reserve(ascending(300)); err != nil {
 		t.Fatal(err)
 	}
-	h, err := w.Finish(format.Header{Shards: 1}, []format.Zone{{}})
+	h, err := w.Finish(format.Header{Shards: 1}, []format.TimestampStyle{{}})
 	if err == nil {
 		_, err = open(f.b[:h.FileLen])
 	}

@@ -30,7 +30,7 @@ func serveFuzz(f *testing.F) (srv *httpd.Server, byID map[uuid.UUID]row) {
 	store := reader.NewStore(dir, reader.StoreOptions{})
 	must(f, store.Poll(f.Context()))
 	f.Cleanup(func() { store.Close() })
-	srv = httpd.New(httpd.Options{Store: store, Style: format.DefaultStyle, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil))})
+	srv = httpd.New(httpd.Options{Store: store, JSON: format.DefaultJSONOptions, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil))})
 	byID = map[uuid.UUID]row{}
 	for _, r := range rows {
 		byID[uuid.MustParse(r.id)] = r

@@ -40,10 +40,10 @@ func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 	t.Helper()
 	type parsed struct {
 		record format.Record
-		zone   format.Zone
+		style  format.TimestampStyle
 	}
 	var table []parsed
-	var zones []format.Zone
+	var styles []format.TimestampStyle
 	for _, r := range rows {
 		key, upper, err := format.ParseKey([]byte(r.id))
 		must(t, err)
@@ -51,28 +51,28 @@ func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 		must(t, err)
 		seconds, sep, rest, err := format.ParseDate([]byte(r.date))
 		must(t, err)
-		zone, err := format.ParseZone(sep, rest)
+		style, err := format.ParseTimestampStyle(sep, rest)
 		must(t, err)
-		table = append(table, parsed{format.MakeRecord(key, upper, price, seconds, 0), zone})
-		if !slices.Contains(zones, zone) {
-			zones = append(zones, zone)
+		table = append(table, parsed{format.MakeRecord(key, upper, price, seconds, 0), style})
+		if !slices.Contains(styles, style) {
+			styles = append(styles, style)
 		}
 	}
-	slices.SortFunc(zones, func(a, b format.Zone) int {
+	slices.SortFunc(styles, func(a, b format.TimestampStyle) int {
 		return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
 	})
 	slices.SortFunc(table, func(a, b parsed) int { return a.record.Key().Compare(b.record.Key()) })
 	records := make([]format.Record, len(table))
 	for i, p := range table {
 		records[i] = p.record
-		records[i].SetZone(uint16(slices.Index(zones, p.zone)))
+		records[i].SetStyle(uint16(slices.Index(styles, p.style)))
 	}
 
-	return publishRecords(t, dir, id, records, zones)
+	return publishRecords(t, dir, id, records, styles)
 }
 
 // publishRecords is publish for records in the order of their ids.
-func publishRecords(t testing.TB, dir string, id generation.ID, records []format.Record, zones []format.Zone) string {
+func publishRecords(t testing.TB, dir string, id generation.ID, records []format.Record, styles []format.TimestampStyle) string {
 	t.Helper()
 	dw, err := generation.OpenWriter(dir)
 	must(t, err)
@@ -81,10 +81,10 @@ func publishRecords(t testing.TB, dir string, id generation.ID, records []format
 	must(t, err)
 	defer func() { must(t, pending.Discard()) }()
 	w := format.NewWriter(pending, uint64(len(records)))
-	batch, err := w.Place(records)
+	batch, err := w.Reserve(records)
 	must(t, err)
 	must(t, batch.Write())
-	h, err := w.Finish(format.Header{Generation: int64(id), Shards: 1}, zones)
+	h, err := w.Finish(format.Header{Generation: int64(id), Shards: 1}, styles)
 	must(t, err)
 	must(t, pending.Truncate(h.FileLen))
 	must(t, pending.Publish())
@@ -147,8 +147,8 @@ func newFixture(t testing.TB, opts httpd.Options, storeOpts reader.StoreOptions)
 	f.store = reader.NewStore(f.dir, storeOpts)
 	opts.Store = f.store
 	opts.Logger = slog.New(slog.NewTextHandler(f.log, nil))
-	if opts.Style == (format.Style{}) {
-		opts.Style = format.DefaultStyle
+	if opts.JSON == (format.JSONOptions{}) {
+		opts.JSON = format.DefaultJSONOptions
 	}
 	f.Server = httpd.New(opts)
 	t.Cleanup(func() {

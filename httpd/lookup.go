@@ -49,7 +49,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	}
 	defer s.opts.Store.Release(f, slot)
 	s.setGeneration(ctx, f)
-	if err := b.lookup(f, s.opts.Style); err != nil {
+	if err := b.lookup(f, s.opts.JSON); err != nil {
 		s.readFailed(ctx, shard, f, err)
 		return
 	}
@@ -111,7 +111,7 @@ func (b *batch) free() {
 
 // lookup fills answer: the promotions of the ids in their order, and those ids
 // that are unknown, or no ids at all, as they came.
-func (b *batch) lookup(f *reader.File, style format.Style) error {
+func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
 	const typicalLen = 112 // bytes of a promotion as JSON
 	b.counts = [numLookups]uint64{}
 	b.missing = b.missing[:0]
@@ -121,7 +121,7 @@ func (b *batch) lookup(f *reader.File, style format.Style) error {
 	b.answer = append(b.answer[:0], `{"promotions":[`...)
 	for ids := b.ids; len(ids) > 0; {
 		n := min(len(ids), groupLen)
-		if err := b.lookupGroup(f, style, ids[:n]); err != nil {
+		if err := b.lookupGroup(f, opts, ids[:n]); err != nil {
 			return err
 		}
 		ids = ids[n:]
@@ -134,7 +134,7 @@ func (b *batch) lookup(f *reader.File, style format.Style) error {
 
 // lookupGroup does the next groupLen ids at most. Each promotion and each
 // missing id has a comma behind it.
-func (b *batch) lookupGroup(f *reader.File, style format.Style, ids [][]byte) error {
+func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byte) error {
 	keys := b.keys[:0]
 	for i, id := range ids {
 		key, ok := reader.ParseID(id)
@@ -153,7 +153,7 @@ func (b *batch) lookupGroup(f *reader.File, style format.Style, ids [][]byte) er
 			result = lookupNotFound
 			if b.found[k] {
 				result = lookupFound
-				b.answer = append(style.AppendJSON(b.answer, &b.records[k], f.Zones()), ',')
+				b.answer = append(opts.AppendJSON(b.answer, &b.records[k], f.Styles()), ',')
 			}
 			k++
 		}

@@ -119,7 +119,7 @@ func publishTable(b *testing.B, dir string, num int) {
 	must(b, err)
 	seconds, sep, rest, err := format.ParseDate([]byte("2018-08-04 05:32:31 +0200 CEST"))
 	must(b, err)
-	zone, err := format.ParseZone(sep, rest)
+	style, err := format.ParseTimestampStyle(sep, rest)
 	must(b, err)
 	keys := make([]format.Key, num)
 	for i := range keys {
@@ -130,7 +130,7 @@ func publishTable(b *testing.B, dir string, num int) {
 	for i, key := range keys {
 		records[i] = format.MakeRecord(key, false, price, seconds, 0)
 	}
-	publishRecords(b, dir, genID(0), records, []format.Zone{zone})
+	publishRecords(b, dir, genID(0), records, []format.TimestampStyle{style})
 }
 
 // serveConstant answers every request with a, and returns its address. It is

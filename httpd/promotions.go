@@ -37,7 +37,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	}
 	shard.lookups[lookupFound].Add(1)
 	// Written where fasthttp wants it, which saves a copy.
-	body := s.opts.Style.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Zones())
+	body := s.opts.JSON.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Styles())
 	ctx.Response.SwapBody(body)
 	var tagBuf [etagLen]byte
 	tag := appendETag(tagBuf[:0], body)

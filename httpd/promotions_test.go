@@ -80,14 +80,14 @@ func TestGetUnknown(t *testing.T) {
 
 func TestStyle(t *testing.T) {
 	for _, c := range []struct {
-		style format.Style
+		style format.JSONOptions
 		want  string
 	}{
-		{format.Style{Date: format.DateSource, Decimals: -1}, `{"id":"%s","price":60.683466,"expiration_date":"2018-08-04 05:32:31 +0200 CEST"}`},
-		{format.Style{Date: format.DateUTC, Decimals: 2}, `{"id":"%s","price":60.68,"expiration_date":"2018-08-04 03:32:31"}`},
-		{format.Style{Date: format.DateRFC3339, Decimals: 0}, `{"id":"%s","price":60,"expiration_date":"2018-08-04T05:32:31+02:00"}`},
+		{format.JSONOptions{Date: format.DateSource, Decimals: -1}, `{"id":"%s","price":60.683466,"expiration_date":"2018-08-04 05:32:31 +0200 CEST"}`},
+		{format.JSONOptions{Date: format.DateUTC, Decimals: 2}, `{"id":"%s","price":60.68,"expiration_date":"2018-08-04 03:32:31"}`},
+		{format.JSONOptions{Date: format.DateRFC3339, Decimals: 0}, `{"id":"%s","price":60,"expiration_date":"2018-08-04T05:32:31+02:00"}`},
 	} {
-		f := newFixture(t, httpd.Options{Style: c.style}, reader.StoreOptions{})
+		f := newFixture(t, httpd.Options{JSON: c.style}, reader.StoreOptions{})
 		publish(t, f.dir, genID(0), rows)
 		f.poll(t)
 		f.listen(t)

@@ -48,7 +48,7 @@ const (
 // Options says what to serve, and how.
 type Options struct {
 	Store         *reader.Store
-	Style         format.Style
+	JSON          format.JSONOptions
 	Logger        *slog.Logger
 	Certificates  *web.Certificates // nil: plain http alone
 	TLSOnly       bool              // refuse plain http; needs Certificates

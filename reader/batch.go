@@ -18,7 +18,7 @@ func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool
 	clear(found)
 	if t := f.ranks.Load(); t != nil {
 		// What it says of a fault does not matter: Get says for which key.
-		_ = f.mapped.findBatch(keys, t, len(f.index.Zones), records, found)
+		_ = f.mapped.findBatch(keys, t, len(f.index.Styles), records, found)
 	}
 	for i, done := range found {
 		if done {
@@ -47,14 +47,14 @@ type group struct {
 
 // findBatch is findNear for many keys. It sets records[i] and found[i] where it
 // finds keys[i] and the record is valid. Of the others nothing is known.
-func (m *mapping) findBatch(keys []format.Key, t *rankTable, numZones int, records []format.Record, found []bool) (err error) {
+func (m *mapping) findBatch(keys []format.Key, t *rankTable, numStyles int, records []format.Record, found []bool) (err error) {
 	if m.at.Len() < format.HeaderLen+t.records*format.RecordLen {
 		return nil // closed
 	}
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
 	for lo := 0; lo < len(keys); lo += groupLen {
 		hi := min(lo+groupLen, len(keys))
-		if err := m.findGroup(keys[lo:hi], t, numZones, records[lo:hi], found[lo:hi]); err != nil {
+		if err := m.findGroup(keys[lo:hi], t, numStyles, records[lo:hi], found[lo:hi]); err != nil {
 			return err
 		}
 	}
@@ -63,7 +63,7 @@ func (m *mapping) findBatch(keys []format.Key, t *rankTable, numZones int, recor
 
 // findGroup is findBatch for groupLen keys at most. Each of its loops reads
 // from places that do not depend on each other.
-func (m *mapping) findGroup(keys []format.Key, t *rankTable, numZones int, records []format.Record, found []bool) error {
+func (m *mapping) findGroup(keys []format.Key, t *rankTable, numStyles int, records []format.Record, found []bool) error {
 	var g group
 	var w window
 	pending := 0
@@ -101,7 +101,7 @@ func (m *mapping) findGroup(keys []format.Key, t *rankTable, numZones int, recor
 			switch n := w.rank(key, t.skip); {
 			case n < narrow && w.key(n) == key:
 				copy(records[i][:], w[n*format.RecordLen:])
-				found[i] = records[i].Validate(numZones)
+				found[i] = records[i].Validate(numStyles)
 			case n == 0 || n == narrow:
 				g.key[pending], g.x[pending], g.from[pending] = i, x, t.again(x, &w, n, from)
 				pending++

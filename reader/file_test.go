@@ -32,7 +32,7 @@ func writeFile(t testingT, path string, id generation.ID, keys []format.Key) {
 		for _, k := range chunk {
 			records = append(records, recordOf(k))
 		}
-		b, err := w.Place(records)
+		b, err := w.Reserve(records)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func writeFile(t testingT, path string, id generation.ID, keys []format.Key) {
 			t.Fatal(err)
 		}
 	}
-	h, err := w.Finish(format.Header{Shards: 1, Generation: int64(id)}, []format.Zone{{}})
+	h, err := w.Finish(format.Header{Shards: 1, Generation: int64(id)}, []format.TimestampStyle{{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,8 +120,8 @@ func (f *File) open(access Access) error {
 // Header is the header of the file. Not to be changed.
 func (f *File) Header() *format.Header { return &f.index.Header }
 
-// Zones is the dictionary of the file. Not to be changed.
-func (f *File) Zones() []format.Zone { return f.index.Zones }
+// Styles is the dictionary of the file. Not to be changed.
+func (f *File) Styles() []format.TimestampStyle { return f.index.Styles }
 
 // ID is the generation that the header names.
 func (f *File) ID() generation.ID { return generation.ID(f.index.Generation) }
@@ -156,7 +156,7 @@ func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	if !known && err == nil {
 		found, err = f.find(key, &r)
 	}
-	if found && !r.Validate(len(f.index.Zones)) {
+	if found && !r.Validate(len(f.index.Styles)) {
 		err = fmt.Errorf("%w: price or date is out of its limits", format.ErrCorrupt)
 	}
 	if err != nil {

@@ -44,12 +44,12 @@ func (f *File) verify(ctx context.Context, workers int, progress func(done, size
 	var next atomic.Int64
 	seq := sequencer.New()
 	var g errgroup.Group
-	for range min(int64(workers), f.index.Pieces()) {
+	for range min(int64(workers), f.index.Segments()) {
 		g.Go(func() error {
-			var p format.Piece
+			var p format.Segment
 			for {
 				i := next.Add(1) - 1
-				if i >= f.index.Pieces() {
+				if i >= f.index.Segments() {
 					return nil
 				}
 				var records []format.Record

@@ -77,14 +77,14 @@ type changedRow struct {
 // A row is a record with the dictionary of its file.
 type row struct {
 	record format.Record
-	zones  []format.Zone
+	styles []format.TimestampStyle
 }
 
 func (r row) MarshalJSON() ([]byte, error) {
-	return format.Style{Date: format.DateSource, Decimals: -1}.AppendJSON(nil, &r.record, r.zones), nil
+	return format.JSONOptions{Date: format.DateSource, Decimals: -1}.AppendJSON(nil, &r.record, r.styles), nil
 }
 
-func (r row) String() string { return string(r.record.AppendCSV(nil, r.zones, ',')) }
+func (r row) String() string { return string(r.record.AppendCSV(nil, r.styles, ',')) }
 
 func diff(c *cli.Context) error {
 	args, err := wantArgs(c, 2, 2)
@@ -163,7 +163,7 @@ func (d *differ) run(ctx context.Context, from, to *reader.File) error {
 // compare steps through both. The records in front of those that it is at have
 // been compared: neither file has them.
 func (d *differ) compare(ctx context.Context, a, b *stream) error {
-	zones, alike := sameZones(a.zones, b.zones)
+	styles, alike := sameStyles(a.styles, b.styles)
 	for {
 		if err := d.refill(ctx, a, b); err != nil {
 			return err
@@ -181,7 +181,7 @@ func (d *differ) compare(ctx context.Context, a, b *stream) error {
 		case len(a.records) == 0 && !a.ended, len(b.records) == 0 && !b.ended:
 			// The next record may be the same one.
 		default:
-			d.step(a, b, zones)
+			d.step(a, b, styles)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (d *differ) refill(ctx context.Context, streams ...*stream) error {
 }
 
 // step compares what a and b are at, of which one at least has not ended.
-func (d *differ) step(a, b *stream, zones []int) {
+func (d *differ) step(a, b *stream, styles []int) {
 	order := -1
 	switch {
 	case len(a.records) == 0:
@@ -214,22 +214,22 @@ func (d *differ) step(a, b *stream, zones []int) {
 	switch {
 	case order < 0:
 		d.Removed++
-		d.Shown.Removed = keep(d.Shown.Removed, d.show, row{a.records[0], a.zones})
+		d.Shown.Removed = keep(d.Shown.Removed, d.show, row{a.records[0], a.styles})
 		a.records = a.records[1:]
 		return
 	case order > 0:
 		d.Added++
-		d.Shown.Added = keep(d.Shown.Added, d.show, row{b.records[0], b.zones})
+		d.Shown.Added = keep(d.Shown.Added, d.show, row{b.records[0], b.styles})
 		b.records = b.records[1:]
 		return
 	}
 	from, to := &a.records[0], &b.records[0]
-	if from.Price() == to.Price() && from.Seconds() == to.Seconds() && zones[from.Zone()] == to.Zone() {
+	if from.Price() == to.Price() && from.Seconds() == to.Seconds() && styles[from.Style()] == to.Style() {
 		d.Unchanged++
 	} else {
 		d.Changed++
 		if len(d.Shown.Changed) < d.show {
-			d.Shown.Changed = append(d.Shown.Changed, changedRow{row{*from, a.zones}, row{*to, b.zones}})
+			d.Shown.Changed = append(d.Shown.Changed, changedRow{row{*from, a.styles}, row{*to, b.styles}})
 		}
 	}
 	a.records, b.records = a.records[1:], b.records[1:]
@@ -253,10 +253,10 @@ func equalPrefix(a, b []format.Record) int {
 	return n
 }
 
-// sameZones is for each zone of a where b has it, or -1, and whether that is
+// sameStyles is for each zone of a where b has it, or -1, and whether that is
 // the same place for all.
-func sameZones(a, b []format.Zone) (at []int, alike bool) {
-	in := map[format.Zone]int{}
+func sameStyles(a, b []format.TimestampStyle) (at []int, alike bool) {
+	in := map[format.TimestampStyle]int{}
 	for i, z := range b {
 		in[z] = i
 	}
@@ -283,10 +283,10 @@ const (
 
 // A stream is the records of a file, read ahead.
 type stream struct {
-	file  *reader.File
-	zones []format.Zone
-	full  chan []format.Record
-	free  chan []format.Record
+	file   *reader.File
+	styles []format.TimestampStyle
+	full   chan []format.Record
+	free   chan []format.Record
 
 	buf     []format.Record // what next got last
 	records []format.Record // what is left of it
@@ -294,7 +294,7 @@ type stream struct {
 }
 
 func newStream(f *reader.File) *stream {
-	s := &stream{file: f, zones: f.Zones(), full: make(chan []format.Record, streamBufs), free: make(chan []format.Record, streamBufs)}
+	s := &stream{file: f, styles: f.Styles(), full: make(chan []format.Record, streamBufs), free: make(chan []format.Record, streamBufs)}
 	for range streamBufs {
 		s.free <- nil // made when it is first filled: a small file has no need of them all
 	}

@@ -36,11 +36,11 @@ func dump(c *cli.Context) error {
 		return fmt.Errorf("dump: %w", err)
 	}
 	defer f.Close()
-	zones := f.Zones()
+	styles := f.Styles()
 	buf := make([]byte, 0, dumpLen+4096)
 	err = f.Scan(c.Context, func(records []format.Record) error {
 		for i := range records {
-			buf = append(records[i].AppendCSV(buf, zones, ','), '\n')
+			buf = append(records[i].AppendCSV(buf, styles, ','), '\n')
 			if len(buf) >= dumpLen {
 				if _, err := c.App.Writer.Write(buf); err != nil {
 					return err

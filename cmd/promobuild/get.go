@@ -62,7 +62,7 @@ func get(c *cli.Context) error {
 			missing = append(missing, fmt.Errorf("get: %s: %w", id, errMissing))
 			continue
 		}
-		line = append(format.DefaultStyle.AppendJSON(line[:0], &r, f.Zones()), '\n')
+		line = append(format.DefaultJSONOptions.AppendJSON(line[:0], &r, f.Styles()), '\n')
 		if _, err := out.Write(line); err != nil {
 			return err
 		}

@@ -94,8 +94,8 @@ func inspectFile(f *reader.File, path string) inspection {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	for _, zone := range f.Zones() {
-		x.Dates = append(x.Dates, string(zone.AppendDate(nil, seconds)))
+	for _, style := range f.Styles() {
+		x.Dates = append(x.Dates, string(style.AppendDate(nil, seconds)))
 	}
 	return x
 }

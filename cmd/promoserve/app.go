@@ -157,7 +157,7 @@ func configOf(c *cli.Context) (config, error) {
 	cfg.http.TLSOnly = c.Bool("tls-only")
 	cfg.http.MaxConnsPerIP = c.Int("max-conns-per-ip")
 	cfg.http.Version = c.App.Version
-	cfg.http.Style.Decimals = c.Int("price-decimals")
+	cfg.http.JSON.Decimals = c.Int("price-decimals")
 
 	switch verify := c.String("verify"); verify {
 	case "full":
@@ -177,7 +177,7 @@ func configOf(c *cli.Context) (config, error) {
 		return config{}, fmt.Errorf("--access %q is none of auto, mmap and pread", access)
 	}
 	var err error
-	if cfg.http.Style.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
+	if cfg.http.JSON.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
 		return config{}, fmt.Errorf("--date-format: %w", err)
 	}
 	if err := program.CheckAddress(cfg.listen); err != nil {
@@ -203,8 +203,8 @@ func configOf(c *cli.Context) (config, error) {
 		return config{}, fmt.Errorf("--drain %s is negative", cfg.drain)
 	case cfg.http.MaxConnsPerIP < 0:
 		return config{}, fmt.Errorf("--max-conns-per-ip %d is negative", cfg.http.MaxConnsPerIP)
-	case c.IsSet("price-decimals") && cfg.http.Style.Decimals < 0:
-		return config{}, fmt.Errorf("--price-decimals %d is negative", cfg.http.Style.Decimals)
+	case c.IsSet("price-decimals") && cfg.http.JSON.Decimals < 0:
+		return config{}, fmt.Errorf("--price-decimals %d is negative", cfg.http.JSON.Decimals)
 	}
 	return cfg, nil
 }

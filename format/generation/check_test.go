@@ -28,14 +28,14 @@ func writeGeneration(t *testing.T, path string, id generation.ID, n int) {
 		records[i] = format.MakeRecord(format.Key{Lo: uint64(i)}, false, format.Price{Digits: 1}, 0, 0)
 	}
 	w := format.NewWriter(f, uint64(n))
-	b, err := w.Place(records)
+	b, err := w.Reserve(records)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Write(); err != nil {
 		t.Fatal(err)
 	}
-	h, err := w.Finish(format.Header{Shards: 1, Generation: int64(id)}, []format.Zone{{}})
+	h, err := w.Finish(format.Header{Shards: 1, Generation: int64(id)}, []format.TimestampStyle{{}})
 	if err != nil {
 		t.Fatal(err)
 	}

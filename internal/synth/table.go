@@ -124,13 +124,13 @@ type wall struct {
 func newWall() *wall {
 	const days = (endExpiry-firstExpiry)/day + 1
 	c := &wall{days: make([][dayLen]byte, days)}
-	zone := format.Zone{Layout: format.LayoutWall}
+	style := format.TimestampStyle{Layout: format.LayoutWall}
 	first, _, _, err := format.ParseDate([]byte("2018-05-31 00:00:00"))
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
 	for i := range c.days {
-		text := zone.AppendDate([]byte{','}, first+uint64(i)*day)
+		text := style.AppendDate([]byte{','}, first+uint64(i)*day)
 		copy(c.days[i][:], text)
 	}
 	return c
@@ -138,16 +138,16 @@ func newWall() *wall {
 
 // append appends a comma, the date of an instant, and a line end.
 func (c *wall) append(dst []byte, instant uint64) []byte {
-	since, zone, tail := instant-firstExpiry, " +0200 C", "EST\n"
+	since, style, tail := instant-firstExpiry, " +0200 C", "EST\n"
 	if instant >= winterStart {
-		since, zone, tail = since-hour, " +0100 C", "ET\n"
+		since, style, tail = since-hour, " +0100 C", "ET\n"
 	}
 	dst = append(dst, c.days[since/day][:]...)
 	s := since % day
 	h, m, sec := s/hour, s/60%60, s%60
 	var b [16]byte
 	binary.LittleEndian.PutUint64(b[:], two(h)|':'<<16|two(m)<<24|':'<<40|two(sec)<<48)
-	copy(b[8:], zone)
+	copy(b[8:], style)
 	return append(append(dst, b[:]...), tail...)
 }
 

@@ -11,62 +11,62 @@ import (
 	"promostore/format"
 )
 
-// errZones ends the build: a row whose zone has no number cannot be kept, and
+// errStyles ends the build: a row whose zone has no number cannot be kept, and
 // which row that is depends on who comes first.
-var errZones = fmt.Errorf("more than %d distinct zones in the dates", format.MaxZones)
+var errStyles = fmt.Errorf("more than %d distinct zones in the dates", format.MaxStyles)
 
-// zoneTable numbers the zones of a build in the order in which they are met,
+// styleTable numbers the zones of a build in the order in which they are met,
 // which is another one in every build. Safe for concurrent use.
-type zoneTable struct {
-	mu    sync.RWMutex
-	index map[zoneText]uint16
-	zones []format.Zone
+type styleTable struct {
+	mu     sync.RWMutex
+	index  map[styleText]uint16
+	styles []format.TimestampStyle
 }
 
-// zoneText is a zone as format.ParseDate leaves it.
-type zoneText struct {
+// styleText is a zone as format.ParseDate leaves it.
+type styleText struct {
 	sep  byte
 	rest string
 }
 
 // number is the number of a zone.
-func (t *zoneTable) number(sep byte, rest []byte) (uint16, error) {
+func (t *styleTable) number(sep byte, rest []byte) (uint16, error) {
 	t.mu.RLock()
-	n, ok := t.index[zoneText{sep, string(rest)}]
+	n, ok := t.index[styleText{sep, string(rest)}]
 	t.mu.RUnlock()
 	if ok {
 		return n, nil
 	}
-	z, err := format.ParseZone(sep, rest)
+	z, err := format.ParseTimestampStyle(sep, rest)
 	if err != nil {
 		return 0, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n, ok := t.index[zoneText{sep, string(rest)}]; ok {
+	if n, ok := t.index[styleText{sep, string(rest)}]; ok {
 		return n, nil
 	}
-	if len(t.zones) == format.MaxZones {
-		return 0, errZones
+	if len(t.styles) == format.MaxStyles {
+		return 0, errStyles
 	}
 	if t.index == nil {
-		t.index = map[zoneText]uint16{}
+		t.index = map[styleText]uint16{}
 	}
-	n = uint16(len(t.zones))
-	t.index[zoneText{sep, string(rest)}] = n
-	t.zones = append(t.zones, z)
+	n = uint16(len(t.styles))
+	t.index[styleText{sep, string(rest)}] = n
+	t.styles = append(t.styles, z)
 	return n, nil
 }
 
 // sorted is the dictionary for the file and, unless it is the identity, what
 // each number becomes in it.
-func (t *zoneTable) sorted() (zones []format.Zone, renumber []uint16) {
+func (t *styleTable) sorted() (styles []format.TimestampStyle, renumber []uint16) {
 	type entry struct {
 		bytes []byte
 		old   int
 	}
-	entries := make([]entry, len(t.zones))
-	for i, z := range t.zones {
+	entries := make([]entry, len(t.styles))
+	for i, z := range t.styles {
 		entries[i] = entry{z.AppendBinary(nil), i}
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
@@ -75,21 +75,21 @@ func (t *zoneTable) sorted() (zones []format.Zone, renumber []uint16) {
 	renumber = make([]uint16, len(entries))
 	identity := true
 	for i, e := range entries {
-		zones = append(zones, t.zones[e.old])
+		styles = append(styles, t.styles[e.old])
 		renumber[e.old] = uint16(i)
 		identity = identity && e.old == i
 	}
 	if identity {
 		renumber = nil
 	}
-	return zones, renumber
+	return styles, renumber
 }
 
-// zoneCache remembers the zones that one parser met last: files have few.
-type zoneCache struct {
-	table   *zoneTable
+// styleCache remembers the zones that one parser met last: files have few.
+type styleCache struct {
+	table   *styleTable
 	entries [4]struct {
-		zoneText
+		styleText
 		number uint16
 	}
 	oldest int
@@ -98,7 +98,7 @@ type zoneCache struct {
 // cut is the number of the zone that text begins with, and what is behind the
 // line end that follows it. If ok is false there is no line end, or the zone is
 // none.
-func (c *zoneCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok bool) {
+func (c *styleCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok bool) {
 	for i := range c.entries {
 		e := &c.entries[i]
 		if e.sep != sep || len(text) <= len(e.rest) || string(text[:len(e.rest)]) != e.rest {
@@ -118,7 +118,7 @@ func (c *zoneCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok b
 	return number, rest, err == nil
 }
 
-func (c *zoneCache) number(sep byte, rest []byte) (uint16, error) {
+func (c *styleCache) number(sep byte, rest []byte) (uint16, error) {
 	for i := range c.entries {
 		if e := &c.entries[i]; e.sep == sep && e.rest == string(rest) {
 			return e.number, nil
@@ -130,9 +130,9 @@ func (c *zoneCache) number(sep byte, rest []byte) (uint16, error) {
 	}
 	e := &c.entries[c.oldest]
 	c.oldest = (c.oldest + 1) % len(c.entries)
-	e.zoneText, e.number = zoneText{sep, string(rest)}, n
+	e.styleText, e.number = styleText{sep, string(rest)}, n
 	return n, nil
 }
 
 // isFatal tells the errors of rows that no tolerance covers.
-func isFatal(err error) bool { return errors.Is(err, errZones) }
+func isFatal(err error) bool { return errors.Is(err, errStyles) }

@@ -19,9 +19,9 @@ const (
 	numLayouts
 )
 
-// A Zone is what a date has besides its wall clock: with both, the date can be
+// A TimestampStyle is what a date has besides its wall clock: with both, the date can be
 // given back as it was written. Comparable.
-type Zone struct {
+type TimestampStyle struct {
 	Layout   Layout
 	Negative bool   // the offset was written with a minus, which a zero may have too
 	Minutes  uint16 // offset from UTC without its sign, below 1440
@@ -30,28 +30,28 @@ type Zone struct {
 
 // Offset is how far the zone is ahead of UTC, in seconds. Dates that name no
 // zone count as UTC.
-func (z Zone) Offset() int64 {
+func (z TimestampStyle) Offset() int64 {
 	if z.Negative {
 		return -int64(z.Minutes) * 60
 	}
 	return int64(z.Minutes) * 60
 }
 
-// ParseZone reads what ParseDate left over. The offset of its *SyntaxError
+// ParseTimestampStyle reads what ParseDate left over. The offset of its *SyntaxError
 // counts from the start of rest.
-func ParseZone(sep byte, rest []byte) (Zone, error) {
+func ParseTimestampStyle(sep byte, rest []byte) (TimestampStyle, error) {
 	switch {
 	case sep == ' ' && len(rest) == 0:
-		return Zone{Layout: LayoutWall}, nil
+		return TimestampStyle{Layout: LayoutWall}, nil
 	case len(rest) > 0 && rest[0] == '.':
-		return Zone{}, syntaxError(0, "date: fractions of a second are not supported")
+		return TimestampStyle{}, syntaxError(0, "date: fractions of a second are not supported")
 	case sep == ' ':
 		if rest[0] != ' ' {
-			return Zone{}, syntaxError(0, "date: %q behind the seconds; nothing, or a zone such as +0200 CEST is expected", charAt(rest, 0))
+			return TimestampStyle{}, syntaxError(0, "date: %q behind the seconds; nothing, or a zone such as +0200 CEST is expected", charAt(rest, 0))
 		}
 		z, err := parseOffset(rest, 1, false)
 		if err != nil {
-			return Zone{}, err
+			return TimestampStyle{}, err
 		}
 		z.Layout = LayoutOffset
 		if len(rest) == len(" -0700") {
@@ -59,24 +59,24 @@ func ParseZone(sep byte, rest []byte) (Zone, error) {
 		}
 		z.Layout = LayoutOffsetAbbr
 		if rest[6] != ' ' {
-			return Zone{}, syntaxError(6, "date: %q behind the offset; a blank and the zone's name are expected", charAt(rest, 6))
+			return TimestampStyle{}, syntaxError(6, "date: %q behind the offset; a blank and the zone's name are expected", charAt(rest, 6))
 		}
 		z.Abbr = string(rest[7:])
 		if at := abbrError(rest[7:]); at >= 0 {
-			return Zone{}, syntaxError(7+at, "date: the zone's name %.64q is neither up to %d bytes of letters nor an offset such as +03", rest[7:], maxAbbrLen)
+			return TimestampStyle{}, syntaxError(7+at, "date: the zone's name %.64q is neither up to %d bytes of letters nor an offset such as +03", rest[7:], maxAbbrLen)
 		}
 		return z, nil
 	case len(rest) == 1 && rest[0] == 'Z':
-		return Zone{Layout: LayoutUTC}, nil
+		return TimestampStyle{Layout: LayoutUTC}, nil
 	case len(rest) == 0:
-		return Zone{}, syntaxError(0, "date: with a T between date and time, Z or an offset such as +02:00 is expected at the end")
+		return TimestampStyle{}, syntaxError(0, "date: with a T between date and time, Z or an offset such as +02:00 is expected at the end")
 	default:
 		z, err := parseOffset(rest, 0, true)
 		if err != nil {
-			return Zone{}, err
+			return TimestampStyle{}, err
 		}
 		if len(rest) > len("-07:00") {
-			return Zone{}, syntaxError(len("-07:00"), "date: %q behind the offset; nothing is expected there", charAt(rest, len("-07:00")))
+			return TimestampStyle{}, syntaxError(len("-07:00"), "date: %q behind the offset; nothing is expected there", charAt(rest, len("-07:00")))
 		}
 		z.Layout = LayoutRFC3339
 		return z, nil
@@ -84,7 +84,7 @@ func ParseZone(sep byte, rest []byte) (Zone, error) {
 }
 
 // parseOffset reads -0700, or -07:00 with a colon, at rest[i:].
-func parseOffset(rest []byte, i int, colon bool) (Zone, error) {
+func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 	want := "-0700"
 	if colon {
 		want = "-07:00"
@@ -93,7 +93,7 @@ func parseOffset(rest []byte, i int, colon bool) (Zone, error) {
 	digits := n[:0]
 	for j := range want {
 		if i+j >= len(rest) {
-			return Zone{}, syntaxError(len(rest), "date: the offset ends early; one such as %s is expected", want)
+			return TimestampStyle{}, syntaxError(len(rest), "date: the offset ends early; one such as %s is expected", want)
 		}
 		c := rest[i+j]
 		switch {
@@ -101,14 +101,14 @@ func parseOffset(rest []byte, i int, colon bool) (Zone, error) {
 		case j > 0 && want[j] != ':' && c-'0' <= 9:
 			digits = append(digits, uint16(c-'0'))
 		default:
-			return Zone{}, syntaxError(i+j, "date: %q in the offset; one such as %s is expected", charAt(rest, i+j), want)
+			return TimestampStyle{}, syntaxError(i+j, "date: %q in the offset; one such as %s is expected", charAt(rest, i+j), want)
 		}
 	}
 	hours, minutes := n[0]*10+n[1], n[2]*10+n[3]
 	if hours > 23 || minutes > 59 {
-		return Zone{}, syntaxError(i, "date: there is no offset of %02d:%02d", hours, minutes)
+		return TimestampStyle{}, syntaxError(i, "date: there is no offset of %02d:%02d", hours, minutes)
 	}
-	return Zone{Negative: rest[i] == '-', Minutes: hours*60 + minutes}, nil
+	return TimestampStyle{Negative: rest[i] == '-', Minutes: hours*60 + minutes}, nil
 }
 
 // abbrError is the offset of the first byte that makes b no abbreviation, or -1.
@@ -138,7 +138,7 @@ func abbrError(b []byte) int {
 }
 
 // AppendDate appends the date as it was written.
-func (z Zone) AppendDate(dst []byte, seconds uint64) []byte {
+func (z TimestampStyle) AppendDate(dst []byte, seconds uint64) []byte {
 	sep := byte(' ')
 	if z.Layout == LayoutUTC || z.Layout == LayoutRFC3339 {
 		sep = 'T'
@@ -158,7 +158,7 @@ func (z Zone) AppendDate(dst []byte, seconds uint64) []byte {
 	return dst
 }
 
-func (z Zone) appendOffset(dst []byte, colon bool) []byte {
+func (z TimestampStyle) appendOffset(dst []byte, colon bool) []byte {
 	sign := byte('+')
 	if z.Negative {
 		sign = '-'
@@ -172,7 +172,7 @@ func (z Zone) appendOffset(dst []byte, colon bool) []byte {
 
 // AppendBinary appends z as the dictionary holds it. The order of these bytes
 // is the order of the zones in the file.
-func (z Zone) AppendBinary(dst []byte) []byte {
+func (z TimestampStyle) AppendBinary(dst []byte) []byte {
 	negative := byte(0)
 	if z.Negative {
 		negative = 1
@@ -182,20 +182,20 @@ func (z Zone) AppendBinary(dst []byte) []byte {
 	return append(append(dst, byte(len(z.Abbr))), z.Abbr...)
 }
 
-// decodeZone reads the zone at the start of b and the number of bytes it takes.
-func decodeZone(b []byte) (z Zone, n int, ok bool) {
-	if len(b) < zoneHeadLen {
-		return Zone{}, 0, false
+// decodeTimestampStyle reads the zone at the start of b and the number of bytes it takes.
+func decodeTimestampStyle(b []byte) (z TimestampStyle, n int, ok bool) {
+	if len(b) < styleHeadLen {
+		return TimestampStyle{}, 0, false
 	}
-	n = zoneHeadLen + int(b[4])
+	n = styleHeadLen + int(b[4])
 	if len(b) < n || b[1] > 1 {
-		return Zone{}, 0, false
+		return TimestampStyle{}, 0, false
 	}
-	z = Zone{Layout(b[0]), b[1] == 1, binary.BigEndian.Uint16(b[2:]), string(b[zoneHeadLen:n])}
+	z = TimestampStyle{Layout(b[0]), b[1] == 1, binary.BigEndian.Uint16(b[2:]), string(b[styleHeadLen:n])}
 	return z, n, z.valid()
 }
 
-func (z Zone) valid() bool {
+func (z TimestampStyle) valid() bool {
 	if z.Layout >= numLayouts || z.Minutes >= 24*60 {
 		return false
 	}
