@@ -98,7 +98,7 @@ peers: # programs that we are compared with
 cover: ## the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
-golden: ## write the golden files and the tables of deploy/README.md anew
+golden: ## write the golden files and the tables of docs/reference.md again
 	go test ./format ./deploy -update
 
 clean: ## remove what was built, but no generations

@@ -173,7 +173,7 @@ func TestAlerts(t *testing.T) {
 			quiet[c.Alert] = quiet[c.Alert] || len(c.Want) == 0
 		}
 	}
-	sections := headings(readFile(t, readme))
+	sections := headings(readFile(t, runbook))
 	for _, r := range rules(t) {
 		if r.Alert == "" {
 			continue
@@ -187,7 +187,7 @@ func TestAlerts(t *testing.T) {
 		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
 			t.Errorf("%s does not say what it is", r.Alert)
 		}
-		section, ok := strings.CutPrefix(r.Annotations["runbook_url"], "deploy/"+readme+"#")
+		section, ok := strings.CutPrefix(r.Annotations["runbook_url"], strings.TrimPrefix(runbook, "../")+"#")
 		if !ok || !slices.Contains(sections, section) {
 			t.Errorf("%s: there is no section %q", r.Alert, r.Annotations["runbook_url"])
 		}

@@ -24,11 +24,14 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables of README.md anew")
+var update = flag.Bool("update", false, "write the tables of docs/reference.md again")
 
-const readme = "README.md"
+const (
+	readme  = "../docs/reference.md"
+	runbook = "../docs/operations.md"
+)
 
-// TestReadme wants the tables of README.md to be what the programs say now.
+// TestReadme compares the tables of docs/reference.md with the programs.
 func TestReadme(t *testing.T) {
 	p := observed(t)
 	text := readFile(t, readme)
@@ -69,10 +72,10 @@ var (
 	flags = regexp.MustCompile(`--[a-z-]+`)
 )
 
-// TestRunbook wants the commands of README.md to be there, with their flags.
+// TestRunbook checks that the commands of docs/operations.md exist, with their flags.
 func TestRunbook(t *testing.T) {
 	p := observed(t)
-	list := calls.FindAllStringSubmatch(readFile(t, readme), -1)
+	list := calls.FindAllStringSubmatch(readFile(t, runbook), -1)
 	checked := 0
 	for _, m := range list {
 		if m[1] == "promobuild" && m[2] == "" || !strings.HasPrefix(strings.TrimSpace(m[0]), m[1]) {
@@ -87,7 +90,7 @@ func TestRunbook(t *testing.T) {
 		}
 	}
 	if checked < 10 {
-		t.Errorf("%s has %d commands of ours", readme, checked)
+		t.Errorf("%s has %d commands of ours", runbook, checked)
 	}
 }
 
