@@ -229,7 +229,7 @@ func TestETag(t *testing.T) {
 		seen[tag] = body
 	}
 	add(exampleJSON)
-	if got := seen[`"502522e3a6606f68"`]; got != exampleJSON {
+	if got := seen[`"775e3ace7a91741c"`]; got != exampleJSON {
 		t.Errorf("another tag than that of other releases: %v", seen)
 	}
 	for i := range exampleJSON {
