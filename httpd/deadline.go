@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// A deadlineListener spares its connections most of the deadlines that
-// fasthttp sets, three for each request.
+// A deadlineListener wraps its connections in deadlineConns.
 type deadlineListener struct{ net.Listener }
 
 func (l deadlineListener) Accept() (net.Conn, error) {
@@ -17,16 +16,18 @@ func (l deadlineListener) Accept() (net.Conn, error) {
 	return &deadlineConn{Conn: c}, nil
 }
 
-// deadlineSlack is how much earlier than it was set a deadline may come.
+// deadlineSlack is how much earlier than requested a deadline may expire.
 const deadlineSlack = time.Second
 
-// A deadlineConn passes a deadline on only when it is about to read or write,
-// and only if the one that the connection has is not nearly the same: two of
-// them for each second of requests, as TestDeadlinesSpared has it, in place of
-// three for each request, which each move a timer.
+// A deadlineConn skips most of the deadlines that fasthttp sets. fasthttp sets
+// three for each request, and each one moves a timer. A deadlineConn passes a
+// deadline on only before it reads or writes, and only if the deadline of the
+// connection differs by deadlineSlack or more. That leaves two for each second
+// of requests, which TestDeadlineConnSkipsDeadlines counts.
 //
-// A deadline that is set does not hold for a Read or Write under way, and only
-// the goroutine that reads and writes may set one. Close is for all.
+// A new deadline does not affect a Read or Write that is already waiting, and
+// only the goroutine that reads and writes may set one. Any goroutine may call
+// Close.
 type deadlineConn struct {
 	net.Conn
 	read, write deadline
@@ -65,13 +66,15 @@ func (c *deadlineConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// A deadline is one side of a connection. Zero times are none.
+// A deadline is the read or the write deadline of a connection. A zero time is
+// no deadline.
 type deadline struct {
-	want time.Time
-	set  time.Time // what the connection has: want, or up to deadlineSlack before it
+	want time.Time // as requested
+	set  time.Time // of the connection: want, or up to deadlineSlack before it
 }
 
-// move reports whether set had to be moved to want.
+// move sets set to want unless the two are close enough, and reports whether it
+// did.
 func (d *deadline) move() bool {
 	if late := d.want.Sub(d.set); late >= 0 && late < deadlineSlack && d.want.IsZero() == d.set.IsZero() {
 		return false

@@ -25,7 +25,7 @@ func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
 
 // NewSniffListener takes http and https on ln. failed hears of handshakes.
 func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, error)) net.Listener {
-	return &sniffListener{ln, c.Config(), false, writeTimeout, failed}
+	return &sniffListener{Listener: ln, config: c.Config(), writeTimeout: writeTimeout, failed: failed}
 }
 
 // NewDeadlineConn is a connection whose deadlines may come DeadlineSlack early.
@@ -50,7 +50,7 @@ func (s *Server) Concurrency() int { return s.fast.Concurrency }
 
 // FiguresGap is the bytes between what every request reads of a Server and
 // what it writes.
-const FiguresGap = unsafe.Offsetof(Server{}.figures) + unsafe.Offsetof(figures{}.shards) -
+const FiguresGap = unsafe.Offsetof(Server{}.metrics) + unsafe.Offsetof(metrics{}.shards) -
 	unsafe.Offsetof(Server{}.fast) - unsafe.Sizeof(Server{}.fast)
 
 const MaxLookupIDs = maxLookupIDs

@@ -11,15 +11,16 @@ var (
 	codingChunked          = []byte("chunked")
 )
 
-// isAmbiguous reports whether where the request ends depends on who reads it.
-// fasthttp refuses all such requests but those with a transfer coding of
-// "identity", which it passes over. RFC 9112, section 6.3, wants them refused:
-// a proxy in front may see another request in what follows.
+// isAmbiguous reports whether two servers could disagree about the end of a
+// request. RFC 9112, section 6.3, demands that such a request is rejected,
+// because a proxy may see another request in the bytes that follow. fasthttp
+// rejects all of them except for the transfer coding "identity", which it
+// ignores.
 func isAmbiguous(h *fasthttp.RequestHeader) bool {
 	for lines := h.RawHeaders(); len(lines) > 0; {
 		if n := len(headerTransferEncoding); len(lines) > n && lines[0]|0x20 == 't' &&
 			bytes.EqualFold(lines[:n], headerTransferEncoding) &&
-			(lines[n] == ':' || lines[n] == ' ' || lines[n] == '\t') && // else the name goes on
+			(lines[n] == ':' || lines[n] == ' ' || lines[n] == '\t') && // the name ends here
 			!bytes.Equal(h.PeekBytes(headerTransferEncoding), codingChunked) {
 			return true
 		}

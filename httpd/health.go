@@ -2,7 +2,7 @@ package httpd
 
 import "github.com/valyala/fasthttp"
 
-// healthz tells that the process lives.
+// healthz reports that the process is alive.
 func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
 	if !readOnly(ctx) {
 		return
@@ -11,28 +11,33 @@ func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
 	ctx.Response.SetBodyString(`{"status":"ok"}`)
 }
 
-// readyz tells whether the server should get requests.
+// readyz reports whether the server should receive requests.
 func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	if !readOnly(ctx) {
 		return
 	}
-	switch {
-	case s.draining.Load():
+	if s.draining.Load() {
 		unavailable(ctx, "draining")
-	case !s.live(ctx.ConnID()):
-		unavailable(ctx, "no generation yet")
-	default:
-		ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-		ctx.Response.SetBodyString(`{"status":"ready"}`)
+		return
 	}
+	f := s.acquire(ctx)
+	if f == nil {
+		return
+	}
+	s.opts.Store.Release(f, ctx.ConnID())
+	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
+	ctx.Response.SetBodyString(`{"status":"ready"}`)
 }
 
-// live reports whether there is a generation to serve.
-func (s *Server) live(slot uint64) bool {
-	f := s.opts.Store.Acquire(slot)
+// ready reports whether /readyz answers 200.
+func (s *Server) ready() bool {
+	if s.draining.Load() {
+		return false
+	}
+	f := s.opts.Store.Acquire(0)
 	if f == nil {
 		return false
 	}
-	s.opts.Store.Release(f, slot)
+	s.opts.Store.Release(f, 0)
 	return true
 }

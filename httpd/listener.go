@@ -5,45 +5,29 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
-// How long a listener waits after an Accept that failed for want of something.
+// A retryListener waits between two attempts, each time twice as long.
 const (
 	minAcceptPause = 5 * time.Millisecond
 	maxAcceptPause = time.Second
 
-	// Shortages that are less apart are one, and are logged once: with each
-	// connection that ends, one can be accepted again.
-	acceptEpisode = time.Minute
+	// A shortage is logged once. It ends when none has occurred for this long:
+	// during one, each connection that closes lets another one be accepted.
+	shortageGap = time.Minute
 )
 
-// spareDescriptors is how many are not for connections, so that the next
-// generation can be opened whatever clients do.
-const spareDescriptors = 64
-
-// maxConnections is what the limit on descriptors leaves.
-func maxConnections() int {
-	const most = 256 << 10 // what fasthttp has for a default
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > most {
-		return most
-	}
-	n := int(limit.Cur)
-	return max(n-spareDescriptors, n/2, 1)
-}
-
-// A patientListener goes on accepting when descriptors or memory have run out
-// for a while, which fasthttp takes for the end of the listener. Its
-// connections are those of the listener below. Only one goroutine may Accept.
-type patientListener struct {
+// A retryListener retries Accept while file descriptors or memory have run
+// out. fasthttp takes such an error for the end of the listener. It returns the
+// connections of the wrapped listener as they are. Only one goroutine may call
+// Accept.
+type retryListener struct {
 	net.Listener
-	figures *figures
-	log     *slog.Logger
-	perIP   bool // there is a limit on the connections of an address
+	shortages *atomic.Uint64 // counts the failed attempts
+	log       *slog.Logger
 
 	lastShortage time.Time
 
@@ -51,28 +35,18 @@ type patientListener struct {
 	closed  chan struct{}
 }
 
-func newPatientListener(ln net.Listener, f *figures, log *slog.Logger, perIP bool) *patientListener {
-	return &patientListener{Listener: ln, figures: f, log: log, perIP: perIP, closed: make(chan struct{})}
+func newRetryListener(ln net.Listener, shortages *atomic.Uint64, log *slog.Logger) *retryListener {
+	return &retryListener{Listener: ln, shortages: shortages, log: log, closed: make(chan struct{})}
 }
 
-func (l *patientListener) Accept() (net.Conn, error) {
-	// fasthttp does not count a connection that is one too many for its
-	// address. But it says of every other one that it is new before it comes
-	// back for the next.
-	if l.perIP && l.figures.offered.Swap(false) {
-		l.figures.rejectedPerIP.Add(1)
-	}
+func (l *retryListener) Accept() (net.Conn, error) {
 	for pause := minAcceptPause; ; pause = min(2*pause, maxAcceptPause) {
 		c, err := l.Listener.Accept()
-		if err == nil {
-			l.figures.offered.Store(true)
-			return c, nil
+		if err == nil || !isShortage(err) {
+			return c, err
 		}
-		if !isShortage(err) {
-			return nil, err
-		}
-		l.figures.acceptErrors.Add(1)
-		if time.Since(l.lastShortage) > acceptEpisode {
+		l.shortages.Add(1)
+		if time.Since(l.lastShortage) > shortageGap {
 			l.log.Error("connections wait to be accepted", "error", err)
 		}
 		l.lastShortage = time.Now()
@@ -84,13 +58,13 @@ func (l *patientListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close also ends an Accept that pauses.
-func (l *patientListener) Close() error {
+// Close also ends an Accept that waits for its next attempt.
+func (l *retryListener) Close() error {
 	l.closing.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
-// isShortage reports whether err says that Accept may work later.
+// isShortage reports whether Accept may succeed later.
 func isShortage(err error) bool {
 	for _, target := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, target) {

@@ -12,10 +12,11 @@ import (
 	"promostore/reader"
 )
 
-// maxLookupIDs is how many ids one batch may have.
+// maxLookupIDs is the maximum number of IDs in a batch.
 const maxLookupIDs = 10_000
 
-// lookup answers POST /promotions/lookup: many ids, all from one generation.
+// lookup answers POST /promotions/lookup: a batch of IDs, all from one
+// generation.
 func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	if !ctx.IsPost() {
 		notAllowed(ctx, "POST")
@@ -38,53 +39,53 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		return
 	}
 	if len(b.ids) > maxLookupIDs {
-		fail(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("%d ids, more than %d", len(b.ids), maxLookupIDs))
+		fail(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("%d ids, more than the maximum of %d", len(b.ids), maxLookupIDs))
 		return
 	}
-	slot := ctx.ConnID()
-	f := s.opts.Store.Acquire(slot)
+	f := s.acquire(ctx)
 	if f == nil {
-		unavailable(ctx, "no generation yet")
 		return
 	}
-	defer s.opts.Store.Release(f, slot)
+	defer s.opts.Store.Release(f, ctx.ConnID())
 	s.setGeneration(ctx, f)
 	if err := b.lookup(f, s.opts.JSON); err != nil {
-		s.readFailed(ctx, shard, f, err)
+		s.lookupFailed(ctx, shard, f, err)
 		return
 	}
 	for i, n := range b.counts {
 		shard.lookups[i].Add(n)
 	}
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	// Not a copy in a buffer that fasthttp keeps for each connection: it may be
-	// 2 MB.
+	// SetBody would copy up to 2 MB into a buffer that fasthttp keeps for each
+	// connection.
 	sent = true
 	ctx.Response.SetBodyStream(b, b.Len())
 }
 
-// A batch is one request of many ids and its answer. It is the body of the
-// answer too: fasthttp closes it once it is sent, which gives it back.
+// A batch is a request for many IDs and its answer. It is also the body stream
+// of the answer: fasthttp calls Close once it is sent, which returns the batch
+// to the pool.
 type batch struct {
 	bytes.Reader // of answer
 
-	ids     [][]byte // as they came; most share the memory of the request
+	ids     [][]byte // as received; most share the memory of the request
 	answer  []byte
-	missing []byte // the JSON strings of those that were not found
+	missing []byte // IDs not found, as JSON strings
 	counts  [numLookups]uint64
 
-	// One group, of which the keys are those of its ids that are ids.
+	// One group. The keys are those of its valid IDs.
 	valid   [groupLen]bool
 	keys    [groupLen]format.Key
 	records [groupLen]format.Record
 	found   [groupLen]bool
 }
 
-// groupLen is how many ids of a batch are looked up at a time: what is kept of
-// them is 13 KiB, which stays in the cache nearest to the processor.
+// groupLen is the number of IDs that are looked up at a time. Their keys,
+// records and flags take 13 KiB, which fits into the L1 cache.
 const groupLen = 256
 
-// What a batch that nobody uses may keep: enough for 1,000 ids and their answer.
+// An unused batch keeps at most these capacities: enough for 1,000 IDs and
+// their answer.
 const (
 	maxSpareIDs = 2_000
 	maxSpareLen = 160 << 10 // bytes
@@ -92,9 +93,9 @@ const (
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// free gives b back. Nobody may use it any more.
+// free returns b to the pool. The caller must not use b again.
 func (b *batch) free() {
-	clear(b.ids) // not to keep requests alive
+	clear(b.ids) // drop the references to the request
 	b.ids = b.ids[:0]
 	if cap(b.ids) > maxSpareIDs {
 		b.ids = nil
@@ -109,10 +110,10 @@ func (b *batch) free() {
 	batches.Put(b)
 }
 
-// lookup fills answer: the promotions of the ids in their order, and those ids
-// that are unknown, or no ids at all, as they came.
+// lookup fills answer: the promotions in the order of the IDs, and the unknown
+// and malformed IDs as received.
 func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
-	const typicalLen = 112 // bytes of a promotion as JSON
+	const typicalLen = 112 // of a promotion as JSON, in bytes
 	b.counts = [numLookups]uint64{}
 	b.missing = b.missing[:0]
 	if need := 64 + typicalLen*len(b.ids); cap(b.answer) < need {
@@ -132,8 +133,8 @@ func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
 	return nil
 }
 
-// lookupGroup does the next groupLen ids at most. Each promotion and each
-// missing id has a comma behind it.
+// lookupGroup looks up at most groupLen IDs. It writes a comma after each
+// promotion and after each missing ID.
 func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byte) error {
 	keys := b.keys[:0]
 	for i, id := range ids {
@@ -146,7 +147,7 @@ func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byt
 	if err := f.GetBatch(keys, b.records[:len(keys)], b.found[:len(keys)]); err != nil {
 		return err
 	}
-	k := 0 // of the keys
+	k := 0 // index in keys
 	for i, id := range ids {
 		result := lookupMalformed
 		if b.valid[i] {
@@ -165,7 +166,7 @@ func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byt
 	return nil
 }
 
-// dropComma takes the comma off the end of a list.
+// dropComma removes the comma at the end of list, if there is one.
 func dropComma(list []byte) []byte {
 	if n := len(list); n > 0 && list[n-1] == ',' {
 		return list[:n-1]
@@ -173,7 +174,7 @@ func dropComma(list []byte) []byte {
 	return list
 }
 
-// appendString appends text as package json does.
+// appendString appends text as a JSON string, exactly as encoding/json does.
 func appendString(dst, text []byte) []byte {
 	for _, c := range text {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
@@ -187,7 +188,7 @@ func appendString(dst, text []byte) []byte {
 	return append(append(append(dst, '"'), text...), '"')
 }
 
-// Close gives b back.
+// Close returns b to the pool.
 func (b *batch) Close() error {
 	b.free()
 	return nil

@@ -6,18 +6,16 @@ import (
 	"promostore/reader"
 )
 
-// promotion answers GET and HEAD of /promotions/<id>. It must not allocate.
+// promotion answers GET and HEAD of /promotions/<id>. It does not allocate.
 func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	if !readOnly(ctx) {
 		return
 	}
-	slot := ctx.ConnID()
-	f := s.opts.Store.Acquire(slot)
+	f := s.acquire(ctx)
 	if f == nil {
-		unavailable(ctx, "no generation yet")
 		return
 	}
-	defer s.opts.Store.Release(f, slot)
+	defer s.opts.Store.Release(f, ctx.ConnID())
 	s.setGeneration(ctx, f)
 	key, ok := reader.ParseID(id)
 	if !ok {
@@ -27,7 +25,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	}
 	r, found, err := f.Get(key)
 	if err != nil {
-		s.readFailed(ctx, shard, f, err)
+		s.lookupFailed(ctx, shard, f, err)
 		return
 	}
 	if !found {
@@ -36,7 +34,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 		return
 	}
 	shard.lookups[lookupFound].Add(1)
-	// Written where fasthttp wants it, which saves a copy.
+	// Appending to the buffer of the response saves a copy.
 	body := s.opts.JSON.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Styles())
 	ctx.Response.SwapBody(body)
 	var tagBuf [etagLen]byte

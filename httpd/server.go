@@ -1,95 +1,61 @@
-// Package httpd answers for promotions over HTTP: one at a time, in batches,
-// and with what the operator of the server needs to know.
-//
-// A request for one promotion takes no lock, allocates nothing and writes no
-// memory that all processors share: it pins the current generation, copies one
-// record out of it, and counts itself in a shard of the figures that its
-// connection picks. It logs nothing. fasthttp adds no lock: its counters of
-// connections and those of an address, its map of idle connections and its
-// pools are for the start and the end of a connection. But twice a request it
-// notes in 8 bytes of the connection whether it is idle, and those of some
-// connections can share a cache line.
-//
-// What it does not promise: HTTP/2, and to tell clients apart by anything but
-// their address. Both belong to a proxy in front of it.
 package httpd
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"promostore/format"
-	"promostore/format/generation"
 	"promostore/reader"
 	"promostore/web"
 )
 
-// What a client may take of the server. The figures are not options: a request
-// is 200 bytes and its answer 400, so whoever needs more is not a client. A
-// timeout may come deadlineSlack early.
-const (
-	readTimeout    = 10 * time.Second // from the start of a connection, or the first byte of a later request, to the end of the request
-	writeTimeout   = 10 * time.Second // from an answer being ready to its last byte having been taken by the kernel
-	idleTimeout    = 90 * time.Second // from an answer to the first byte of the next request: longer than proxies wait, so that it is they who close
-	maxHeaderBytes = 8 << 10          // request line and headers
-	maxBodyBytes   = 1 << 20          // twice what the longest batch needs in the longest spelling
-)
-
-// Options says what to serve, and how.
+// Options configures a Server.
 type Options struct {
 	Store         *reader.Store
 	JSON          format.JSONOptions
 	Logger        *slog.Logger
-	Certificates  *web.Certificates // nil: plain http alone
-	TLSOnly       bool              // refuse plain http; needs Certificates
-	MaxConnsPerIP int               // at the same time; 0: any number
+	Certificates  *web.Certificates // nil: plain http only
+	TLSOnly       bool              // reject plain http; needs Certificates
+	MaxConnsPerIP int               // concurrent connections of one address; 0: no limit
 	Version       string            // of the program, for the metrics
 }
 
-// A Server answers on one listener. Safe for concurrent use.
+// A Server answers requests on one listener. It is safe for concurrent use.
 type Server struct {
 	opts       Options
 	fast       *fasthttp.Server
-	figures    figures
+	metrics    metrics
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	ln      net.Listener
 	stopped bool
 }
 
-// New makes a server that listens nowhere yet. The Store stays the caller's:
-// it must outlive Shutdown.
+// New returns a server that does not listen yet. The caller keeps the Store
+// and must not close it before Shutdown returns.
 func New(opts Options) *Server {
 	s := &Server{opts: opts}
 	s.fast = newFastServer(s.handle)
-	s.fast.ErrorHandler = s.refused
+	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}
 	s.fast.Concurrency = maxConnections()
-	if opts.MaxConnsPerIP > 0 {
-		s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
-		// Not without need: it is called twice a request.
-		s.fast.ConnState = func(_ net.Conn, state fasthttp.ConnState) {
-			if state == fasthttp.StateNew {
-				s.figures.offered.Store(false)
-			}
-		}
+	s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
+	if opts.Certificates != nil {
+		opts.Certificates.WarnOfExpiry(opts.Logger)
 	}
-	s.warnOfExpiry()
 	return s
 }
 
+// newFastServer returns a fasthttp server with the limits of this package.
 func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:                      handler,
@@ -105,15 +71,10 @@ func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 	}
 }
 
-// Serve answers on ln, which it closes in the end. It returns nil after
-// Shutdown, also one that came first. To be called once.
+// Serve answers requests on ln until Shutdown, and closes ln. It returns nil
+// after Shutdown, even if Shutdown was called first. Serve may be called once.
 func (s *Server) Serve(ln net.Listener) error {
-	ln = newPatientListener(ln, &s.figures, s.opts.Logger, s.opts.MaxConnsPerIP > 0)
-	if s.opts.Certificates != nil {
-		ln = &sniffListener{ln, s.opts.Certificates.Config(), s.opts.TLSOnly, s.fast.WriteTimeout, s.handshakeFailed}
-	} else {
-		ln = deadlineListener{ln}
-	}
+	ln = s.wrapListener(ln)
 	s.mu.Lock()
 	if s.stopped {
 		s.mu.Unlock()
@@ -124,22 +85,13 @@ func (s *Server) Serve(ln net.Listener) error {
 	return s.fast.Serve(ln)
 }
 
-// handshakeFailed counts a connection that did not become TLS.
-func (s *Server) handshakeFailed(c net.Conn, err error) {
-	if errors.Is(err, net.ErrClosed) {
-		return // by Shutdown
-	}
-	s.figures.handshakeErrors.Add(1)
-	s.opts.Logger.Debug("handshake", "client", c.RemoteAddr().String(), "error", err)
-}
-
-// Drain makes the server say that it is not ready, and end each connection
-// with its next answer, so that clients turn to another. It goes on serving
-// new connections.
+// Drain makes /readyz answer 503 and closes each connection after its next
+// answer, so that clients turn to another server. New connections are still
+// served.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Shutdown closes the listeners and idle connections and waits until the
-// requests in flight are answered, or ctx ends.
+// Shutdown closes the listener and the idle connections. It returns when all
+// running requests have been answered or ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	err := s.fast.ShutdownWithContext(ctx)
@@ -147,61 +99,51 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.mu.Unlock()
 	s.stopped = true
 	if s.ln != nil {
-		// fasthttp does not know of a Serve that has only just begun. If it
-		// does, this is the second time, and err has the error of the first.
+		// fasthttp does not close the listener of a Serve that has just begun.
+		// Otherwise this is the second Close, and err is the result of the first.
 		_ = s.ln.Close()
 	}
 	return err
 }
 
-// ReloadCertificates reads the certificates again and uses them for new
-// connections. If they are bad, the old ones stay.
+// ReloadCertificates reads the certificate files again, for new connections. If
+// they are invalid, the old certificate remains.
 func (s *Server) ReloadCertificates() {
 	if s.opts.Certificates == nil {
 		return
 	}
-	if err := s.opts.Certificates.Reload(); err != nil {
-		s.figures.tlsReloads[resultFailed].Add(1)
-		s.opts.Logger.Error("certificate refused, the old one stays", "error", err)
-		return
+	result := resultOK
+	if s.opts.Certificates.Reload(s.opts.Logger) != nil {
+		result = resultFailed
 	}
-	s.figures.tlsReloads[resultOK].Add(1)
-	s.opts.Logger.Info("certificate loaded", "expires", s.opts.Certificates.NotAfter())
-	s.warnOfExpiry()
+	s.metrics.tlsReloads[result].Add(1)
 }
 
-// expirySoon is how long before a certificate expires there is a warning when
-// it is loaded.
-const expirySoon = 7 * 24 * time.Hour
-
-func (s *Server) warnOfExpiry() {
-	if s.opts.Certificates == nil {
-		return
+// handshakeFailed counts a connection whose TLS handshake failed.
+func (s *Server) handshakeFailed(c net.Conn, err error) {
+	if errors.Is(err, net.ErrClosed) {
+		return // Shutdown closed it
 	}
-	switch expires := s.opts.Certificates.NotAfter(); {
-	case time.Now().After(expires):
-		s.opts.Logger.Warn("certificate has expired", "expires", expires)
-	case time.Until(expires) < expirySoon:
-		s.opts.Logger.Warn("certificate expires soon", "expires", expires)
-	}
+	s.metrics.handshakeErrors.Add(1)
+	s.opts.Logger.Debug("handshake", "client", c.RemoteAddr().String(), "error", err)
 }
 
-// Observe counts and logs what happened to a generation. It is meant to be
-// called from the Notify of the Store's options.
+// Observe counts and logs an event of the Store. The Notify function of the
+// Store's options is meant to call it.
 func (s *Server) Observe(e reader.Event) {
 	log := s.opts.Logger.With("generation", e.ID.String(), "file", e.Path)
 	switch e.Kind {
 	case reader.EventLive:
-		s.figures.swaps[swapLive].Add(1)
-		s.figures.openNanos.Store(int64(e.Open))
-		s.figures.verifyNanos.Store(int64(e.Verify))
+		s.metrics.swaps[swapLive].Add(1)
+		s.metrics.openNanos.Store(int64(e.Open))
+		s.metrics.verifyNanos.Store(int64(e.Verify))
 		log.Info("generation live", "access", e.Access.String(), "open_seconds", e.Open.Seconds(), "verify_seconds", e.Verify.Seconds())
 	case reader.EventRefused:
-		s.figures.swaps[swapRefused].Add(1)
+		s.metrics.swaps[swapRefused].Add(1)
 		log.Error("generation refused", "error", e.Err)
 	case reader.EventFault:
-		s.figures.swaps[swapFault].Add(1)
-		log.Error("generation taken out of service", "error", e.Err)
+		s.metrics.swaps[swapFault].Add(1)
+		log.Error("generation demoted", "error", e.Err)
 	case reader.EventClosed:
 		if e.Err != nil {
 			log.Error("generation closed", "error", e.Err)
@@ -217,83 +159,13 @@ func (s *Server) Observe(e reader.Event) {
 	case reader.EventPinUnmet:
 		log.Error("pinned generation is not served", "error", e.Err)
 	case reader.EventPinUnreadable:
-		s.figures.pinErrors.Add(1)
-		s.opts.Logger.Error("pin cannot be read, what is live stays", "error", e.Err)
+		s.metrics.pinErrors.Add(1)
+		s.opts.Logger.Error("pin cannot be read, the live generation remains", "error", e.Err)
 	}
 }
 
-var promotionsPrefix = []byte("/promotions/")
-
-// handle answers every request. It is the one place that recovers and counts.
-func (s *Server) handle(ctx *fasthttp.RequestCtx) {
-	shard := s.figures.shard(ctx.ConnID())
-	to := endpointOther
-	defer func() {
-		if r := recover(); r != nil {
-			s.recovered(ctx, r)
-		}
-		shard.observe(to, ctx.Response.StatusCode(), time.Since(ctx.Time()))
-	}()
-	if s.draining.Load() {
-		ctx.SetConnectionClose()
-	}
-	if isAmbiguous(&ctx.Request.Header) {
-		ctx.SetConnectionClose()
-		fail(ctx, fasthttp.StatusBadRequest, "malformed request")
-		return
-	}
-	path := ctx.Path()
-	if id, ok := bytes.CutPrefix(path, promotionsPrefix); ok {
-		if string(id) == "lookup" {
-			to = endpointLookup
-			s.lookup(ctx, shard)
-		} else {
-			to = endpointPromotion
-			s.promotion(ctx, shard, id)
-		}
-		return
-	}
-	switch string(path) {
-	case "/healthz":
-		s.healthz(ctx)
-	case "/readyz":
-		s.readyz(ctx)
-	case "/status":
-		s.status(ctx)
-	case "/prometheus":
-		s.prometheus(ctx)
-	default:
-		fail(ctx, fasthttp.StatusNotFound, "not found")
-	}
-}
-
-func (s *Server) recovered(ctx *fasthttp.RequestCtx, reason any) {
-	s.figures.panics.Add(1)
-	s.opts.Logger.Error("panic", "reason", fmt.Sprint(reason), "uri", string(ctx.RequestURI()), "stack", string(debug.Stack()))
-	ctx.Response.Reset()
-	ctx.SetConnectionClose()
-	fail(ctx, fasthttp.StatusInternalServerError, "internal error")
-}
-
-// generationName keeps the text of a generation, which every answer carries.
-type generationName struct {
-	id   generation.ID
-	text []byte
-}
-
-// setGeneration says in the answer which generation it comes from. Around a
-// swap requests of both generations may replace each other's text; each one
-// uses its own.
-func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, f *reader.File) {
-	name := s.generation.Load()
-	if name == nil || name.id != f.ID() {
-		name = &generationName{f.ID(), []byte(f.ID().String())}
-		s.generation.Store(name)
-	}
-	ctx.Response.Header.SetCanonical(headerGeneration, name.text)
-}
-
-// fastLogger takes what fasthttp logs: connections that clients broke.
+// A fastLogger logs the messages of fasthttp at level debug. They are about
+// connections that clients broke, or that exceed a limit.
 type fastLogger struct{ *slog.Logger }
 
 func (l fastLogger) Printf(format string, args ...any) {

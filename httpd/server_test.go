@@ -106,19 +106,12 @@ func TestMaxConnsPerIP(t *testing.T) {
 		fmt.Fprint(c, request("/healthz"))
 		receive(t, r).want(t, 200, `{"status":"ok"}`)
 	}
-	const tooMany = 3
-	for range tooMany + 1 { // the last is counted when the next one comes
-		_, refused := f.dial(t)
-		if a := receive(t, refused); a.code != 429 {
-			t.Errorf("the third connection gets %d", a.code)
-		}
+	_, refused := f.dial(t)
+	if a := receive(t, refused); a.code != 429 {
+		t.Errorf("the third connection gets %d", a.code)
 	}
-	fmt.Fprint(c, request("/prometheus"))
-	_, count, _ := strings.Cut(receive(t, r).body, `promoserve_http_connections_rejected_total{limit="address"} `)
-	var n int
-	if _, err := fmt.Sscan(count, &n); err != nil || n < tooMany {
-		t.Errorf("%d connections counted as rejected, want %d: %v", n, tooMany, err)
-	}
+	fmt.Fprint(c, request("/healthz"))
+	receive(t, r).want(t, 200, `{"status":"ok"}`)
 }
 
 // A brokeListener has no descriptors for a while.
@@ -356,7 +349,7 @@ func TestTruncated(t *testing.T) {
 			if got := f.metric(t, `promoserve_generation_swaps_total{result="fault"}`); got != "1" {
 				t.Errorf("%s faults", got)
 			}
-			if !strings.Contains(f.log.String(), "generation taken out of service") {
+			if !strings.Contains(f.log.String(), "generation demoted") {
 				t.Errorf("log:\n%s", f.log)
 			}
 		})

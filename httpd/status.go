@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"time"
 
@@ -10,26 +9,27 @@ import (
 	"promostore/format/generation"
 )
 
-// statusAnswer is what /status tells of the generations: for people and
-// scripts, where the metrics are for alerts.
+// A statusAnswer describes the generations to people and scripts. Alerts use
+// the metrics.
 type statusAnswer struct {
 	Live     *string       `json:"live"`   // null: none
-	Pinned   *string       `json:"pinned"` // null: the newest good one is to be live
+	Pinned   *string       `json:"pinned"` // null: the newest good generation is served
 	By       string        `json:"by,omitempty"`
 	Reason   string        `json:"reason,omitempty"`
 	At       *time.Time    `json:"at,omitempty"`        // of the pin, or of its removal
-	PinError string        `json:"pin_error,omitempty"` // there is a pin that cannot be read
-	Newest   *string       `json:"newest"`              // of the directory, good or not; null: none
+	PinError string        `json:"pin_error,omitempty"` // set if the pin cannot be read
+	Newest   *string       `json:"newest"`              // in the directory, good or not; null: none
 	Refused  []refusedFile `json:"refused"`
 }
 
+// A refusedFile is a generation file that the Store refused.
 type refusedFile struct {
 	File  string `json:"file"`
 	Error string `json:"error"`
 }
 
-// status answers with the live, the pinned and the newest generation, and with
-// those that are bad, as the last look at the directory has found them.
+// status reports the live, the pinned and the newest generation, and the
+// refused ones, as of the last poll of the directory.
 func (s *Server) status(ctx *fasthttp.RequestCtx) {
 	if !readOnly(ctx) {
 		return
@@ -56,12 +56,7 @@ func (s *Server) status(ctx *fasthttp.RequestCtx) {
 	for _, r := range st.Refused {
 		a.Refused = append(a.Refused, refusedFile{filepath.Base(r.Path), r.Reason})
 	}
-	text, err := json.Marshal(a)
-	if err != nil {
-		panic("BUG: " + err.Error())
-	}
-	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBody(text)
+	answerJSON(ctx, a)
 }
 
 func idText(id generation.ID) *string {

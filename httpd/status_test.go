@@ -78,7 +78,7 @@ func TestStatus(t *testing.T) {
 	status(`{"live":"20261122T103000002Z","pinned":null,"pin_error":"the pin cannot be read: ` + text + `: unexpected end of JSON input","newest":"20261122T103000002Z","refused":[]}`)
 	f.poll(t)
 	pinned("0", "1")
-	logged(`level=ERROR msg="pin cannot be read, what is live stays"`)
+	logged(`level=ERROR msg="pin cannot be read, the live generation remains"`)
 
 	f.pin(t, genID(1))
 	must(t, os.Remove(filepath.Join(f.dir, generation.Name{ID: genID(1), Shards: 1}.String())))

@@ -4,20 +4,21 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync/atomic"
 	"time"
 )
 
-// A sniffListener takes http and https on the same port. What a connection is
-// shows in its first byte, which Accept must not wait for.
+// A sniffListener accepts http and https on one port. The first byte of a
+// connection tells which of the two it is. Accept does not wait for that byte.
 type sniffListener struct {
 	net.Listener
 	config       *tls.Config
 	tlsOnly      bool
 	writeTimeout time.Duration
-	failed       func(net.Conn, error) // hears why a handshake failed
+	failed       func(net.Conn, error) // called if a handshake fails
 }
 
 func (l *sniffListener) Accept() (net.Conn, error) {
@@ -28,27 +29,29 @@ func (l *sniffListener) Accept() (net.Conn, error) {
 	return &sniffConn{Conn: c, listener: l}, nil
 }
 
-// A sniffConn becomes TLS or plain with its first Read. The deadlines are
-// those of the connection below, so they hold for the first byte and the
-// handshake too.
+// A sniffConn becomes a TLS or a plain connection with its first Read. It sets
+// deadlines on the wrapped connection, so they hold for the first byte and for
+// the handshake, too.
 //
 // It hides from fasthttp that it may be TLS: fasthttp would begin a handshake
-// before the first byte has come.
+// before the first byte arrives.
 type sniffConn struct {
 	net.Conn
 	listener *sniffListener
-	plain    bool // only Read touches it
+	plain    bool // used by Read only
 
-	secure  atomic.Pointer[tls.Conn] // Shutdown closes while Read may set it
-	reading atomic.Bool              // what is written meanwhile is not of Write or Close
+	secure  atomic.Pointer[tls.Conn] // nil if plain; Shutdown may call Close while Read sets it
+	reading atomic.Bool              // TLS writes now belong to Read, not to Write or Close
 }
 
-// recordHandshake is how a TLS connection begins (RFC 8446, section 5.1), and
-// no method of HTTP does.
+// recordHandshake is the first byte of a TLS connection (RFC 8446, section
+// 5.1). No HTTP method begins with it.
 const recordHandshake = 0x16
 
-const httpsOnly = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 40\r\nConnection: close\r\n\r\n" +
-	`{"error":"this port speaks https alone"}`
+const httpsOnlyBody = `{"error":"this port accepts https only"}`
+
+var httpsOnly = fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+	len(httpsOnlyBody), httpsOnlyBody)
 
 func (c *sniffConn) Read(p []byte) (int, error) {
 	if c.plain {
@@ -64,11 +67,11 @@ func (c *sniffConn) Read(p []byte) (int, error) {
 	case n == 0:
 		return n, err
 	case p[0] == recordHandshake:
-		t := tls.Server(&belowConn{c.Conn, bytes.Clone(p[:n]), c}, c.listener.config)
+		t := tls.Server(&tlsTransport{c.Conn, bytes.Clone(p[:n]), c}, c.listener.config)
 		c.secure.Store(t)
 		if err := t.Handshake(); err != nil {
 			c.listener.failed(c.Conn, err)
-			return 0, io.EOF // there is nobody to answer to, and no request to count
+			return 0, io.EOF // no request to answer or count
 		}
 		return t.Read(p)
 	case c.listener.tlsOnly:
@@ -87,27 +90,27 @@ func (c *sniffConn) Write(p []byte) (int, error) {
 }
 
 func (c *sniffConn) Close() error {
-	c.reading.Store(false) // TLS has a deadline for what it writes to say so
+	c.reading.Store(false) // crypto/tls sets a deadline of its own for the closing alert
 	if t := c.secure.Load(); t != nil {
 		return t.Close()
 	}
 	return c.Conn.Close()
 }
 
-// A belowConn is what TLS reads from and writes to. It gives back first what
-// was read before.
+// A tlsTransport is the connection below a tls.Conn. Read returns the prefix
+// first, which the sniffConn read already.
 //
-// TLS also writes while it reads: in the handshake, and where a client asks for
-// new keys, which it may do at any time. For that no deadline holds but the
-// write deadline of the last answer, which has passed, or none. So each such
-// write gets one of its own.
-type belowConn struct {
+// TLS also writes while it reads: during the handshake, and when the client
+// asks for new keys, which it may do at any time. For such a write there is no
+// deadline, or that of the last response, which has passed. So Write sets a
+// deadline for each of them.
+type tlsTransport struct {
 	net.Conn
 	prefix []byte
-	above  *sniffConn
+	sniff  *sniffConn
 }
 
-func (c *belowConn) Read(p []byte) (int, error) {
+func (c *tlsTransport) Read(p []byte) (int, error) {
 	if len(c.prefix) == 0 {
 		return c.Conn.Read(p)
 	}
@@ -116,9 +119,9 @@ func (c *belowConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *belowConn) Write(p []byte) (int, error) {
-	if c.above.reading.Load() {
-		if err := c.SetWriteDeadline(time.Now().Add(c.above.listener.writeTimeout)); err != nil {
+func (c *tlsTransport) Write(p []byte) (int, error) {
+	if c.sniff.reading.Load() {
+		if err := c.SetWriteDeadline(time.Now().Add(c.sniff.listener.writeTimeout)); err != nil {
 			return 0, err
 		}
 	}

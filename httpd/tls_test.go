@@ -170,7 +170,7 @@ func TestTLSOnly(t *testing.T) {
 	f := serveSocket(t, httpd.Options{Certificates: certs, TLSOnly: true})
 	c, r := f.dial(t)
 	fmt.Fprint(c, request("/promotions/"+exampleID))
-	receive(t, r).want(t, 400, `{"error":"this port speaks https alone"}`)
+	receive(t, r).want(t, 400, `{"error":"this port accepts https only"}`)
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("the connection stays open: %v", err)
 	}
@@ -191,11 +191,11 @@ func TestNoTLS(t *testing.T) {
 func TestReload(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	if _, err := web.LoadCertificates(certFile, keyFile); !errors.Is(err, os.ErrNotExist) {
+	if _, err := web.OpenCertificates(web.CertificateOptions{CertFile: certFile, KeyFile: keyFile}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("certificates of files that are not there: %v", err)
 	}
 	writeCertificate(t, certFile, keyFile, 1)
-	certs, err := web.LoadCertificates(certFile, keyFile)
+	certs, err := web.OpenCertificates(web.CertificateOptions{CertFile: certFile, KeyFile: keyFile})
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs})
 	old, serial := f.dialTLS(t)
@@ -261,7 +261,7 @@ func TestExpiry(t *testing.T) {
 			if reload {
 				f.ReloadCertificates()
 			} else {
-				certs, err := web.LoadCertificates(certFile, keyFile)
+				certs, err := web.OpenCertificates(web.CertificateOptions{CertFile: certFile, KeyFile: keyFile})
 				must(t, err)
 				f, logged = serveSocket(t, httpd.Options{Certificates: certs}), 0
 			}

@@ -2,13 +2,10 @@ package updater
 
 import (
 	"net/http"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/VictoriaMetrics/metrics"
 
 	"promostore/builder"
 	"promostore/format/generation"
@@ -61,22 +58,19 @@ var uploadCodes = []int{201, 400, 401, 403, 408, 409, 413, 422, statusGone, 500,
 
 // prometheus answers with all figures in the text format of Prometheus.
 func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
-	var p web.Page
+	var p web.ExpositionWriter
 	s.writeBuilds(&p)
 	s.writeUploads(&p)
 	s.writeInbox(&p)
 	s.writeHooks(&p)
 	s.writeDisk(&p)
-	p.Family("promobuild_build_info", "gauge", "The program.")
-	p.Sample("", 1, "version", s.opts.Version, "goversion", runtime.Version())
-	metrics.WriteProcessMetrics(&p.Buffer)
-	metrics.WriteFDMetrics(&p.Buffer)
+	p.Process("promobuild_build_info", s.opts.Version)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", web.ExpositionType)
 	_, _ = w.Write(p.Bytes()) // the client has gone
 }
 
-func (s *Server) writeBuilds(p *web.Page) {
+func (s *Server) writeBuilds(p *web.ExpositionWriter) {
 	_, runs := s.work.progress()
 	f := &s.figures
 	f.mu.Lock()
@@ -98,7 +92,7 @@ func (s *Server) writeBuilds(p *web.Page) {
 	p.Sample("", float64(f.last.Records))
 }
 
-func (s *Server) writeUploads(p *web.Page) {
+func (s *Server) writeUploads(p *web.ExpositionWriter) {
 	f := &s.figures
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -110,7 +104,7 @@ func (s *Server) writeUploads(p *web.Page) {
 	p.Sample("", float64(f.bytes.Load()))
 }
 
-func (s *Server) writeInbox(p *web.Page) {
+func (s *Server) writeInbox(p *web.ExpositionWriter) {
 	if s.inbox == nil {
 		return
 	}
@@ -121,14 +115,14 @@ func (s *Server) writeInbox(p *web.Page) {
 	p.Sample("", float64(n.Failed), "state", "failed")
 }
 
-func (s *Server) writeHooks(p *web.Page) {
+func (s *Server) writeHooks(p *web.ExpositionWriter) {
 	p.Family("promobuild_hook_runs_total", "counter", "Commands run after publishing.")
 	p.Sample("", float64(s.figures.hookRuns.Load()))
 	p.Family("promobuild_hook_failures_total", "counter", "Commands run after publishing that failed.")
 	p.Sample("", float64(s.figures.hookFailures.Load()))
 }
 
-func (s *Server) writeDisk(p *web.Page) {
+func (s *Server) writeDisk(p *web.ExpositionWriter) {
 	if free, size, err := fsx.Space(s.opts.Build.Dir); err == nil {
 		p.Family("promobuild_disk_free_bytes", "gauge", "Bytes that can be written to the disk of the generations.")
 		p.Sample("", float64(free))

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -15,25 +16,59 @@ import (
 	"time"
 )
 
-// Certificates is the certificate that a server shows. It can change while
-// connections come in. Safe for concurrent use.
-type Certificates struct {
-	certFile, keyFile string // empty: made here
-	current           atomic.Pointer[tls.Certificate]
+// CertificateOptions selects the certificate of a server: a pair of files, or
+// one generated at the start. The zero value selects none.
+type CertificateOptions struct {
+	CertFile   string // certificate and chain, PEM
+	KeyFile    string // private key, PEM
+	SelfSigned bool   // generate a certificate; excludes CertFile and KeyFile
+	ClientCA   string // file with the CA certificates that verify clients, PEM; optional
 }
 
-// LoadCertificates reads a certificate, with its chain, and its key, both PEM.
-func LoadCertificates(certFile, keyFile string) (*Certificates, error) {
-	c := &Certificates{certFile: certFile, keyFile: keyFile}
-	if err := c.Reload(); err != nil {
+// Enabled reports whether o selects a certificate.
+func (o CertificateOptions) Enabled() bool { return o.CertFile != "" || o.SelfSigned }
+
+// Certificates holds the certificate of a server, which can be replaced while
+// the server runs. It is safe for concurrent use.
+type Certificates struct {
+	opts    CertificateOptions
+	clients *x509.CertPool // nil: clients present no certificate
+	current atomic.Pointer[tls.Certificate]
+}
+
+// OpenCertificates loads or generates the certificate that opts selects.
+func OpenCertificates(opts CertificateOptions) (*Certificates, error) {
+	c := &Certificates{opts: opts}
+	if opts.ClientCA != "" {
+		text, err := os.ReadFile(opts.ClientCA)
+		if err != nil {
+			return nil, fmt.Errorf("client CA: %w", err)
+		}
+		c.clients = x509.NewCertPool()
+		if !c.clients.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("client CA %s: no certificate", opts.ClientCA)
+		}
+	}
+	load := c.load
+	if opts.SelfSigned {
+		load = selfSigned
+	}
+	pair, err := load()
+	if err != nil {
 		return nil, err
 	}
+	c.current.Store(pair)
 	return c, nil
 }
 
-// SelfSigned makes a certificate for this host that nobody vouches for, valid
-// for a year. It is never written to a file.
+// SelfSigned returns a generated certificate.
 func SelfSigned() (*Certificates, error) {
+	return OpenCertificates(CertificateOptions{SelfSigned: true})
+}
+
+// selfSigned generates a certificate for this host that is valid for a year.
+// It is never written to a file.
+func selfSigned() (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("self-signed certificate: %w", err)
@@ -42,7 +77,7 @@ func SelfSigned() (*Certificates, error) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()),
 		Subject:      pkix.Name{CommonName: "localhost"},
-		NotBefore:    now.Add(-time.Hour), // clients' clocks
+		NotBefore:    now.Add(-time.Hour), // the clock of a client may be late
 		NotAfter:     now.AddDate(1, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
@@ -60,35 +95,65 @@ func SelfSigned() (*Certificates, error) {
 	if err != nil {
 		return nil, fmt.Errorf("self-signed certificate: %w", err)
 	}
-	c := &Certificates{}
-	c.current.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf})
-	return c, nil
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// Reload reads the files again. On an error the certificate stays as it is, as
-// one that was made here always does.
-func (c *Certificates) Reload() error {
-	if c.certFile == "" {
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+// load reads the certificate and its key from the files.
+func (c *Certificates) load() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(c.opts.CertFile, c.opts.KeyFile)
 	if err != nil {
-		return fmt.Errorf("certificate %s: %w", c.certFile, err)
+		return nil, fmt.Errorf("certificate %s: %w", c.opts.CertFile, err)
 	}
-	c.current.Store(&pair)
+	return &pair, nil
+}
+
+// Reload reads the files again, for new connections, and logs the result. On
+// an error the certificate remains as it is. A generated one always remains.
+func (c *Certificates) Reload(log *slog.Logger) error {
+	if !c.opts.SelfSigned {
+		pair, err := c.load()
+		if err != nil {
+			log.Error("certificate refused, the old one remains", "error", err)
+			return err
+		}
+		c.current.Store(pair)
+	}
+	log.Info("certificate loaded", "expires", c.NotAfter())
+	c.WarnOfExpiry(log)
 	return nil
 }
 
-// NotAfter is when the certificate expires.
+// expirySoon is how long before its expiry a certificate is warned of.
+const expirySoon = 7 * 24 * time.Hour
+
+// WarnOfExpiry logs a warning if the certificate has expired or will within a
+// week.
+func (c *Certificates) WarnOfExpiry(log *slog.Logger) {
+	switch expires := c.NotAfter(); {
+	case time.Now().After(expires):
+		log.Warn("certificate has expired", "expires", expires)
+	case time.Until(expires) < expirySoon:
+		log.Warn("certificate expires soon", "expires", expires)
+	}
+}
+
+// NotAfter returns the time at which the certificate expires.
 func (c *Certificates) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
 
-// Config is for a listener that shows the certificate, and speaks HTTP/1.1.
+// Config returns the configuration of a TLS listener that presents the current
+// certificate and speaks HTTP/1.1. With a ClientCA it verifies a certificate
+// that a client presents, but does not demand one.
 func (c *Certificates) Config() *tls.Config {
-	return &tls.Config{
+	config := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.current.Load(), nil
 		},
 	}
+	if c.clients != nil {
+		config.ClientCAs = c.clients
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	return config
 }

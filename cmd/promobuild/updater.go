@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -82,11 +81,10 @@ Signals:
 
 // updaterConfig is what the flags say.
 type updaterConfig struct {
-	listen                      string
-	certFile, keyFile, clientCA string
-	selfSigned                  bool
-	drain                       time.Duration
-	updater                     updater.Options
+	listen       string
+	certificates web.CertificateOptions
+	drain        time.Duration
+	updater      updater.Options
 }
 
 func updaterConfigOf(c *cli.Context) (updaterConfig, error) {
@@ -99,12 +97,8 @@ func updaterConfigOf(c *cli.Context) (updaterConfig, error) {
 		return cfg, err
 	}
 	cfg = updaterConfig{
-		listen:     c.String("listen"),
-		certFile:   c.Path("tls-cert"),
-		keyFile:    c.Path("tls-key"),
-		clientCA:   c.Path("tls-client-ca"),
-		selfSigned: c.Bool("tls-self-signed"),
-		drain:      c.Duration("drain"),
+		listen: c.String("listen"),
+		drain:  c.Duration("drain"),
 		updater: updater.Options{
 			Build:        table,
 			Inbox:        c.Path("inbox"),
@@ -122,12 +116,14 @@ func updaterConfigOf(c *cli.Context) (updaterConfig, error) {
 		return cfg, usagef("updater: --max-upload %q is no size such as 100GiB", c.String("max-upload"))
 	}
 	cfg.updater.MaxUpload = int64(size)
+	if cfg.certificates, err = program.CertificateOptions(c); err != nil {
+		return cfg, usagef("updater: %v", err)
+	}
 	return cfg, cfg.check(c.Bool("insecure"))
 }
 
 // check fills in the address and refuses what contradicts itself.
 func (cfg *updaterConfig) check(insecure bool) error {
-	https := cfg.certFile != "" || cfg.selfSigned
 	open := cfg.updater.TokenFile == "" && !cfg.updater.ClientCert
 	if cfg.listen == "" {
 		cfg.listen = ":" + updaterPort
@@ -141,12 +137,6 @@ func (cfg *updaterConfig) check(insecure bool) error {
 	switch {
 	case open && !insecure && !isLoopback(cfg.listen):
 		return usagef("updater: --listen %q lets everybody upload who can reach it: it needs --token-file or --tls-client-ca, or --insecure", cfg.listen)
-	case (cfg.certFile == "") != (cfg.keyFile == ""):
-		return usagef("updater: --tls-cert and --tls-key need each other")
-	case cfg.certFile != "" && cfg.selfSigned:
-		return usagef("updater: --tls-self-signed and --tls-cert exclude each other")
-	case cfg.clientCA != "" && !https:
-		return usagef("updater: --tls-client-ca needs --tls-cert and --tls-key, or --tls-self-signed")
 	case cfg.updater.StallTimeout <= 0:
 		return usagef("updater: --stall-timeout %s is not positive", cfg.updater.StallTimeout)
 	case cfg.updater.HookTimeout <= 0:
@@ -183,9 +173,15 @@ func runUpdater(c *cli.Context) error {
 }
 
 func (cfg *updaterConfig) serve(ctx context.Context, log *slog.Logger, signals <-chan os.Signal) error {
-	certificates, config, err := cfg.tls()
-	if err != nil {
-		return err
+	var certificates *web.Certificates // nil: plain http
+	var config *tls.Config
+	if cfg.certificates.Enabled() {
+		var err error
+		if certificates, err = web.OpenCertificates(cfg.certificates); err != nil {
+			return err
+		}
+		certificates.WarnOfExpiry(log)
+		config = certificates.Config()
 	}
 	cfg.updater.Logger = log
 	server, err := updater.New(cfg.updater)
@@ -217,51 +213,11 @@ func (cfg *updaterConfig) serve(ctx context.Context, log *slog.Logger, signals <
 			if sig != syscall.SIGHUP {
 				return cfg.stop(server, log, manager, signals)
 			}
-			reload(certificates, log)
+			if certificates != nil {
+				_ = certificates.Reload(log) // logs its error
+			}
 		}
 	}
-}
-
-// tls is the certificate and what a listener needs, nil without https.
-func (cfg *updaterConfig) tls() (*web.Certificates, *tls.Config, error) {
-	var certificates *web.Certificates
-	var err error
-	switch {
-	case cfg.selfSigned:
-		certificates, err = web.SelfSigned()
-	case cfg.certFile != "":
-		certificates, err = web.LoadCertificates(cfg.certFile, cfg.keyFile)
-	default:
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	config := certificates.Config()
-	if cfg.clientCA == "" {
-		return certificates, config, nil
-	}
-	text, err := os.ReadFile(cfg.clientCA)
-	if err != nil {
-		return nil, nil, err
-	}
-	config.ClientCAs = x509.NewCertPool()
-	if !config.ClientCAs.AppendCertsFromPEM(text) {
-		return nil, nil, fmt.Errorf("%s has no certificate", cfg.clientCA)
-	}
-	config.ClientAuth = tls.VerifyClientCertIfGiven // what only tells how it goes needs none
-	return certificates, config, nil
-}
-
-func reload(certificates *web.Certificates, log *slog.Logger) {
-	if certificates == nil {
-		return
-	}
-	if err := certificates.Reload(); err != nil {
-		log.Error("certificate refused, the old one stays", "error", err)
-		return
-	}
-	log.Info("certificate loaded", "expires", certificates.NotAfter())
 }
 
 // stop lets the build that runs end within the drain, or a second signal.

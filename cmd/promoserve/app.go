@@ -14,6 +14,7 @@ import (
 	"promostore/format"
 	"promostore/httpd"
 	"promostore/reader"
+	"promostore/web"
 )
 
 // The exit codes.
@@ -140,19 +141,15 @@ type config struct {
 	store  reader.StoreOptions // without Notify
 	http   httpd.Options       // without Store, Logger and Certificates
 
-	certFile, keyFile string
-	selfSigned        bool
+	certificates web.CertificateOptions
 }
 
 func configOf(c *cli.Context) (config, error) {
 	cfg := config{
-		dir:        c.Path("data"),
-		listen:     c.String("listen"),
-		poll:       c.Duration("poll"),
-		drain:      c.Duration("drain"),
-		certFile:   c.Path("tls-cert"),
-		keyFile:    c.Path("tls-key"),
-		selfSigned: c.Bool("tls-self-signed"),
+		dir:    c.Path("data"),
+		listen: c.String("listen"),
+		poll:   c.Duration("poll"),
+		drain:  c.Duration("drain"),
 	}
 	cfg.http.TLSOnly = c.Bool("tls-only")
 	cfg.http.MaxConnsPerIP = c.Int("max-conns-per-ip")
@@ -183,6 +180,9 @@ func configOf(c *cli.Context) (config, error) {
 	if err := program.CheckAddress(cfg.listen); err != nil {
 		return config{}, fmt.Errorf("--listen %q: %w", cfg.listen, err)
 	}
+	if cfg.certificates, err = program.CertificateOptions(c); err != nil {
+		return config{}, err
+	}
 	if address := c.String("admin-listen"); address != "" {
 		if cfg.admin, err = adminAddress(address); err != nil {
 			return config{}, fmt.Errorf("--admin-listen %q: %w", address, err)
@@ -191,11 +191,7 @@ func configOf(c *cli.Context) (config, error) {
 	switch {
 	case cfg.dir == "":
 		return config{}, errors.New("--data is empty")
-	case (cfg.certFile == "") != (cfg.keyFile == ""):
-		return config{}, errors.New("--tls-cert and --tls-key need each other")
-	case cfg.certFile != "" && cfg.selfSigned:
-		return config{}, errors.New("--tls-self-signed and --tls-cert exclude each other")
-	case cfg.http.TLSOnly && cfg.certFile == "" && !cfg.selfSigned:
+	case cfg.http.TLSOnly && !cfg.certificates.Enabled():
 		return config{}, errors.New("--tls-only needs --tls-cert and --tls-key, or --tls-self-signed")
 	case cfg.poll <= 0:
 		return config{}, fmt.Errorf("--poll %s is not positive", cfg.poll)

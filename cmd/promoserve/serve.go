@@ -61,14 +61,10 @@ func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
 	}
 	var certificates *web.Certificates
 	var err error
-	switch {
-	case cfg.selfSigned:
-		certificates, err = web.SelfSigned()
-	case cfg.certFile != "":
-		certificates, err = web.LoadCertificates(cfg.certFile, cfg.keyFile)
-	}
-	if err != nil {
-		return err
+	if cfg.certificates.Enabled() {
+		if certificates, err = web.OpenCertificates(cfg.certificates); err != nil {
+			return err
+		}
 	}
 	ln, err := net.Listen("tcp", cfg.listen)
 	if err != nil {

@@ -217,7 +217,7 @@ func TestFlagsAndEnvironment(t *testing.T) {
 	s.build(t, "9.680")
 	s.await(t, "generation live")
 	s.want(t, "https", "/promotions/"+exampleID, 200, `{"id":"`+exampleID+`","price":9.6,"expiration_date":"2022-06-04T06:01:20Z"}`)
-	s.want(t, "http", "/promotions/"+exampleID, 400, `{"error":"this port speaks https alone"}`)
+	s.want(t, "http", "/promotions/"+exampleID, 400, `{"error":"this port accepts https only"}`)
 }
 
 // TestDraining wants a server that drains to go on serving.
@@ -338,7 +338,7 @@ func TestSIGHUP(t *testing.T) {
 
 	must(t, os.WriteFile(certFile, []byte("no certificate"), 0o600))
 	s.signals <- syscall.SIGHUP
-	s.await(t, "certificate refused, the old one stays")
+	s.await(t, "certificate refused, the old one remains")
 	if n := s.serial(t); n != 2 {
 		t.Errorf("certificate %d after a broken one", n)
 	}
@@ -392,7 +392,7 @@ func TestProcess(t *testing.T) {
 	s.want(t, "http", "/promotions/"+exampleID, 200, fmt.Sprintf(exampleJSON, "1.00"))
 	must(t, os.Truncate(path, 100))
 	s.want(t, "http", "/promotions/"+exampleID, 503, `{"error":"the generation cannot be read"}`)
-	s.await(t, "generation taken out of service")
+	s.await(t, "generation demoted")
 	s.await(t, "generation live")
 	s.want(t, "http", "/promotions/"+exampleID, 200, fmt.Sprintf(exampleJSON, "9.68"))
 

@@ -39,7 +39,7 @@ func (s *supervisor) observe(e reader.Event) {
 	case reader.EventRefused:
 		s.problem = fmt.Sprintf("generation %s refused: %v", e.ID, e.Err)
 	case reader.EventFault:
-		s.problem = fmt.Sprintf("generation %s taken out of service: %v", e.ID, e.Err)
+		s.problem = fmt.Sprintf("generation %s demoted: %v", e.ID, e.Err)
 		if s.live == e.ID.String() {
 			s.live = ""
 		}

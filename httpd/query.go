@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// parse reads the ids that body asks for. They may share its memory. There may
-// be more of them than maxLookupIDs. The error is for the client.
+// parse reads the IDs of a query. They may share the memory of body, and there
+// may be more than maxLookupIDs. The error is meant for the client.
 func (b *batch) parse(body []byte) error {
 	var ok bool
 	if b.ids, ok = appendIDs(b.ids[:0], body); ok {
 		return nil
 	}
 	ids, err := parseLookup(body)
-	clear(b.ids) // not to keep the request alive
+	clear(b.ids) // drop the references to the request
 	b.ids = b.ids[:0]
 	for _, id := range ids {
 		b.ids = append(b.ids, []byte(id))
@@ -27,12 +27,13 @@ func (b *batch) parse(body []byte) error {
 	return err
 }
 
-// appendIDs appends the ids of a plain query, {"ids":["…",…]} with any blanks:
-// no other member, nor anything that JSON escapes, nor more than maxLookupIDs.
-// Of other queries it says that it is not ok, whether they are right or wrong;
-// what it appended is of no use then. The ids share the memory of body.
+// appendIDs appends the IDs of a plain query: {"ids":["…",…]} with any
+// whitespace, no other member, no escaped character and at most maxLookupIDs
+// IDs. The IDs share the memory of body. For every other query, valid or not,
+// ok is false and the result is meaningless.
 //
-// For 1,000 ids package json takes 380 µs and 1,018 allocations, this 17 µs.
+// For 1,000 IDs encoding/json takes 380 µs and 1,018 allocations; appendIDs
+// takes 17 µs.
 func appendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) {
 	for _, token := range []string{"{", `"ids"`, ":", "["} {
 		if body, ok = cutToken(body, token); !ok {
@@ -65,13 +66,14 @@ func appendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) {
 	return ids, false
 }
 
-// endsQuery reports whether text is what stands behind the array of a query.
+// endsQuery reports whether text ends a query after its array.
 func endsQuery(text []byte) bool {
 	rest, ok := cutToken(text, "}")
 	return ok && len(skipBlanks(rest)) == 0
 }
 
-// cutToken is text behind any blanks and token.
+// cutToken returns the text after leading whitespace and token. If token does
+// not follow, ok is false.
 func cutToken(text []byte, token string) (rest []byte, ok bool) {
 	text = skipBlanks(text)
 	if len(text) < len(token) || string(text[:len(token)]) != token {
@@ -80,7 +82,7 @@ func cutToken(text []byte, token string) (rest []byte, ok bool) {
 	return text[len(token):], true
 }
 
-// skipBlanks is text behind the blanks of JSON.
+// skipBlanks returns text without leading JSON whitespace.
 func skipBlanks(text []byte) []byte {
 	for len(text) > 0 && text[0] <= ' ' && (text[0] == ' ' || text[0] == '\n' || text[0] == '\r' || text[0] == '\t') {
 		text = text[1:]
@@ -88,15 +90,15 @@ func skipBlanks(text []byte) []byte {
 	return text
 }
 
-// plainLen is how many bytes from the start of text on stand for themselves in
-// a JSON string.
+// plainLen returns the number of leading bytes of text that a JSON string may
+// contain unescaped and that are ASCII.
 func plainLen(text []byte) int {
 	const ones = 0x0101010101010101
 	for i := 0; i+8 <= len(text); i += 8 {
 		x := binary.LittleEndian.Uint64(text[i:])
 		quote, slash := x^'"'*ones, x^'\\'*ones
-		// The highest bit of each byte that is below a blank, zero after the
-		// xor, or no ASCII. A borrow can only set bits above the first such.
+		// Set the highest bit of each byte that is below a space, zero after the
+		// xor, or not ASCII. A borrow sets bits only above the first such byte.
 		special := ((x-' '*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash | x) & (0x80 * ones)
 		if special != 0 {
 			return i + bits.TrailingZeros64(special)/8
@@ -110,10 +112,10 @@ func plainLen(text []byte) int {
 	return len(text)
 }
 
-// parseLookup is the ids that body asks for. The error is for the client.
+// parseLookup returns the IDs of any query. The error is meant for the client.
 func parseLookup(body []byte) ([]string, error) {
 	if !utf8.Valid(body) {
-		return nil, errors.New("the body is not UTF-8") // package json would replace what is not
+		return nil, errors.New("the body is not UTF-8") // encoding/json would replace invalid bytes
 	}
 	var query struct {
 		IDs []string `json:"ids"`
@@ -133,9 +135,9 @@ func parseLookup(body []byte) ([]string, error) {
 	return query.IDs, nil
 }
 
-// hasNull reports whether an id is null, which is an empty one for package
-// json unless it is given pointers. Those make a batch of 1,000 a seventh
-// slower, so only a body that has the word is read again.
+// hasNull reports whether an ID is null. encoding/json decodes null to an empty
+// string, or to a nil pointer. Pointers make a batch of 1,000 IDs a seventh
+// slower, so hasNull decodes a body again only if it contains the word.
 func hasNull(body []byte) bool {
 	if !bytes.Contains(body, []byte("null")) {
 		return false

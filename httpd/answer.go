@@ -1,0 +1,72 @@
+package httpd
+
+import (
+	"encoding/json"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Header names and values in canonical form, which fasthttp neither copies nor
+// normalizes.
+var (
+	headerAcceptEncoding = []byte("Accept-Encoding")
+	headerAllow          = []byte("Allow")
+	headerContentType    = []byte("Content-Type")
+	headerETag           = []byte("ETag")
+	headerGeneration     = []byte("X-Promotions-Generation")
+	headerIfNoneMatch    = []byte("If-None-Match")
+	headerRetryAfter     = []byte("Retry-After")
+
+	typeJSON         = []byte("application/json")
+	encodingIdentity = []byte("identity")
+
+	// A generation appears, or an older one replaces it, within about a poll.
+	retryAfter = []byte("1")
+)
+
+// answerJSON answers 200 with v as JSON.
+func answerJSON(ctx *fasthttp.RequestCtx, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
+	ctx.Response.SetBody(text)
+}
+
+// fail answers with an error. The reason is plain text.
+func fail(ctx *fasthttp.RequestCtx, code int, reason string) {
+	ctx.SetStatusCode(code)
+	answerJSON(ctx, struct {
+		Error string `json:"error"`
+	}{reason})
+}
+
+// notFound answers 404 for a promotion. Unlike fail it does not allocate,
+// because this error is not rare.
+func notFound(ctx *fasthttp.RequestCtx) {
+	ctx.SetStatusCode(fasthttp.StatusNotFound)
+	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
+	ctx.Response.SetBodyString(`{"error":"promotion not found"}`)
+}
+
+// unavailable answers 503 and asks the client to try again.
+func unavailable(ctx *fasthttp.RequestCtx, reason string) {
+	ctx.Response.Header.SetCanonical(headerRetryAfter, retryAfter)
+	fail(ctx, fasthttp.StatusServiceUnavailable, reason)
+}
+
+// readOnly reports whether the request is GET or HEAD. If not it answers 405.
+func readOnly(ctx *fasthttp.RequestCtx) bool {
+	if ctx.IsGet() || ctx.IsHead() {
+		return true
+	}
+	notAllowed(ctx, "GET, HEAD")
+	return false
+}
+
+// notAllowed answers 405. The methods in allow are comma-separated.
+func notAllowed(ctx *fasthttp.RequestCtx, allow string) {
+	ctx.Response.Header.SetCanonical(headerAllow, []byte(allow))
+	fail(ctx, fasthttp.StatusMethodNotAllowed, "method not allowed")
+}

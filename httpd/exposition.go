@@ -1,0 +1,102 @@
+package httpd
+
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"promostore/web"
+)
+
+// prometheus writes all metrics in the Prometheus text exposition format.
+func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
+	if !readOnly(ctx) {
+		return
+	}
+	var w web.ExpositionWriter
+	s.writeRequests(&w)
+	s.writeGeneration(&w)
+	s.writeServer(&w)
+	w.Process("promoserve_build_info", s.opts.Version)
+	ctx.Response.Header.SetCanonical(headerContentType, []byte(web.ExpositionType))
+	ctx.Response.SetBodyRaw(w.Bytes())
+}
+
+func (s *Server) writeRequests(w *web.ExpositionWriter) {
+	m := &s.metrics
+	w.Family("promoserve_http_requests_total", "counter", "Requests answered, by endpoint and status code.")
+	for e, endpoint := range endpointNames {
+		for c, code := range codes {
+			n := m.sum(func(s *shard) *atomic.Uint64 { return &s.requests[e][c] })
+			label := strconv.Itoa(code)
+			if code == 0 {
+				label = "other"
+			}
+			w.Sample("", float64(n), "endpoint", endpoint, "code", label)
+		}
+	}
+	w.Family("promoserve_http_request_duration_seconds", "histogram", "Time from a request being read until its answer is ready to be sent.")
+	for e, endpoint := range endpointNames {
+		total := uint64(0)
+		for b := range len(bounds) + 1 {
+			total += m.sum(func(s *shard) *atomic.Uint64 { return &s.buckets[e][b] })
+			le := "+Inf"
+			if b < len(bounds) {
+				le = strconv.FormatFloat(bounds[b].Seconds(), 'g', -1, 64)
+			}
+			w.Sample("_bucket", float64(total), "endpoint", endpoint, "le", le)
+		}
+		nanos := m.sum(func(s *shard) *atomic.Uint64 { return &s.nanos[e] })
+		w.Sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
+		w.Sample("_count", float64(total), "endpoint", endpoint)
+	}
+	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result.")
+	for r, result := range lookupNames {
+		n := m.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
+		w.Sample("", float64(n), "result", result)
+	}
+}
+
+func (s *Server) writeGeneration(w *web.ExpositionWriter) {
+	m := &s.metrics
+	w.Family("promoserve_generation_swaps_total", "counter", "Generations that became live, were refused as damaged, or were demoted because their file changed.")
+	for r, result := range swapNames {
+		w.Sample("", float64(m.swaps[r].Load()), "result", result)
+	}
+	w.Gauge("promoserve_generation_open_seconds", time.Duration(m.openNanos.Load()).Seconds(), "Time to open the generation that became live last and to check its index.")
+	w.Gauge("promoserve_generation_verify_seconds", time.Duration(m.verifyNanos.Load()).Seconds(), "Time to verify the blocks of the generation that became live last.")
+	w.Bool("promoserve_pinned", s.opts.Store.Status().Pin.Active, "1 if a generation is pinned, even if its file is missing.")
+	w.Counter("promoserve_pin_errors_total", m.pinErrors.Load(), "Times that the pin file became unreadable.")
+	file := s.opts.Store.Acquire(0)
+	if file == nil {
+		return
+	}
+	defer s.opts.Store.Release(file, 0)
+	created := file.ID().Time()
+	w.Family("promoserve_generation_info", "gauge", "ID and access mode of the live generation; always 1.")
+	w.Sample("", 1, "generation", file.ID().String(), "access", file.Access().String())
+	w.Gauge("promoserve_generation_records", float64(file.Header().Records), "Records in the live generation.")
+	w.Gauge("promoserve_generation_size_bytes", float64(file.Header().FileLen), "Size of the file of the live generation.")
+	w.Gauge("promoserve_generation_created_timestamp_seconds", float64(created.UnixMilli())/1000, "Time at which the live generation was created.")
+	w.Bool("promoserve_io_uring", file.UsesRing(), "1 if reads of the live generation that miss the page cache use io_uring; 0 with access mmap, and if the kernel or the file system lacks io_uring.")
+	w.Gauge("promoserve_generation_age_seconds", time.Since(created).Seconds(), "Time since the live generation was created.")
+}
+
+func (s *Server) writeServer(w *web.ExpositionWriter) {
+	m := &s.metrics
+	w.Bool("promoserve_ready", s.ready(), "1 if /readyz answers 200.")
+	w.Gauge("promoserve_http_connections_open", float64(s.fast.GetOpenConnectionsCount()), "Open connections.")
+	w.Counter("promoserve_http_connections_rejected_total", uint64(s.fast.GetRejectedConnectionsCount()), "Connections rejected with 503 because the limit on open files leaves no descriptor.")
+	w.Counter("promoserve_http_accept_errors_total", m.acceptErrors.Load(), "Failed attempts to accept a connection because file descriptors or memory ran out.")
+	w.Counter("promoserve_tls_handshake_errors_total", m.handshakeErrors.Load(), "TLS handshakes that failed.")
+	w.Counter("promoserve_http_panics_total", m.panics.Load(), "Requests whose handler panicked.")
+	w.Family("promoserve_tls_reloads_total", "counter", "Certificates loaded or refused after the start.")
+	for r, result := range resultNames {
+		w.Sample("", float64(m.tlsReloads[r].Load()), "result", result)
+	}
+	if c := s.opts.Certificates; c != nil {
+		w.Gauge("promoserve_certificate_expiry_timestamp_seconds", float64(c.NotAfter().Unix()), "Time at which the certificate expires.")
+	}
+}
