@@ -161,3 +161,10 @@ func (k Key) CommonPrefix(o Key) int {
 	}
 	return 64 + bits.LeadingZeros64(k.Lo^o.Lo)
 }
+
+// Bits returns the 64 bits of k that begin at bit from, 0 to 128, counted from
+// the highest. Zeros follow the last bit of k.
+func (k Key) Bits(from uint) uint64 {
+	// Shifting by 64 or more gives zero, so a count that wraps around does, too.
+	return k.Hi<<from | k.Lo>>(64-from) | k.Lo<<(from-64)
+}

@@ -150,7 +150,7 @@ func (s *Server) Observe(e reader.Event) {
 		} else {
 			log.Info("generation closed")
 		}
-	case reader.EventUnreadable:
+	case reader.EventDirUnreadable:
 		s.opts.Logger.Error("directory cannot be read", "data", e.Path, "error", e.Err)
 	case reader.EventPinned:
 		log.Warn("generation pinned", "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)

@@ -5,20 +5,21 @@ import (
 	"runtime/debug"
 
 	"promostore/format"
+	"promostore/reader/learned"
 )
 
-// GetBatch is Get for many keys: records[i] and found[i], of which there must
-// be as many, are set for keys[i]. It does not allocate. Behind an error, which
-// is that of one of the keys, they hold nothing of use.
+// GetBatch looks up keys and sets records[i] and found[i] for keys[i]. Both
+// slices must be as long as keys. It does not allocate. After an error, which
+// is that of one of the keys, their content is undefined.
 //
-// In a mapping that was verified it is several times as fast as Get one after
-// the other, since the reads do not wait for each other.
+// In a verified mapping it is several times as fast as a Get for each key,
+// because the reads of different keys overlap.
 func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool) error {
 	records, found = records[:len(keys)], found[:len(keys)]
 	clear(found)
-	if t := f.ranks.Load(); t != nil {
-		// What it says of a fault does not matter: Get says for which key.
-		_ = f.mapped.findBatch(keys, t, len(f.index.Styles), records, found)
+	if m := f.model.Load(); m != nil {
+		// The Get below repeats an error, and names the key.
+		_ = f.mmap.findBatch(keys, m, len(f.index.Styles), records, found)
 	}
 	for i, done := range found {
 		if done {
@@ -32,62 +33,60 @@ func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool
 	return nil
 }
 
-// groupLen is how many keys are looked up at a time: more than the reads that
-// a processor has under way, so few that what was read is still in its cache
-// when it is looked at.
+// groupLen is the number of keys that are looked up together: more than the
+// reads that a processor has under way, and few enough that the records are
+// still in its cache when they are compared.
 const groupLen = 32
 
-// A group is keys that are looked up at the same time. Those that are not done
-// yet are the first of each array.
+// A group is the state of keys that are looked up together. Pending keys are at
+// the front of each array.
 type group struct {
-	key  [groupLen]uint16 // its index, from the first of the group
-	from [groupLen]int    // the record to look at first
-	x    [groupLen]uint64 // its position in the table
+	key  [groupLen]uint16 // index in the keys of the group
+	from [groupLen]int    // first record of the window to search next
+	x    [groupLen]learned.Position
 }
 
-// findBatch is findNear for many keys. It sets records[i] and found[i] where it
-// finds keys[i] and the record is valid. Of the others nothing is known.
-func (m *mapping) findBatch(keys []format.Key, t *rankTable, numStyles int, records []format.Record, found []bool) (err error) {
-	if m.at.Len() < format.HeaderLen+t.records*format.RecordLen {
+// findBatch is findPredicted for many keys. It sets records[i] and found[i] if
+// it finds keys[i] and the record is valid. It decides nothing about the others.
+func (s *mmapSource) findBatch(keys []format.Key, m *learned.Model, numStyles int, records []format.Record, found []bool) (err error) {
+	if s.at.Len() == 0 {
 		return nil // closed
 	}
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
 	for lo := 0; lo < len(keys); lo += groupLen {
 		hi := min(lo+groupLen, len(keys))
-		if err := m.findGroup(keys[lo:hi], t, numStyles, records[lo:hi], found[lo:hi]); err != nil {
+		if err := s.findGroup(keys[lo:hi], m, numStyles, records[lo:hi], found[lo:hi]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// findGroup is findBatch for groupLen keys at most. Each of its loops reads
-// from places that do not depend on each other.
-func (m *mapping) findGroup(keys []format.Key, t *rankTable, numStyles int, records []format.Record, found []bool) error {
+// findGroup is findBatch for at most groupLen keys. Each of its loops reads
+// from addresses that do not depend on one another.
+func (s *mmapSource) findGroup(keys []format.Key, m *learned.Model, numStyles int, records []format.Record, found []bool) error {
 	var g group
 	var w window
 	pending := 0
-	// The lines of the table first, in a loop so short that the processor has
-	// many of its turns under way: 100 M random ids are a tenth faster for it.
+	// Load the segments first, in a loop so short that the processor overlaps
+	// many of its iterations: 100 M random keys are a tenth faster for it.
 	read := uint64(0)
 	for i, key := range keys {
-		if x, ok := t.position(key); ok {
+		if x, ok := m.Position(key); ok {
 			g.key[pending], g.x[pending] = uint16(i), x
 			pending++
-			if line, _ := t.line(x); line < uint64(len(t.lines)) {
-				read += t.lines[line].base
-			}
+			read += m.Load(x)
 		}
 	}
 	runtime.KeepAlive(read)
 	for i, x := range g.x[:pending] {
-		g.from[i] = t.firstWindow(x)
+		g.from[i] = m.Window(x)
 	}
-	for try := 0; try < nearTries && pending > 0; try++ {
+	for try := 0; try < maxWindows && pending > 0; try++ {
 		sum := byte(0)
 		for _, from := range g.from[:pending] {
 			off := format.HeaderLen + from*format.RecordLen
-			sum += m.at.At(off) + m.at.At(off+64) + m.at.At(off+128) + m.at.At(off+192)
+			sum += s.at.At(off) + s.at.At(off+64) + s.at.At(off+128) + s.at.At(off+192)
 		}
 		runtime.KeepAlive(sum)
 		n := pending
@@ -95,15 +94,15 @@ func (m *mapping) findGroup(keys []format.Key, t *rankTable, numStyles int, reco
 		for j := range n {
 			i, x, from := g.key[j], g.x[j], g.from[j]
 			key := keys[i]
-			if err := m.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
+			if err := s.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
 				return err
 			}
-			switch n := w.rank(key, t.skip); {
-			case n < narrow && w.key(n) == key:
+			switch n := w.rank(key, m.PrefixLen()); {
+			case n < learned.WindowLen && w.key(n) == key:
 				copy(records[i][:], w[n*format.RecordLen:])
 				found[i] = records[i].Validate(numStyles)
-			case n == 0 || n == narrow:
-				g.key[pending], g.x[pending], g.from[pending] = i, x, t.again(x, &w, n, from)
+			case n == 0 || n == learned.WindowLen:
+				g.key[pending], g.x[pending], g.from[pending] = i, x, m.Correct(x, from, w.key(0), n > 0)
 				pending++
 			}
 		}

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"promostore/format"
+	"promostore/internal/uring"
 )
 
 const coldBlocks = 4096
 
-// coldFile is a file of coldBlocks blocks that are not in memory.
-func coldFile(t *testing.T) (b *blockFile, content []byte) {
+// openColdFile returns a file of coldBlocks blocks outside the page cache.
+func openColdFile(t *testing.T) (b *blockFile, content []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
 	content = make([]byte, coldBlocks*format.BlockLen)
@@ -42,58 +43,73 @@ func coldFile(t *testing.T) (b *blockFile, content []byte) {
 	return b, content
 }
 
-// readAndClose wants every read to be of the file, by more goroutines than a
-// ring has slots, and by way of a ring or not.
+// readAndClose reads random blocks in more goroutines than a ring has slots, and
+// checks the content of each and whether a ring was used.
 func readAndClose(t *testing.T, b *blockFile, content []byte, ring bool) {
 	t.Helper()
 	if b.usesRing() != ring {
-		t.Errorf("a ring is used: %v, want %v", !ring, ring)
+		t.Errorf("usesRing is %t, want %t", !ring, ring)
 	}
 	var wg sync.WaitGroup
-	for i := range 2 * ringLen {
+	for i := range 2 * uring.Len {
 		wg.Go(func() {
 			rng, buf := rand.New(rand.NewPCG(uint64(i), 0)), new(blockBuffer)
 			for range 50 {
 				off := rng.Int64N(coldBlocks) * format.BlockLen
 				if err := b.read(buf, off); err != nil || !bytes.Equal(buf[:], content[off:off+format.BlockLen]) {
-					t.Errorf("block at %d: other content, %v", off, err)
+					t.Errorf("block at %d differs, or %v", off, err)
 					return
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if b.usesRing() != ring || ring && b.ring.answers() == 0 {
-		t.Errorf("a ring was used: %v, want %v", b.usesRing() && b.ring.answers() > 0, ring)
+	if b.usesRing() != ring || ring && b.ring.Completed() == 0 {
+		t.Errorf("usesRing is %t, want %t and completed reads", b.usesRing(), ring)
 	}
 	if err := b.read(new(blockBuffer), int64(len(content))-1); !errors.Is(err, ErrFault) {
-		t.Errorf("block that is cut off: %v, want ErrFault", err)
+		t.Errorf("a block across the end: %v, want ErrFault", err)
 	}
 	if err := b.close(); err != nil {
 		t.Error(err)
 	}
 	if b.usesRing() {
-		t.Error("a ring is used after close")
+		t.Error("usesRing is true after close")
 	}
 	if err := b.read(new(blockBuffer), 0); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("after close: %v", err)
+		t.Errorf("a read after close: %v, want os.ErrClosed", err)
 	}
 }
 
 func TestBlockFile(t *testing.T) {
-	t.Run("ring", func(t *testing.T) {
-		b, content := coldFile(t)
-		ring := kernelHasRings(t)
-		b.readNow(new(blockBuffer), 0)
-		if b.mustWait.Load() {
-			t.Log("the file system for temporary files cannot read without waiting")
-			ring = false
+	t.Run("io_uring", func(t *testing.T) {
+		ring, err := uring.New()
+		if err != nil {
+			t.Skip(err)
 		}
-		readAndClose(t, b, content, ring)
+		if err := ring.Close(); err != nil {
+			t.Fatal(err)
+		}
+		b, content := openColdFile(t)
+		b.readCached(new(blockBuffer), 0)
+		if b.plain.Load() {
+			t.Log("the file system for temporary files cannot read without waiting")
+		}
+		readAndClose(t, b, content, !b.plain.Load())
 	})
-	t.Run("plain", func(t *testing.T) {
-		b, content := coldFile(t)
-		b.mustWait.Store(true)
+	t.Run("no io_uring", func(t *testing.T) {
+		b, content := openColdFile(t)
+		if b.ring != nil {
+			if err := b.ring.Close(); err != nil {
+				t.Fatal(err)
+			}
+			b.ring = nil
+		}
+		readAndClose(t, b, content, false)
+	})
+	t.Run("ordinary reads only", func(t *testing.T) {
+		b, content := openColdFile(t)
+		b.plain.Store(true)
 		readAndClose(t, b, content, false)
 	})
 }

@@ -6,15 +6,16 @@ import (
 	"promostore/format"
 )
 
-// ParseID reads an id in any of the spellings that requests may have: with or
-// without dashes, in braces, as urn:uuid:, in any case. It does not allocate.
+// ParseID parses an id in any spelling that a request may use: with or without
+// dashes, in braces, with the prefix urn:uuid:, in upper or lower case. It does
+// not allocate.
 func ParseID(text []byte) (format.Key, bool) {
 	switch len(text) {
 	case format.TextLen:
 		k, _, err := format.ParseKey(text)
 		return k, err == nil
 	case len("{}") + format.TextLen:
-		// Package uuid takes any character for a brace.
+		// Package uuid does not check the braces.
 		if text[0] != '{' || text[len(text)-1] != '}' {
 			return format.Key{}, false
 		}

@@ -10,31 +10,30 @@ import (
 	"promostore/format/generation"
 )
 
-// TestWatchWish changes the pin while a verification goes on, which is cut
-// short at the next look.
-func TestWatchWish(t *testing.T) {
+// TestCancelOnPinChange changes the pin during a verification, which the next
+// check of the pin cancels.
+func TestCancelOnPinChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		s := NewStore(dir, StoreOptions{})
 		ctx, cancel := context.WithCancelCause(t.Context())
 		defer cancel(nil)
-		progress := s.watchWish(s.readWish(), cancel)
+		progress := cancelOnPinChange(dir, readDesired(dir), cancel)
 		time.Sleep(pinInterval)
 		progress(1, 2)
 		if ctx.Err() != nil {
-			t.Fatal("cancelled, although the pin is as it was")
+			t.Fatal("canceled although the pin has not changed")
 		}
 		if err := generation.SetPin(dir, generation.Pin{By: "ops"}); err != nil {
 			t.Fatal(err)
 		}
 		progress(1, 2)
 		if ctx.Err() != nil {
-			t.Fatal("looked at before its time")
+			t.Fatal("checked before the interval was over")
 		}
 		time.Sleep(pinInterval)
 		progress(1, 2)
-		if !errors.Is(context.Cause(ctx), errPinMoved) {
-			t.Errorf("cause %v, want %v", context.Cause(ctx), errPinMoved)
+		if !errors.Is(context.Cause(ctx), errPinChanged) {
+			t.Errorf("cause %v, want %v", context.Cause(ctx), errPinChanged)
 		}
 	})
 }

@@ -6,127 +6,127 @@ import (
 	"sync"
 
 	"promostore/format"
+	"promostore/reader/learned"
 )
 
-// blocks is a file that is read a block at a time.
+// A preadSource reads records from the file, one block a lookup.
 //
-// Of each fence it keeps the 64 bits that are its position in the table of
-// ranks. That is half of the fence, and an order; fences that are alike in it
-// are told apart by reading their blocks.
-type blocks struct {
+// Of each fence it keeps the position in the model of the fences, 64 bits. That
+// is half of a fence and orders most of them; it reads the blocks of fences that
+// have the same position to tell them apart.
+type preadSource struct {
 	file      *blockFile
 	index     *format.Index
-	table     *fenceTable
-	positions []uint64 // of the fences; that of the first means nothing
+	fences    *fenceIndex
+	positions []learned.Position // of the fences; the first means nothing
 }
 
 type blockBuffer [format.BlockLen]byte
 
 var blockBuffers = sync.Pool{New: func() any { return new(blockBuffer) }}
 
-// openBlocks opens once more the file that is open as f: the advice holds for
-// an open file, and f is for reading in sequence.
-func openBlocks(f *os.File, x *format.Index, t *fenceTable) (*blocks, error) {
-	p := &blocks{index: x, table: t}
-	if t.ranks != nil {
-		p.positions = make([]uint64, 0, t.numBlocks)
+// openPread opens the file again that is open as f.
+func openPread(f *os.File, x *format.Index, t *fenceIndex) (*preadSource, error) {
+	s := &preadSource{index: x, fences: t}
+	if t.model != nil {
+		s.positions = make([]learned.Position, 0, t.numBlocks)
 		if err := x.Fences(f, func(_ int64, fence format.Key) {
-			at, _ := t.ranks.position(fence)
-			p.positions = append(p.positions, at)
+			at, _ := t.model.Position(fence)
+			s.positions = append(s.positions, at)
 		}); err != nil {
 			return nil, fmt.Errorf("fences: %w", err)
 		}
 	}
 	var err error
-	if p.file, err = openBlockFile(f); err != nil {
+	if s.file, err = openBlockFile(f); err != nil {
 		return nil, err
 	}
-	return p, nil
+	return s, nil
 }
 
-func (p *blocks) close() error { return p.file.close() }
+func (s *preadSource) close() error { return s.file.close() }
 
-// candidates is the blocks that key may be in, from lo to hi: one, unless
-// fences have the same position as key.
-func (p *blocks) candidates(key format.Key) (lo, hi int64) {
-	at := uint64(0)
-	if p.table.ranks != nil {
-		at, _ = p.table.ranks.position(key)
+// candidates returns the first and the last block that can have key. They are
+// the same unless fences have the same position as key.
+func (s *preadSource) candidates(key format.Key) (lo, hi int64) {
+	at := learned.Position(0)
+	if s.fences.model != nil {
+		at, _ = s.fences.model.Position(key)
 	}
-	hi = p.table.block(key, func(block int64) bool { return p.positions[block] > at })
-	if hi == 0 || hi == p.table.numBlocks-1 || p.positions[hi] != at {
+	hi = s.fences.block(key, func(block int64) bool { return s.positions[block] > at })
+	if hi == 0 || hi == s.fences.numBlocks-1 || s.positions[hi] != at {
 		return hi, hi
 	}
-	// The last that is before all of them.
-	return lastNotBehind(0, hi, hi-1, func(block int64) bool { return p.positions[block] >= at }), hi
+	// The last block before all fences at this position.
+	return lastNotAfter(0, hi, hi-1, func(block int64) bool { return s.positions[block] >= at }), hi
 }
 
-// find copies the record of key to r. There must be one block at least.
-func (p *blocks) find(key format.Key, r *format.Record) (found bool, err error) {
+// find copies the record of key to r. The file must have a block.
+func (s *preadSource) find(key format.Key, r *format.Record) (found bool, err error) {
 	buf := blockBuffers.Get().(*blockBuffer)
 	defer blockBuffers.Put(buf)
-	lo, hi := p.candidates(key)
-	// The key is in a block from lo to hi, if anywhere. The last is looked at
-	// first where there are two: the one fence that is alike may be the key.
+	lo, hi := s.candidates(key)
+	// Invariant: if the file has key, one of the blocks lo to hi has it. Of two
+	// blocks the last comes first, because its fence may be the key itself.
 	for {
 		block := lo + (hi-lo+1)/2
-		w, err := p.read(buf, block)
+		b, err := s.read(buf, block)
 		if err != nil {
 			return false, err
 		}
-		i := lowerBound(w, key)
-		n := len(w) / format.RecordLen
+		i := lowerBound(b, key)
+		n := len(b) / format.RecordLen
 		switch {
-		case i < n && format.KeyAt(w[i*format.RecordLen:]) == key:
-			copy(r[:], w[i*format.RecordLen:])
+		case i < n && format.KeyAt(b[i*format.RecordLen:]) == key:
+			copy(r[:], b[i*format.RecordLen:])
 			return true, nil
 		case i == 0 && block > lo:
 			hi = block - 1
 		case i == n && block < hi:
 			lo = block + 1
 		default:
-			return false, p.absent(block, w, i)
+			return false, s.checkAbsent(block, b, i)
 		}
-		if err := p.first(block, w); err != nil {
+		if err := s.checkFirst(block, b); err != nil {
 			return false, err
 		}
 	}
 }
 
-// read is the records of a block. The whole block is read, though the last may
-// have fewer: a whole page costs no more.
-func (p *blocks) read(buf *blockBuffer, block int64) ([]byte, error) {
+// read reads a block into buf and returns its records. It reads a whole page
+// even where the last block has fewer records, which costs no more.
+func (s *preadSource) read(buf *blockBuffer, block int64) ([]byte, error) {
 	off := format.BlockOff(block)
-	if err := p.file.read(buf, off); err != nil {
+	if err := s.file.read(buf, off); err != nil {
 		return nil, err
 	}
-	return buf[:p.index.RecordsIn(block)*format.RecordLen], nil
+	return buf[:s.index.RecordsIn(block)*format.RecordLen], nil
 }
 
-// first checks the first id of a block against what is known of its fence. A
-// page that was cut off reads as zeros, and shows so.
-func (p *blocks) first(block int64, w []byte) error {
-	s := span{block: block, lo: format.KeyAt(w), hi: p.index.MaxKey}
-	switch first, ranks := s.lo, p.table.ranks; {
-	case block == 0 && first != p.index.MinKey:
-		return s.wrong(first)
-	case ranks == nil && block == 1 && first != p.table.first:
-		return s.wrong(first)
-	case ranks != nil && block > 0:
-		if at, _ := ranks.position(first); at != p.positions[block] || first.Less(p.table.first) || p.table.last.Less(first) {
-			return s.wrong(first)
+// checkFirst returns an error if the first key of a block contradicts the fence.
+// A page that was cut off reads as zeros and is found like this.
+func (s *preadSource) checkFirst(block int64, b []byte) error {
+	sp := span{block: block, lo: format.KeyAt(b), hi: s.index.MaxKey}
+	switch first, m := sp.lo, s.fences.model; {
+	case block == 0 && first != s.index.MinKey:
+		return sp.corrupt(first)
+	case m == nil && block == 1 && first != s.fences.first:
+		return sp.corrupt(first)
+	case m != nil && block > 0:
+		if at, _ := m.Position(first); at != s.positions[block] || first.Less(s.fences.first) || s.fences.last.Less(first) {
+			return sp.corrupt(first)
 		}
 	}
 	return nil
 }
 
-// absent is the answer when the key of a lookup is not in a block, where it
-// would be before record i: nil, or an error if the records around it do not
-// belong there.
-func (p *blocks) absent(block int64, w []byte, i int) error {
-	if err := p.first(block, w); err != nil {
+// checkAbsent returns nil if a key that is missing in a block, where it would
+// precede record i, is missing in the file, and an error if the records around
+// it do not belong in the block.
+func (s *preadSource) checkAbsent(block int64, b []byte, i int) error {
+	if err := s.checkFirst(block, b); err != nil {
 		return err
 	}
-	s := span{block: block, lo: format.KeyAt(w), hi: p.index.MaxKey}
-	return s.absent(w, i)
+	sp := span{block: block, lo: format.KeyAt(b), hi: s.index.MaxKey}
+	return sp.checkAbsent(b, i)
 }

@@ -1,14 +1,14 @@
 package reader
 
 import (
-	"context"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"promostore/format/generation"
 	"promostore/internal/fsx"
@@ -20,293 +20,214 @@ var (
 	ErrMisnamed = generation.ErrMisnamed
 )
 
-// Store is the current generation of a directory: the pinned one, or the newest
-// that is good. Safe for concurrent use.
+// A Store serves the current generation of a directory: the pinned one, or the
+// newest that is good. It is safe for concurrent use.
+//
+// Poll moves it from one generation to the next, Acquire and Release bracket a
+// request, and Status reports what the last poll found.
 type Store struct {
-	dir  string
-	opts StoreOptions
+	dir    string
+	opts   StoreOptions
+	events notifier
 
-	live atomic.Pointer[tenure] // nil if there is none
-	open sync.WaitGroup         // tenures that are not closed yet
-	wake chan struct{}          // tells Run of a fault
+	// Lock-free; see lease.
+	live atomic.Pointer[lease] // nil if no generation is live
+	open sync.WaitGroup        // leases whose file is open
 
-	polling sync.Mutex // held by Poll and Close
-	closed  bool       // guarded by polling
-	unmet   string     // why what is pinned is not live, as it was said; guarded by polling
+	polling pollState
+	faulted chan struct{} // wakes Run after a fault
 
-	notifying sync.Mutex // held while Notify is called
-
-	mu       sync.Mutex         // guards what follows; held for moments
+	// mu guards the fields below. It is held for moments: never during I/O, a
+	// call of Notify or while acquiring another mutex.
+	mu       sync.Mutex
+	desired  desired
+	newest   generation.ID      // by name, good or not
+	any      bool               // whether there is a newest
 	refused  map[string]refusal // by path
-	wish     wish
-	newest   generation.Generation // of the directory, good or not
 	closeErr error
 }
 
-// StoreOptions says how a Store opens generations.
+// StoreOptions configures a Store.
 type StoreOptions struct {
 	Access    Access
-	IndexOnly bool        // do not verify the blocks before a generation goes live
-	Notify    func(Event) // hears what happens; may be nil; calls do not overlap
+	IndexOnly bool        // make a generation live without verifying its blocks
+	Notify    func(Event) // receives events, one at a time; may be nil
 }
 
-// An Event is something that happened to a generation.
-type Event struct {
-	Kind   EventKind
-	ID     generation.ID
-	Path   string
-	Err    error         // why, for EventRefused, EventFault, EventUnreadable, EventPinUnreadable and EventPinUnmet
-	Open   time.Duration // for EventLive: opening and checking the index
-	Verify time.Duration // for EventLive: verifying the blocks and warming
-	Access Access        // for EventLive: AccessMmap or AccessPread
-
-	Pin generation.Pin // for EventPinned, EventUnpinned and EventPinUnmet
-}
-
-// EventKind is what happened.
-type EventKind int
-
-// The kinds of event.
-const (
-	EventLive       EventKind = iota // new requests see this generation from now on
-	EventRefused                     // it is bad and will not be served until its file is replaced
-	EventClosed                      // its last reader has left and its file is closed
-	EventFault                       // it was live and its file changed underneath; it is not served any more
-	EventUnreadable                  // Run could not list the directory, which is Path; it goes on trying
-
-	EventPinned        // from now on this generation is to be live, whatever is newer
-	EventUnpinned      // from now on it is the newest good one again
-	EventPinUnreadable // there is a pin, which cannot be read: what is live stays
-	EventPinUnmet      // what is pinned is not there or bad: what is live stays
-)
-
-// NewStore serves the directory dir, which need not exist yet. Nothing is
-// open before the first Poll.
+// NewStore returns a Store for dir, which need not exist yet. It opens nothing;
+// the first Poll does.
 func NewStore(dir string, opts StoreOptions) *Store {
-	return &Store{dir: dir, opts: opts, wake: make(chan struct{}, 1), refused: map[string]refusal{}}
-}
-
-// numSlots is into how many counters the readers of a generation are spread.
-const numSlots = 64
-
-// A tenure is the time in which a file is live, and after that the time until
-// its last reader has left. A file has one tenure at most: once retired it
-// never becomes live again.
-//
-// That the file is closed once and behind its last reader follows from the
-// order of sync/atomic, in which all operations form one sequence:
-//
-//   - Acquire counts itself and then looks whether the tenure is still live.
-//     If so, its count came before the tenure was taken out of Store.live, and
-//     hence before every look at the counters in closeIfUnused. A reader thus
-//     shows in its counter, from before the first look until it releases.
-//   - Counters are read one by one, but since no reader can come any more, one
-//     that was seen without readers stays so. Seeing all of them at zero means
-//     that there is no reader, nor will there be one.
-//   - Acquire that finds the tenure not live leaves again without having
-//     touched the file. It may make a counter look used; it then looks itself.
-//   - The last to leave either sees retired and looks at the counters, or
-//     leaves before retired is set, and then retire's own look sees it gone.
-//
-// No two counters share a cache line, and neither do they with retired, which
-// every Release reads. 128 bytes, since processors fetch lines in pairs.
-type tenure struct {
-	file    *File
-	path    string
-	store   *Store
-	seen    fsx.Identity // of the file when it was last known to be good; Poll's
-	faulted atomic.Bool
-	retired atomic.Bool
-	closing atomic.Bool
-	_       [128]byte
-	readers [numSlots]struct {
-		n atomic.Int64
-		_ [120]byte
+	return &Store{
+		dir:     dir,
+		opts:    opts,
+		events:  notifier{f: opts.Notify},
+		faulted: make(chan struct{}, 1),
+		refused: map[string]refusal{},
 	}
 }
 
-// Acquire pins the current generation, or returns nil if there is none. slot
-// spreads the counting of readers: use a number that one processor tends to
-// have to itself, such as that of a connection. Release with the same slot.
-func (s *Store) Acquire(slot uint64) *File {
-	for {
-		t := s.live.Load()
-		if t == nil {
-			return nil
-		}
-		n := &t.readers[slot%numSlots].n
-		n.Add(1)
-		if s.live.Load() == t {
-			return t.file
-		}
-		n.Add(-1)
-		t.closeIfUnused()
+// becomeLive makes f the live generation and reports e, whose path is that of f.
+func (s *Store) becomeLive(f *File, e Event) {
+	l := &lease{file: f, path: e.Path}
+	l.closed = func(err error) {
+		defer s.open.Done()
+		s.mu.Lock()
+		s.closeErr = errors.Join(s.closeErr, err)
+		s.mu.Unlock()
+		s.events.notify(Event{Kind: EventClosed, ID: f.ID(), Path: l.path, Err: err})
 	}
-}
-
-// Release gives back what Acquire returned; not more than once.
-func (s *Store) Release(f *File, slot uint64) {
-	t := f.tenure
-	if t.readers[slot%numSlots].n.Add(-1) < 0 {
-		panic(fmt.Sprintf("BUG: slot %d releases generation %s more often than it acquired it", slot, f.ID()))
-	}
-	if t.retired.Load() {
-		t.closeIfUnused()
-	}
-}
-
-// retire is called once, by whoever took t out of Store.live.
-func (t *tenure) retire() {
-	t.retired.Store(true)
-	t.closeIfUnused()
-}
-
-// closeIfUnused closes the file of a tenure that is not live any more, if
-// nobody reads it. Unmapping a large file takes long, so a goroutine does it.
-func (t *tenure) closeIfUnused() {
-	for i := range t.readers {
-		if t.readers[i].n.Load() != 0 {
-			return
-		}
-	}
-	if !t.closing.CompareAndSwap(false, true) {
-		return
-	}
-	go func() {
-		defer t.store.open.Done()
-		err := t.file.Close()
-		t.store.mu.Lock()
-		t.store.closeErr = errors.Join(t.store.closeErr, err)
-		t.store.mu.Unlock()
-		t.store.notify(Event{Kind: EventClosed, ID: t.file.ID(), Path: t.path, Err: err})
-	}()
-}
-
-// goLive makes f what Acquire returns, and announces it with e.
-func (s *Store) goLive(f *File, e Event) {
-	f.tenure = &tenure{file: f, path: e.Path, store: s, seen: f.opened}
+	f.lease = l
 	s.open.Add(1)
 	s.mu.Lock()
 	delete(s.refused, e.Path)
 	s.mu.Unlock()
-	old := s.live.Swap(f.tenure)
-	s.notify(e)
+	old := s.live.Swap(l)
+	s.events.notify(e)
 	if old != nil {
-		old.retire()
+		old.expire()
 	}
 }
 
-// Fault reports that a Get on f, which the caller has acquired, returned
-// ErrFault: the generation is taken out of service and the newest good one
-// before it takes over. The file is tried again if it is not as it was when it
+// liveFile returns the file of the live generation, or nil. Without Acquire it
+// may be closed; its header remains valid.
+func (s *Store) liveFile() *File {
+	if l := s.live.Load(); l != nil {
+		return l.file
+	}
+	return nil
+}
+
+// Fault reports that a lookup in f, which the caller has acquired, returned
+// ErrFault. The generation is no longer live, and the next poll replaces it with
+// the newest good one. It also tries the file again if that has changed since it
 // was opened.
 func (s *Store) Fault(f *File, err error) {
-	t := f.tenure
-	// Only one of many calls goes on, and it does all there is to do.
-	if !t.faulted.CompareAndSwap(false, true) {
+	l := f.lease
+	// Of many concurrent calls, the first does everything.
+	if !l.faulted.CompareAndSwap(false, true) {
 		return
 	}
-	s.refuse(t.path, refusal{identity: f.opened, reason: err.Error()})
-	// Close, or a newer generation, may have taken it out and retired it.
-	wasLive := s.live.CompareAndSwap(t, nil)
+	s.refuse(l.path, refusal{identity: f.opened, reason: err.Error()})
+	// A newer generation or Close may have expired the lease already.
+	wasLive := s.live.CompareAndSwap(l, nil)
 	if wasLive {
-		t.retire()
+		l.expire()
 	}
-	s.notify(Event{Kind: EventFault, ID: f.ID(), Path: t.path, Err: err})
+	s.events.notify(Event{Kind: EventFault, ID: f.ID(), Path: l.path, Err: err})
 	if wasLive {
 		select {
-		case s.wake <- struct{}{}:
+		case s.faulted <- struct{}{}:
 		default:
 		}
 	}
 }
 
-func (s *Store) notify(e Event) {
-	if s.opts.Notify == nil {
-		return
-	}
-	s.notifying.Lock()
-	defer s.notifying.Unlock()
-	s.opts.Notify(e)
-}
-
-// Close takes the current generation out of service, and waits until every
-// reader has left and every file is closed. No Poll works afterwards.
+// Close ends the live generation and waits until all requests have been
+// released and all files are closed. Later polls return an error.
 func (s *Store) Close() error {
-	s.polling.Lock()
-	s.closed = true
-	if t := s.live.Swap(nil); t != nil {
-		t.retire()
+	s.stopPolling()
+	if l := s.live.Swap(nil); l != nil {
+		l.expire()
 	}
-	s.polling.Unlock()
 	s.open.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closeErr
 }
 
-// openOnly opens the only file of g.
-func openOnly(g generation.Generation, access Access) (*File, error) {
-	if err := g.CheckShards(); err != nil {
-		return nil, err
-	}
-	f, err := Open(g.Files[0], access)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.CheckHeader(f.Header()); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", g.Files[0], err), f.Close())
-	}
-	return f, nil
+// Status is the state of a directory in the last Poll.
+type Status struct {
+	Pin    generation.Pin
+	PinErr error // why the pin cannot be read
+
+	Newest  generation.ID // by name, good or not
+	Any     bool          // whether there is a Newest
+	Refused []Refused     // by path
 }
 
-// VerifyGeneration reads all of g and checks it as a Store does. progress is as
-// that of Verify.
-func VerifyGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) error {
-	f, err := openOnly(g, AccessPread)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := f.Verify(ctx, progress); err != nil {
-		return fmt.Errorf("%s: %w", g.Files[0], err)
-	}
-	return nil
+// Refused is a file that is not served, and the reason.
+type Refused struct {
+	Path   string
+	Reason string
 }
 
-// openGeneration opens, verifies and warms the only file of g. progress is as
-// that of Verify.
-func (s *Store) openGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) (f *File, e Event, err error) {
-	e = Event{Kind: EventLive, ID: g.ID, Path: g.Files[0]}
-	start := time.Now()
-	f, err = openOnly(g, s.opts.Access)
-	e.Open = time.Since(start)
-	if err != nil {
-		return nil, e, err
+// Status returns what the last Poll found.
+func (s *Store) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Pin: s.desired.pin, PinErr: s.desired.err, Newest: s.newest, Any: s.any}
+	for path, r := range s.refused {
+		st.Refused = append(st.Refused, Refused{path, r.reason})
 	}
-	if !s.opts.IndexOnly {
-		start = time.Now()
-		workers := runtime.GOMAXPROCS(0)
-		if s.live.Load() != nil {
-			workers = 1 // the others are for who is being served
+	slices.SortFunc(st.Refused, func(a, b Refused) int { return cmp.Compare(a.Path, b.Path) })
+	return st
+}
+
+// observe records what a poll found, and returns the desired generation of the
+// poll before.
+func (s *Store) observe(d desired, list []generation.Generation) (old desired) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old = s.desired
+	s.desired, s.newest, s.any = d, 0, len(list) > 0
+	if s.any {
+		s.newest = list[len(list)-1].ID
+	}
+	return old
+}
+
+// A refusal is the reason why a file is not served.
+type refusal struct {
+	identity  fsx.Identity // of the refused file
+	reason    string
+	transient bool // the file may be good; every poll tries it again
+}
+
+// refuse records r, and reports whether it is new.
+func (s *Store) refuse(path string, r refusal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, found := s.refused[path]
+	s.refused[path] = r
+	return !found || !old.identity.Equal(r.identity) || old.reason != r.reason
+}
+
+// isRefused reports whether opening the file at path again is pointless.
+func (s *Store) isRefused(path string, id fsx.Identity) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, found := s.refused[path]
+	return found && r.identity.Equal(id) && !r.transient
+}
+
+// refusalError returns an error with the reason why the file at path is refused.
+func (s *Store) refusalError(path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, found := s.refused[path]; found {
+		return fmt.Errorf("refused: %s", r.reason)
+	}
+	return fmt.Errorf("%s: %w", path, generation.ErrAbsent) // removed since it was listed
+}
+
+// forgetReplaced drops the refusals of files that are gone or have changed.
+func (s *Store) forgetReplaced(list []generation.Generation) {
+	exists := map[string]bool{}
+	for _, g := range list {
+		exists[g.Files[0]] = true
+	}
+	s.mu.Lock()
+	refused := maps.Clone(s.refused)
+	s.mu.Unlock()
+	for path, r := range refused {
+		info, err := os.Stat(path)
+		if exists[path] && (err != nil || fsx.IdentityOf(info).Equal(r.identity)) {
+			continue
 		}
-		if err = f.verify(ctx, workers, progress); err == nil {
-			err = f.warm(ctx)
+		s.mu.Lock()
+		if s.refused[path] == r { // not refused again meanwhile
+			delete(s.refused, path)
 		}
-		e.Verify = time.Since(start)
+		s.mu.Unlock()
 	}
-	if err != nil {
-		return nil, e, errors.Join(fmt.Errorf("%s: %w", e.Path, err), f.Close())
-	}
-	e.Access = f.Access()
-	return f, e, nil
-}
-
-// list is the generations of the directory, which need not exist.
-func (s *Store) list() ([]generation.Generation, error) {
-	list, err := generation.List(s.dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	return list, err
 }

@@ -581,7 +581,7 @@ func TestRun(t *testing.T) {
 	}
 	nudge <- struct{}{}
 	nudge <- struct{}{}
-	s.want(reader.Event{Kind: reader.EventUnreadable, Err: unix.ENOTDIR})
+	s.want(reader.Event{Kind: reader.EventDirUnreadable, Err: unix.ENOTDIR})
 	if err := errors.Join(os.Remove(s.dir), os.Rename(s.dir+".away", s.dir)); err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (s *supervisor) observe(e reader.Event) {
 		if s.live == e.ID.String() {
 			s.live = ""
 		}
-	case reader.EventUnreadable:
+	case reader.EventDirUnreadable:
 		s.problem = fmt.Sprintf("directory cannot be read: %v", e.Err)
 	default:
 		return

@@ -1,0 +1,58 @@
+package reader
+
+import (
+	"sync"
+	"time"
+
+	"promostore/format/generation"
+)
+
+// An Event reports that something happened to a generation, or to the pin.
+type Event struct {
+	Kind EventKind
+	ID   generation.ID
+	Path string
+	Err  error // the reason, for EventRefused, EventFault, EventDirUnreadable, EventPinUnreadable and EventPinUnmet
+
+	// For EventLive.
+	Open   time.Duration // opening the file and checking its index
+	Verify time.Duration // verifying and warming the blocks
+	Access Access        // AccessMmap or AccessPread
+
+	Pin generation.Pin // for EventPinned, EventUnpinned and EventPinUnmet
+}
+
+// EventKind is the kind of an Event.
+type EventKind int
+
+// The kinds of events.
+const (
+	EventLive          EventKind = iota // the generation became live: new requests see it
+	EventRefused                        // the generation is bad; it is skipped until its file is replaced
+	EventClosed                         // the file of a former live generation was closed, after its last request
+	EventFault                          // the file of the live generation changed; the generation is no longer live
+	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
+
+	EventPinned        // the generation is pinned: it is to be live even if a newer one exists
+	EventUnpinned      // the pin was removed: the newest good generation is to be live
+	EventPinUnreadable // the pin cannot be read; the live generation remains live
+	EventPinUnmet      // the pinned generation is missing or bad; the live generation remains live
+)
+
+// A notifier delivers events to the Notify function of a Store.
+//
+// Its mutex is held during a call, so calls do not overlap. Do not notify while
+// holding another mutex that Notify may need, as that of Status.
+type notifier struct {
+	mu sync.Mutex
+	f  func(Event) // may be nil
+}
+
+func (n *notifier) notify(e Event) {
+	if n.f == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.f(e)
+}

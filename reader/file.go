@@ -1,0 +1,202 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/fsx"
+	"promostore/internal/sysmem"
+	"promostore/reader/learned"
+)
+
+// ErrFault reports that a file was truncated or overwritten after it was
+// opened, or cannot be read. The File is of no further use.
+var ErrFault = errors.New("file changed or became unreadable after it was opened")
+
+// Access is the way in which lookups read the blocks of a file. Open chooses it
+// once.
+type Access int
+
+// The ways of access.
+const (
+	AccessAuto  Access = iota // AccessMmap for files that fit in memory, else AccessPread
+	AccessMmap                // a mapping: fastest for a file that stays in memory
+	AccessPread               // one read per lookup: for a file larger than memory
+)
+
+// String returns auto, mmap or pread.
+func (a Access) String() string {
+	switch a {
+	case AccessAuto:
+		return "auto"
+	case AccessMmap:
+		return "mmap"
+	case AccessPread:
+		return "pread"
+	}
+	return fmt.Sprintf("Access(%d)", int(a))
+}
+
+// A File is an open generation file. All methods but Close are safe for
+// concurrent use.
+type File struct {
+	index  *format.Index
+	fences fenceIndex
+	mmap   *mmapSource                   // with AccessMmap, else nil
+	pread  *preadSource                  // with AccessPread, else nil
+	model  atomic.Pointer[learned.Model] // trained from the records; with AccessMmap, once verified
+
+	verified atomic.Bool
+
+	// file is read sequentially, instead of the mapping: a goroutine that waits
+	// for a page fault keeps its processor, one that waits for a read does not.
+	file   *os.File
+	opened fsx.Identity
+
+	lease *lease // if a Store opened the file
+
+	closing  sync.Once
+	closeErr error
+}
+
+// Open opens the file at path and checks everything but its blocks. The header
+// identifies the file; path may have any name. The caller closes the File.
+//
+// The error wraps fsx.ErrNotRegular, an error of package format, ErrFault if
+// the file changed meanwhile, or an error of the file system.
+func Open(path string, access Access) (*File, error) {
+	file, err := fsx.OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{file: file}
+	if err := f.open(access); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+func (f *File) open(access Access) error {
+	info, err := f.file.Stat()
+	if err != nil {
+		return err
+	}
+	f.opened = fsx.IdentityOf(info)
+	if f.index, err = format.Open(f.file, info.Size()); err != nil {
+		return err
+	}
+	if f.fences, err = newFenceIndex(f.file, f.index); err != nil {
+		return fmt.Errorf("fences: %w", err)
+	}
+	if access == AccessAuto {
+		access = AccessPread
+		// A quarter of the memory remains for the heap, for other programs and
+		// for the next generation.
+		if info.Size() <= sysmem.Available()/4*3 {
+			access = AccessMmap
+		}
+	}
+	if access == AccessMmap {
+		f.mmap, err = openMmap(f.file, f.index, &f.fences)
+	} else {
+		f.pread, err = openPread(f.file, f.index, &f.fences)
+	}
+	return err
+}
+
+// Header returns the header of the file. The caller must not change it.
+func (f *File) Header() *format.Header { return &f.index.Header }
+
+// Styles returns the dictionary of timestamp styles. The caller must not change it.
+func (f *File) Styles() []format.TimestampStyle { return f.index.Styles }
+
+// ID returns the generation in the header.
+func (f *File) ID() generation.ID { return generation.ID(f.index.Generation) }
+
+// Index returns the index of the file. The caller must not change it.
+func (f *File) Index() *format.Index { return f.index }
+
+// Access returns AccessMmap or AccessPread.
+func (f *File) Access() Access {
+	if f.mmap != nil {
+		return AccessMmap
+	}
+	return AccessPread
+}
+
+// UsesRing reports whether lookups that miss the page cache are read through
+// io_uring. With AccessPread they are, unless the kernel or the file system
+// lacks support.
+func (f *File) UsesRing() bool { return f.pread != nil && f.pread.file.usesRing() }
+
+// Scan calls yield with all records in ascending order of their ids, some at a
+// time, after checking them like Verify. The records are valid until yield
+// returns. An error of yield ends Scan.
+func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) error {
+	return f.index.Scan(f.file, func(records []format.Record) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return yield(records)
+	})
+}
+
+// Close unmaps and closes the file. No other method may run at the same time.
+// After Close, lookups return an error that wraps os.ErrClosed; a second Close
+// does nothing and returns the same error as the first.
+func (f *File) Close() error {
+	f.closing.Do(func() {
+		f.closeErr = f.file.Close()
+		if f.mmap != nil {
+			f.closeErr = errors.Join(f.closeErr, f.mmap.close())
+		}
+		if f.pread != nil {
+			f.closeErr = errors.Join(f.closeErr, f.pread.close())
+		}
+	})
+	return f.closeErr
+}
+
+// change describes the size and time of the file, now and when it was opened.
+func (f *File) change() string {
+	info, err := f.file.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	const layout = "2006-01-02T15:04:05.999999999Z"
+	return fmt.Sprintf("%d bytes of %s now, %d bytes of %s when it was opened",
+		info.Size(), info.ModTime().UTC().Format(layout), f.opened.Size, f.opened.ModTime.UTC().Format(layout))
+}
+
+// reopenPath returns a path that opens the file of f again, even if its own path
+// names another file by now.
+func reopenPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// reopenError returns the error for a reopenPath that cannot be opened. If the
+// path does not exist, then /proc is missing, not the file, and the error must
+// not be taken for that of a removed file.
+func reopenError(err error) error {
+	if errors.Is(err, os.ErrNotExist) {
+		return errors.New("/proc/self/fd does not exist: is /proc mounted?")
+	}
+	return err
+}
+
+// readError returns the error for a read that ended at off, before the end of
+// the file according to its header.
+func readError(off int64, err error) error {
+	switch {
+	case errors.Is(err, os.ErrClosed):
+		return err
+	case err == nil || errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: it ends at offset %d", ErrFault, off)
+	}
+	return fmt.Errorf("%w: read at offset %d: %w", ErrFault, off, err)
+}

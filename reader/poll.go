@@ -1,0 +1,274 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"promostore/format/generation"
+	"promostore/internal/fsx"
+)
+
+// pollState is the state that one poll of a Store leaves to the next.
+//
+// Its mutex is held for a whole poll, which may take minutes, so polls do not
+// overlap. It is acquired before every other mutex of the Store.
+type pollState struct {
+	mu       sync.Mutex
+	closed   bool
+	unmet    string       // why the pinned generation is not live, as last reported
+	liveFile fsx.Identity // of the file of the live generation when last known to be good
+}
+
+// Poll makes the generation live that the directory asks for: the pinned one,
+// or else one newer than the live generation. It opens, verifies and warms the
+// generation first. A bad file is refused and not opened again until it is
+// replaced; then the next older generation is tried, if none is pinned and it is
+// newer than the live one.
+//
+// Poll also checks the file of the live generation. If that was truncated or
+// damaged, it is no longer live, and the file is tried like any other.
+//
+// An error means that the directory cannot be read or that ctx has ended. Bad
+// generations are reported as events.
+func (s *Store) Poll(ctx context.Context) error {
+	s.polling.mu.Lock()
+	defer s.polling.mu.Unlock()
+	if s.polling.closed {
+		return fmt.Errorf("store: %w", os.ErrClosed)
+	}
+	if err := s.checkLive(ctx); err != nil {
+		return err
+	}
+	for {
+		if err := s.pollOnce(ctx); !errors.Is(err, errPinChanged) {
+			return err
+		}
+	}
+}
+
+// stopPolling waits for a running poll and makes later ones fail.
+func (s *Store) stopPolling() {
+	s.polling.mu.Lock()
+	defer s.polling.mu.Unlock()
+	s.polling.closed = true
+}
+
+// pollOnce polls for the pin as it is now. The error wraps errPinChanged if that
+// is not the end of it.
+func (s *Store) pollOnce(ctx context.Context) error {
+	// The pin comes first: a pinned generation is older than its pin, so the
+	// list that follows has it.
+	d := readDesired(s.dir)
+	list, err := generation.List(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	s.forgetReplaced(list)
+	if old := s.observe(d, list); !old.equal(d) {
+		s.polling.unmet = ""
+		s.reportPin(old, d)
+	}
+	for _, g := range d.candidates(list, s.liveFile()) {
+		if live, err := s.try(ctx, g, d); err != nil {
+			return err
+		} else if live {
+			break
+		}
+	}
+	s.reportUnmet(d, list)
+	return nil
+}
+
+// checkLive verifies the file of the live generation again if its time has
+// changed, as after touch, and reports a fault if its size has or if it is bad.
+// Lookups alone would not notice a file that ends within a page, or fences that
+// belong to the content before it was overwritten.
+func (s *Store) checkLive(ctx context.Context) error {
+	f := s.Acquire(0)
+	if f == nil {
+		return nil
+	}
+	defer s.Release(f, 0)
+	info, err := f.file.Stat()
+	if err != nil || s.polling.liveFile.SameContent(fsx.IdentityOf(info)) {
+		return nil
+	}
+	if info.Size() == f.Header().FileLen && !s.opts.IndexOnly {
+		if f.verify(ctx, 1, nil) == nil {
+			s.polling.liveFile = fsx.IdentityOf(info)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
+	return nil
+}
+
+// try makes g live if it is good, and refuses it otherwise. The error wraps
+// errPinChanged if the pin is no longer that of d.
+func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (live bool, err error) {
+	path := g.Files[0]
+	var id fsx.Identity
+	info, err := os.Stat(path)
+	if err == nil {
+		id = fsx.IdentityOf(info)
+		if s.isRefused(path, id) {
+			return false, nil
+		}
+	}
+	opening, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	e := Event{ID: g.ID, Path: path}
+	var f *File
+	if err == nil {
+		f, err = s.prepare(opening, g, &e, cancelOnPinChange(s.dir, d, cancel))
+	}
+	switch {
+	case err == nil && !readDesired(s.dir).equal(d):
+		_ = f.Close() // it was only read
+		return false, errPinChanged
+	case err == nil:
+		e.Kind = EventLive
+		s.polling.liveFile = f.opened
+		s.becomeLive(f, e)
+		return true, nil
+	case opening.Err() != nil:
+		return false, context.Cause(opening)
+	case errors.Is(err, fs.ErrNotExist): // removed since it was listed
+		return false, nil
+	}
+	if s.refuse(path, refusal{identity: id, reason: err.Error(), transient: isTransient(err)}) {
+		e.Kind, e.Err = EventRefused, err
+		s.events.notify(e)
+	}
+	return false, nil
+}
+
+// prepare opens, verifies and warms the file of g, and sets the times and the
+// access of e. progress is that of Verify.
+func (s *Store) prepare(ctx context.Context, g generation.Generation, e *Event, progress func(done, size int64)) (*File, error) {
+	start := time.Now()
+	f, err := openGeneration(g, s.opts.Access)
+	e.Open = time.Since(start)
+	if err != nil {
+		return nil, err
+	}
+	e.Access = f.Access()
+	if s.opts.IndexOnly {
+		return f, nil
+	}
+	workers := runtime.GOMAXPROCS(0)
+	if s.liveFile() != nil {
+		workers = 1 // the other processors are for requests
+	}
+	start = time.Now()
+	if err = f.verify(ctx, workers, progress); err == nil {
+		err = f.warm(ctx)
+	}
+	e.Verify = time.Since(start)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", g.Files[0], err), f.Close())
+	}
+	return f, nil
+}
+
+// openGeneration opens the only file of g.
+func openGeneration(g generation.Generation, access Access) (*File, error) {
+	if err := g.CheckShards(); err != nil {
+		return nil, err
+	}
+	f, err := Open(g.Files[0], access)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.CheckHeader(f.Header()); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", g.Files[0], err), f.Close())
+	}
+	return f, nil
+}
+
+// isTransient reports whether err concerns this process or its permissions, so
+// that it may disappear without a change of the file.
+func isTransient(err error) bool {
+	for _, target := range [...]error{fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// reportPin reports a change of the pin.
+func (s *Store) reportPin(old, d desired) {
+	e := Event{ID: d.pin.ID, Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin, Err: d.err}
+	switch {
+	case d.err != nil:
+		e.Kind = EventPinUnreadable
+	case d.pin.Active:
+		e.Kind = EventPinned
+	case old.pin.Active || old.err != nil:
+		e.Kind = EventUnpinned
+	default:
+		return
+	}
+	s.events.notify(e)
+}
+
+// reportUnmet reports, once per reason, why the pinned generation is not live.
+func (s *Store) reportUnmet(d desired, list []generation.Generation) {
+	if d.met(s.liveFile()) {
+		s.polling.unmet = ""
+		return
+	}
+	err := fmt.Errorf("%s: %w: %s", s.dir, generation.ErrAbsent, d.pin.ID)
+	for _, g := range list {
+		if g.ID == d.pin.ID {
+			err = s.refusalError(g.Files[0])
+		}
+	}
+	if s.polling.unmet == err.Error() {
+		return
+	}
+	s.polling.unmet = err.Error()
+	s.events.notify(Event{Kind: EventPinUnmet, ID: d.pin.ID, Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin, Err: err})
+}
+
+// Run polls until ctx ends: at once, every interval, when trigger receives a
+// value, and after a fault. trigger may be nil.
+func (s *Store) Run(ctx context.Context, interval time.Duration, trigger <-chan struct{}) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	reported := ""
+	for {
+		err := s.Poll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			reported = ""
+		} else if err.Error() != reported {
+			reported = err.Error()
+			s.events.notify(Event{Kind: EventDirUnreadable, Path: s.dir, Err: err})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.faulted:
+		case _, ok := <-trigger:
+			if !ok {
+				trigger = nil
+			}
+		}
+	}
+}
