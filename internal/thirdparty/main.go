@@ -1,8 +1,8 @@
-// Thirdparty writes the list of the modules that are linked into the programs,
-// with their licences, to the file that its argument names.
+// Thirdparty writes the modules that are linked into the programs, with their
+// licences, to the file named by its argument.
 //
-// A licence is told by phrases that no other one has. A module whose licence it
-// does not know is an error: somebody has to read it.
+// It recognizes a licence by a phrase that no other licence contains. A module
+// without a known licence is an error: a person has to read its licence.
 package main
 
 import (
@@ -33,13 +33,13 @@ func main() {
 	}
 }
 
-// A module is linked into a program.
+// A module is a module that is linked into a program.
 type module struct {
 	path, version string
 	dir           string
 }
 
-// list is the page.
+// list returns the page.
 func list() ([]byte, error) {
 	modules, err := linked()
 	if err != nil {
@@ -47,7 +47,7 @@ func list() ([]byte, error) {
 	}
 	var page bytes.Buffer
 	page.WriteString("# Third-party software\n\n" +
-		"What is linked into promobuild and promoserve. `make audit` writes this page.\n\n" +
+		"The modules that are linked into promobuild and promoserve. `make audit` writes this page.\n\n" +
 		"| module | version | licence |\n|---|---|---|\n")
 	for _, m := range modules {
 		names, err := licences(m.dir)
@@ -59,8 +59,8 @@ func list() ([]byte, error) {
 	return page.Bytes(), nil
 }
 
-// linked is the modules that packages of the programs come from, and the
-// standard library.
+// linked returns the standard library and the modules that contain packages of
+// the programs.
 func linked() ([]module, error) {
 	const format = `{{if .Standard}}{{else}}{{with .Module}}{{if not .Main}}` +
 		`{{if .Replace}}{{.Replace.Path}} {{.Replace.Version}}{{else}}{{.Path}} {{.Version}}{{end}} {{.Dir}}{{end}}{{end}}{{end}}`
@@ -73,12 +73,12 @@ func linked() ([]module, error) {
 		return nil, err
 	}
 	root := strings.TrimSpace(env)
-	// Not its version: that is whatever builds the programs.
+	// Its version is left out: it depends on the machine that builds.
 	modules := []module{{"Go, the standard library", "", root}}
 	for line := range strings.Lines(out) {
 		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
 		if len(fields) != 3 {
-			continue // a package of ours or of the standard library
+			continue // a package of this module or of the standard library
 		}
 		if m := (module{fields[0], fields[1], fields[2]}); !slices.Contains(modules, m) {
 			modules = append(modules, m)
@@ -99,9 +99,9 @@ func run(name string, args ...string) (string, error) {
 	return string(out), nil
 }
 
-var errLicence = errors.New("no licence that is known here")
+var errLicence = errors.New("no known licence")
 
-// licences is the names of those that the files in dir contain.
+// licences returns the SPDX identifiers of the licences in dir, sorted.
 func licences(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -130,7 +130,7 @@ func licences(dir string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
-// namesIn is the SPDX identifiers of the licences in a text.
+// namesIn returns the SPDX identifiers of the licences in a text.
 func namesIn(text string) (names []string) {
 	text = strings.ToLower(strings.Join(strings.Fields(text), " "))
 	for name, phrase := range map[string]string{

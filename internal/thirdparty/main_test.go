@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestCurrent wants the page in the repository to be what would be written now.
+// TestCurrent compares THIRD_PARTY.md with the page that would be written now.
 func TestCurrent(t *testing.T) {
 	want, err := list()
 	if err != nil {
