@@ -33,8 +33,8 @@ func (b *build) gate(records int64) error {
 	if b.MaxShrink <= 0 {
 		return nil
 	}
-	live, header, err := generation.Served(b.Dir)
-	if errors.Is(err, generation.ErrAbsent) {
+	live, header, err := generation.Live(b.Dir)
+	if errors.Is(err, generation.ErrNoneServable) {
 		return nil
 	}
 	if err != nil {

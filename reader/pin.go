@@ -44,7 +44,7 @@ func (d desired) met(live *File) bool {
 // candidates returns the generations of list that are preferable to live, which
 // may be nil, best first.
 func (d desired) candidates(list []generation.Generation, live *File) []generation.Generation {
-	order := d.pin.Order(list)
+	order := d.pin.Candidates(list)
 	end := len(order)
 	switch {
 	case live == nil: // any is better than none

@@ -146,7 +146,7 @@ func TestPinnedIsBad(t *testing.T) {
 	writeFile(t, filepath.Join(s.dir, name.String()), 9, keysOf(9))
 	s.writePin(fmt.Sprintf(`{"generation":"%s","by":"ops"}`, name.ID))
 	s.poll()
-	for _, want := range []reader.Event{pinned(9), refused(9, reader.ErrSharded)} {
+	for _, want := range []reader.Event{pinned(9), refused(9, generation.ErrIncomplete)} {
 		if e := <-s.events; e.Kind != want.Kind || e.ID != want.ID || !errors.Is(e.Err, want.Err) {
 			t.Fatalf("event %+v, want %+v", e, want)
 		}

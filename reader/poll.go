@@ -182,19 +182,10 @@ func (s *Store) prepare(ctx context.Context, g generation.Generation, e *Event, 
 	return f, nil
 }
 
-// openGeneration opens the only file of g.
+// openGeneration opens the file of g and checks that g is servable, except for
+// its blocks.
 func openGeneration(g generation.Generation, access Access) (*File, error) {
-	if err := g.CheckShards(); err != nil {
-		return nil, err
-	}
-	f, err := Open(g.Files[0], access)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.CheckHeader(f.Header()); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", g.Files[0], err), f.Close())
-	}
-	return f, nil
+	return generation.Open(g, func(path string) (*File, error) { return Open(path, access) })
 }
 
 // isTransient reports whether err concerns this process or its permissions, so

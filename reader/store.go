@@ -14,12 +14,6 @@ import (
 	"promostore/internal/fsx"
 )
 
-// Why a Store refuses a file whose content may be good.
-var (
-	ErrSharded  = generation.ErrSharded
-	ErrMisnamed = generation.ErrMisnamed
-)
-
 // A Store serves the current generation of a directory: the pinned one, or the
 // newest that is good. It is safe for concurrent use.
 //

@@ -300,7 +300,7 @@ func TestRefused(t *testing.T) {
 	}
 	s.poll()
 	s.poll()
-	s.want(refused(3, reader.ErrSharded), refused(2, reader.ErrMisnamed))
+	s.want(refused(3, generation.ErrIncomplete), refused(2, generation.ErrMisnamed))
 	s.wantLive(0)
 }
 

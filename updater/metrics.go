@@ -132,7 +132,7 @@ func (s *Server) writeDisk(p *web.ExpositionWriter) {
 	pin, _ := generation.ReadPin(s.opts.Build.Dir)
 	p.Family("promobuild_pinned", "gauge", "1 while a generation is pinned.")
 	p.Sample("", boolean(pin.Active))
-	if _, header, err := s.headers.Served(s.opts.Build.Dir); err == nil {
+	if _, header, err := s.checker.Live(s.opts.Build.Dir); err == nil {
 		p.Family("promobuild_generation_bytes", "gauge", "Length of the live generation's file.")
 		p.Sample("", float64(header.FileLen))
 		p.Family("promobuild_generation_records", "gauge", "Records of the live generation.")

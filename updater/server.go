@@ -58,16 +58,15 @@ type Options struct {
 // A Server takes uploads on one listener, and files from the inbox. Safe for
 // concurrent use.
 type Server struct {
-	opts     Options
-	log      *slog.Logger
-	http     *http.Server
-	inbox    *inbox // nil: none
-	hooks    *hooks // nil: none
-	figures  figures
-	work     *workshop
-	verified verified
-	headers  generation.Headers
-	origins  *http.CrossOriginProtection
+	opts    Options
+	log     *slog.Logger
+	http    *http.Server
+	inbox   *inbox // nil: none
+	hooks   *hooks // nil: none
+	figures figures
+	work    *workshop
+	checker generation.Checker
+	origins *http.CrossOriginProtection
 
 	ctx       context.Context // of all builds; its cause says why it ended
 	cancel    context.CancelCauseFunc

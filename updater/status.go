@@ -33,7 +33,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	if r, ok := s.work.progress(); ok {
 		st.Building = &r
 	}
-	if g, _, err := s.headers.Served(s.opts.Build.Dir); err == nil {
+	if g, _, err := s.checker.Live(s.opts.Build.Dir); err == nil {
 		st.Live = g.ID.String()
 	}
 	st.setPin(generation.ReadPin(s.opts.Build.Dir))

@@ -27,7 +27,7 @@ func diffCommand() *cli.Command {
 		Description: `Counts the promotions that B has and A lacks, that A has and B lacks, and whose
 price or date is written differently, and shows the first of each. Both are read
 once, side by side, and checked on the way. A and B are files, or generations of
---data; a directory stands for its newest generation.
+--data; DIR stands for its newest servable generation.
 
 Exits with 0 whether they differ or not.
 

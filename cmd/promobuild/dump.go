@@ -15,7 +15,7 @@ func dumpCommand() *cli.Command {
 		ArgsUsage: "FILE|DIR",
 		Description: `Prices and dates come back as they were written; ids in lower case, or in upper
 case if they were all upper case. There is no header row. DIR stands for its
-newest generation.
+newest servable generation.
 
 Example:
    promobuild dump data | gzip > promotions.csv.gz`,

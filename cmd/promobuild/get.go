@@ -19,7 +19,7 @@ func getCommand() *cli.Command {
 		ArgsUsage: "FILE|DIR ID...",
 		Description: `One line of JSON for each ID, in their order, if what the file has there is
 undamaged. Exits with 1 if one is missing.
-DIR stands for its newest generation.
+DIR stands for its newest servable generation.
 
 Example:
    promobuild get data 172FFC14-D229-4C93-B06B-F48B8C095512`,

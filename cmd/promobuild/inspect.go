@@ -19,7 +19,7 @@ func inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "show the header, regions, counts, key range and dictionary of a generation",
 		ArgsUsage: "FILE|DIR",
-		Description: `Reads all but the blocks. DIR stands for its newest generation.
+		Description: `Reads all but the blocks. DIR stands for its newest servable generation.
 
 Example:
    promobuild inspect --json data/promotions-20261122T103000123Z-00000-of-00001.pgen`,

@@ -15,7 +15,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"promostore/format/generation"
-	"promostore/reader"
 )
 
 func listCommand() *cli.Command {
@@ -100,25 +99,18 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 // look opens a generation's files to see whether it can be served.
 func look(g generation.Generation) listed {
 	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files}
+	h, err := g.Header()
 	switch {
-	case !l.Complete:
+	case errors.Is(err, generation.ErrIncomplete):
 		l.Error = fmt.Sprintf("incomplete: %d of %d files", len(g.Files), g.Shards)
-	case g.Shards != 1:
-		l.Error = "bad: " + reader.ErrSharded.Error()
+	case err != nil:
+		l.Error = "bad: " + err.Error()
 	}
+	l.Records = h.Records
 	for _, path := range g.Files {
 		if st, err := os.Stat(path); err == nil {
 			l.Bytes += st.Size()
 		}
-		f, err := openFile(path)
-		if err != nil {
-			if l.Error == "" {
-				l.Error = "bad: " + err.Error()
-			}
-			continue
-		}
-		l.Records += f.Header().Records
-		f.Close()
 	}
 	return l
 }

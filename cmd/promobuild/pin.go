@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -132,31 +131,17 @@ func before(ctx context.Context, dir string, w io.Writer) (generation.ID, error)
 		return 0, err
 	}
 	pin, _ := generation.ReadPin(dir) // one that cannot be read does not keep anybody from going back
-	served, err := firstGood(ctx, pin.Order(list), w)
+	verify := func(g generation.Generation) error { return check(ctx, g, w) }
+	served, err := generation.First(ctx, pin.Candidates(list), verify)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", dir, err)
 	}
-	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return g.ID >= served })
-	id, err := firstGood(ctx, generation.Pin{}.Order(list), w)
+	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return g.ID >= served.ID })
+	g, err := generation.First(ctx, generation.Pin{}.Candidates(list), verify)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w before %s, which is served", dir, err, served)
+		return 0, fmt.Errorf("%s: before %s, which is served: %w", dir, served.ID, err)
 	}
-	return id, nil
-}
-
-var errNoGood = errors.New("no good generation")
-
-func firstGood(ctx context.Context, order []generation.Generation, w io.Writer) (generation.ID, error) {
-	for _, g := range order {
-		err := check(ctx, g, w)
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		if err == nil {
-			return g.ID, nil
-		}
-	}
-	return 0, errNoGood
+	return g.ID, nil
 }
 
 // check reads all of g, with a bar if w is a terminal. The error is why a

@@ -68,7 +68,7 @@ func prune(c *cli.Context) error {
 	pruned, err := w.Prune(ctx, generation.PruneOptions{
 		Keep:   keep,
 		DryRun: c.Bool("dry-run"),
-		Good:   func(g generation.Generation) error { return check(ctx, g, c.App.ErrWriter) },
+		Check:  func(g generation.Generation) error { return check(ctx, g, c.App.ErrWriter) },
 	})
 	if err != nil && len(pruned.Removed) == 0 {
 		return unchanged(ctx, "prune", err)

@@ -14,7 +14,8 @@ func verifyCommand() *cli.Command {
 		Usage:     "check a generation: every checksum, the order, the fences, the dictionary",
 		ArgsUsage: "FILE|DIR",
 		Description: `Reads the whole file. Exits with 1 and says what is wrong, and where, if it is
-not one that can be served. DIR stands for its newest generation.
+not one that can be served. DIR stands for its newest
+complete generation, servable or not.
 
 Example:
    promobuild verify /srv/promotions`,
@@ -27,7 +28,11 @@ func verify(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	f, path, err := open(args[0])
+	path, err := newestComplete(args[0])
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	f, err := openFile(path)
 	if err != nil {
 		return fmt.Errorf("verify: %w", err)
 	}

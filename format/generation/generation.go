@@ -1,11 +1,30 @@
-// Package generation is a directory of generation files: their names, which of
-// them is the newest, how a new one gets in and old ones get out, and the pin
-// that says to serve another than the newest.
+// Package generation manages a directory of generation files: their names,
+// publishing and pruning, the pin, and the question which generation to serve.
 //
-// A file gets its name only when it is whole and on the disk, and is never
-// written again. Newest is by name, never by the time of the file. What it
-// does not promise: that a file with a good name has good content, since files
-// come by other ways too. Whoever opens one checks it.
+// A file gets its final name when it is complete and durable, and is never
+// written again. Names determine the order of generations; file times do not.
+// A name does not promise good content, because files also arrive by other
+// ways, for example by rsync.
+//
+// # Servable generations
+//
+// A generation is servable if
+//
+//  1. it is complete and consists of one file (sharded generations are not
+//     supported yet),
+//  2. the file is a regular file,
+//  3. its index is good: everything except the blocks, see format.Open,
+//  4. its header names the same generation and shard as the file name, and
+//  5. every block is good, see format.Index.Verify.
+//
+// Conditions 1 to 4 cost 20 bytes of reading for each block of 4 KiB, condition
+// 5 the whole file. Open checks 1 and 4 for every caller; its callers add a way
+// to open files and to verify blocks: Header and Verify here, and package
+// reader for servers. Checker remembers results.
+//
+// Servers, "promobuild pin", "rollback" and "prune" require all conditions.
+// Live, "promobuild list" and the commands that take a directory in place of a
+// file require conditions 1 to 4.
 package generation
 
 import (

@@ -19,9 +19,6 @@ import (
 // known: servers keep what they serve, and nothing is pruned.
 var ErrPin = errors.New("the pin cannot be read")
 
-// ErrAbsent says that a generation is not in the directory.
-var ErrAbsent = errors.New("no such generation")
-
 // PinName is the file of a directory that has its pin.
 const PinName = "promotions.pin"
 

@@ -173,8 +173,8 @@ func TestSetPinRefused(t *testing.T) {
 		t.Errorf("what is not there: %v, want %v", err, generation.ErrAbsent)
 	}
 	touch(t, dir, generation.Name{ID: id, Shard: 1, Shards: 2}.String())
-	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: id}); !errors.Is(err, generation.ErrSharded) {
-		t.Errorf("what is in shards: %v, want %v", err, generation.ErrSharded)
+	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: id}); !errors.Is(err, generation.ErrIncomplete) {
+		t.Errorf("incomplete generation: %v, want %v", err, generation.ErrIncomplete)
 	}
 	if err := generation.SetPin(dir, generation.Pin{Reason: strings.Repeat("x", 64<<10)}); err == nil {
 		t.Error("a pin that is too long to be read is set")

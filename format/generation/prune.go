@@ -20,7 +20,7 @@ type Pruned struct {
 // PruneOptions says what to keep.
 type PruneOptions struct {
 	Keep   int                    // how many good generations, at least 1
-	Good   func(Generation) error // why one cannot be served, or nil; it must look at all of the file
+	Check  func(Generation) error // reports why a generation is not servable; it must verify the blocks
 	DryRun bool                   // remove nothing
 }
 
@@ -66,7 +66,7 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 	}
 	good := 0
 	for i := len(list) - 1; i >= 0; i-- {
-		err := opts.Good(list[i])
+		err := opts.Check(list[i])
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}

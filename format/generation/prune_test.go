@@ -90,7 +90,7 @@ func TestPrune(t *testing.T) {
 			rt.Fatal(err)
 		}
 		defer w.Close()
-		pruned, err := w.Prune(context.Background(), generation.PruneOptions{Keep: keep, DryRun: dryRun, Good: func(g generation.Generation) error {
+		pruned, err := w.Prune(context.Background(), generation.PruneOptions{Keep: keep, DryRun: dryRun, Check: func(g generation.Generation) error {
 			if !good[g.ID] {
 				return errBad
 			}
@@ -154,7 +154,7 @@ func TestPruneBytes(t *testing.T) {
 	dir := t.TempDir()
 	names := plant(t, dir, 5)
 	w := openWriter(t, dir)
-	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 2, Good: allGood})
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 2, Check: allGood})
 	if err != nil || p.Bytes != 30 || len(p.Removed) != 3 || len(p.Kept) != 2 {
 		t.Errorf("it says %+v, %v", p, err)
 	}
@@ -173,9 +173,9 @@ func TestPruneRefused(t *testing.T) {
 		pin  string
 		want error
 	}{
-		{"none to be kept", t.Context(), generation.PruneOptions{Keep: 0, Good: allGood}, "", nil},
-		{"interrupted", cancelled, generation.PruneOptions{Keep: 1, Good: allGood}, "", context.Canceled},
-		{"a pin that cannot be read", t.Context(), generation.PruneOptions{Keep: 1, Good: allGood}, "{", generation.ErrPin},
+		{"none to be kept", t.Context(), generation.PruneOptions{Keep: 0, Check: allGood}, "", nil},
+		{"interrupted", cancelled, generation.PruneOptions{Keep: 1, Check: allGood}, "", context.Canceled},
+		{"a pin that cannot be read", t.Context(), generation.PruneOptions{Keep: 1, Check: allGood}, "{", generation.ErrPin},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -213,7 +213,7 @@ func TestPruneLooksAtNoMore(t *testing.T) {
 		want []generation.ID
 	}{{9, nil}, {5, nil}, {3, []generation.ID{5, 4, 3}}} {
 		looked = nil
-		if _, err := w.Prune(t.Context(), generation.PruneOptions{Keep: c.keep, Good: good}); err != nil {
+		if _, err := w.Prune(t.Context(), generation.PruneOptions{Keep: c.keep, Check: good}); err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(looked, c.want) {
@@ -229,7 +229,7 @@ func TestPruneFails(t *testing.T) {
 	dir := t.TempDir()
 	names := plant(t, dir, 5)
 	w := openWriter(t, dir)
-	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Good: func(g generation.Generation) error {
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Check: func(g generation.Generation) error {
 		// A directory takes the place of a file behind the listing.
 		path := filepath.Join(dir, names[1])
 		if _, err := os.Stat(filepath.Join(path, "in it")); err == nil {
@@ -249,7 +249,7 @@ func TestPruneBesideAnother(t *testing.T) {
 	dir := t.TempDir()
 	names := plant(t, dir, 3)
 	w := openWriter(t, dir)
-	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Good: func(generation.Generation) error {
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Check: func(generation.Generation) error {
 		return os.Remove(filepath.Join(dir, names[0]))
 	}})
 	if err != nil || p.Bytes != 10 {
@@ -268,7 +268,7 @@ func TestPruneKilled(t *testing.T) {
 			return err
 		}
 		defer w.Close()
-		_, err = w.Prune(context.Background(), generation.PruneOptions{Keep: keep, Good: func(g generation.Generation) error {
+		_, err = w.Prune(context.Background(), generation.PruneOptions{Keep: keep, Check: func(g generation.Generation) error {
 			fmt.Println(g.ID)
 			return nil
 		}})
@@ -309,7 +309,7 @@ func TestPruneWhilePinning(t *testing.T) {
 		w := openWriter(t, dir)
 		done := make(chan error)
 		go func() {
-			_, err := w.Prune(context.Background(), generation.PruneOptions{Keep: 1, Good: allGood})
+			_, err := w.Prune(context.Background(), generation.PruneOptions{Keep: 1, Check: allGood})
 			done <- err
 		}()
 		err := generation.SetPin(dir, generation.Pin{Active: true, ID: 3})

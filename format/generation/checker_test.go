@@ -1,0 +1,104 @@
+package generation_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/gentest"
+)
+
+// overwrite replaces bytes of a file and restores its modification time, like
+// a repair in place by rsync -t.
+func overwrite(t *testing.T, path string, off int64, b string) {
+	t.Helper()
+	info, err := os.Stat(path)
+	gentest.Must(t, err)
+	// Change times have the resolution of a tick of the kernel, 10 ms at most.
+	time.Sleep(20 * time.Millisecond)
+	gentest.Overwrite(t, path, off, []byte(b))
+	gentest.Must(t, os.Chtimes(path, info.ModTime(), info.ModTime()))
+}
+
+func TestCheckerLive(t *testing.T) {
+	dir := t.TempDir()
+	publish := func(id generation.ID) string {
+		return gentest.Publish(t, dir, id, gentest.Sequence(int(id)))
+	}
+	var c generation.Checker
+	want := func(id generation.ID, when string) {
+		t.Helper()
+		if g, h, err := c.Live(dir); err != nil || g.ID != id || h.Records != uint64(id) {
+			t.Errorf("%s: generation %s of %d records, %v, want %s", when, g.ID, h.Records, err, id)
+		}
+	}
+	if _, _, err := c.Live(filepath.Join(dir, "none")); !errors.Is(err, generation.ErrNoneServable) {
+		t.Errorf("missing directory: %v, want %v", err, generation.ErrNoneServable)
+	}
+	publish(1)
+	path := publish(2)
+	want(2, "first read")
+
+	// An unchanged file is not read again.
+	h, _, _ := c.Remembered(path)
+	h.Records = 77
+	c.SetRemembered(path, h)
+	if _, h, err := c.Live(dir); err != nil || h.Records != 77 {
+		t.Errorf("unchanged file: %d records, %v, want the remembered 77", h.Records, err)
+	}
+
+	overwrite(t, path, 0, "X")
+	want(1, "damaged in place")
+	overwrite(t, path, 0, "P")
+	want(2, "repaired in place")
+	path = publish(3)
+	want(3, "newer generation")
+	gentest.Must(t, os.Remove(path))
+	want(2, "newer generation removed")
+	publish(4)
+	want(4, "another newer generation")
+	if _, _, found := c.Remembered(path); found {
+		t.Error("the result of a removed file is remembered")
+	}
+}
+
+func TestCheckerVerify(t *testing.T) {
+	dir := t.TempDir()
+	var c generation.Checker
+	path := gentest.Publish(t, dir, 1, gentest.Sequence(300))
+	g := generation.Generation{ID: 1, Shards: 1, Files: []string{path}}
+	verify := func(when string, want error) {
+		t.Helper()
+		if err := c.Verify(t.Context(), g); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", when, err, want)
+		}
+	}
+	verify("good file", nil)
+	if _, verified, _ := c.Remembered(path); !verified {
+		t.Error("the result of Verify is not remembered")
+	}
+	overwrite(t, path, format.BlockOff(1), "damage")
+	if h, err := c.Header(g); err != nil || h.Records != 300 {
+		t.Errorf("Header of a file with a damaged block: %d records, %v", h.Records, err)
+	}
+	verify("damaged block", format.ErrChecksum)
+	c.Trust(path)
+	verify("trusted file", nil)
+	overwrite(t, path, 0, "X")
+	c.Trust(path)
+	verify("trusted file with a damaged header", format.ErrFormat)
+
+	g.Shards = 2
+	verify("one shard of two", generation.ErrIncomplete)
+	g.Shards, g.Files = 1, []string{path + "x"}
+	verify("missing file", fs.ErrNotExist)
+	c.Trust(path + "x")
+	if _, _, found := c.Remembered(path + "x"); found {
+		t.Error("a missing file is remembered")
+	}
+}

@@ -1,0 +1,17 @@
+package generation
+
+import "promostore/format"
+
+// Remembered returns the header that c remembers for the file at path, and
+// whether c has verified the blocks.
+func (c *Checker) Remembered(path string) (h format.Header, verified, found bool) {
+	r, found := c.known[path]
+	return r.header, r.verified, found
+}
+
+// SetRemembered replaces the header that c remembers for the file at path.
+func (c *Checker) SetRemembered(path string, h format.Header) {
+	r := c.known[path]
+	r.header = h
+	c.known[path] = r
+}

@@ -1,0 +1,185 @@
+package generation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"promostore/format"
+	"promostore/internal/fsx"
+)
+
+// The reasons why a generation of good files is not servable.
+var (
+	ErrIncomplete = errors.New("incomplete")
+	ErrSharded    = errors.New("split into several shards, which are not supported")
+	ErrMisnamed   = errors.New("the header contradicts the file name")
+)
+
+var (
+	// ErrAbsent reports that a directory lacks the wanted generation.
+	ErrAbsent = errors.New("no such generation")
+
+	// ErrNoneServable reports that no generation of a directory is servable.
+	ErrNoneServable = errors.New("no servable generation")
+)
+
+// A File is the open file of a generation.
+type File interface {
+	Header() *format.Header
+	Close() error
+}
+
+// Open opens the file of g with open and checks that g is servable, except for
+// its regular file and good index, which open checks, and its blocks, which
+// the caller verifies. The error wraps ErrIncomplete, ErrSharded or ErrMisnamed,
+// or is an error of open.
+func Open[F File](g Generation, open func(path string) (F, error)) (F, error) {
+	var none F
+	if err := g.checkFiles(); err != nil {
+		return none, err
+	}
+	path := g.Files[0]
+	f, err := open(path)
+	if err != nil {
+		return none, err
+	}
+	if err := (Name{ID: g.ID, Shards: g.Shards}).CheckHeader(f.Header()); err != nil {
+		return none, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// checkFiles checks that every file of g is present and that there is one.
+func (g Generation) checkFiles() error {
+	if !g.Complete() {
+		return fmt.Errorf("generation %s: %w: %d of %d files", g.ID, ErrIncomplete, len(g.Files), g.Shards)
+	}
+	if g.Shards != 1 {
+		return fmt.Errorf("generation %s: %w: %d files", g.ID, ErrSharded, g.Shards)
+	}
+	return nil
+}
+
+// CheckHeader checks that the header of a file names the same generation and
+// shard as the file name n. The error wraps ErrMisnamed.
+func (n Name) CheckHeader(h *format.Header) error {
+	if got := (Name{ID: ID(h.Generation), Shard: int(h.Shard), Shards: int(h.Shards)}); got != n {
+		return fmt.Errorf("%w: it names %s", ErrMisnamed, got)
+	}
+	return nil
+}
+
+// Header returns the header of g if g is servable, except for its blocks. It
+// reads 20 bytes for each block.
+func (g Generation) Header() (format.Header, error) {
+	f, err := Open(g, openIndexed)
+	if err != nil {
+		return format.Header{}, err
+	}
+	defer f.Close()
+	return f.index.Header, nil
+}
+
+// Verify checks that g is servable. It reads the whole file in one goroutine;
+// reader.VerifyGeneration uses all processors.
+func (g Generation) Verify(ctx context.Context) error {
+	f, err := Open(g, openIndexed)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := f.index.Verify(f.File, func(int64) error { return ctx.Err() }); err != nil {
+		return fmt.Errorf("%s: %w", g.Files[0], err)
+	}
+	return nil
+}
+
+// indexed is an open file with its index.
+type indexed struct {
+	*os.File
+	index *format.Index
+}
+
+func (f indexed) Header() *format.Header { return &f.index.Header }
+
+// openIndexed opens a regular file and checks everything except its blocks.
+func openIndexed(path string) (indexed, error) {
+	f, err := fsx.OpenRegular(path)
+	if err != nil {
+		return indexed{}, err
+	}
+	var x *format.Index
+	info, err := f.Stat()
+	if err == nil {
+		x, err = format.Open(f, info.Size())
+	}
+	if err != nil {
+		f.Close()
+		return indexed{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return indexed{f, x}, nil
+}
+
+// Candidates returns list, which is in ascending order, in the order in which a
+// server without a live generation tries it: the generation that p pins, and
+// then the others, newest first.
+func (p Pin) Candidates(list []Generation) []Generation {
+	var pinned, others []Generation
+	for i := len(list) - 1; i >= 0; i-- {
+		if p.Active && list[i].ID == p.ID {
+			pinned = append(pinned, list[i])
+		} else {
+			others = append(others, list[i])
+		}
+	}
+	return append(pinned, others...)
+}
+
+// First returns the first of candidates that passes check, which reports why a
+// generation is not servable. If none passes, the error wraps ErrNoneServable
+// and the error of the first candidate.
+func First(ctx context.Context, candidates []Generation, check func(Generation) error) (Generation, error) {
+	var reason error
+	for _, g := range candidates {
+		err := check(g)
+		switch {
+		case ctx.Err() != nil:
+			return Generation{}, context.Cause(ctx)
+		case err == nil:
+			return g, nil
+		case reason == nil:
+			reason = err
+		}
+	}
+	if reason != nil {
+		return Generation{}, fmt.Errorf("%w: the first of %d candidates: %w", ErrNoneServable, len(candidates), reason)
+	}
+	return Generation{}, ErrNoneServable
+}
+
+// Live returns the generation that a server would serve if it started now and
+// no block were damaged: the pinned generation if it is servable, else the
+// newest servable one. An unreadable pin counts as none. If there is no such
+// generation, the error wraps ErrNoneServable.
+func Live(dir string) (Generation, format.Header, error) { return new(Checker).Live(dir) }
+
+// Find returns the generation of dir with this ID if it is complete and of one
+// file. The error wraps ErrAbsent, ErrIncomplete or ErrSharded.
+func Find(dir string, id ID) (Generation, error) {
+	list, err := List(dir)
+	if err != nil {
+		return Generation{}, err
+	}
+	err = fmt.Errorf("%s: %w: %s", dir, ErrAbsent, id)
+	for _, g := range list { // several if they differ in the number of shards
+		if g.ID != id {
+			continue
+		}
+		if err = g.checkFiles(); err == nil {
+			return g, nil
+		}
+	}
+	return Generation{}, err
+}
