@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Boots systemd in namespaces of its own, over a root that is this machine's
-# with FILES in it. What is written there is kept in memory and gone at the end.
-# Run it as
+# Boots systemd in its own namespaces. The root directory is that of this machine
+# with FILES added; changes to it are kept in memory and lost at the end. Usage:
 #
 #   unshare --mount boot.sh DIR GROUP FILES
 #
-# with an empty DIR to mount on, and the name of a control group to be made. The
-# units are those of FILES/units, and no others; test.target is what is booted.
+# DIR is an empty directory to mount on, GROUP the name of a new control group.
+# The only units are those in FILES/units; systemd boots test.target.
 set -euo pipefail
 root=$1 group=$2 files=$3
 
@@ -27,7 +26,7 @@ mkdir -p "$root/var/lib/private"
 mount --bind "$files/state" "$root/var/lib/private"
 mount -t proc proc "$root/proc"
 mount --bind /proc/sys "$root/proc/sys"
-mount -o remount,bind,ro "$root/proc/sys" # which is the whole machine's
+mount -o remount,bind,ro "$root/proc/sys" # it is shared with the whole machine
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 mount --rbind /dev "$root/dev"
@@ -37,6 +36,6 @@ cd "$root"
 pivot_root . mnt
 umount -l /mnt
 cd /
-mount --make-rshared / # as systemd has it, which leaves that to who makes a container
+mount --make-rshared / # the default of systemd, except in containers
 exec env -i container=test PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/units \
 	/lib/systemd/systemd --system --unit=test.target --log-target=null --show-status=no
