@@ -9,34 +9,34 @@ import (
 	"promostore/httpd"
 )
 
-// A timedConn keeps the deadlines that it was given, and how often.
-type timedConn struct {
+// A deadlineRecorder records the deadlines of a connection and counts them.
+type deadlineRecorder struct {
 	net.Conn
 	read, write time.Time
 	calls       int
 }
 
-func (c *timedConn) SetReadDeadline(t time.Time) error {
+func (c *deadlineRecorder) SetReadDeadline(t time.Time) error {
 	c.read = t
 	c.calls++
 	return nil
 }
 
-func (c *timedConn) SetWriteDeadline(t time.Time) error {
+func (c *deadlineRecorder) SetWriteDeadline(t time.Time) error {
 	c.write = t
 	c.calls++
 	return nil
 }
 
-func (c *timedConn) Read(p []byte) (int, error)  { return len(p), nil }
-func (c *timedConn) Write(p []byte) (int, error) { return len(p), nil }
+func (c *deadlineRecorder) Read(p []byte) (int, error)  { return len(p), nil }
+func (c *deadlineRecorder) Write(p []byte) (int, error) { return len(p), nil }
 
-// TestDeadlines sets any deadlines and looks at what holds when it reads and
-// writes.
-func TestDeadlines(t *testing.T) {
+// TestDeadlineConnKeepsDeadlines sets random deadlines. Each Read and Write
+// must happen under the latest one, or up to DeadlineSlack before it.
+func TestDeadlineConnKeepsDeadlines(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 0))
 	now := time.Now()
-	var inner timedConn
+	var inner deadlineRecorder
 	c := httpd.NewDeadlineConn(&inner)
 	var read, write time.Time
 	for range 100_000 {
@@ -69,13 +69,14 @@ func TestDeadlines(t *testing.T) {
 func wantDeadline(t *testing.T, got, want time.Time) {
 	t.Helper()
 	if early := want.Sub(got); got.IsZero() != want.IsZero() || early < 0 || early >= httpd.DeadlineSlack {
-		t.Fatalf("%v before %v", early, want)
+		t.Fatalf("the deadline is %v before %v", early, want)
 	}
 }
 
-// TestDeadlinesSpared serves requests a millisecond apart, as fasthttp does.
-func TestDeadlinesSpared(t *testing.T) {
-	var inner timedConn
+// TestDeadlineConnSkipsDeadlines sets the deadlines of fasthttp for requests
+// that are a millisecond apart.
+func TestDeadlineConnSkipsDeadlines(t *testing.T) {
+	var inner deadlineRecorder
 	c := httpd.NewDeadlineConn(&inner)
 	now := time.Now()
 	const requests = 10_000

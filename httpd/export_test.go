@@ -10,25 +10,29 @@ import (
 	"promostore/web"
 )
 
-// Handle is what the server calls for every request.
+// Handle calls the handler of every request.
 func (s *Server) Handle(ctx *fasthttp.RequestCtx) { s.handle(ctx) }
 
-// ServeConn answers on one connection until it ends.
+// ServeConn answers the requests of one connection until it ends.
 func (s *Server) ServeConn(c net.Conn) error { return s.fast.ServeConn(c) }
 
-// NewFastServer has the limits of every server of this package.
+// NewFastServer returns a fasthttp server with the limits of this package.
 func NewFastServer(handler fasthttp.RequestHandler) *fasthttp.Server { return newFastServer(handler) }
 
-// AppendETag and MatchesETag are the two sides of a conditional request.
+// AppendETag appends the entity tag of body.
 func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
-func MatchesETag(list, tag []byte) bool  { return matchesETag(list, tag) }
 
-// NewSniffListener takes http and https on ln. failed hears of handshakes.
+// MatchesETag reports whether an If-None-Match list matches tag.
+func MatchesETag(list, tag []byte) bool { return matchesETag(list, tag) }
+
+// NewSniffListener returns a listener for http and https. It calls failed if a
+// handshake fails.
 func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, error)) net.Listener {
 	return &sniffListener{Listener: ln, config: c.Config(), writeTimeout: writeTimeout, failed: failed}
 }
 
-// NewDeadlineConn is a connection whose deadlines may come DeadlineSlack early.
+// NewDeadlineConn returns a connection whose deadlines may expire
+// DeadlineSlack early.
 func NewDeadlineConn(c net.Conn) net.Conn { return &deadlineConn{Conn: c} }
 
 // Limits of every server.
@@ -37,26 +41,25 @@ const (
 	ReadTimeout   = readTimeout
 	WriteTimeout  = writeTimeout
 	IdleTimeout   = idleTimeout
+	MaxLookupIDs  = maxLookupIDs
 )
 
-// SetReadTimeout shortens it, before Serve.
+// SetReadTimeout changes the read timeout. Call it before Serve.
 func (s *Server) SetReadTimeout(d time.Duration) { s.fast.ReadTimeout = d }
 
-// SetWriteTimeout shortens it, before Serve.
+// SetWriteTimeout changes the write timeout. Call it before Serve.
 func (s *Server) SetWriteTimeout(d time.Duration) { s.fast.WriteTimeout = d }
 
-// Concurrency is how many connections there may be.
+// Concurrency returns the maximum number of connections.
 func (s *Server) Concurrency() int { return s.fast.Concurrency }
 
-// FiguresGap is the bytes between what every request reads of a Server and
-// what it writes.
-const FiguresGap = unsafe.Offsetof(Server{}.metrics) + unsafe.Offsetof(metrics{}.shards) -
+// MetricsGap is the distance in bytes between the fields of a Server that
+// every request reads and those that it writes.
+const MetricsGap = unsafe.Offsetof(Server{}.metrics) + unsafe.Offsetof(metrics{}.shards) -
 	unsafe.Offsetof(Server{}.fast) - unsafe.Sizeof(Server{}.fast)
 
-const MaxLookupIDs = maxLookupIDs
-
-// ParseLookup is the ids of a query, by package json.
+// ParseLookup returns the IDs of a query, decoded by encoding/json.
 func ParseLookup(body []byte) ([]string, error) { return parseLookup(body) }
 
-// AppendIDs appends the ids of a plain query. ok tells whether it is one.
+// AppendIDs appends the IDs of a plain query. For any other query ok is false.
 func AppendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) { return appendIDs(ids, body) }

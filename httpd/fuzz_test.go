@@ -23,7 +23,8 @@ import (
 	"promostore/reader"
 )
 
-// serveFuzz serves rows for one fuzz target, with the answers at hand by id.
+// serveFuzz returns a server for a fuzz target, and the rows that it serves by
+// ID.
 func serveFuzz(f *testing.F) (srv *httpd.Server, byID map[uuid.UUID]row) {
 	dir := f.TempDir()
 	publish(f, dir, genID(0), rows)
@@ -38,24 +39,25 @@ func serveFuzz(f *testing.F) (srv *httpd.Server, byID map[uuid.UUID]row) {
 	return srv, byID
 }
 
-// A panicWriter is a log that must stay empty: the server logs what it
-// recovered from.
+// A panicWriter is a log that must remain empty. The server logs the panics
+// that it recovers from.
 type panicWriter struct{}
 
 func (panicWriter) Write(p []byte) (int, error) { panic(string(p)) }
 
-// oracle is the promotion that a path asks for, by net/url and google/uuid.
+// oracle returns the promotion that a path requests, according to net/url and
+// google/uuid.
 func oracle(requestURI string, byID map[uuid.UUID]row) (r row, promotion, known bool) {
 	u, err := url.ParseRequestURI(requestURI)
 	if err != nil || u.Host != "" || u.Opaque != "" || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") || strings.Contains(requestURI, "#") {
-		return row{}, false, false // spellings in which servers may differ; a fragment is none of HTTP
+		return row{}, false, false // servers may differ about these; HTTP has no fragments
 	}
 	text, promotion := strings.CutPrefix(u.Path, "/promotions/")
 	if !promotion || text == "lookup" {
 		return row{}, false, false
 	}
 	id, err := uuid.Parse(text)
-	// It takes any two characters for braces.
+	// uuid.Parse accepts any two characters as braces.
 	if err != nil || len(text) == 38 && (text[0] != '{' || text[37] != '}') {
 		return row{}, true, false
 	}
@@ -63,7 +65,8 @@ func oracle(requestURI string, byID map[uuid.UUID]row) (r row, promotion, known 
 	return r, true, known
 }
 
-// FuzzHTTP sends GET with any path and If-None-Match, through the handler.
+// FuzzHTTP calls the handler with any path and If-None-Match, and compares the
+// answer with the oracle.
 func FuzzHTTP(f *testing.F) {
 	srv, byID := serveFuzz(f)
 	for _, path := range []string{
@@ -83,10 +86,10 @@ func FuzzHTTP(f *testing.F) {
 		srv.Handle(&ctx)
 		code, body := ctx.Response.StatusCode(), string(ctx.Response.Body())
 		if code != 304 && !bytes.HasPrefix(ctx.Response.Header.ContentType(), []byte("text/plain;")) && !json.Valid([]byte(body)) {
-			t.Errorf("%d %q is no JSON", code, body)
+			t.Errorf("%d %q: the body is not JSON", code, body)
 		}
 		if path == "" || path[0] != '/' {
-			return // no server gets that as the path of a request
+			return // fasthttp never passes such a path
 		}
 		r, promotion, known := oracle(path, byID)
 		switch {
@@ -97,7 +100,7 @@ func FuzzHTTP(f *testing.F) {
 			}
 		case code == 304:
 			if match == "" {
-				t.Error("not modified without a condition")
+				t.Error("304 without If-None-Match")
 			}
 		case code != 200 || !strings.HasPrefix(body, `{"id":"`+r.id+`","price":`+r.price+`,"expiration_date":"`):
 			t.Errorf("%q: %d %s, want %v", path, code, body, r)
@@ -105,8 +108,8 @@ func FuzzHTTP(f *testing.F) {
 	})
 }
 
-// FuzzLookupQuery reads any bytes as a query for many ids. What is taken for a
-// plain one must be the same to package json.
+// FuzzLookupQuery parses any bytes as a query for many IDs. A query that
+// appendIDs accepts must mean the same to encoding/json.
 func FuzzLookupQuery(f *testing.F) {
 	for _, body := range []string{
 		`{"ids":["` + exampleID + `","{` + exampleID + `}",""]}`, " {\n\t\"ids\" : [ \"1\" ,\r\"2\" ] } ",
@@ -122,7 +125,7 @@ func FuzzLookupQuery(f *testing.F) {
 		if plain && (err != nil || !slices.Equal(got, want)) {
 			t.Errorf("%q: %q, want %q, %v", body, got, want, err)
 		}
-		// What was understood is a plain query once it is written anew.
+		// A valid query becomes a plain one when it is encoded again.
 		query, err2 := json.Marshal(map[string][]string{"ids": want})
 		must(t, err2)
 		if err == nil && !bytes.ContainsRune(query, '\\') && isASCII(query) {
@@ -133,7 +136,7 @@ func FuzzLookupQuery(f *testing.F) {
 	})
 }
 
-// plainLookup is the ids of body as strings, if it is a plain query.
+// plainLookup returns the IDs of body as strings, if it is a plain query.
 func plainLookup(body []byte) (ids []string, plain bool) {
 	texts, plain := httpd.AppendIDs(nil, body)
 	for _, text := range texts {
@@ -146,9 +149,9 @@ func isASCII(text []byte) bool {
 	return !bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// A script is a connection whose client has sent everything at once.
+// A script is a connection whose client sent everything at once.
 type script struct {
-	net.Conn // to panic if anything else is used
+	net.Conn // nil: any other method panics
 	sent     *bytes.Reader
 	got      bytes.Buffer
 }
@@ -161,8 +164,8 @@ func (s *script) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzConnection sends any bytes on a connection. Whatever comes back must be
-// a sequence of whole responses.
+// FuzzConnection sends any bytes on a connection. The server must send a
+// sequence of complete responses.
 func FuzzConnection(f *testing.F) {
 	srv, _ := serveFuzz(f)
 	get := request("/promotions/" + exampleID)
@@ -174,10 +177,10 @@ func FuzzConnection(f *testing.F) {
 	f.Add([]byte("GET //promotions/1 HTTP/1.1\nHost: x\n\n\x16\x03"))
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		if bytes.Contains(bytes.ToUpper(sent), []byte("HEAD")) {
-			return // whoever reads the answers would have to know which they belong to
+			return // an answer to HEAD cannot be parsed without its request
 		}
 		c := &script{sent: bytes.NewReader(sent)}
-		_ = srv.ServeConn(c) // an error is the client's
+		_ = srv.ServeConn(c) // the client causes its errors
 		for r := bufio.NewReader(&c.got); ; {
 			if _, err := r.Peek(1); err != nil {
 				break

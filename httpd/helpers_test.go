@@ -1,6 +1,7 @@
 package httpd_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -22,11 +23,11 @@ import (
 	"promostore/reader"
 )
 
-// A row is one line of a promotions table.
+// A row is one line of a CSV file of promotions.
 type row struct{ id, price, date string }
 
-// The rows that most tests serve: the challenge's own, and one in each of the
-// other layouts.
+// rows is the data set of most tests: the example, and a row with each of the
+// other timestamp layouts.
 var rows = []row{
 	{"172FFC14-D229-4C93-B06B-F48B8C095512", "9.68", "2022-06-04 06:01:20"},
 	{"d018ef0b-dbd9-48f1-ac1a-eb4d90e57118", "60.683466", "2018-08-04 05:32:31 +0200 CEST"},
@@ -35,7 +36,7 @@ var rows = []row{
 	{"FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "1234567890.123456", "2018-10-28T02:30:00-07:30"},
 }
 
-// publish puts a generation of rows into dir and returns the path of its file.
+// publish writes a generation of rows to dir and returns the path of its file.
 func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 	t.Helper()
 	type parsed struct {
@@ -71,7 +72,7 @@ func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 	return publishRecords(t, dir, id, records, styles)
 }
 
-// publishRecords is publish for records in the order of their ids.
+// publishRecords publishes records that are sorted by ID.
 func publishRecords(t testing.TB, dir string, id generation.ID, records []format.Record, styles []format.TimestampStyle) string {
 	t.Helper()
 	dw, err := generation.OpenWriter(dir)
@@ -98,12 +99,12 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// genID is the k-th generation of a test.
+// genID returns the ID of the k-th generation of a test.
 func genID(k int) generation.ID {
 	return generation.IDOf(time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)) + generation.ID(k)
 }
 
-// A logBuffer collects what a server logs. Safe for concurrent use.
+// A logBuffer collects the log of a server. It is safe for concurrent use.
 type logBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -127,14 +128,14 @@ type fixture struct {
 	dir    string
 	store  *reader.Store
 	log    *logBuffer
-	events chan reader.Event // beyond its length they are lost
+	events chan reader.Event // drops events when it is full
 	ln     net.Listener
 	base   string // URL without a path
 	client *http.Client
 }
 
-// newFixture makes a server that does not listen. With opts a test can change
-// all but the Store and the Logger.
+// newFixture returns a server that does not listen yet. It sets the Store and
+// the Logger of opts.
 func newFixture(t testing.TB, opts httpd.Options, storeOpts reader.StoreOptions) *fixture {
 	f := &fixture{dir: t.TempDir(), log: &logBuffer{}, events: make(chan reader.Event, 1000)}
 	storeOpts.Notify = func(e reader.Event) {
@@ -159,7 +160,7 @@ func newFixture(t testing.TB, opts httpd.Options, storeOpts reader.StoreOptions)
 	return f
 }
 
-// serveMemory serves rows in memory.
+// serveMemory serves rows through an in-memory listener.
 func serveMemory(t testing.TB, rows []row) *fixture {
 	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
 	if rows != nil {
@@ -172,7 +173,7 @@ func serveMemory(t testing.TB, rows []row) *fixture {
 	return f
 }
 
-// listen serves on a socket of the loopback interface.
+// listen starts the server on a port of the loopback interface.
 func (f *fixture) listen(t testing.TB) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -190,10 +191,10 @@ func (f *fixture) serve(t testing.TB, ln net.Listener, transport *http.Transport
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := f.Shutdown(ctx); err != nil {
-			t.Error("shutdown:", err)
+			t.Error("Shutdown:", err)
 		}
 		if err := <-served; err != nil {
-			t.Error("serve:", err)
+			t.Error("Serve:", err)
 		}
 	})
 }
@@ -203,14 +204,14 @@ func (f *fixture) poll(t testing.TB) {
 	must(t, f.store.Poll(context.Background()))
 }
 
-// An answer is a response that has been read.
+// An answer is a response with its body.
 type answer struct {
 	code   int
 	header http.Header
 	body   string
 }
 
-// do sends a request; headers are names and values by turns.
+// do sends a request. The headers alternate names and values.
 func (f *fixture) do(t testing.TB, method, path, body string, headers ...string) answer {
 	t.Helper()
 	var r io.Reader
@@ -235,7 +236,7 @@ func (f *fixture) get(t testing.TB, path string, headers ...string) answer {
 	return f.do(t, http.MethodGet, path, "", headers...)
 }
 
-// want fails the test unless a has this code and body.
+// want reports an error unless a has this code and body.
 func (a answer) want(t testing.TB, code int, body string) answer {
 	t.Helper()
 	if a.code != code || a.body != body {
@@ -244,7 +245,7 @@ func (a answer) want(t testing.TB, code int, body string) answer {
 	return a
 }
 
-// metric is the value of a metric with these labels, as text.
+// metric returns the value of a sample, whose name includes its labels.
 func (f *fixture) metric(t testing.TB, name string) string {
 	t.Helper()
 	a := f.get(t, "/prometheus")
@@ -253,10 +254,41 @@ func (f *fixture) metric(t testing.TB, name string) string {
 			return strings.TrimSpace(value)
 		}
 	}
-	t.Fatalf("no metric %s", name)
+	t.Fatalf("metric %s is missing", name)
 	return ""
 }
 
 func promotionJSON(id, price, date string) string {
 	return fmt.Sprintf(`{"id":"%s","price":%s,"expiration_date":"%s"}`, id, price, date)
 }
+
+// serveSocket serves rows on a port of the loopback interface.
+func serveSocket(t testing.TB, opts httpd.Options) *fixture {
+	f := newFixture(t, opts, reader.StoreOptions{Access: reader.AccessMmap})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	f.listen(t)
+	return f
+}
+
+// dial opens a connection whose deadline is ten seconds from now.
+func (f *fixture) dial(t testing.TB) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c, err := net.Dial("tcp", f.ln.Addr().String())
+	must(t, err)
+	t.Cleanup(func() { c.Close() })
+	must(t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	return c, bufio.NewReader(c)
+}
+
+// receive reads one response.
+func receive(t testing.TB, r *bufio.Reader) answer {
+	t.Helper()
+	res, err := http.ReadResponse(r, nil)
+	must(t, err)
+	body, err := io.ReadAll(res.Body)
+	must(t, err)
+	return answer{res.StatusCode, res.Header, string(body)}
+}
+
+func request(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }

@@ -13,7 +13,7 @@ import (
 	"promostore/reader"
 )
 
-// BenchmarkHandler is what the handler costs without the network.
+// BenchmarkHandler measures the handler of GET without the network.
 func BenchmarkHandler(b *testing.B) {
 	f := newFixture(b, httpd.Options{}, reader.StoreOptions{Access: reader.AccessMmap})
 	publish(b, f.dir, genID(0), rows)
@@ -36,7 +36,7 @@ func BenchmarkHandler(b *testing.B) {
 	}
 }
 
-// BenchmarkLookup is a batch without the network.
+// BenchmarkLookup measures the handler of a batch without the network.
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
@@ -63,8 +63,8 @@ func BenchmarkLookup(b *testing.B) {
 	}
 }
 
-// BenchmarkLookupQuery reads a query for 1,000 ids, as a plain one and by
-// package json.
+// BenchmarkLookupQuery parses a query for 1,000 IDs with appendIDs and with
+// encoding/json.
 func BenchmarkLookupQuery(b *testing.B) {
 	body := []byte(`{"ids":["` + exampleID + strings.Repeat(`","`+exampleID, 999) + `"]}`)
 	b.Run("plain", func(b *testing.B) {

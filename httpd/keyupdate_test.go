@@ -25,8 +25,8 @@ import (
 	"promostore/web"
 )
 
-// A keyUpdater writes to a TLS 1.3 connection in place of crypto/tls, which
-// cannot ask for new keys (RFC 8446, sections 4.6.3, 5.2 and 7).
+// A keyUpdater is the writing side of a TLS 1.3 client. Unlike crypto/tls it can
+// send a key update (RFC 8446, sections 4.6.3, 5.2 and 7).
 type keyUpdater struct {
 	conn   net.Conn // below TLS
 	hash   func() hash.Hash
@@ -35,7 +35,7 @@ type keyUpdater struct {
 	seq    uint64 // of the next record under this secret
 }
 
-// Types of content (RFC 8446, appendix B.1).
+// Content types (RFC 8446, appendix B.1).
 const (
 	handshake       = 22
 	applicationData = 23
@@ -50,7 +50,7 @@ func (u *keyUpdater) expand(t *testing.T, label string, n int) []byte {
 	return b
 }
 
-// write sends a record whose content is of this type.
+// write sends a record with this content type.
 func (u *keyUpdater) write(t *testing.T, contentType byte, content []byte) {
 	t.Helper()
 	block, err := aes.NewCipher(u.expand(t, "key", u.keyLen))
@@ -68,7 +68,7 @@ func (u *keyUpdater) write(t *testing.T, contentType byte, content []byte) {
 	must(t, err)
 }
 
-// update changes keys, and asks the server to do so too.
+// update changes the keys of the client and requests an update of the server.
 func (u *keyUpdater) update(t *testing.T) {
 	t.Helper()
 	const keyUpdate, updateRequested = 24, 1
@@ -81,7 +81,8 @@ func (u *keyUpdater) send(t *testing.T, text string) {
 	u.write(t, applicationData, []byte(text))
 }
 
-// newKeyUpdater makes the handshake of a client on conn. Answers come from r.
+// newKeyUpdater performs the handshake of a client on conn. Answers are read
+// from r.
 func newKeyUpdater(t *testing.T, conn net.Conn) (u *keyUpdater, r *bufio.Reader) {
 	t.Helper()
 	var log bytes.Buffer
@@ -94,7 +95,7 @@ func newKeyUpdater(t *testing.T, conn net.Conn) (u *keyUpdater, r *bufio.Reader)
 	case tls.TLS_AES_256_GCM_SHA384:
 		u.hash, u.keyLen = sha512.New384, 32
 	default:
-		t.Fatalf("cipher suite %s is not known here", tls.CipherSuiteName(suite))
+		t.Fatalf("cipher suite %s is not supported by the test", tls.CipherSuiteName(suite))
 	}
 	_, line, _ := bytes.Cut(log.Bytes(), []byte("CLIENT_TRAFFIC_SECRET_0 "))
 	var random, secret string
@@ -105,9 +106,9 @@ func newKeyUpdater(t *testing.T, conn net.Conn) (u *keyUpdater, r *bufio.Reader)
 	return u, bufio.NewReader(c)
 }
 
-// TestKeyUpdate asks for new keys before the first request, and when the write
-// deadline of the last answer has passed.
-func TestKeyUpdate(t *testing.T) {
+// TestKeyUpdateHasWriteDeadline requests a key update before the first request,
+// and after the write deadline of the last answer has passed.
+func TestKeyUpdateHasWriteDeadline(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	f := newFixture(t, httpd.Options{Certificates: certs}, reader.StoreOptions{})
@@ -124,10 +125,10 @@ func TestKeyUpdate(t *testing.T) {
 	}
 }
 
-// TestKeyUpdateUnread asks for new keys and does not read the answer to that,
-// which must not outlive the deadline of the read. (crypto/tls gives the error
-// of the write to the next write.)
-func TestKeyUpdateUnread(t *testing.T) {
+// TestUnreadKeyUpdateTimesOut requests a key update and does not read the reply.
+// The Read of the server must end at its deadline. (crypto/tls returns the error
+// of the failed write from the next Write.)
+func TestUnreadKeyUpdateTimesOut(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	synctest.Test(t, func(t *testing.T) {

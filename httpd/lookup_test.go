@@ -42,7 +42,7 @@ func (f *fixture) lookup(t testing.TB, ids []string) lookupAnswer {
 	return answer
 }
 
-func TestLookup(t *testing.T) {
+func TestLookupKeepsOrder(t *testing.T) {
 	f := serveMemory(t, rows)
 	unknown := "172ffc14-d229-4c93-b06b-f48b8c095513"
 	got := f.lookup(t, []string{rows[4].id, unknown, "{" + strings.ToLower(exampleID) + "}", "no \"id\" <&>\n\u2028ü", rows[4].id, ""})
@@ -63,9 +63,9 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// TestLookupOracle compares the answers for random ids with what package json
-// makes of them. Goroutines share the buffers.
-func TestLookupOracle(t *testing.T) {
+// TestLookupMatchesEncodingJSON compares answers to random queries with those
+// that encoding/json writes. The subtests share the pool of batches.
+func TestLookupMatchesEncodingJSON(t *testing.T) {
 	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
 	publish(t, f.dir, genID(0), rows)
 	f.poll(t)
@@ -79,7 +79,7 @@ func TestLookupOracle(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
 			for range 300 {
 				ids, promotions, missing := []string{}, []json.RawMessage{}, []string{}
-				plain := r.IntN(2) == 0 // nothing that JSON escapes
+				plain := r.IntN(2) == 0 // no ID that JSON escapes
 				for range r.IntN(2) * r.IntN(1000) {
 					row := rows[r.IntN(len(rows))]
 					if text := texts[r.IntN(len(texts))]; r.IntN(2) == 0 && !(plain && strings.Contains(text, "<")) {
@@ -111,22 +111,22 @@ func TestLookupOracle(t *testing.T) {
 	}
 }
 
-// TestLookupLargest asks for as many ids as there may be, in the longest
-// spelling, known and unknown by turns.
-func TestLookupLargest(t *testing.T) {
-	var table []row
+// TestLookupOfMaxIDs sends the maximum number of IDs in the longest spelling.
+// Known and unknown IDs alternate.
+func TestLookupOfMaxIDs(t *testing.T) {
+	var data []row
 	var ids, known, unknown []string
 	for i := range httpd.MaxLookupIDs {
 		id := fmt.Sprintf("%08x-0000-4000-8000-000000000000", i*400_009)
 		ids = append(ids, "urn:uuid:"+id)
 		if i%2 == 0 {
-			table = append(table, row{id, fmt.Sprintf("%d.50", i), "2022-06-04 06:01:20"})
+			data = append(data, row{id, fmt.Sprintf("%d.50", i), "2022-06-04 06:01:20"})
 			known = append(known, id)
 		} else {
 			unknown = append(unknown, "urn:uuid:"+id)
 		}
 	}
-	f := serveMemory(t, table)
+	f := serveMemory(t, data)
 	got := f.lookup(t, ids)
 	if !reflect.DeepEqual(got.NotFound, unknown) {
 		t.Errorf("%d not found, want %d", len(got.NotFound), len(unknown))
@@ -135,17 +135,16 @@ func TestLookupLargest(t *testing.T) {
 		t.Fatalf("%d found, want %d", len(got.Promotions), len(known))
 	}
 	for i, p := range got.Promotions {
-		if p.ID != known[i] || string(p.Price) != table[i].price {
-			t.Fatalf("number %d is %v", i, p)
+		if p.ID != known[i] || string(p.Price) != data[i].price {
+			t.Fatalf("promotion %d is %v", i, p)
 		}
 	}
 	if got := f.metric(t, `promoserve_lookups_total{result="not_found"}`); got != fmt.Sprint(len(unknown)) {
-		t.Errorf("%s lookups not found", got)
+		t.Errorf("%s IDs counted as not found, want %d", got, len(unknown))
 	}
 }
 
-// TestLookupEncoded sends a body that must not be taken for JSON.
-func TestLookupEncoded(t *testing.T) {
+func TestLookupRejectsContentEncoding(t *testing.T) {
 	f := serveMemory(t, rows)
 	a := f.do(t, "POST", "/promotions/lookup", "\x1f\x8b\x08", "Content-Encoding", "gzip").
 		want(t, 415, `{"error":"the body must not be encoded"}`)
@@ -155,29 +154,29 @@ func TestLookupEncoded(t *testing.T) {
 	f.do(t, "POST", "/promotions/lookup", `{"ids":[],"other":[1]}`, "Content-Encoding", "identity").
 		want(t, 200, `{"promotions":[],"not_found":[]}`)
 	if got := f.metric(t, `promoserve_http_requests_total{endpoint="lookup",code="415"}`); got != "1" {
-		t.Errorf("%s requests counted", got)
+		t.Errorf("%s requests counted, want 1", got)
 	}
 }
 
-func TestLookupRefused(t *testing.T) {
+func TestLookupRejectsInvalidQueries(t *testing.T) {
 	f := serveMemory(t, rows)
 	for name, c := range map[string]struct {
 		body, reason string
 		code         int
 	}{
-		"empty":        {" ", "malformed JSON", 400},
-		"no JSON":      {"ids", "malformed JSON", 400},
-		"half":         {`{"ids":["1"`, "malformed JSON", 400},
-		"more behind":  {`{"ids":["1"]} 2`, "malformed JSON", 400},
-		"no object":    {`["1"]`, "an object is expected", 400},
-		"numbers":      {`{"ids":[1]}`, "ids must be an array of strings", 400},
-		"one id":       {`{"ids":"1"}`, "ids must be an array of strings", 400},
-		"null id":      {`{"ids":[null,"x"]}`, "ids must be an array of strings", 400},
-		"no UTF-8":     {"{\"ids\":[\"\xff\"]}", "the body is not UTF-8", 400},
-		"no ids":       {`{}`, "no ids", 400},
-		"null":         {`{"ids":null}`, "no ids", 400},
-		"other member": {`{"id":["1"]}`, "no ids", 400},
-		"too many":     {`{"ids":["1"` + strings.Repeat(`,"1"`, httpd.MaxLookupIDs) + `]}`, "10001 ids, more than the maximum of 10000", 413},
+		"empty":         {" ", "malformed JSON", 400},
+		"not JSON":      {"ids", "malformed JSON", 400},
+		"cut off":       {`{"ids":["1"`, "malformed JSON", 400},
+		"trailing text": {`{"ids":["1"]} 2`, "malformed JSON", 400},
+		"not an object": {`["1"]`, "an object is expected", 400},
+		"numbers":       {`{"ids":[1]}`, "ids must be an array of strings", 400},
+		"one id":        {`{"ids":"1"}`, "ids must be an array of strings", 400},
+		"null id":       {`{"ids":[null,"x"]}`, "ids must be an array of strings", 400},
+		"not UTF-8":     {"{\"ids\":[\"\xff\"]}", "the body is not UTF-8", 400},
+		"no ids":        {`{}`, "no ids", 400},
+		"null":          {`{"ids":null}`, "no ids", 400},
+		"other member":  {`{"id":["1"]}`, "no ids", 400},
+		"too many":      {`{"ids":["1"` + strings.Repeat(`,"1"`, httpd.MaxLookupIDs) + `]}`, "10001 ids, more than the maximum of 10000", 413},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := f.do(t, "POST", "/promotions/lookup", c.body)

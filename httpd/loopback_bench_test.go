@@ -22,28 +22,27 @@ import (
 	"promostore/reader"
 )
 
-// Over the loopback interface client and server share the processors, and so
-// does all that the client costs.
+// Client and server share the processors, so a rate over the loopback interface
+// includes the cost of the client.
 const (
 	benchConns = 16
-	benchTurn  = 100 * time.Millisecond
-	missesIn   = 100 // one id of so many is not there
+	benchRound = 100 * time.Millisecond
+	missesIn   = 100 // one ID in this many is unknown
 	batchLen   = 1000
 )
 
-// benchSizes are numbers of records: the first table fits into the caches of a
-// processor, the second does not.
+// benchSizes are numbers of records. The first data set fits into the caches of
+// a processor, the second does not.
 var benchSizes = []int{100_000, 10_000_000}
 
-// BenchmarkGet compares GET over the loopback interface, of random ids, with a
-// handler that sends a constant answer of the same size with the same headers.
-// They take turns of a tenth of a second, and "ratio" is the median of rate
-// by rate.
+// BenchmarkGet compares GET of random IDs over the loopback interface with a
+// handler that sends a constant answer of the same size and with the same
+// headers. Rounds of both alternate; "ratio" is the median of the ratios.
 func BenchmarkGet(b *testing.B) {
 	for _, records := range benchSizes {
 		b.Run(fmt.Sprintf("records=%d", records), func(b *testing.B) {
 			f := newFixture(b, httpd.Options{}, reader.StoreOptions{Access: reader.AccessMmap})
-			publishTable(b, f.dir, records)
+			publishBench(b, f.dir, records)
 			f.poll(b)
 			f.listen(b)
 			a := f.get(b, "/promotions/"+benchKeys.At(0).String())
@@ -51,12 +50,12 @@ func BenchmarkGet(b *testing.B) {
 
 			ours := newLoad(b, f.ln.Addr(), func() ask { return askOne(records, 404) })
 			floor := newLoad(b, constant, func() ask { return askOne(records, 200) })
-			ours.run(b, benchTurn) // warm up
-			floor.run(b, benchTurn)
+			ours.run(b, benchRound) // warm up
+			floor.run(b, benchRound)
 			var ratios, rates, floors []float64
 			b.ResetTimer()
 			for b.Loop() {
-				x, y := ours.run(b, benchTurn), floor.run(b, benchTurn)
+				x, y := ours.run(b, benchRound), floor.run(b, benchRound)
 				rates, floors, ratios = append(rates, x), append(floors, y), append(ratios, x/y)
 			}
 			b.ReportMetric(median(ratios), "ratio")
@@ -66,14 +65,13 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// BenchmarkPost compares POST /promotions/lookup, with 1,000 random ids a
-// request, with a handler that reads the body and sends a constant answer of
-// the same size.
+// BenchmarkPost compares POST /promotions/lookup of 1,000 random IDs with a
+// handler that reads the body and sends a constant answer of the same size.
 func BenchmarkPost(b *testing.B) {
 	for _, records := range benchSizes {
 		b.Run(fmt.Sprintf("records=%d", records), func(b *testing.B) {
 			f := newFixture(b, httpd.Options{}, reader.StoreOptions{Access: reader.AccessMmap})
-			publishTable(b, f.dir, records)
+			publishBench(b, f.dir, records)
 			f.poll(b)
 			f.listen(b)
 			ids := make([]string, batchLen)
@@ -89,13 +87,13 @@ func BenchmarkPost(b *testing.B) {
 
 			ours := newLoad(b, f.ln.Addr(), func() ask { return askMany(records) })
 			floor := newLoad(b, constant, func() ask { return askMany(records) })
-			ours.run(b, benchTurn)
-			floor.run(b, benchTurn)
+			ours.run(b, benchRound)
+			floor.run(b, benchRound)
 			var rates, floors []float64
 			b.ResetTimer()
 			for b.Loop() {
-				rates = append(rates, ours.run(b, benchTurn)*batchLen)
-				floors = append(floors, floor.run(b, benchTurn)*batchLen)
+				rates = append(rates, ours.run(b, benchRound)*batchLen)
+				floors = append(floors, floor.run(b, benchRound)*batchLen)
 			}
 			b.ReportMetric(median(rates), "ids/s")
 			b.ReportMetric(median(floors), "floor-ids/s")
@@ -108,13 +106,13 @@ func median(x []float64) float64 {
 	return x[len(x)/2]
 }
 
-// benchKeys are the ids of the tables of benchmarks: those with an index below
-// the number of records are there.
+// benchKeys generates the IDs of the benchmarks. A data set of n records holds
+// the first n of them.
 var benchKeys = synth.Keys{}
 
-// publishTable puts a generation of this many records into dir, which differ
-// in nothing but their ids.
-func publishTable(b *testing.B, dir string, num int) {
+// publishBench writes a generation of num records to dir, which differ only in
+// their IDs.
+func publishBench(b *testing.B, dir string, num int) {
 	price, err := format.ParsePrice([]byte("60.683466"))
 	must(b, err)
 	seconds, sep, rest, err := format.ParseDate([]byte("2018-08-04 05:32:31 +0200 CEST"))
@@ -133,20 +131,15 @@ func publishTable(b *testing.B, dir string, num int) {
 	publishRecords(b, dir, genID(0), records, []format.TimestampStyle{style})
 }
 
-// serveConstant answers every request with a, and returns its address. It is
-// fasthttp as it comes: without timeouts and so without deadlines, without
-// limits but those of fasthttp, and with the plain listener. The handler sets
-// what answers of ours have and fasthttp does not, three headers and the body,
-// each from memory that is there, and the body without a copy.
+// serveConstant starts a server that answers every request with a, and returns
+// its address. The server uses the defaults of fasthttp: it has no timeouts, so
+// it sets no deadlines, and it does not wrap the listener. The handler sets the
+// three headers of a that fasthttp does not set, and the body, without copying
+// it.
 //
-// What is left is what fasthttp and the kernel do for any request. fasthttp
-// reads the time, parses the request line, the headers and the URI, and writes
-// the answer with its Date. It takes no lock for a request: its counters of
-// connections, its map of idle ones and its pools are for the start and the end
-// of a connection. Twice a request it notes in 8 bytes of the connection
-// whether it is idle; those of some connections can share a cache line. What
-// else it reads of the server is written when it stops, or, the Date, once a
-// second.
+// The remaining cost is that of fasthttp and the kernel for any request. fasthttp
+// reads the time, parses the request, and writes the answer with its Date. It
+// takes no lock for a request; see the package comment.
 func serveConstant(b *testing.B, a answer) net.Addr {
 	body := []byte(a.body)
 	tag, tagName := []byte(a.header.Get("Etag")), []byte("ETag")
@@ -174,11 +167,11 @@ func serveConstant(b *testing.B, a answer) net.Addr {
 	return ln.Addr()
 }
 
-// An ask makes the next request of a client, valid until the one after, and
-// says which status the answer has.
+// An ask returns the next request of a client, which is valid until the next
+// call, and the status of its answer.
 type ask func() (request []byte, status int)
 
-// randomKey is one of a table's ids or, now and then, none of them.
+// randomKey returns a random ID of the data set, or now and then an unknown one.
 func randomKey(r *rand.Rand, records int) (key format.Key, found bool) {
 	i := r.Uint64N(uint64(records))
 	found = r.Uint64N(missesIn) > 0
@@ -188,7 +181,8 @@ func randomKey(r *rand.Rand, records int) (key format.Key, found bool) {
 	return benchKeys.At(i), found
 }
 
-// askOne asks for an id. missing is the status of one that is not there.
+// askOne requests one ID at a time. The answer to an unknown one has the status
+// missing.
 func askOne(records, missing int) ask {
 	r := rand.New(rand.NewPCG(rand.Uint64(), 0))
 	text := []byte(request("/promotions/" + exampleID))
@@ -203,7 +197,7 @@ func askOne(records, missing int) ask {
 	}
 }
 
-// askMany asks for batchLen ids.
+// askMany requests batchLen IDs at a time.
 func askMany(records int) ask {
 	r := rand.New(rand.NewPCG(rand.Uint64(), 0))
 	bodyLen := len(`{"ids":[]}`) + batchLen*(format.TextLen+len(`"",`)) - len(",")
@@ -220,8 +214,8 @@ func askMany(records int) ask {
 	}
 }
 
-// A load is clients that each send one request at a time over a connection of
-// their own. They read no more of an answer than they need, and so cost little.
+// A load is a group of clients. Each sends one request at a time on its own
+// connection, and parses as little of an answer as possible, to cost little.
 type load struct {
 	conns []net.Conn
 	asks  []ask
@@ -239,7 +233,7 @@ func newLoad(b *testing.B, addr net.Addr, newAsk func() ask) *load {
 	return l
 }
 
-// run sends requests for some time and returns how many a second it was.
+// run sends requests for the duration d and returns their rate per second.
 func (l *load) run(b *testing.B, d time.Duration) float64 {
 	start := time.Now()
 	counts := make([]int, len(l.conns))
@@ -270,8 +264,8 @@ func (l *load) run(b *testing.B, d time.Duration) float64 {
 	return float64(total) / took
 }
 
-// readAnswer reads one answer with this status and nothing behind it. buf is
-// for its headers.
+// readAnswer reads one answer with this status, which must be the last one on
+// the connection. buf must hold the headers.
 func readAnswer(c net.Conn, buf []byte, status int) error {
 	n, err := c.Read(buf)
 	if err != nil {
@@ -296,7 +290,7 @@ func readAnswer(c net.Conn, buf []byte, status int) error {
 		}
 	}
 	if size < 0 {
-		return fmt.Errorf("%d bytes behind the answer: %w", -size, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%d bytes after the answer: %w", -size, io.ErrUnexpectedEOF)
 	}
 	return nil
 }

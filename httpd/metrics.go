@@ -73,7 +73,7 @@ var bounds = [...]time.Duration{
 // metrics holds the counters of a Server. A request for a promotion writes to
 // one shard and to nothing else.
 //
-// The histogram is not that of the metrics library, because that one locks a
+// The histogram is our own because that of the metrics library locks a
 // mutex for each request.
 type metrics struct {
 	_      [128]byte // every request reads the fields before metrics; see shard
@@ -90,7 +90,7 @@ type metrics struct {
 	handshakeErrors atomic.Uint64
 }
 
-// A shard is the part of the metrics that one connection in 64 writes to.
+// A shard is the part of the metrics to which one connection in 64 writes.
 type shard struct {
 	requests [numEndpoints][len(codes)]atomic.Uint64
 	buckets  [numEndpoints][len(bounds) + 1]atomic.Uint64

@@ -13,8 +13,8 @@ import (
 	"promostore/web"
 )
 
-// TestMetrics counts a known set of requests.
-func TestMetrics(t *testing.T) {
+// TestMetricsCountRequests sends a known set of requests.
+func TestMetricsCountRequests(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	f := newFixture(t, httpd.Options{Version: `v1 "x"`, Certificates: certs}, reader.StoreOptions{})
@@ -65,16 +65,15 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	if body := f.get(t, "/prometheus").body; !strings.Contains(body, `promoserve_build_info{version="v1 \"x\"",goversion="go1.`) {
-		t.Error("no build information")
+		t.Error("promoserve_build_info is missing")
 	}
 	f.Drain()
 	if got := f.metric(t, "promoserve_ready"); got != "0" {
-		t.Errorf("ready while draining: %s", got)
+		t.Errorf("promoserve_ready is %s while draining, want 0", got)
 	}
 }
 
-// TestMetricRing wants the gauge to be what the live generation does.
-func TestMetricRing(t *testing.T) {
+func TestMetricReportsIOUring(t *testing.T) {
 	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
 		f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
 		f.listen(t)
@@ -92,18 +91,21 @@ func TestMetricRing(t *testing.T) {
 	}
 }
 
-// TestFiguresApart wants no cache line, nor a pair of them, to have what every
-// request reads and what one writes.
-func TestFiguresApart(t *testing.T) {
-	if httpd.FiguresGap < 128 {
-		t.Errorf("%d bytes", httpd.FiguresGap)
+// TestMetricsShareNoCacheLine checks that the fields of a Server that every
+// request reads are two cache lines away from those that it writes.
+func TestMetricsShareNoCacheLine(t *testing.T) {
+	if httpd.MetricsGap < 128 {
+		t.Errorf("%d bytes apart, want at least 128", httpd.MetricsGap)
 	}
 }
 
-// TestMetricsText wants every line to be as the format has it, every metric of
-// ours to have a type and a help text, and every histogram to add up.
-func TestMetricsText(t *testing.T) {
-	f := serveMemory(t, rows)
+// TestMetricsFollowTextFormat checks the syntax of every line, that every family
+// has a TYPE and those of promoserve a HELP text, and that buckets are
+// cumulative.
+func TestMetricsFollowTextFormat(t *testing.T) {
+	certs, err := web.SelfSigned()
+	must(t, err)
+	f := serveSocket(t, httpd.Options{Certificates: certs})
 	for range 100 {
 		f.get(t, "/promotions/"+exampleID)
 	}
@@ -112,13 +114,17 @@ func TestMetricsText(t *testing.T) {
 		t.Errorf("Content-Type %q", got)
 	}
 	sample := regexp.MustCompile(`^([a-z_]+)(\{[a-zA-Z_]+="[^"]*"(?:, ?[a-zA-Z_]+="[^"]*")*\})? (\S+)\n$`)
-	types := map[string]string{}
+	series := regexp.MustCompile(`_(bucket|sum|count)$`)
+	types, helps := map[string]string{}, map[string]bool{}
 	seen := map[string]bool{}
 	last := map[string]float64{}
 	for line := range strings.Lines(a.body) {
 		if words := strings.Fields(line); words[0] == "#" {
-			if words[1] == "TYPE" {
+			switch words[1] {
+			case "TYPE":
 				types[words[2]] = words[3]
+			case "HELP":
+				helps[words[2]] = len(words) > 3
 			}
 			continue
 		}
@@ -129,12 +135,15 @@ func TestMetricsText(t *testing.T) {
 		}
 		value, err := strconv.ParseFloat(m[3], 64)
 		if err != nil || seen[m[1]+m[2]] {
-			t.Errorf("line %q: %v, seen before: %v", line, err, seen[m[1]+m[2]])
+			t.Errorf("line %q: %v, duplicate: %v", line, err, seen[m[1]+m[2]])
 		}
 		seen[m[1]+m[2]] = true
-		family := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(m[1], "_bucket"), "_sum"), "_count")
-		if strings.HasPrefix(m[1], "promoserve_") && types[m[1]] == "" && types[family] != "histogram" {
-			t.Errorf("%s has no type", m[1])
+		family := m[1]
+		if base := series.ReplaceAllString(family, ""); types[base] == "histogram" || types[base] == "summary" {
+			family = base
+		}
+		if types[family] == "" || strings.HasPrefix(family, "promoserve_") && !helps[family] {
+			t.Errorf("%s: TYPE %q, has HELP: %v", family, types[family], helps[family])
 		}
 		if before, labels, ok := strings.Cut(m[1]+m[2], ",le="); ok {
 			if value < last[before] {
@@ -143,14 +152,14 @@ func TestMetricsText(t *testing.T) {
 			last[before] = value
 		}
 	}
-	if len(types) < 15 || last[`promoserve_http_request_duration_seconds_bucket{endpoint="promotion"`] != 100 {
-		t.Errorf("%d types, buckets %v", len(types), last)
+	if len(types) < 90 || last[`promoserve_http_request_duration_seconds_bucket{endpoint="promotion"`] != 100 {
+		t.Errorf("%d families, buckets %v", len(types), last)
 	}
 }
 
-// TestMetricsConcurrent scrapes while requests come in on many connections: no
-// request may be lost.
-func TestMetricsConcurrent(t *testing.T) {
+// TestMetricsCountConcurrentRequests scrapes while many connections send
+// requests. Every request must be counted.
+func TestMetricsCountConcurrentRequests(t *testing.T) {
 	f := serveSocket(t, httpd.Options{})
 	const connections, requests = 20, 50
 	ctx, stop := context.WithCancel(context.Background())
@@ -175,7 +184,7 @@ func TestMetricsConcurrent(t *testing.T) {
 	clients.Wait()
 	stop()
 	scraper.Wait()
-	// The last answer of a connection is counted before it is sent.
+	// An answer is counted before it is sent.
 	if got := f.metric(t, `promoserve_lookups_total{result="found"}`); got != strconv.Itoa(connections*requests) {
 		t.Errorf("%s found, want %d", got, connections*requests)
 	}

@@ -1,7 +1,6 @@
 package httpd_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,7 +19,7 @@ const (
 	unknownJSON = `{"error":"promotion not found"}`
 )
 
-func TestGet(t *testing.T) {
+func TestGetAnswersPromotion(t *testing.T) {
 	f := serveMemory(t, rows)
 	a := f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 	for name, want := range map[string]string{
@@ -33,7 +32,7 @@ func TestGet(t *testing.T) {
 		}
 	}
 	if a.header.Get("Date") == "" || a.header.Get("ETag") == "" {
-		t.Errorf("no Date or no ETag in %v", a.header)
+		t.Errorf("Date or ETag is missing: %v", a.header)
 	}
 	for _, r := range rows {
 		wall := strings.Replace(r.date, "T", " ", 1)[:19]
@@ -41,7 +40,7 @@ func TestGet(t *testing.T) {
 	}
 }
 
-func TestGetSpellings(t *testing.T) {
+func TestGetAcceptsAllSpellings(t *testing.T) {
 	f := serveMemory(t, rows)
 	lower := strings.ToLower(exampleID)
 	bare := strings.ReplaceAll(exampleID, "-", "")
@@ -57,14 +56,14 @@ func TestGetSpellings(t *testing.T) {
 	}
 }
 
-func TestGetUnknown(t *testing.T) {
+func TestGetUnknownAnswers404(t *testing.T) {
 	f := serveMemory(t, rows)
 	for _, id := range []string{
 		"172FFC14-D229-4C93-B06B-F48B8C095513", "test", "1", "", "%00", "..%2f..%2fetc", exampleID + "/",
 		exampleID + "0", exampleID[1:], "{" + exampleID, "urn:uuid:", strings.Repeat("a", 5000),
 		strings.Replace(exampleID, "F", "G", 1),
 	} {
-		if id == "..%2f..%2fetc" { // leaves /promotions/
+		if id == "..%2f..%2fetc" { // a path outside of /promotions/
 			f.get(t, "/promotions/"+id).want(t, 404, `{"error":"not found"}`)
 			continue
 		}
@@ -78,7 +77,7 @@ func TestGetUnknown(t *testing.T) {
 	}
 }
 
-func TestStyle(t *testing.T) {
+func TestGetFollowsJSONOptions(t *testing.T) {
 	for _, c := range []struct {
 		style format.JSONOptions
 		want  string
@@ -95,7 +94,7 @@ func TestStyle(t *testing.T) {
 	}
 }
 
-func TestHead(t *testing.T) {
+func TestHeadAnswersHeadersOfGet(t *testing.T) {
 	f := serveMemory(t, rows)
 	for _, path := range []string{"/promotions/" + exampleID, "/promotions/1", "/healthz", "/readyz", "/none"} {
 		get, head := f.get(t, path), f.do(t, http.MethodHead, path, "")
@@ -110,7 +109,7 @@ func TestHead(t *testing.T) {
 	}
 }
 
-func TestMethods(t *testing.T) {
+func TestOtherMethodsAnswer405(t *testing.T) {
 	f := serveMemory(t, rows)
 	for _, c := range []struct{ method, path, allow string }{
 		{"POST", "/promotions/" + exampleID, "GET, HEAD"},
@@ -131,39 +130,7 @@ func TestMethods(t *testing.T) {
 	f.do(t, "POST", "/none", "").want(t, 404, `{"error":"not found"}`)
 }
 
-func TestConditional(t *testing.T) {
-	f := serveMemory(t, rows)
-	path := "/promotions/" + exampleID
-	tag := f.get(t, path).header.Get("ETag")
-	other := f.get(t, "/promotions/"+rows[1].id).header.Get("ETag")
-	for _, list := range []string{tag, "W/" + tag, "*", ` "x" , ` + tag, `"a,b",` + other + ",W/" + tag} {
-		a := f.get(t, path, "If-None-Match", list).want(t, 304, "")
-		if a.header.Get("ETag") != tag || a.header.Get("X-Promotions-Generation") != genID(0).String() {
-			t.Errorf("If-None-Match: %s: %v", list, a.header)
-		}
-		f.do(t, "HEAD", path, "", "If-None-Match", list).want(t, 304, "")
-	}
-	f.get(t, path, "If-None-Match", other, "If-None-Match", tag).want(t, 304, "")
-	for _, list := range []string{other, "", strings.Trim(tag, `"`), tag[:10], "x, " + tag} {
-		f.get(t, path, "If-None-Match", list).want(t, 200, exampleJSON)
-	}
-	f.get(t, "/promotions/1", "If-None-Match", "*").want(t, 404, unknownJSON)
-
-	// The same record among other zones, so with another index of its own.
-	changed := append([]row{{"11111111-1111-1111-1111-111111111111", "1", "2018-10-28T02:30:00+14:00"}}, rows...)
-	changed[2].price = "60.683467"
-	publish(t, f.dir, genID(1), changed)
-	f.poll(t)
-	a := f.get(t, path, "If-None-Match", tag).want(t, 304, "")
-	if got := a.header.Get("X-Promotions-Generation"); got != genID(1).String() {
-		t.Errorf("generation %q", got)
-	}
-	if a := f.get(t, "/promotions/"+rows[1].id, "If-None-Match", other); a.code != 200 {
-		t.Errorf("a changed record: %d", a.code)
-	}
-}
-
-func TestNoGeneration(t *testing.T) {
+func TestMissingGenerationAnswers503(t *testing.T) {
 	f := serveMemory(t, nil)
 	for _, request := range [][2]string{{"GET", "/promotions/" + exampleID}, {"GET", "/promotions/1"}, {"POST", "/promotions/lookup"}, {"GET", "/readyz"}} {
 		a := f.do(t, request[0], request[1], `{"ids":[]}`).want(t, 503, `{"error":"no generation yet"}`)
@@ -178,8 +145,7 @@ func TestNoGeneration(t *testing.T) {
 	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 }
 
-// TestAllocations holds the path of GET to its word.
-func TestAllocations(t *testing.T) {
+func TestGetDoesNotAllocate(t *testing.T) {
 	f := serveMemory(t, rows)
 	tag := f.get(t, "/promotions/"+exampleID).header.Get("ETag")
 	for name, c := range map[string]struct {
@@ -205,7 +171,7 @@ func TestAllocations(t *testing.T) {
 			req.Header.Set("If-None-Match", c.tag)
 		}
 		ctx.Init(&req, nil, nil)
-		ctx.Response.KeepBodyBuffer = true // as the server does
+		ctx.Response.KeepBodyBuffer = true // like the server
 		if n := testing.AllocsPerRun(100, func() {
 			f.Handle(&ctx)
 			if got := ctx.Response.StatusCode(); got != c.code {
@@ -216,50 +182,4 @@ func TestAllocations(t *testing.T) {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
-}
-
-// TestETag keeps tags the same from one release to the next, and apart.
-func TestETag(t *testing.T) {
-	seen := map[string]string{}
-	add := func(body string) {
-		tag := string(httpd.AppendETag(nil, []byte(body)))
-		if other, ok := seen[tag]; ok || len(tag) != len(`"0123456789abcdef"`) {
-			t.Errorf("%q and %q have the tag %s", body, other, tag)
-		}
-		seen[tag] = body
-	}
-	add(exampleJSON)
-	if got := seen[`"775e3ace7a91741c"`]; got != exampleJSON {
-		t.Errorf("another tag than that of other releases: %v", seen)
-	}
-	for i := range exampleJSON {
-		add(exampleJSON[:i])
-		for c := range 256 {
-			if byte(c) != exampleJSON[i] {
-				add(exampleJSON[:i] + string([]byte{byte(c)}) + exampleJSON[i+1:])
-			}
-		}
-	}
-	add(exampleJSON + "\x00")
-	for price := range 100_000 {
-		add(promotionJSON(rows[1].id, fmt.Sprint(price), "2022-06-04 06:01:20"))
-	}
-}
-
-func FuzzIfNoneMatch(f *testing.F) {
-	tag := httpd.AppendETag(nil, []byte(exampleJSON))
-	f.Add(string(tag))
-	f.Add(`W/"x", ` + string(tag))
-	f.Add("*")
-	f.Add(`"`)
-	f.Fuzz(func(t *testing.T, list string) {
-		got := httpd.MatchesETag([]byte(list), tag)
-		if !strings.Contains(list, string(tag)) && strings.Trim(list, " \t") != "*" && got {
-			t.Errorf("%q matches %s", list, tag)
-		}
-		// What is a list already stays one with the tag behind it.
-		if !bytes.ContainsAny([]byte(list), "\"W*/") && strings.Trim(list, " \t,") == "" && !httpd.MatchesETag([]byte(list+","+string(tag)), tag) {
-			t.Errorf("%q, with the tag behind it, does not match", list)
-		}
-	})
 }

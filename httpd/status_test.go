@@ -30,8 +30,9 @@ func (f *fixture) unpin(t testing.TB) {
 	must(t, generation.SetPin(f.dir, generation.Pin{By: "ops@node", Reason: "repaired", At: pinTime}))
 }
 
-// TestStatus follows a directory through what operators do to it.
-func TestStatus(t *testing.T) {
+// TestStatusFollowsDirectory pins, unpins and removes generations, and checks
+// /status, the metrics and the log after each step.
+func TestStatusFollowsDirectory(t *testing.T) {
 	f := serveMemory(t, nil)
 	status := func(want string) {
 		t.Helper()
@@ -53,7 +54,7 @@ func TestStatus(t *testing.T) {
 	logged := func(want string) {
 		t.Helper()
 		if n := strings.Count(f.log.String(), want); n != 1 {
-			t.Errorf("the log has %d times %s:\n%s", n, want, f.log)
+			t.Errorf("logged %d times, want once: %s\n%s", n, want, f.log)
 		}
 	}
 	status(`{"live":null,"pinned":null,"newest":null,"refused":[]}`)
@@ -97,11 +98,11 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestPinUnderLoad goes back and forth between generations while 64
-// connections ask. Every answer must be whole and from the generation that it
-// names, and none may fail.
-func TestPinUnderLoad(t *testing.T) {
-	const connections, kept, turns = 64, 5, 40
+// TestServerChangesPinUnderLoad pins one generation after another while 64
+// connections send requests. Every answer must be complete, and its content must
+// be that of the generation that it names.
+func TestServerChangesPinUnderLoad(t *testing.T) {
+	const connections, kept, steps = 64, 5, 40
 	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
 		t.Run(access.String(), func(t *testing.T) {
 			f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
@@ -136,9 +137,9 @@ func TestPinUnderLoad(t *testing.T) {
 					}
 				})
 			}
-			for turn := range turns {
-				k := turn * 3 % kept
-				if turn%8 == 7 {
+			for step := range steps {
+				k := step * 3 % kept
+				if step%8 == 7 {
 					f.unpin(t)
 					k = kept - 1
 				} else {
@@ -155,7 +156,7 @@ func TestPinUnderLoad(t *testing.T) {
 				}
 				live := fmt.Sprintf(`promoserve_generation_info{generation="%s",access="%s"}`, genID(k), access)
 				if got := f.metric(t, live); got != "1" {
-					t.Errorf("turn %d: %s is %s", turn, live, got)
+					t.Errorf("step %d: %s is %s, want 1", step, live, got)
 				}
 			}
 			stop.Store(true)

@@ -18,23 +18,24 @@ import (
 	"promostore/reader"
 )
 
-// The table of generation k: the price of every row is k, and every second
-// generation lacks the odd rows.
+// swapRows returns the rows of generation k. The price of each is k, and every
+// second generation lacks the odd rows.
 func swapRows(k int) []row {
-	var table []row
+	var data []row
 	for i := range 300 {
 		if k%2 == 0 || i%2 == 0 {
-			table = append(table, row{swapID(i), fmt.Sprintf("%d.0", k), "2022-06-04 06:01:20"})
+			data = append(data, row{swapID(i), fmt.Sprintf("%d.0", k), "2022-06-04 06:01:20"})
 		}
 	}
-	return table
+	return data
 }
 
 func swapID(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", i*14_000_029, i) }
 
-// TestSwapUnderLoad publishes 50 generations while 64 connections ask. Every
-// answer must be whole and from the generation that it names.
-func TestSwapUnderLoad(t *testing.T) {
+// TestServerSwapsUnderLoad publishes 50 generations while 64 connections send
+// requests. Every answer must be complete, and its content must be that of the
+// generation that it names.
+func TestServerSwapsUnderLoad(t *testing.T) {
 	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
 		t.Run(access.String(), func(t *testing.T) { testSwapUnderLoad(t, access) })
 	}
@@ -42,9 +43,9 @@ func TestSwapUnderLoad(t *testing.T) {
 
 func testSwapUnderLoad(t *testing.T, access reader.Access) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(),
-		// It sleeps up to ten seconds before it looks whether the server has stopped.
+		// It sleeps for up to ten seconds before it checks whether the server stopped.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
-		// One for all servers of the process.
+		// All servers of the process share it.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
 	const (
 		connections = 64
@@ -63,7 +64,7 @@ func testSwapUnderLoad(t *testing.T, access reader.Access) {
 		}
 		var stop atomic.Bool
 		var answers atomic.Int64
-		var progress sync.WaitGroup // every connection has had an answer
+		var progress sync.WaitGroup // until every connection has received an answer
 		var clients sync.WaitGroup
 		progress.Add(connections)
 		for n := range connections {
@@ -102,7 +103,7 @@ func testSwapUnderLoad(t *testing.T, access reader.Access) {
 			path := publish(t, f.dir, genID(k), swapRows(k))
 			before := answers.Load()
 			f.poll(t)
-			if k%2 == 0 { // as a prune does
+			if k%2 == 0 { // like prune
 				must(t, os.Remove(path))
 			}
 			for answers.Load() < before+connections && !t.Failed() {
@@ -133,8 +134,8 @@ func testSwapUnderLoad(t *testing.T, access reader.Access) {
 	}
 }
 
-// askSwap sends the i-th request of a connection and returns the generation of
-// the answer.
+// askSwap sends the i-th request of a connection and returns the number of the
+// generation that answered.
 func askSwap(c net.Conn, r *bufio.Reader, i int, byName map[string]int) (k int, err error) {
 	id := swapID(i % 300)
 	batch := i%10 == 9
@@ -157,7 +158,7 @@ func askSwap(c net.Conn, r *bufio.Reader, i int, byName map[string]int) (k int, 
 	if !ok {
 		return 0, fmt.Errorf("status %d, generation %q", res.StatusCode, name)
 	}
-	there := func(i int) bool { return k%2 == 0 || i%300%2 == 0 }
+	hasRow := func(i int) bool { return k%2 == 0 || i%300%2 == 0 }
 	price := json.Number(fmt.Sprintf("%d.0", k))
 	decoder := json.NewDecoder(res.Body)
 	if batch {
@@ -167,7 +168,7 @@ func askSwap(c net.Conn, r *bufio.Reader, i int, byName map[string]int) (k int, 
 		}
 		want := 0
 		for j := range 3 {
-			if there(i + j) {
+			if hasRow(i + j) {
 				want++
 			}
 		}
@@ -181,9 +182,9 @@ func askSwap(c net.Conn, r *bufio.Reader, i int, byName map[string]int) (k int, 
 		}
 		return k, nil
 	}
-	if !there(i) {
+	if !hasRow(i) {
 		if res.StatusCode != 404 {
-			return 0, fmt.Errorf("generation %d: status %d for an id that it lacks", k, res.StatusCode)
+			return 0, fmt.Errorf("generation %d: status %d for a missing id, want 404", k, res.StatusCode)
 		}
 		return k, nil
 	}
@@ -197,7 +198,7 @@ func askSwap(c net.Conn, r *bufio.Reader, i int, byName map[string]int) (k int, 
 	return k, nil
 }
 
-// openGenerations counts what this process has mapped and open.
+// openGenerations counts the generations that this process has mapped and open.
 func openGenerations(t *testing.T) (maps, files int) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/maps")

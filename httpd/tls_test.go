@@ -27,13 +27,13 @@ import (
 	"promostore/web"
 )
 
-// writeCertificate writes a pair of files for localhost.
+// writeCertificate writes a certificate for localhost, and its key.
 func writeCertificate(t testing.TB, certFile, keyFile string, serial int64) {
 	t.Helper()
 	writeExpiring(t, certFile, keyFile, serial, time.Now().Add(time.Hour))
 }
 
-// writeExpiring is writeCertificate for a certificate that expires then.
+// writeExpiring writes a certificate that expires at the time expires.
 func writeExpiring(t testing.TB, certFile, keyFile string, serial int64, expires time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -53,7 +53,8 @@ func writeExpiring(t testing.TB, certFile, keyFile string, serial int64, expires
 	must(t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
 }
 
-// dialTLS makes a handshake and returns the serial number that was shown.
+// dialTLS opens a TLS connection and returns the serial number of the
+// certificate.
 func (f *fixture) dialTLS(t testing.TB) (*tls.Conn, int64) {
 	t.Helper()
 	c, err := tls.Dial("tcp", f.ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
@@ -63,7 +64,7 @@ func (f *fixture) dialTLS(t testing.TB) (*tls.Conn, int64) {
 	return c, c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }
 
-func TestBothOnOnePort(t *testing.T) {
+func TestPortAcceptsHTTPAndHTTPS(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs})
@@ -71,7 +72,7 @@ func TestBothOnOnePort(t *testing.T) {
 
 	c, _ := f.dialTLS(t)
 	r := bufio.NewReader(c)
-	for range 3 { // kept alive
+	for range 3 { // on one connection
 		fmt.Fprint(c, request("/promotions/"+exampleID))
 		receive(t, r).want(t, 200, exampleJSON)
 	}
@@ -80,7 +81,7 @@ func TestBothOnOnePort(t *testing.T) {
 		receive(t, r).want(t, 404, unknownJSON)
 	}
 
-	// A client that trusts the certificate, and would rather speak HTTP/2.
+	// A client that verifies the certificate and prefers HTTP/2.
 	roots := x509.NewCertPool()
 	roots.AddCert(c.ConnectionState().PeerCertificates[0])
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
@@ -91,8 +92,9 @@ func TestBothOnOnePort(t *testing.T) {
 	secure.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 }
 
-// TestSlowFirstByte opens connections that say nothing: nobody else waits.
-func TestSlowFirstByte(t *testing.T) {
+// TestSilentConnectionDelaysNoOther opens connections that send nothing, or an
+// incomplete handshake. Other connections must be served.
+func TestSilentConnectionDelaysNoOther(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs})
@@ -106,8 +108,8 @@ func TestSlowFirstByte(t *testing.T) {
 	receive(t, silentReader).want(t, 200, exampleJSON)
 }
 
-// A silentConn is a connection of a client that has sent something and says no
-// more. Its deadline passes as soon as a Read waits.
+// A silentConn is a connection whose client sends nothing after the text sent.
+// Its deadline expires as soon as a Read would wait.
 type silentConn struct {
 	net.Conn
 	sent     *strings.Reader
@@ -124,7 +126,7 @@ func (c *silentConn) Read(p []byte) (int, error) {
 	case c.sent.Len() > 0:
 		return c.sent.Read(p)
 	case c.deadline.IsZero():
-		return 0, errors.New("waits for ever")
+		return 0, errors.New("read without a deadline")
 	}
 	return 0, os.ErrDeadlineExceeded
 }
@@ -137,9 +139,9 @@ type silentListener struct {
 
 func (l silentListener) Accept() (net.Conn, error) { return l.conn, nil }
 
-// TestDeadlineOfFirstByte wants deadlines to hold before it is known what a
-// connection is, and in the middle of a handshake.
-func TestDeadlineOfFirstByte(t *testing.T) {
+// TestReadDeadlineCoversHandshake sets a read deadline before the first byte. It
+// must end a wait for that byte and for the rest of a handshake.
+func TestReadDeadlineCoversHandshake(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	for _, sent := range []string{"", "\x16", "\x16\x03\x01\x01\x00"} {
@@ -150,8 +152,8 @@ func TestDeadlineOfFirstByte(t *testing.T) {
 		must(t, err)
 		must(t, server.SetReadDeadline(time.Now().Add(time.Hour)))
 		_, err = server.Read(make([]byte, 100))
-		if sent != "" { // fasthttp must take it for a client that left
-			if err != io.EOF { //nolint:errorlint // nor does fasthttp unwrap
+		if sent != "" { // fasthttp must see the end of the connection
+			if err != io.EOF { //nolint:errorlint // fasthttp does not unwrap it either
 				t.Errorf("after %q: %v, want %v", sent, err, io.EOF)
 			}
 			err = failed
@@ -164,7 +166,7 @@ func TestDeadlineOfFirstByte(t *testing.T) {
 	}
 }
 
-func TestTLSOnly(t *testing.T) {
+func TestTLSOnlyRejectsHTTP(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	f := serveSocket(t, httpd.Options{Certificates: certs, TLSOnly: true})
@@ -172,27 +174,26 @@ func TestTLSOnly(t *testing.T) {
 	fmt.Fprint(c, request("/promotions/"+exampleID))
 	receive(t, r).want(t, 400, `{"error":"this port accepts https only"}`)
 	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("the connection stays open: %v", err)
+		t.Errorf("after the answer: %v, want the end of the connection", err)
 	}
 	secure, _ := f.dialTLS(t)
 	fmt.Fprint(secure, request("/promotions/"+exampleID))
 	receive(t, bufio.NewReader(secure)).want(t, 200, exampleJSON)
 }
 
-// TestNoTLS makes a handshake where there is no certificate.
-func TestNoTLS(t *testing.T) {
+func TestHandshakeFailsWithoutCertificate(t *testing.T) {
 	f := serveSocket(t, httpd.Options{})
 	if _, err := tls.Dial("tcp", f.ln.Addr().String(), &tls.Config{InsecureSkipVerify: true}); err == nil {
-		t.Error("a handshake")
+		t.Error("a handshake succeeds")
 	}
 	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 }
 
-func TestReload(t *testing.T) {
+func TestReloadKeepsCertificateOnError(t *testing.T) {
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	if _, err := web.OpenCertificates(web.CertificateOptions{CertFile: certFile, KeyFile: keyFile}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("certificates of files that are not there: %v", err)
+		t.Errorf("missing files: %v, want %v", err, os.ErrNotExist)
 	}
 	writeCertificate(t, certFile, keyFile, 1)
 	certs, err := web.OpenCertificates(web.CertificateOptions{CertFile: certFile, KeyFile: keyFile})
@@ -213,34 +214,34 @@ func TestReload(t *testing.T) {
 	}
 
 	for name, breakIt := range map[string]func(){
-		"no PEM":      func() { must(t, os.WriteFile(certFile, []byte("x"), 0o600)) },
-		"another key": func() { writeCertificate(t, filepath.Join(dir, "other.pem"), keyFile, 3) },
-		"no key":      func() { must(t, os.Remove(keyFile)) },
-		"empty file":  func() { must(t, os.WriteFile(certFile, nil, 0o600)) },
-		"no file":     func() { must(t, os.Remove(certFile)) },
-		"directory":   func() { must(t, os.Remove(certFile)); must(t, os.Mkdir(certFile, 0o700)) },
+		"not PEM":      func() { must(t, os.WriteFile(certFile, []byte("x"), 0o600)) },
+		"other key":    func() { writeCertificate(t, filepath.Join(dir, "other.pem"), keyFile, 3) },
+		"missing key":  func() { must(t, os.Remove(keyFile)) },
+		"empty file":   func() { must(t, os.WriteFile(certFile, nil, 0o600)) },
+		"missing file": func() { must(t, os.Remove(certFile)) },
+		"directory":    func() { must(t, os.Remove(certFile)); must(t, os.Mkdir(certFile, 0o700)) },
 	} {
 		must(t, os.RemoveAll(certFile))
 		writeCertificate(t, certFile, keyFile, 3)
 		breakIt()
 		f.ReloadCertificates()
 		if _, serial := f.dialTLS(t); serial != 2 {
-			t.Errorf("%s: certificate %d", name, serial)
+			t.Errorf("%s: certificate %d, want 2", name, serial)
 		}
 	}
 	if ok, failed := f.metric(t, `promoserve_tls_reloads_total{result="ok"}`), f.metric(t, `promoserve_tls_reloads_total{result="failed"}`); ok != "1" || failed != "6" {
-		t.Errorf("%s reloads, %s failed", ok, failed)
+		t.Errorf("%s reloads succeeded and %s failed, want 1 and 6", ok, failed)
 	}
 	if !strings.Contains(f.log.String(), "certificate refused") {
 		t.Errorf("log:\n%s", f.log)
 	}
-	fmt.Fprint(old, request("/promotions/"+exampleID)) // from before all that
+	fmt.Fprint(old, request("/promotions/"+exampleID)) // the connection from before the reloads
 	receive(t, bufio.NewReader(old)).want(t, 200, exampleJSON)
 }
 
-// TestExpiry wants the certificate that is shown in the metrics, and a warning
-// of one that is about to expire.
-func TestExpiry(t *testing.T) {
+// TestExpiryIsWarnedOf checks the expiry of the certificate in the metrics, and
+// the warning, at the start and after a reload.
+func TestExpiryIsWarnedOf(t *testing.T) {
 	const day = 24 * time.Hour
 	dir := t.TempDir()
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
@@ -282,14 +283,14 @@ func TestExpiry(t *testing.T) {
 		}
 	}
 	if body := serveSocket(t, httpd.Options{}).get(t, "/prometheus").body; strings.Contains(body, "certificate_expiry") {
-		t.Error("a certificate without https")
+		t.Error("there is an expiry metric without a certificate")
 	}
 }
 
-// TestCloseUnread closes a connection of a client that reads nothing more, from
-// another goroutine than the one that reads, as Shutdown does. The wait for it
-// is that of crypto/tls.
-func TestCloseUnread(t *testing.T) {
+// TestCloseOfUnreadConnectionTimesOut closes the connection of a client that
+// reads nothing, from a goroutine other than the reader, like Shutdown does.
+// crypto/tls bounds the wait to 5 s.
+func TestCloseOfUnreadConnectionTimesOut(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)
 	synctest.Test(t, func(t *testing.T) {
@@ -302,13 +303,13 @@ func TestCloseUnread(t *testing.T) {
 			read <- err
 		}()
 		must(t, tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake())
-		synctest.Wait() // until the server waits for a request
+		synctest.Wait() // until Read waits for a request
 		start := time.Now()
 		if err := server.Close(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
 		if err := <-read; err == nil {
-			t.Error("something was read")
+			t.Error("Read succeeds after Close")
 		}
 		must(t, client.Close())
 	})

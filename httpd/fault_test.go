@@ -1,0 +1,113 @@
+package httpd_test
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+
+	"promostore/format"
+	"promostore/httpd"
+	"promostore/reader"
+)
+
+// TestTruncatedFileDemotesGeneration truncates the file of the live generation.
+// Reading a mapping of it raises SIGBUS.
+func TestTruncatedFileDemotesGeneration(t *testing.T) {
+	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
+		t.Run(access.String(), func(t *testing.T) {
+			f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
+			publish(t, f.dir, genID(0), rows)
+			f.poll(t)
+			changed := append([]row{{exampleID, "1.00", "2030-01-01 00:00:00"}}, rows[1:]...)
+			path := publish(t, f.dir, genID(1), changed)
+			f.poll(t)
+			f.listen(t)
+			f.get(t, "/promotions/"+exampleID).want(t, 200, promotionJSON(exampleID, "1.00", "2030-01-01 00:00:00"))
+
+			must(t, os.Truncate(path, format.HeaderLen))
+			a := f.get(t, "/promotions/"+exampleID).want(t, 503, `{"error":"the generation cannot be read"}`)
+			if a.header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			f.get(t, "/readyz").want(t, 503, `{"error":"no generation yet"}`)
+			f.poll(t)
+			f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+			f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)
+			if got := f.metric(t, `promoserve_generation_swaps_total{result="fault"}`); got != "1" {
+				t.Errorf("%s faults counted, want 1", got)
+			}
+			if !strings.Contains(f.log.String(), "generation demoted") {
+				t.Errorf("log:\n%s", f.log)
+			}
+		})
+	}
+}
+
+// TestDamagedRecordAnswers500 serves a file with a damaged block that was not
+// verified.
+func TestDamagedRecordAnswers500(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{IndexOnly: true})
+	path := publish(t, f.dir, genID(0), rows)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer file.Close()
+	record := make([]byte, format.RecordLen)
+	at := int64(format.HeaderLen + format.RecordLen) // of the example, the second record
+	_, err = file.ReadAt(record, at)
+	must(t, err)
+	for i := 16; i < len(record); i++ {
+		record[i] = 0xFF
+	}
+	_, err = file.WriteAt(record, at)
+	must(t, err)
+	f.poll(t)
+	f.listen(t)
+	f.get(t, "/promotions/"+exampleID).want(t, 500, `{"error":"the generation is damaged"}`)
+	f.get(t, "/promotions/"+rows[4].id).want(t, 200, promotionJSON(rows[4].id, rows[4].price, "2018-10-28 02:30:00"))
+	f.do(t, "POST", "/promotions/lookup", `{"ids":["`+exampleID+`"]}`).want(t, 500, `{"error":"the generation is damaged"}`)
+	if got := f.metric(t, `promoserve_lookups_total{result="error"}`); got != "2" {
+		t.Errorf("%s failed lookups counted, want 2", got)
+	}
+	if !strings.Contains(f.log.String(), exampleID) {
+		t.Errorf("log:\n%s", f.log)
+	}
+}
+
+// TestDamageAfterVerifyDemotesGeneration damages the file of a generation that
+// was verified.
+func TestDamageAfterVerifyDemotesGeneration(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	changed := append([]row{{exampleID, "1.00", "2030-01-01 00:00:00"}}, rows[1:]...)
+	path := publish(t, f.dir, genID(1), changed)
+	f.poll(t)
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer file.Close()
+	// The example is the second record.
+	_, err = file.WriteAt(bytes.Repeat([]byte{0xFF}, 16), format.HeaderLen+format.RecordLen+16)
+	must(t, err)
+	f.get(t, "/promotions/"+exampleID).want(t, 503, `{"error":"the generation cannot be read"}`)
+	f.poll(t)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+}
+
+func TestDamagedGenerationIsRefused(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	path := publish(t, f.dir, genID(1), rows)
+	must(t, os.Truncate(path, format.HeaderLen+100))
+	f.poll(t)
+	f.listen(t)
+	a := f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	if got := a.header.Get("X-Promotions-Generation"); got != genID(0).String() {
+		t.Errorf("generation %s is live, want %s", got, genID(0))
+	}
+	if got := f.metric(t, `promoserve_generation_swaps_total{result="refused"}`); got != "1" {
+		t.Errorf("%s refused generations counted, want 1", got)
+	}
+	if !strings.Contains(f.log.String(), "generation refused") {
+		t.Errorf("log:\n%s", f.log)
+	}
+}
