@@ -1,29 +1,26 @@
-// Package builder turns promotions CSVs into one generation file.
+// Package builder builds one generation file from CSV files of promotions.
 //
-// Workers read the input in chunks, one at a time and in turn, parse them at
-// the same time, and scatter the records into buckets by the top bits of their
-// ids. What fits into memory is sorted bucket by bucket and written. What does
-// not is spilled: whenever memory is full, its records go to a temporary file
-// as a sorted run, and at the end the runs are merged, range by range of ids.
-// So every byte is written at most twice, whatever the order of the input and
-// the distribution of the ids, and there is no seek in the input. What was
-// merged is given back to the disk piece by piece: without duplicates the spill
-// and the file together never take more than 1.2 times the file.
+// Workers read the input in chunks, one chunk after the other, parse the chunks
+// at the same time and add the records to an external sort, package extsort.
+// The sorted records are written to a temporary file, which then becomes the
+// generation file. The input is read once, from start to end, without seeks.
 //
-// What fits into memory is left in the page cache, as it is served next. What
-// is spilled, and the file that comes of it, goes past the page cache.
+// If the records fit into memory, the file is written through the page cache,
+// because it is read next. If they do not, the file bypasses the page cache.
 //
-// The same rows and the same generation ID make the same bytes, whatever the
-// memory, the number of workers and of inputs: records move in the order of
-// the input until they are sorted, the sort is stable, and what is numbered as
-// it is met (zones) is numbered anew at the end.
+// The same rows and the same generation ID produce the same bytes. Memory,
+// workers and the division of the rows into inputs do not matter: records keep
+// the order of the input until they are sorted, the sort is stable, and
+// timestamp styles, which are numbered as they appear, are numbered again at
+// the end.
 //
-// Memory: records live in an arena of fixed size; workers have buffers of
-// fixed size beside it, for which the budget allows. What the runtime and the
-// program themselves need, some 20 MB, comes on top.
+// Records live in a mapping of fixed size, and workers have buffers of fixed
+// size. Both are part of Options.Memory. The runtime and the program need about
+// 20 MB more.
 //
-// What it does not promise: rows over 256 KiB and quoted fields that go over a
-// line end are bad rows, although RFC 4180 has them: no promotion has either.
+// The CSV format is RFC 4180 with two restrictions: a row longer than 256 KiB is
+// a bad row, and so is a row with a quoted field that contains a line end. No
+// promotion needs either.
 package builder
 
 import (
@@ -32,69 +29,74 @@ import (
 	"io"
 	"strings"
 
+	"promostore/builder/extsort"
 	"promostore/format/generation"
 )
 
-// MinMemory is the least memory, in bytes, that a build can work in.
+// MinMemory is the smallest Options.Memory, in bytes.
 const MinMemory = 64 << 20
 
-// Duplicates says what happens when an id comes twice.
+// Duplicates is a policy for rows with the same id.
 type Duplicates int
 
-// The ways to treat duplicates.
+// The policies.
 const (
-	KeepLast  Duplicates = iota // the last row of the input wins
-	KeepFirst                   // the first row wins
-	Refuse                      // the build fails
+	KeepLast        Duplicates = iota // keep the last row of the input
+	KeepFirst                         // keep the first row
+	FailOnDuplicate                   // fail the build
 )
 
-// Options says what to build, and how.
+// Options configures a build.
 type Options struct {
-	Inputs     []Input       // in their order, which decides between duplicates
-	Dir        string        // of generations; created if need be
-	TempDir    string        // for what does not fit into memory; Dir if empty
-	Generation generation.ID // 0: now
+	Inputs     []Input       // in the order that decides between duplicates
+	Dir        string        // data directory; created if it does not exist
+	TempDir    string        // directory of the spill; Dir if empty
+	Generation generation.ID // 0: the current time
 	Memory     int64         // bytes; at least MinMemory
-	Workers    int           // goroutines that parse and sort; 0: one a processor
+	Workers    int           // goroutines that parse and sort; 0: one for each processor
 	Duplicates Duplicates
-	MaxBadRows int64     // tolerated; one more fails the build
-	Rejects    io.Writer // gets every bad row as CSV: file, line, column, reason, row; nil: nobody. One that is stuck holds nothing up but the build
-	Delimiter  byte      // between fields; 0: a comma
-	AllowEmpty bool      // publish a generation without records
-	MinRecords int64     // fewer are refused
-	MaxShrink  float64   // per cent fewer records than the live generation are tolerated; 0: any number
+	MaxBadRows int64   // bad rows that are skipped; one more fails the build
+	Delimiter  byte    // between fields; 0: a comma
+	AllowEmpty bool    // publish a generation without records
+	MinRecords int64   // fewer records fail the build
+	MaxShrink  float64 // greatest loss of records against the live generation, in per cent; 0: no limit
 
-	// Publishing, if not nil, hears which generation it is just before the file
-	// gets its name. An error keeps it from that.
+	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
+	// reason, row. A Write that blocks does not block the cancellation of the
+	// build.
+	Rejects io.Writer
+
+	// Publishing, if not nil, is called with the ID of the generation just
+	// before the file is published. An error fails the build.
 	Publishing func(generation.ID) error
 
-	// Observe, if not nil, hears how the build is going: at the start of each
-	// phase and then often. Calls do not overlap, and should return at once.
+	// Observe, if not nil, is called at the start of each phase and then often.
+	// Calls do not overlap. Observe must not block.
 	Observe func(Status)
 }
 
 // A Phase is a part of a build.
 type Phase string
 
-// The phases, in their order. PhaseSort is the last when everything fits into
-// memory, PhaseMerge when not.
+// The phases, in order. A build has PhaseSort if its records fit into memory,
+// and PhaseMerge if they do not.
 const (
-	PhaseRead    Phase = "read"    // parse the input; sort and spill what does not fit
-	PhaseSort    Phase = "sort"    // sort what is in memory and write it
-	PhaseMerge   Phase = "merge"   // merge what was spilled and write it
-	PhasePublish Phase = "publish" // complete the file, sync it, give it its name
+	PhaseRead    Phase = "read"    // parse the input; sort and spill records that do not fit into memory
+	PhaseSort    Phase = "sort"    // sort the records in memory and write them
+	PhaseMerge   Phase = "merge"   // merge the spilled records and write them
+	PhasePublish Phase = "publish" // complete, sync and rename the file
 )
 
-// Status is how far a build is.
+// Status is the progress of a build.
 type Status struct {
 	Phase      Phase
-	InputBytes int64 // read so far, as they are on the disk: compressed ones count compressed
+	InputBytes int64 // read so far; compressed bytes of compressed inputs
 	InputSize  int64 // of all inputs; 0 if unknown
 	Rows       int64 // read so far
 	Records    int64 // written so far
 }
 
-// A Summary is what a build has done.
+// A Summary describes a finished build.
 type Summary struct {
 	Generation   string            `json:"generation"`
 	File         string            `json:"file"`
@@ -102,44 +104,55 @@ type Summary struct {
 	Records      int64             `json:"records"`
 	Duplicates   int64             `json:"duplicates"`
 	BadRows      int64             `json:"bad_rows"`
-	InputBytes   int64             `json:"input_bytes"` // as they are on the disk
+	InputBytes   int64             `json:"input_bytes"` // compressed bytes of compressed inputs
 	FileBytes    int64             `json:"file_bytes"`
 	SpilledBytes int64             `json:"spilled_bytes"`
 	Seconds      float64           `json:"seconds"`
-	Phases       map[Phase]float64 `json:"phases"`         // seconds of each
+	Phases       map[Phase]float64 `json:"phases"`         // seconds
 	PeakRSSBytes int64             `json:"peak_rss_bytes"` // of the process
 }
 
-// ErrEmpty says that the input has no good rows and that this was not allowed.
-var ErrEmpty = errors.New("the input has no promotions")
+// Errors of Build, wrapped with details.
+var (
+	// ErrEmpty means that the input has no good rows and Options.AllowEmpty is
+	// not set.
+	ErrEmpty = errors.New("no promotions in the input")
 
-// A BadRow is a row that is no promotion.
+	// ErrMemory means that Options.Memory is too small. Budget 64 MiB per 300 M
+	// rows.
+	ErrMemory = extsort.ErrMemory
+)
+
+// maxShown is the number of bad rows or repeated ids that an error lists.
+const maxShown = 20
+
+// A BadRow is a row that is not a promotion.
 type BadRow struct {
-	Input  string // the name of the input
+	Input  string // name of the input
 	Line   int64  // counted from 1
-	Column int    // the first wrong byte of the line, counted from 1
+	Column int    // first wrong byte of the line, counted from 1
 	Reason string
-	Text   string // of the row; a long one is cut
+	Text   string // the row, cut to 200 bytes
 }
 
 func (r BadRow) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s: %q", r.Input, r.Line, r.Column, r.Reason, r.Text)
 }
 
-// A BadRowsError says that more rows were bad than the build tolerates.
+// A BadRowsError reports more bad rows than Options.MaxBadRows.
 type BadRowsError struct {
 	Rows  []BadRow // the first 20
 	Count int64    // of all
-	Max   int64    // tolerated
+	Max   int64    // Options.MaxBadRows
 }
 
 func (e *BadRowsError) Error() string {
 	var b strings.Builder
-	what := "bad rows"
+	noun := "bad rows"
 	if e.Count == 1 {
-		what = "bad row"
+		noun = "bad row"
 	}
-	fmt.Fprintf(&b, "%d %s, %d tolerated; nothing was published", e.Count, what, e.Max)
+	fmt.Fprintf(&b, "%d %s, %d tolerated", e.Count, noun, e.Max)
 	for _, r := range e.Rows {
 		b.WriteString("\n  " + r.String())
 	}
@@ -149,12 +162,12 @@ func (e *BadRowsError) Error() string {
 	return b.String()
 }
 
-// A DuplicatesError says that ids came twice, which Refuse refuses.
+// A DuplicatesError reports repeated ids under FailOnDuplicate.
 type DuplicatesError struct {
-	IDs   []string // the first 20 in the order of the ids
-	Count int64    // rows over one for an id
+	IDs   []string // the lowest 20, in order
+	Count int64    // rows after the first of their id
 }
 
 func (e *DuplicatesError) Error() string {
-	return fmt.Sprintf("%d rows repeat an id; nothing was published\n  %s", e.Count, strings.Join(e.IDs, "\n  "))
+	return fmt.Sprintf("%d rows repeat an id\n  %s", e.Count, strings.Join(e.IDs, "\n  "))
 }

@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +13,7 @@ import (
 	"promostore/internal/synth"
 )
 
-// benchRows is how many rows the benchmarks build: PROMO_BENCH_ROWS, or 20 M.
+// benchRows returns the number of rows of a benchmark: PROMO_BENCH_ROWS, or 20 M.
 func benchRows(b *testing.B) int64 {
 	text := os.Getenv("PROMO_BENCH_ROWS")
 	if text == "" {
@@ -27,8 +26,8 @@ func benchRows(b *testing.B) int64 {
 	return n
 }
 
-// writeTable writes a table to a file, which is in the page cache afterwards.
-func writeTable(b *testing.B, tab synth.Table) string {
+// writeCSV writes a data set to a file, which is in the page cache afterwards.
+func writeCSV(b *testing.B, tab synth.Table) string {
 	path := filepath.Join(b.TempDir(), "promotions.csv")
 	f, err := os.Create(path)
 	if err != nil {
@@ -47,18 +46,18 @@ func benchBuild(b *testing.B, path string, memory int64) (time.Duration, Summary
 	dir := b.TempDir()
 	defer os.RemoveAll(dir)
 	start := time.Now()
-	sum, err := Build(context.Background(), Options{Inputs: []Input{FileInput(path)}, Dir: dir, Memory: memory})
+	sum, err := Build(b.Context(), Options{Inputs: []Input{FileInput(path)}, Dir: dir, Memory: memory})
 	if err != nil {
 		b.Fatal(err)
 	}
 	return time.Since(start), sum
 }
 
-// BenchmarkBuild builds each kind of keys in memory and spilled, in turn.
+// BenchmarkBuild builds each kind of keys, in memory and spilled in turn.
 func BenchmarkBuild(b *testing.B) {
 	for _, kind := range kinds {
 		b.Run(kind.String(), func(b *testing.B) {
-			path := writeTable(b, synth.Table{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: benchRows(b)})
+			path := writeCSV(b, synth.Table{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: benchRows(b)})
 			var inMemory, spilled []float64
 			var rows int64
 			for b.Loop() {
@@ -75,10 +74,10 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
-// BenchmarkBuildAgainstSort builds and runs GNU sort on the same file in turn.
-// Sort only sorts: it checks nothing and syncs nothing.
+// BenchmarkBuildAgainstSort builds a file and sorts the same CSV with GNU sort, in
+// turn. GNU sort checks nothing and does not sync.
 func BenchmarkBuildAgainstSort(b *testing.B) {
-	path := writeTable(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
+	path := writeCSV(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
 	var ratios, ours, theirs []float64
 	for b.Loop() {
 		d, _ := benchBuild(b, path, 6<<30)
@@ -106,9 +105,9 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-// BenchmarkParse parses one chunk of the synthetic table on one core.
+// BenchmarkParse parses one chunk on one processor.
 func BenchmarkParse(b *testing.B) {
-	data := table(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3300})
+	data := csvOf(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3300})
 	var styles styleTable
 	p := newParser(',', &styles, len(data))
 	b.SetBytes(int64(len(data)))
@@ -118,39 +117,4 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/3300, "ns/row")
-}
-
-// BenchmarkScatter scatters the records of chunks of the synthetic table into
-// the buckets of an arena that is large, on one core.
-func BenchmarkScatter(b *testing.B) {
-	const rows = 3300 // of a chunk
-	s := sizesFor(4<<30, 1)
-	a, err := newArena(s, 1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer a.close()
-	var styles styleTable
-	var chunks [16]*parser
-	for i := range chunks {
-		data := table(b, synth.Table{Keys: synth.Keys{Seed: uint64(i)}, Rows: rows})
-		chunks[i] = newParser(',', &styles, len(data))
-		if err := chunks[i].parse(chunk{data: data}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	var into buckets
-	into.clear()
-	sc := new(scatter)
-	for n := 0; b.Loop(); n++ {
-		records := chunks[n%len(chunks)].records
-		sc.count(records)
-		if sc.pages(a, &into) > a.available() {
-			a.reset()
-			into.clear()
-		}
-		sc.reserve(a, &into)
-		sc.copy(a, records)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 }

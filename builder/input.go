@@ -9,22 +9,23 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
-// An Input is one CSV, plain or compressed.
+// An Input is one CSV, plain or compressed with gzip or zstd.
 type Input struct {
 	Name string // for messages
-	Size int64  // bytes, compressed if it is; 0 if unknown
+	Size int64  // bytes, before decompression; 0 if unknown
 	Open func() (io.ReadCloser, error)
 
-	err error // known before anything is read
+	err error // known before the build
 }
 
-// FileInput is the file with this path.
+// FileInput returns the file with this path.
 func FileInput(path string) Input {
 	in := Input{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
 	st, err := os.Stat(path)
@@ -36,9 +37,9 @@ func FileInput(path string) Input {
 	return in
 }
 
-// StreamInput reads r, once. name is for messages. When a build is given up
-// while a Read of r is stuck, Build returns at once and the Read is left
-// behind, unless r is a pipe of the system.
+// StreamInput returns an input that reads r, once, and does not close it. name
+// is for messages. If a build is cancelled while r.Read blocks, Build returns at
+// once; the Read goes on in a goroutine unless r is a pipe of the system.
 func StreamInput(name string, r io.Reader) Input {
 	return Input{Name: name, Open: func() (io.ReadCloser, error) { return notClosed{r}, nil }}
 }
@@ -47,38 +48,61 @@ type notClosed struct{ io.Reader }
 
 func (notClosed) Close() error { return nil }
 
-// A chunk is a part of one input: whole lines, the last of which may lack its
-// line end.
+// inputSize returns the size of all inputs, or 0 if it is unknown.
+func inputSize(inputs []Input) (int64, error) {
+	if len(inputs) == 0 {
+		return 0, errors.New("no input")
+	}
+	total, known := int64(0), true
+	for _, in := range inputs {
+		if in.err != nil {
+			return 0, in.err
+		}
+		total += in.Size
+		known = known && in.Size > 0
+	}
+	if !known {
+		return 0, nil
+	}
+	return total, nil
+}
+
+// A chunk is a part of one input: whole lines. The last line of the input may
+// lack its line end.
 type chunk struct {
 	seq   int64 // counted from 0 over all inputs
 	input int
-	first bool // of its input: it may begin with a byte-order mark and a header
+	first bool // of its input: may begin with a byte-order mark and a header
 	long  bool // the start of a row that is longer than a chunk
 	data  []byte
 }
 
-// A source cuts the inputs into chunks. Not safe for concurrent use.
+// A source divides the inputs into chunks. Its next method is safe for
+// concurrent use.
 type source struct {
 	ctx    context.Context
 	inputs []Input
 
-	read  atomic.Int64 // bytes of the inputs, as they are on the disk
-	plain int64        // the same, decompressed
+	read atomic.Int64 // bytes of the inputs, before decompression
 
+	mu    sync.Mutex // guards the fields after it
+	plain int64      // bytes of the inputs, decompressed
 	seq   int64
-	input int // the one that is open, or the next to be
+	input int // the open input, or the next one
 	file  io.ReadCloser
-	raw   *counting // of file
-	kind  string    // of its compression; empty if there is none
-	r     io.Reader // of raw, decompressed; nil if no file is open
+	raw   *counter  // reads file
+	kind  string    // compression; empty if there is none
+	r     io.Reader // decompresses raw; nil if no input is open
 	first bool
-	skip  bool   // up to the end of a long row
-	carry []byte // the start of a line that the last chunk had no room for
+	skip  bool   // to the end of a long row
+	carry []byte // start of a line that did not fit into the last chunk
 }
 
-// next fills buf, which is as long as the longest row, with the next chunk; ok
-// is false at the end of the last input.
+// next reads the next chunk into buf, which must be as long as the longest row.
+// ok is false after the last input.
 func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for {
 		if err := s.ctx.Err(); err != nil {
 			return chunk{}, false, err
@@ -106,17 +130,17 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 	}
 }
 
-// fill reads one chunk of the open input, and closes it at its end.
+// fill reads one chunk of the open input and closes the input at its end.
 func (s *source) fill(buf []byte) (chunk, error) {
 	n := copy(buf, s.carry)
 	s.carry = s.carry[:0]
 	m, eof, err := readFull(s.r, buf[n:])
 	if err != nil {
-		return chunk{}, s.damaged(err)
+		return chunk{}, s.decompressError(err)
 	}
 	n += m
 	if s.plain += int64(m); s.plain > maxFree && s.plain/maxExpansion > s.read.Load() {
-		return chunk{}, fmt.Errorf("%w: %d bytes of %s data are more than %d bytes of rows", ErrExpansion, s.read.Load(), s.kind, s.plain)
+		return chunk{}, fmt.Errorf("%w: %d bytes of %s data contain more than %d bytes", ErrExpansion, s.read.Load(), s.kind, s.plain)
 	}
 	c := chunk{input: s.input, first: s.first}
 	b := buf[:n]
@@ -150,18 +174,18 @@ func (s *source) open() error {
 	if err != nil {
 		return err
 	}
-	f = stoppable(s.ctx, f)
+	f = cancelableReader(s.ctx, f)
 	s.file, s.first, s.skip = f, true, false
-	s.raw = &counting{r: f, n: &s.read}
+	s.raw = &counter{r: f, n: &s.read}
 	if s.r, s.kind, err = decompress(s.raw); err != nil {
 		f.Close()
 		s.r = nil
-		return s.named(s.damaged(err))
+		return s.named(s.decompressError(err))
 	}
 	return nil
 }
 
-// named puts the name of the open input before an error that lacks it.
+// named adds the name of the open input to an error that lacks it.
 func (s *source) named(err error) error {
 	name := s.inputs[s.input].Name
 	if path := new(fs.PathError); errors.As(err, &path) && path.Path == name {
@@ -170,37 +194,48 @@ func (s *source) named(err error) error {
 	return fmt.Errorf("%s: %w", name, err)
 }
 
-// damaged says of an error what it means, unless it is one of the file.
-func (s *source) damaged(err error) error {
+// decompressError returns err as a *CompressionError if it comes from the
+// decompression and not from the file.
+func (s *source) decompressError(err error) error {
 	if s.kind == "" || s.raw.err != nil {
 		return err
 	}
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return &CompressionError{s.kind, fmt.Errorf("%w: at most %d MiB are supported; compress it without --ultra and --long", err, maxWindow>>20)}
+		return &CompressionError{s.kind, fmt.Errorf("%w: %w", ErrWindow, err)}
 	}
-	return &CompressionError{s.kind, fmt.Errorf("it is cut off or damaged: %w", err)}
+	return &CompressionError{s.kind, fmt.Errorf("truncated or damaged: %w", err)}
 }
 
-// A CompressionError says that an input cannot be decompressed.
+// A CompressionError reports an input that cannot be decompressed.
 type CompressionError struct {
 	Kind  string // gzip or zstd
 	Cause error
 }
 
 func (e *CompressionError) Error() string { return fmt.Sprintf("%s data: %v", e.Kind, e.Cause) }
+
+// Unwrap returns the cause.
 func (e *CompressionError) Unwrap() error { return e.Cause }
 
-// ErrExpansion says that an input is compressed as no table can be: its rows
-// have ids of their own, of which two hundred are more than 78 bytes. Without a
-// limit a few megabytes would keep a build busy for as long as they like.
-var ErrExpansion = errors.New("this is no table")
+// ErrWindow means that the window of a zstd stream is larger than 8 MiB. No
+// level of the zstd command needs more, except for its ultra and long modes.
+var ErrWindow = fmt.Errorf("window larger than %d MiB", maxWindow>>20)
+
+// maxWindow is the most memory, in bytes, that a zstd stream may demand.
+const maxWindow = 8 << 20
+
+// ErrExpansion means that an input expands more than a data set can. Each row
+// has an id of its own, and 200 ids do not fit into 78 bytes. Without this limit
+// a few megabytes could keep a build busy for any time.
+var ErrExpansion = errors.New("not a data set")
 
 const (
-	maxExpansion = 200      // times
-	maxFree      = 64 << 20 // bytes, decompressed, up to which it does not matter
+	maxExpansion = 200      // decompressed bytes for each compressed byte
+	maxFree      = 64 << 20 // decompressed bytes that may exceed maxExpansion
 )
 
-// openInput opens in. A FIFO without a writer would hold it up for ever.
+// openInput opens in. Open blocks on a FIFO without a writer; openInput does not
+// wait for it after ctx is done.
 func openInput(ctx context.Context, in Input) (io.ReadCloser, error) {
 	type result struct {
 		f   io.ReadCloser
@@ -219,6 +254,7 @@ func openInput(ctx context.Context, in Input) (io.ReadCloser, error) {
 	}
 }
 
+// close closes the open input, if there is one.
 func (s *source) close() error {
 	if s.r == nil {
 		return nil
@@ -230,14 +266,14 @@ func (s *source) close() error {
 	return s.file.Close()
 }
 
-// readFull fills b unless the end of r comes before. Unlike io.ReadFull it
-// tells that end from io.ErrUnexpectedEOF, which is what a reader says of a
-// compressed stream that was cut.
+// readFull fills b unless r ends first. Unlike io.ReadFull it does not return
+// io.ErrUnexpectedEOF at the end of r: that is the error of a decompressor for a
+// truncated stream.
 func readFull(r io.Reader, b []byte) (n int, eof bool, err error) {
 	for n < len(b) {
 		m, err := r.Read(b[n:])
 		n += m
-		if err == io.EOF { //nolint:errorlint // a wrapped one is no end
+		if err == io.EOF { //nolint:errorlint // a wrapped EOF is an error
 			return n, true, nil
 		}
 		if err != nil {
@@ -247,11 +283,7 @@ func readFull(r io.Reader, b []byte) (n int, eof bool, err error) {
 	return n, false, nil
 }
 
-// maxWindow is the most memory that a zstd stream may ask for. It covers every
-// level of the zstd command but --ultra and --long.
-const maxWindow = 8 << 20
-
-// decompress looks at the first bytes of r to see what it is.
+// decompress detects the compression of r by its first bytes.
 func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
 	var magic [4]byte
 	n, _, err := readFull(r, magic[:])
@@ -271,17 +303,17 @@ func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
 	}
 }
 
-// counting counts what is read, and remembers why it could not be.
-type counting struct {
+// A counter counts the bytes that it reads, and keeps the error of a read.
+type counter struct {
 	r   io.Reader
 	n   *atomic.Int64
 	err error
 }
 
-func (c *counting) Read(p []byte) (int, error) {
+func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped one is no end
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is an error
 		c.err = err
 	}
 	return n, err

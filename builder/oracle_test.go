@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// The oracle reads rows without the builder's own parser: encoding/csv,
+// The oracle parses rows without the parser of the builder: with encoding/csv,
 // regular expressions and package time.
 
 var (
@@ -20,8 +20,8 @@ var (
 	rfcZone      = regexp.MustCompile(`^(?:Z|([+-])([0-9]{2}):([0-9]{2}))$`)
 )
 
-// oracleRow is the canonical spelling of a row and its id in small letters; ok
-// is false if the row is no promotion.
+// oracleRow returns the canonical spelling of a row and its id in lower case. ok
+// is false if the row is not a promotion.
 func oracleRow(line string, comma rune) (canonical, id string, ok bool) {
 	if strings.ContainsAny(line, "\r\n") {
 		return "", "", false
@@ -91,10 +91,10 @@ func oracleDate(s string) bool {
 	return len(z) < 5 || len(z[4]) <= 63
 }
 
-// oracleTable reads a whole input: the rows that are left, by id, the last of
-// each, and the numbers of the lines that are bad.
-func oracleTable(data []byte, comma rune) (table map[string]string, rows int64, bad []int64) {
-	table = map[string]string{}
+// oracleCSV parses an input. It returns the last row of each id, the number of
+// rows and the line numbers of the bad ones.
+func oracleCSV(data []byte, comma rune) (byID map[string]string, rows int64, bad []int64) {
+	byID = map[string]string{}
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	first := true
 	for i, line := range strings.Split(string(data), "\n") {
@@ -109,12 +109,12 @@ func oracleTable(data []byte, comma rune) (table map[string]string, rows int64, 
 		first = false
 		rows++
 		if canonical, id, ok := oracleRow(line, comma); ok {
-			table[id] = canonical
+			byID[id] = canonical
 		} else {
 			bad = append(bad, int64(i)+1)
 		}
 	}
-	return table, rows, bad
+	return byID, rows, bad
 }
 
 func oracleHeader(line string, comma rune) bool {

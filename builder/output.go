@@ -7,48 +7,51 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"promostore/builder/extsort"
 	"promostore/format"
 	"promostore/format/generation"
 )
 
-// generationSink writes the generation file.
-type generationSink struct {
+// An output writes the generation file. It implements extsort.Sink.
+type output struct {
 	b        *build
 	file     *generation.Pending
-	direct   *directWriter // of file; nil if all is written through the page cache
+	direct   *extsort.DirectWriter // of file; nil if all data goes through the page cache
 	w        *format.Writer
 	styles   []format.TimestampStyle
-	renumber []uint16 // nil: the identity
+	renumber []uint16 // new number of each style; nil if none changes
 	header   format.Header
 }
 
-// start is called once every row is read, when the zones are known. buffers
-// are for direct writes; without them there are none.
-func (g *generationSink) start(maxRecords uint64, buffers [][]byte) error {
-	var file format.File = g.file
+// start starts a file of at most maxRecords records. All rows must have been
+// read, so that the styles are known. buffers are for direct writes, or nil.
+func (o *output) start(maxRecords uint64, buffers [][]byte) error {
+	var file format.File = o.file
 	if len(buffers) > 0 {
 		var err error
-		if g.direct, err = newDirectWriter(g.file.File, buffers); err != nil {
+		if o.direct, err = extsort.NewDirectWriter(o.file.File, buffers); err != nil {
 			return err
 		}
-		file = g.direct
+		file = o.direct
 	}
-	g.w = format.NewWriter(file, maxRecords)
-	g.styles, g.renumber = g.b.styles.sorted()
+	o.w = format.NewWriter(file, maxRecords)
+	o.styles, o.renumber = o.b.styles.sorted()
 	return nil
 }
 
-func (g *generationSink) prepare(records []format.Record) {
-	if g.renumber == nil {
+// Prepare sets the final numbers of the timestamp styles.
+func (o *output) Prepare(records []format.Record) {
+	if o.renumber == nil {
 		return
 	}
 	for i := range records {
-		records[i].SetStyle(g.renumber[records[i].Style()])
+		records[i].SetStyle(o.renumber[records[i].Style()])
 	}
 }
 
-func (g *generationSink) place(records []format.Record) (func() error, error) {
-	batch, err := g.w.Reserve(records)
+// Reserve reserves the place of a batch in the file.
+func (o *output) Reserve(records []format.Record) (write func() error, err error) {
+	batch, err := o.w.Reserve(records)
 	if err != nil {
 		return nil, fmt.Errorf("BUG: %w", err)
 	}
@@ -56,51 +59,49 @@ func (g *generationSink) place(records []format.Record) (func() error, error) {
 		if err := batch.Write(); err != nil {
 			return fmt.Errorf("generation file: %w", err)
 		}
-		if g.direct == nil {
-			// Start to write back now: otherwise the sync at the end has all to do.
+		if o.direct == nil {
+			// Start to write back now, so that the sync at the end has less to do.
 			off, n := batch.Range()
-			// An error here comes back from the sync.
-			_ = unix.SyncFileRange(int(g.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+			// The sync reports an error of the disk.
+			_ = unix.SyncFileRange(int(o.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 		}
-		g.b.observe(func(st *Status) { st.Records += int64(len(records)) })
+		o.b.progress.update(func(s *Status) { s.Records += int64(len(records)) })
 		return nil
 	}, nil
 }
 
-func (g *generationSink) finish() error {
-	if err := g.b.dedup.err(); err != nil {
-		return err
-	}
+// finish completes the file.
+func (o *output) finish(duplicates int64) error {
 	h := format.Header{
 		Shards:     1,
-		Duplicates: uint64(g.b.dedup.count),
-		BadRows:    uint64(g.b.badCount),
-		Generation: int64(g.b.Generation),
+		Duplicates: uint64(duplicates),
+		BadRows:    uint64(o.b.rows.badCount),
+		Generation: int64(o.b.Generation),
 	}
 	var err error
-	if g.header, err = g.w.Finish(h, g.styles); err != nil {
+	if o.header, err = o.w.Finish(h, o.styles); err != nil {
 		return fmt.Errorf("generation file: %w", err)
 	}
-	return g.file.Truncate(g.header.FileLen)
+	return o.file.Truncate(o.header.FileLen)
 }
 
-func (g *generationSink) close() error {
-	if g.direct == nil {
+func (o *output) close() error {
+	if o.direct == nil {
 		return nil
 	}
-	return g.direct.close()
+	return o.direct.Close()
 }
 
-// writeBack brings the first n bytes of a file to the disk, so that the sync
-// behind it, which nothing can stop, has little left to do.
+// writeBack writes the first n bytes of a file from the page cache to the disk.
+// The following sync, which cannot be cancelled, then has little left to do.
 func writeBack(ctx context.Context, file *os.File, n int64) error {
-	const piece = 64 << 20
-	for off := int64(0); off < n; off += piece {
+	const step = 64 << 20
+	for off := int64(0); off < n; off += step {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// An error here comes back from the sync.
-		_ = unix.SyncFileRange(int(file.Fd()), off, piece, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		// The sync reports an error of the disk.
+		_ = unix.SyncFileRange(int(file.Fd()), off, step, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	}
 	return nil
 }

@@ -11,25 +11,34 @@ import (
 	"promostore/format"
 )
 
-// errStyles ends the build: a row whose zone has no number cannot be kept, and
-// which row that is depends on who comes first.
-var errStyles = fmt.Errorf("more than %d distinct zones in the dates", format.MaxStyles)
+// A timestamp style is everything of a date except for its wall clock: layout,
+// offset and zone abbreviation. A record holds the number of its style in the
+// dictionary of the file.
 
-// styleTable numbers the zones of a build in the order in which they are met,
-// which is another one in every build. Safe for concurrent use.
+// errStyles fails the build for any Options.MaxBadRows. A row whose style has no
+// number could only be skipped, and which row that is would depend on the order
+// in which the workers meet the styles.
+var errStyles = fmt.Errorf("more than %d timestamp styles", format.MaxStyles)
+
+// isFatal reports whether an error of a row fails the build.
+func isFatal(err error) bool { return errors.Is(err, errStyles) }
+
+// A styleTable numbers the styles of a build in the order in which workers meet
+// them, which differs from build to build. It is safe for concurrent use.
 type styleTable struct {
 	mu     sync.RWMutex
 	index  map[styleText]uint16
 	styles []format.TimestampStyle
 }
 
-// styleText is a zone as format.ParseDate leaves it.
+// A styleText is a style as it is written: the separator of day and time, and
+// the part of the date that format.ParseDate leaves.
 type styleText struct {
 	sep  byte
 	rest string
 }
 
-// number is the number of a zone.
+// number returns the number of a style.
 func (t *styleTable) number(sep byte, rest []byte) (uint16, error) {
 	t.mu.RLock()
 	n, ok := t.index[styleText{sep, string(rest)}]
@@ -37,7 +46,7 @@ func (t *styleTable) number(sep byte, rest []byte) (uint16, error) {
 	if ok {
 		return n, nil
 	}
-	z, err := format.ParseTimestampStyle(sep, rest)
+	style, err := format.ParseTimestampStyle(sep, rest)
 	if err != nil {
 		return 0, err
 	}
@@ -54,20 +63,20 @@ func (t *styleTable) number(sep byte, rest []byte) (uint16, error) {
 	}
 	n = uint16(len(t.styles))
 	t.index[styleText{sep, string(rest)}] = n
-	t.styles = append(t.styles, z)
+	t.styles = append(t.styles, style)
 	return n, nil
 }
 
-// sorted is the dictionary for the file and, unless it is the identity, what
-// each number becomes in it.
-func (t *styleTable) sorted() (styles []format.TimestampStyle, renumber []uint16) {
+// sorted returns the dictionary for the file and the new number of each style.
+// renumber is nil if no number changes.
+func (t *styleTable) sorted() (dictionary []format.TimestampStyle, renumber []uint16) {
 	type entry struct {
 		bytes []byte
 		old   int
 	}
 	entries := make([]entry, len(t.styles))
-	for i, z := range t.styles {
-		entries[i] = entry{z.AppendBinary(nil), i}
+	for i, style := range t.styles {
+		entries[i] = entry{style.AppendBinary(nil), i}
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
 		return cmp.Or(bytes.Compare(a.bytes, b.bytes), cmp.Compare(a.old, b.old))
@@ -75,17 +84,17 @@ func (t *styleTable) sorted() (styles []format.TimestampStyle, renumber []uint16
 	renumber = make([]uint16, len(entries))
 	identity := true
 	for i, e := range entries {
-		styles = append(styles, t.styles[e.old])
+		dictionary = append(dictionary, t.styles[e.old])
 		renumber[e.old] = uint16(i)
 		identity = identity && e.old == i
 	}
 	if identity {
 		renumber = nil
 	}
-	return styles, renumber
+	return dictionary, renumber
 }
 
-// styleCache remembers the zones that one parser met last: files have few.
+// A styleCache remembers the last styles of one parser. Most files have few.
 type styleCache struct {
 	table   *styleTable
 	entries [4]struct {
@@ -95,9 +104,8 @@ type styleCache struct {
 	oldest int
 }
 
-// cut is the number of the zone that text begins with, and what is behind the
-// line end that follows it. If ok is false there is no line end, or the zone is
-// none.
+// cut returns the number of the style at the start of text, and the text after
+// the following line end. ok is false if there is no line end or no valid style.
 func (c *styleCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok bool) {
 	for i := range c.entries {
 		e := &c.entries[i]
@@ -133,6 +141,3 @@ func (c *styleCache) number(sep byte, rest []byte) (uint16, error) {
 	e.styleText, e.number = styleText{sep, string(rest)}, n
 	return n, nil
 }
-
-// isFatal tells the errors of rows that no tolerance covers.
-func isFatal(err error) bool { return errors.Is(err, errStyles) }

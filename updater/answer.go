@@ -92,15 +92,40 @@ func isNoSpace(err error) bool {
 }
 
 func isRefusal(err error) bool {
-	var gate *builder.GateError
+	var guard *builder.GuardError
 	var dup *builder.DuplicatesError
-	return errors.As(err, &gate) || errors.As(err, &dup) || errors.Is(err, builder.ErrEmpty)
+	return errors.As(err, &guard) || errors.As(err, &dup) || errors.Is(err, builder.ErrEmpty)
+}
+
+// acceptingFlag returns the flag of the command, and its value, that accepts the
+// data set that a guard rejected with err. It returns empty strings for other
+// errors.
+func acceptingFlag(err error) (flag, value string) {
+	var guard *builder.GuardError
+	switch {
+	case !errors.As(err, &guard):
+		return "", ""
+	case guard.Live == 0:
+		return "--min-records", strconv.FormatInt(guard.Records, 10)
+	default:
+		return "--max-shrink", strconv.FormatFloat(guard.MaxShrink(), 'f', 1, 64)
+	}
+}
+
+// explain returns the text of err with the flag that helps, if there is one.
+func explain(err error) string {
+	if flag, value := acceptingFlag(err); flag != "" {
+		return fmt.Sprintf("%v; %s %s accepts it", err, flag, value)
+	}
+	if errors.Is(err, builder.ErrWindow) {
+		return fmt.Sprintf("%v; compress it without the --ultra and --long flags of zstd", err)
+	}
+	return err.Error()
 }
 
 // problemOf is the answer for err, which an upload ended with.
 func problemOf(err error) (code int, p problem) {
 	var bad *builder.BadRowsError
-	var gate *builder.GateError
 	var compressed *builder.CompressionError
 	var forbidden *forbiddenError
 	var large *http.MaxBytesError
@@ -111,10 +136,8 @@ func problemOf(err error) (code int, p problem) {
 		p = badRows(bad)
 		return http.StatusUnprocessableEntity, p
 	case isRefusal(err):
-		if errors.As(err, &gate) {
-			p.Flag = gate.Flag
-		}
-		p.Reason = "refused"
+		p.Flag, _ = acceptingFlag(err)
+		p.Error, p.Reason = explain(err), "refused"
 		return http.StatusUnprocessableEntity, p
 	case errors.Is(err, errBusy), errors.Is(err, generation.ErrLocked):
 		p.Reason = "busy"
@@ -141,7 +164,7 @@ func problemOf(err error) (code int, p problem) {
 		p.Reason = "unauthorized"
 		return http.StatusForbidden, p
 	case errors.As(err, &form), errors.As(err, &compressed), errors.Is(err, errCut):
-		p.Reason = "malformed"
+		p.Error, p.Reason = explain(err), "malformed"
 		return http.StatusBadRequest, p
 	}
 	p.Reason = "failed"
@@ -161,7 +184,7 @@ func brief(err error) string {
 	if errors.Is(err, builder.ErrEmpty) {
 		return builder.ErrEmpty.Error()
 	}
-	line, _, _ := strings.Cut(err.Error(), "\n")
+	line, _, _ := strings.Cut(explain(err), "\n")
 	return line
 }
 

@@ -121,7 +121,7 @@ func TestInboxFailed(t *testing.T) {
 	failed := filepath.Join(f.inbox, "failed")
 	wantFiles(t, failed, "bad.csv", "bad.csv.errors", "cut.gz", "cut.gz.errors", "empty.csv", "empty.csv.errors", "many.csv", "many.csv.errors")
 	for name, want := range map[string]string{
-		"bad.csv": "bad.csv:4:1: row: 2 fields", "cut.gz": "cut off", "empty.csv": "no promotions", "many.csv": "and 9980 more",
+		"bad.csv": "bad.csv:4:1: row: 2 fields", "cut.gz": "truncated", "empty.csv": "no promotions", "many.csv": "and 9980 more",
 	} {
 		report, err := os.ReadFile(filepath.Join(failed, name+".errors"))
 		must(t, err)

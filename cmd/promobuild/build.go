@@ -183,7 +183,7 @@ func duplicates(command, text string) (builder.Duplicates, error) {
 	case "first":
 		return builder.KeepFirst, nil
 	case "error":
-		return builder.Refuse, nil
+		return builder.FailOnDuplicate, nil
 	}
 	return 0, usagef("%s: --duplicates %q is none of last, first and error", command, text)
 }
@@ -202,30 +202,39 @@ func delimiter(command, text string) (byte, error) {
 	return text[0], nil
 }
 
-// explain adds what can be done about an error of Build. rejects is the path
-// of the rejects, if there are any.
+// explain adds to an error of Build the flags that help. rejects is the path of
+// the rejects, if there are any.
 func explain(ctx context.Context, err error, rejects string) error {
 	var at *fs.PathError
 	var bad *builder.BadRowsError
 	var dup *builder.DuplicatesError
+	var guard *builder.GuardError
 	hint := ""
 	switch {
 	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
 		return fmt.Errorf("build: interrupted: nothing was published: %w", context.Cause(ctx))
 	case errors.As(err, &bad):
-		hint = "correct them, or leave them out: --max-bad-rows N --rejects FILE"
+		hint = "correct the rows, or skip them: --max-bad-rows N --rejects FILE"
 	case errors.As(err, &dup):
 		hint = "keep one row of each id: --duplicates=last or --duplicates=first"
+	case errors.As(err, &guard) && guard.Live == 0:
+		hint = fmt.Sprintf("accept the data set: --min-records %d", guard.Records)
+	case errors.As(err, &guard):
+		hint = fmt.Sprintf("accept the data set: --max-shrink %.1f", guard.MaxShrink())
 	case errors.Is(err, builder.ErrEmpty):
-		hint = "nothing was published; if it is meant to be empty: --allow-empty"
+		hint = "publish an empty data set: --allow-empty"
+	case errors.Is(err, builder.ErrWindow):
+		hint = "compress the input without the --ultra and --long flags of zstd"
+	case errors.Is(err, builder.ErrMemory):
+		hint = "use more memory: --memory SIZE"
 	case errors.Is(err, syscall.ENOSPC) && errors.As(err, &at) && at.Path == rejects:
-		hint = "nothing was published; make room, or choose another disk: --rejects FILE"
+		hint = "free space, or use another disk: --rejects FILE"
 	case errors.Is(err, syscall.ENOSPC):
-		hint = "nothing was published; make room, or choose another disk: --data DIR --tmp DIR"
+		hint = "free space, or use another disk: --data DIR --tmp DIR"
 	default:
 		return fmt.Errorf("build: %w", err)
 	}
-	return fmt.Errorf("build: %w\n%s", err, hint)
+	return fmt.Errorf("build: %w\nnothing was published; %s", err, hint)
 }
 
 // printSummary prints s for people.

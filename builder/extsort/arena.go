@@ -1,4 +1,4 @@
-package builder
+package extsort
 
 import (
 	"fmt"
@@ -9,42 +9,42 @@ import (
 	"promostore/format"
 )
 
-// An arena is all the memory that records live in, cut into pages. It is
-// mapped once, so that its size bounds what a build uses, and asks for huge
-// pages, which spare most of the page faults and TLB misses.
+// An arena is the memory for all records, divided into pages. It is mapped
+// once, so its size bounds the memory of a sort. It asks for huge pages, which
+// avoid most page faults and TLB misses.
 //
-// Safe for concurrent use as far as each page has one owner at a time.
+// It is safe for concurrent use as long as each page has one owner at a time.
 type arena struct {
 	mem     []byte // all of it
 	records []format.Record
-	buffers [][]format.Record // one for each sorter; here they do not count for the garbage collector
-	direct  [][]byte          // to write from, aligned for direct I/O; so are records
+	buffers [][]format.Record // one for each sorting goroutine; outside the heap, so the garbage collector ignores them
+	direct  [][]byte          // write buffers; they and records are aligned for direct I/O
 	shift   uint              // a page has 1<<shift records
 
 	mu   sync.Mutex // guards free and used
-	free []int32    // pages that were given back
-	used int32      // pages that were ever given out, and so have memory
+	free []int32    // released pages
+	used int32      // pages that were ever allocated, and so have physical memory
 
 	fill []int32 // records in each page
-	next []int32 // the page behind each in its chain
+	next []int32 // the following page in the chain of each page
 }
 
 const noPage = -1
 
-// newArena maps an arena of the sizes s with buffers for sorters.
-func newArena(s sizes, sorters int) (*arena, error) {
-	bytes := min(s.arena, math.MaxUint32*format.RecordLen) // a slot is a uint32
-	pages := bytes / format.RecordLen >> s.page
-	bytes = pages << s.page * format.RecordLen
-	direct, leaf := numDirect*s.direct, 2*s.leaf*format.RecordLen
+// newArena maps an arena with a buffer for each of this number of sorters.
+func newArena(s Sizes, sorters int) (*arena, error) {
+	bytes := min(s.Arena, math.MaxUint32*format.RecordLen) // a slot is a uint32
+	pages := bytes / format.RecordLen >> s.Page
+	bytes = pages << s.Page * format.RecordLen
+	direct, leaf := numDirect*s.Direct, 2*s.Leaf*format.RecordLen
 	mem, err := syscall.Mmap(-1, 0, direct+int(bytes)+sorters*leaf, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE|syscall.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes for records: %w; lower the memory budget", bytes, err)
 	}
-	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // an error means: no huge pages here
+	_ = syscall.Madvise(mem, syscall.MADV_HUGEPAGE) // fails where there are no huge pages
 	a := &arena{
 		mem:   mem,
-		shift: s.page,
+		shift: s.Page,
 		fill:  make([]int32, pages),
 		next:  make([]int32, pages),
 	}
@@ -54,7 +54,7 @@ func newArena(s sizes, sorters int) (*arena, error) {
 		return b
 	}
 	for range numDirect {
-		a.direct = append(a.direct, cut(s.direct))
+		a.direct = append(a.direct, cut(s.Direct))
 	}
 	a.records = format.Records(cut(int(bytes)))
 	for range sorters {
@@ -67,22 +67,22 @@ func (a *arena) close() error { return syscall.Munmap(a.mem) }
 
 func (a *arena) pageRecords() int { return 1 << a.shift }
 
-// page is the memory of a page.
+// page returns the memory of page p.
 func (a *arena) page(p int32) []format.Record {
 	return a.records[int(p)<<a.shift : (int(p)+1)<<a.shift]
 }
 
-// filled is the records in a page.
+// filled returns the records in page p.
 func (a *arena) filled(p int32) []format.Record { return a.page(p)[:a.fill[p]] }
 
-// available is the number of pages that alloc can still give.
+// available returns the number of pages that alloc can still return.
 func (a *arena) available() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.fill) - int(a.used) + len(a.free)
 }
 
-// alloc gives out an empty page, or noPage if there is none.
+// alloc returns an empty page, or noPage if there is none.
 func (a *arena) alloc() int32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,7 +101,7 @@ func (a *arena) alloc() int32 {
 	return p
 }
 
-// release takes pages back.
+// release frees pages.
 func (a *arena) release(pages ...int32) {
 	a.mu.Lock()
 	a.free = append(a.free, pages...)
@@ -109,7 +109,7 @@ func (a *arena) release(pages ...int32) {
 }
 
 // A chain is a sequence of records in pages of an arena, in the order of the
-// input. The zero value is not empty: use emptyChain.
+// input. An empty chain is emptyChain, not the zero value.
 type chain struct {
 	head, tail int32
 	n          int
@@ -117,11 +117,12 @@ type chain struct {
 
 var emptyChain = chain{head: noPage, tail: noPage}
 
-// grow makes room for n more records behind c. Room begins at slot, an index
-// into arena.records; a slot that fills its page is followed by the first of
-// the next page. Behind the room there is always a slot, so that following the
-// chain never runs into a link that is not there yet. That there are pages for
-// it is the caller's to know, by pagesFor.
+// grow reserves n slots at the end of c and returns the first one, an index
+// into arena.records; use advance to go to the next. There must be enough free
+// pages, see pagesFor.
+//
+// grow leaves a free slot after the reserved ones, in another page if need be.
+// So advance never follows a link that is not set yet.
 func (a *arena) grow(c *chain, n int) (slot uint32) {
 	if c.head == noPage {
 		a.mustAppend(c)
@@ -145,7 +146,7 @@ func (a *arena) mustAppend(c *chain) {
 	}
 }
 
-// append gives c another page behind its last, if there is one.
+// append adds an empty page to the end of c. It reports whether there was one.
 func (a *arena) append(c *chain) bool {
 	p := a.alloc()
 	if p == noPage {
@@ -160,7 +161,7 @@ func (a *arena) append(c *chain) bool {
 	return true
 }
 
-// pagesFor is how many pages grow would take.
+// pagesFor returns the number of pages that grow would allocate.
 func (a *arena) pagesFor(c *chain, n int) int {
 	if c.head == noPage {
 		return 1 + n>>a.shift
@@ -168,7 +169,7 @@ func (a *arena) pagesFor(c *chain, n int) int {
 	return (int(a.fill[c.tail]) + n) >> a.shift
 }
 
-// advance is the slot behind slot in a chain.
+// advance returns the slot after slot in its chain.
 func (a *arena) advance(slot uint32) uint32 {
 	slot++
 	if slot&(1<<a.shift-1) == 0 {
@@ -177,7 +178,7 @@ func (a *arena) advance(slot uint32) uint32 {
 	return slot
 }
 
-// pages are the pages of c, in its order.
+// pages returns the pages of c, in order.
 func (a *arena) pages(c chain) []int32 {
 	var pages []int32
 	for p := c.head; p != noPage; p = a.next[p] {
@@ -186,7 +187,7 @@ func (a *arena) pages(c chain) []int32 {
 	return pages
 }
 
-// join appends b to c; b must not be used any more.
+// join appends b to c. The caller must not use b again.
 func (a *arena) join(c *chain, b chain) {
 	switch {
 	case b.head == noPage:
@@ -199,7 +200,7 @@ func (a *arena) join(c *chain, b chain) {
 	}
 }
 
-// reset gives every page back.
+// reset frees every page.
 func (a *arena) reset() {
 	a.mu.Lock()
 	a.free = a.free[:0]

@@ -1,4 +1,4 @@
-package builder
+package extsort
 
 import (
 	"math/bits"
@@ -6,20 +6,23 @@ import (
 	"promostore/format"
 )
 
-// Sorting. Records are sorted by their 128-bit keys, stably, so that of equal
-// ids the one that came last in the input stands last. The method is a
-// most-significant-digit radix sort out of place: look for the first bit in
-// which keys differ, scatter by the few bits from there on, and finish the
-// small groups by insertion. Looking for that bit each time is what makes keys
-// with long common prefixes (v7, sequential) cost the same as random ones.
-// McIlroy, Bostic, McIlroy, "Engineering Radix Sort", 1993.
+// Radix sort. Records are sorted by their 128-bit keys, stably: of records with
+// equal keys the last in the input stays last.
+//
+// The method is a most-significant-digit radix sort out of place (McIlroy,
+// Bostic and McIlroy, "Engineering Radix Sort", Computing Systems 6(1), 1993):
+// find the first bit in which the keys differ, scatter by the bits from there
+// on, sort each group in the same way, and finish small groups by insertion.
+// Because each level skips the common prefix, keys with long common prefixes
+// (UUID v7, sequential) cost the same as random keys.
 
 const (
 	maxDigitBits = 11 // 2048 counters stay in the first-level cache
-	insertionMax = 24 // records
+	insertionMax = 24 // records sorted by insertion
 )
 
-// sortRecords sorts a stably. tmp must be as long; its content is lost.
+// sortRecords sorts a stably. tmp must have the same length; its content is
+// overwritten.
 func sortRecords(a, tmp []format.Record) {
 	if len(a) <= insertionMax {
 		insertionSort(a)
@@ -43,6 +46,7 @@ func sortRecords(a, tmp []format.Record) {
 		tmp[counts[d]] = a[i]
 		counts[d]++
 	}
+	// Each counter is now the end of its group.
 	lo := 0
 	for _, end := range counts[:1<<digitBits] {
 		hi := int(end)
@@ -60,7 +64,8 @@ func sortRecords(a, tmp []format.Record) {
 	}
 }
 
-// digit is the n bits of r's key behind the first skip; skip + n ≤ 128.
+// digit returns n bits of the key of r, after the first skip bits. skip + n must
+// be at most 128.
 func digit(r *format.Record, skip, n uint) uint64 {
 	k := r.Key()
 	if skip < 64 {
@@ -69,7 +74,7 @@ func digit(r *format.Record, skip, n uint) uint64 {
 	return k.Lo << (skip - 64) >> (64 - n)
 }
 
-// commonPrefix is the number of leading bits in which all keys agree.
+// commonPrefix returns the number of leading bits that all keys share.
 func commonPrefix(a []format.Record) int {
 	first := a[0].Key()
 	var diff format.Key
@@ -93,7 +98,7 @@ func insertionSort(a []format.Record) {
 	}
 }
 
-// insertInto fills dst with the records of src, sorted.
+// insertInto writes the records of src to dst, sorted.
 func insertInto(dst, src []format.Record) {
 	for i := range src {
 		k := src[i].Key()

@@ -1,8 +1,7 @@
-package builder
+package extsort
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -11,28 +10,35 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promostore/format"
+	"promostore/internal/sequencer"
 )
 
-// Merging. The runs are not merged record by record: the key space is cut into
-// ranges that fit into memory, a worker reads its range from every run, sorts
-// it like any other records, and hands it over in the order of the ranges. The
-// cuts come from the samples of the runs, so they are even whatever the
-// distribution, and every byte is read and written once.
+// Merge. A k-way merge with a tree of losers (Knuth, vol. 3, section 5.4.1)
+// compares keys record by record on one processor. Here the key space is cut
+// into ranges that fit into memory instead. A goroutine reads its range from
+// every run, sorts it like any other records and passes it on in the order of
+// the ranges.
+//
+// The cuts come from regular samples of the sorted runs (Shi and Schaeffer,
+// "Parallel Sorting by Regular Sampling", J. Parallel Distrib. Comput. 14,
+// 1992). So the ranges have the same size for any distribution of the keys, and
+// every byte is read and written once.
 
-// A planner cuts the key space. Safe for concurrent use.
+// A planner cuts the key space into ranges. It is safe for concurrent use.
 type planner struct {
-	mu      sync.Mutex
+	mu      sync.Mutex // guards samples and the fields after it
 	runs    []*run
-	limit   int64    // records in a range
-	slack   int64    // of which this many stay free
+	limit   int64    // most records in a range
+	slack   int64    // records of limit that are left for the error of the samples
 	samples []sample // of all runs, by key
 	seq     int64
-	pos     []int64    // where the next range begins in each run
-	from    format.Key // its first key
+	pos     []int64    // start of the next range in each run
+	from    format.Key // lowest key of the next range
 	done    bool
 }
 
-// A sample is one of a run's: the records from it on to the next of the run.
+// A sample is one sample of a run. It stands for the records up to the next
+// sample of the run.
 type sample struct{ run, index uint32 }
 
 func (p *planner) key(s sample) format.Key { return p.runs[s.run].samples[s.index] }
@@ -53,8 +59,8 @@ func newPlanner(runs []*run, limit int) *planner {
 	return p
 }
 
-// slack is how far the samples can be wrong about a range, in records: one
-// step in each run at both ends.
+// slack returns the most records by which samples underestimate a range: one
+// step at both ends in each run.
 func slack(runs []*run) int64 {
 	n := int64(0)
 	for _, r := range runs {
@@ -63,17 +69,17 @@ func slack(runs []*run) int64 {
 	return n
 }
 
-// A keyRange is a part of the key space: the keys from from on and below to,
-// which are among the records lo to hi of each run. What is in front of next
-// belongs to this range and those before.
+// A keyRange is a part of the key space: from ≤ key < to. In run i these keys
+// are among the records lo[i] to hi[i]. The records before next[i] belong to
+// this range or an earlier one.
 type keyRange struct {
 	seq          int64
 	from, to     format.Key
-	last         bool // there is no to
+	last         bool // to has no meaning
 	lo, hi, next []int64
 }
 
-// next is the next range; ok is false when there is none.
+// next returns the next range. ok is false if there is none.
 func (p *planner) next() (r keyRange, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,7 +103,8 @@ func (p *planner) next() (r keyRange, ok bool) {
 	if i == 0 {
 		panic("BUG: a range has no room for a sample")
 	}
-	// Records of one key stay in one range: it ends before the sample's key.
+	// All records of one key stay in one range, because it ends before the key
+	// of the sample.
 	r.to = p.key(p.samples[i])
 	p.samples = p.samples[i:]
 	for j, run := range p.runs {
@@ -107,26 +114,16 @@ func (p *planner) next() (r keyRange, ok bool) {
 	return r, true
 }
 
-// A merger merges runs into a sink.
-type merger struct {
-	arena   *arena // empty: its memory is used as a whole
-	workers int
-	dedup   *deduper
-}
-
-// readRecords is how many records the merge reads from a run at once if memory
-// allows, on average: 4 MiB, which the disk reads twice as fast as 1 MiB.
+// readRecords is the average number of records that the merge reads from a run
+// at once if the memory is large enough: 4 MiB, which the disk reads twice as
+// fast as 1 MiB.
 const readRecords = 1 << 17
 
-// ErrMemory says that the memory budget is too small for the input: 64 MiB are
-// for 300 M rows, and so on in proportion.
-var ErrMemory = errors.New("the memory budget is too small")
-
-// plan is how many of workers merge how many records each at once, in the
-// memory of room records: all of them, unless the runs are so many that there
-// is room for the ranges of fewer. What they are at is on the disk twice, so
-// together it should be a sixteenth of all at most.
-func plan(room, workers int, runs []*run) (mergers, records int, err error) {
+// planMerge returns the number of goroutines that merge, and the records that
+// each of them merges at once, for a memory of room records. There are fewer
+// goroutines than workers if there are too many runs for the memory. Records in
+// progress occupy disk space twice, so there are at most 1/16 of all at a time.
+func planMerge(room, workers int, runs []*run) (mergers, records int, err error) {
 	total := int64(0)
 	for _, r := range runs {
 		total += r.n
@@ -138,20 +135,22 @@ func plan(room, workers int, runs []*run) (mergers, records int, err error) {
 			return workers, max(least, min(room, part, len(runs)*readRecords)), nil
 		}
 	}
-	return 0, 0, fmt.Errorf("%w to merge %d runs; raise it", ErrMemory, len(runs))
+	return 0, 0, fmt.Errorf("%w for the merge of %d runs", ErrMemory, len(runs))
 }
 
-func (m *merger) merge(ctx context.Context, runs []*run, out sink) error {
-	workers, slot, err := plan(len(m.arena.records), m.workers, runs)
+// merge merges runs into out. The arena must be empty; merge uses its memory as
+// a whole.
+func (s *Sorter) merge(ctx context.Context, runs []*run, out Sink) error {
+	workers, slot, err := planMerge(len(s.arena.records), writers(s.cfg.Workers), runs)
 	if err != nil {
 		return err
 	}
 	p := newPlanner(runs, slot)
-	turn := newTurnstile()
+	seq := sequencer.New()
 	g, ctx := errgroup.WithContext(ctx)
-	defer context.AfterFunc(ctx, turn.breakOff)()
+	defer seq.AbortAfter(ctx)()
 	for i := range workers {
-		buf := m.arena.records[2*i*slot : 2*(i+1)*slot]
+		buf := s.arena.records[2*i*slot : 2*(i+1)*slot]
 		g.Go(func() error {
 			for ctx.Err() == nil {
 				r, ok := p.next()
@@ -167,7 +166,7 @@ func (m *merger) merge(ctx context.Context, runs []*run, out sink) error {
 				}
 				a := buf[:n]
 				sortRecords(a, buf[slot:slot+n])
-				if err := emit(ctx, turn, r.seq, m.dedup.dedupe(a), out); err != nil {
+				if err := emit(seq, r.seq, s.dedup.dedupe(a), out); err != nil {
 					return err
 				}
 				for j, run := range runs {
@@ -180,8 +179,9 @@ func (m *merger) merge(ctx context.Context, runs []*run, out sink) error {
 	return g.Wait()
 }
 
-// load reads a range, run by run, so that of equal keys the one that came last
-// in the input stands last. dst has room for what is read beside the range too.
+// load reads a range from all runs, in their order, so records with equal keys
+// keep the order of the input. dst also needs room for the records around the
+// range that are read with it.
 func load(dst []format.Record, runs []*run, r keyRange) (n int, err error) {
 	for j, run := range runs {
 		if r.lo[j] == r.hi[j] {
@@ -201,7 +201,7 @@ func load(dst []format.Record, runs []*run, r keyRange) (n int, err error) {
 	return n, nil
 }
 
-// lowerBound is the number of sorted records with keys below k.
+// lowerBound returns the number of sorted records with keys below k.
 func lowerBound(records []format.Record, k format.Key) int {
 	return sort.Search(len(records), func(i int) bool { return !records[i].Key().Less(k) })
 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blockingPipe is a pipe as a shell makes it: a read of it waits.
+// blockingPipe returns a pipe like that of a shell: its reads block.
 func blockingPipe(t testing.TB) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
@@ -30,13 +30,14 @@ func blockingPipe(t testing.TB) (r, w *os.File) {
 	return r, w
 }
 
-// A reader that another one is faster than can be interrupted all the same.
-func TestTwoReaders(t *testing.T) {
+// Another reader of the pipe may take the data before a read that was about to
+// get it. That read can still be cancelled.
+func TestCancelWithTwoReadersOfPipe(t *testing.T) {
 	for range 50 {
 		r, w := blockingPipe(t)
 		cause := errors.New("enough")
 		ctx, cancel := context.WithCancelCause(t.Context())
-		in := stoppable(ctx, notClosed{r})
+		in := cancelableReader(ctx, notClosed{r})
 		var taken atomic.Int64
 		ended := make(chan error)
 		go func() {
@@ -78,30 +79,29 @@ func TestTwoReaders(t *testing.T) {
 			}
 		case <-time.After(20 * time.Second):
 			w.Close() // ends the read
-			t.Fatal("the reader is stuck; then it ends with", <-ended)
+			t.Fatal("the read blocks; error after the end of the pipe:", <-ended)
 		}
 		if flags, err := unix.FcntlInt(r.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
-			t.Fatalf("the pipe of the others has flags %#x, error %v", flags, err)
+			t.Fatalf("the original pipe has flags %#x, error %v", flags, err)
 		}
 	}
 }
 
-// A pipe is made longer, but not shorter.
-func TestLengthen(t *testing.T) {
+func TestGrowPipeDoesNotShrink(t *testing.T) {
 	for _, before := range []int{4 << 10, 64 << 10, 256 << 10} {
 		r, _ := blockingPipe(t)
 		if _, err := unix.FcntlInt(r.Fd(), unix.F_SETPIPE_SZ, before); err != nil {
 			t.Fatal(err)
 		}
-		lengthen(r.Fd(), 64<<10)
+		growPipe(r, 64<<10)
 		if got, err := unix.FcntlInt(r.Fd(), unix.F_GETPIPE_SZ, 0); err != nil || got != max(before, 64<<10) {
-			t.Errorf("a pipe of %d bytes has %d, error %v", before, got, err)
+			t.Errorf("capacity %d became %d, error %v", before, got, err)
 		}
 	}
 }
 
-// All that can be an input and has no size comes whole.
-func TestStoppable(t *testing.T) {
+// Inputs of all kinds are read to their ends, and Close closes them.
+func TestCancelableReaderOfEachKind(t *testing.T) {
 	want := bytes.Repeat([]byte("promotions"), 100_000)
 	dir := t.TempDir()
 	regular, fifo := filepath.Join(dir, "regular"), filepath.Join(dir, "fifo")
@@ -118,7 +118,7 @@ func TestStoppable(t *testing.T) {
 		}
 	}
 	for name, open := range map[string]func() (io.ReadCloser, error){
-		"regular, not from its start": func() (io.ReadCloser, error) {
+		"regular, from an offset": func() (io.ReadCloser, error) {
 			f, err := os.Open(regular)
 			if err == nil {
 				_, err = f.Seek(int64(len("header\n")), io.SeekStart)
@@ -149,7 +149,7 @@ func TestStoppable(t *testing.T) {
 			go write(os.NewFile(uintptr(fds[1]), "w"))
 			return os.NewFile(uintptr(fds[0]), "r"), nil
 		},
-		"no file": func() (io.ReadCloser, error) {
+		"not a file": func() (io.ReadCloser, error) {
 			r, w := io.Pipe()
 			go write(w)
 			return r, nil
@@ -160,10 +160,10 @@ func TestStoppable(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		in := stoppable(ctx, f)
+		in := cancelableReader(ctx, f)
 		got, err := io.ReadAll(in)
 		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes, want %d, or other ones; error %v", name, len(got), len(want), err)
+			t.Errorf("%s: got %d bytes, want %d, or the data differs; error %v", name, len(got), len(want), err)
 		}
 		cancel()
 		if err := in.Close(); err != nil {
@@ -175,17 +175,16 @@ func TestStoppable(t *testing.T) {
 	}
 }
 
-// BenchmarkPipe reads a pipe in chunks: as it is read for a build; with plain
-// reads and the length that it has by itself; and by a goroutine that reads it
-// for the others.
+// BenchmarkPipe reads a pipe in chunks: as a build does; with plain reads and the
+// default capacity; and through a goroutine.
 func BenchmarkPipe(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		open func(ctx context.Context, r *os.File) io.Reader
 	}{
-		{"stoppable", func(ctx context.Context, r *os.File) io.Reader { return stoppable(ctx, r) }},
+		{"cancelable", func(ctx context.Context, r *os.File) io.Reader { return cancelableReader(ctx, r) }},
 		{"plain", func(_ context.Context, r *os.File) io.Reader { return r }},
-		{"patient", func(ctx context.Context, r *os.File) io.Reader { return newPatient(ctx, r.Read) }},
+		{"goroutine", func(ctx context.Context, r *os.File) io.Reader { return newCancelable(ctx, r.Read) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			r, w := blockingPipe(b)

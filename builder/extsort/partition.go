@@ -1,4 +1,4 @@
-package builder
+package extsort
 
 import (
 	"context"
@@ -11,14 +11,15 @@ import (
 	"promostore/format"
 )
 
-// Partition. While the input is read, records are scattered by the top bits of
-// their keys into buckets, so that each can later be sorted within the cache:
-// UUID v4 keys are uniform there, so the buckets are even (Amin and others,
-// "ELSAR", arXiv 2305.05671). Keys that are not uniform make some buckets too
-// large; those are split again by the bits in which their keys do differ.
+// Partition. During the input, records are scattered into buckets by the top
+// bits of their keys, so that each bucket can later be sorted within the cache.
+// The keys of UUID v4 are uniform in these bits, so the buckets have the same
+// size (Amin and others, "ELSAR", arXiv:2305.05671). Other keys make some
+// buckets too large. Those are split again, by the bits in which their keys
+// differ.
 
-// bucketBits is how many of the top bits make a bucket. 20 M rows make 1024
-// buckets of 625 KB each.
+// bucketBits is the number of top bits that select a bucket. 20 M records make
+// 1024 buckets of 625 KB each.
 const bucketBits = 10
 
 type buckets [1 << bucketBits]chain
@@ -31,11 +32,11 @@ func (b *buckets) clear() {
 
 func bucketOf(r *format.Record) uint64 { return r.Key().Hi >> (64 - bucketBits) }
 
-// A scatter is one chunk on its way into the buckets: first counted, then
-// given room in the order of the chunks, then copied.
+// A scatter moves one chunk into the buckets: count, then reserve in the order
+// of the chunks, then copy.
 type scatter struct {
 	counts [1 << bucketBits]uint32
-	slots  [1 << bucketBits]uint32 // where the next record of the bucket goes
+	slots  [1 << bucketBits]uint32 // slot of the next record of each bucket
 }
 
 func (s *scatter) count(records []format.Record) {
@@ -45,7 +46,7 @@ func (s *scatter) count(records []format.Record) {
 	}
 }
 
-// pages is how many pages reserve would take.
+// pages returns the number of pages that reserve would allocate.
 func (s *scatter) pages(a *arena, b *buckets) int {
 	n := 0
 	for i, c := range s.counts {
@@ -56,7 +57,7 @@ func (s *scatter) pages(a *arena, b *buckets) int {
 	return n
 }
 
-// reserve gives the chunk its room.
+// reserve reserves a slot for each record of the chunk.
 func (s *scatter) reserve(a *arena, b *buckets) {
 	for i, c := range s.counts {
 		if c > 0 {
@@ -65,7 +66,8 @@ func (s *scatter) reserve(a *arena, b *buckets) {
 	}
 }
 
-// copy fills the room. Chunks may be copied at the same time.
+// copy fills the reserved slots. Different chunks may be copied at the same
+// time.
 func (s *scatter) copy(a *arena, records []format.Record) {
 	for i := range records {
 		slot := &s.slots[bucketOf(&records[i])]
@@ -74,23 +76,23 @@ func (s *scatter) copy(a *arena, records []format.Record) {
 	}
 }
 
-// A splitter cuts chains that are too long to be sorted at once.
+// A splitter splits chains that are too long for one sort.
 type splitter struct {
 	arena   *arena
 	workers int
-	max     int // records in a chain that is short enough
+	max     int // records in a chain that need not be split
 	dedup   *deduper
 }
 
-// split returns chains in the order of their keys, each of at most max
-// records. The given ones are used up.
+// split returns chains in the order of their keys, each of at most max records.
+// It uses up the given chains.
 //
-// The workers take a chain each, but all of them together a chain that is more
-// than one worker's part of the whole. Pages that are not full are what a
-// split costs in memory: half a page a child and worker. A child has at least
-// max/2 records on average, so with at most max/16 records in the pages of all
-// workers that is a sixteenth of the chain, and half of what the arena keeps
-// in reserve.
+// Each worker splits a chain of its own; a chain with more records than the
+// average share of a worker is split by all workers together. The memory cost
+// of a split is half a page for each child and worker, because the last page of
+// a child is not full. A child has at least max/2 records on average. With at
+// most max/16 records in the pages of all workers, the cost is 1/16 of the
+// chain, half of what Sorter.spare keeps free.
 func (s *splitter) split(ctx context.Context, chains []chain) ([]chain, error) {
 	total := 0
 	for _, c := range chains {
@@ -129,8 +131,7 @@ func (s *splitter) split(ctx context.Context, chains []chain) ([]chain, error) {
 	return out, nil
 }
 
-// splitLarge splits the chains that have more than limit records, and what
-// comes of them, until none has.
+// splitLarge splits chains of more than limit records until there are none.
 func (s *splitter) splitLarge(ctx context.Context, chains []chain, limit int) ([]chain, error) {
 	var out []chain
 	for _, c := range chains {
@@ -150,10 +151,10 @@ func (s *splitter) splitLarge(ctx context.Context, chains []chain, limit int) ([
 	return out, nil
 }
 
-// splitOne scatters a chain by the first bits in which its keys differ. Digits
-// that are neighbours share a child as long as it stays short enough, so there
-// are at most some 2·n/max children, however uneven the keys are. Each page is
-// given back once it is copied.
+// splitOne scatters a chain by the first bits in which its keys differ. Adjacent
+// digits share a child as long as it stays within max records, so there are
+// about 2·n/max children at most, for any distribution of the keys. A page is
+// freed as soon as it is copied.
 func (s *splitter) splitOne(ctx context.Context, c chain) ([]chain, error) {
 	pages := s.arena.pages(c)
 	skip, err := s.commonPrefix(ctx, pages)
@@ -190,7 +191,7 @@ func (s *splitter) splitOne(ctx context.Context, c chain) ([]chain, error) {
 	return out, nil
 }
 
-// children says which child each digit goes to, and how many there are.
+// children returns the child of each digit and the number of children.
 func (s *splitter) children(ctx context.Context, pages []int32, skip, digitBits uint) (child []uint16, n int, err error) {
 	counts := make([][]int, s.workers)
 	err = parallel(ctx, s.workers, pages, func(i int) func(int32) error {
@@ -204,7 +205,7 @@ func (s *splitter) children(ctx context.Context, pages []int32, skip, digitBits 
 		}
 	})
 	child = make([]uint16, 1<<digitBits)
-	size := 0 // of the child n
+	size := 0 // of child n
 	for d := range child {
 		count := 0
 		for _, c := range counts {
@@ -219,8 +220,9 @@ func (s *splitter) children(ctx context.Context, pages []int32, skip, digitBits 
 	return child, n + 1, err
 }
 
-// parallel gives each worker an equal part of the pages, in their order, until
-// ctx ends. start makes what a worker does with each of its pages.
+// parallel divides the pages among workers, in order and in equal parts, and
+// ends early when ctx is done. start returns the function that a worker calls
+// for each of its pages.
 func parallel(ctx context.Context, workers int, pages []int32, start func(worker int) func(page int32) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range workers {
@@ -240,7 +242,8 @@ func parallel(ctx context.Context, workers int, pages []int32, start func(worker
 	return g.Wait()
 }
 
-// commonPrefix is the number of leading bits in which all keys agree.
+// commonPrefix returns the number of leading bits that all keys of the pages
+// share.
 func (s *splitter) commonPrefix(ctx context.Context, pages []int32) (int, error) {
 	first := s.arena.page(pages[0])[0].Key()
 	skips := make([]int, s.workers)
@@ -263,7 +266,7 @@ func (s *splitter) scatterPage(p int32, skip, digitBits uint, child []uint16, ou
 	for i := range records {
 		c := &out[child[digit(&records[i], skip, digitBits)]]
 		if c.n&(a.pageRecords()-1) == 0 && !a.append(c) {
-			return fmt.Errorf("%w for ids that are so uneven; raise it", ErrMemory)
+			return fmt.Errorf("%w for ids with such long common prefixes", ErrMemory)
 		}
 		a.page(c.tail)[a.fill[c.tail]] = records[i]
 		a.fill[c.tail]++
@@ -273,14 +276,14 @@ func (s *splitter) scatterPage(p int32, skip, digitBits uint, child []uint16, ou
 	return nil
 }
 
-// reduce leaves one record of a chain in which all have the same key.
+// reduce keeps one record of a chain in which all keys are equal.
 func (s *splitter) reduce(pages []int32) chain {
 	a := s.arena
 	kept := a.page(pages[0])
 	for i, p := range pages {
 		records := a.filled(p)
 		if i > 0 && len(records) > 0 {
-			// The two that meet here are duplicates too.
+			// The kept record and the first one of this page are duplicates too.
 			last := kept[0]
 			s.dedup.replace(&last, &records[0])
 			records[0] = last

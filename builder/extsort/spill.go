@@ -1,4 +1,4 @@
-package builder
+package extsort
 
 import (
 	"errors"
@@ -12,33 +12,33 @@ import (
 	"promostore/format"
 )
 
-// Spilling. When the arena is full, its records are sorted and written to a
-// temporary file as a run: sorted, one record of each key, whatever the
-// distribution of the keys. Samples of its keys stay in memory and are what
-// the merge plans with. Runs are in the order of the input.
+// Spill. When the arena is full, its records are sorted and written to a
+// temporary file as a run: sorted, with one record of each key. Samples of the
+// keys stay in memory; the merge plans with them. The runs are in the order of
+// the input.
 
 const (
 	spillPattern = ".promobuild-*.spill"
-	minStep      = directRecords // records between two samples, at least
-	maxStep      = 1 << 14       // the same at most: what is read for a range and not of it stays a small part
-	maxSamples   = 4096          // of a run, about, unless maxStep makes it more
+	minStep      = directRecords // fewest records from one sample to the next
+	maxStep      = 1 << 14       // most records from one sample to the next; bounds what a range reads in vain
+	maxSamples   = 4096          // approximate number in a run, unless maxStep makes it larger
 	maxPunch     = 8 << 20       // bytes
 )
 
-// A spill is the temporary file of a build, which has no name, so that it goes
-// with the process. It is written in the background.
+// A spill is the temporary file of a Sorter. The file has no name, so the kernel
+// removes it when the process ends. A goroutine writes it.
 type spill struct {
 	file *directFile
 	runs []*run
 
-	buf     []byte // what is not handed over to the writer yet
-	size    int64  // bytes, with buf
-	free    chan []byte
-	full    chan []byte // to the writer
-	written chan error  // its end
-	failed  atomic.Bool // it writes no more
+	buf     []byte      // data that the writer does not have yet
+	size    int64       // bytes, buf included
+	free    chan []byte // empty buffers
+	full    chan []byte // buffers to write
+	written chan error  // the result of the writer
+	failed  atomic.Bool // the writer has stopped writing
 	flushed bool
-	err     error // of all that was written, once flushed
+	err     error // the result of the writer, once flushed
 }
 
 // A run is a part of the spill. It begins at a multiple of directLen.
@@ -46,21 +46,22 @@ type run struct {
 	spill   *spill
 	off     int64 // bytes
 	n       int64 // records
-	step    int64 // records between two samples: a multiple of directRecords
+	step    int64 // records from one sample to the next: a multiple of directRecords
 	samples []format.Key
 
 	mu      sync.Mutex
-	punched int64 // bytes at its start that were given back to the file system
+	punched int64 // bytes from the start that the file system has got back
 }
 
-// openSpill makes a spill in dir. Until it is flushed it has the buffers, two
-// or more, whose memory and length are as direct I/O needs them.
+// openSpill creates a spill in dir. The spill owns the buffers until it is
+// flushed. There must be two or more, aligned for direct I/O.
 func openSpill(dir string, buffers [][]byte) (*spill, error) {
 	f, err := os.CreateTemp(dir, spillPattern)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) { // swept by another build
+	// The file may be missing: the sweep of another build may have removed it.
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		f.Close()
 		return nil, err
 	}
@@ -78,15 +79,17 @@ func openSpill(dir string, buffers [][]byte) (*spill, error) {
 	return s, nil
 }
 
-// write is the writer. After an error it goes on taking buffers, so that
-// nobody waits for one.
+func spillError(err error) error { return fmt.Errorf("spill: %w", err) }
+
+// write writes the full buffers. After an error it still returns buffers, so
+// append does not block.
 func (s *spill) write() {
 	var err error
 	off := int64(0)
 	for b := range s.full {
 		if err == nil {
 			if _, err = s.file.WriteAt(b, off); err != nil {
-				err = fmt.Errorf("spill: %w", err)
+				err = spillError(err)
 				s.failed.Store(true)
 			}
 			off += int64(len(b))
@@ -96,8 +99,8 @@ func (s *spill) write() {
 	s.written <- err
 }
 
-// append writes data, now or later. Once something could not be written,
-// append returns false, and flush the reason.
+// append appends data to the file, now or later. It reports false after a write
+// has failed; flush then returns the error.
 func (s *spill) append(data []byte) bool {
 	s.size += int64(len(data))
 	for len(data) > 0 {
@@ -111,7 +114,7 @@ func (s *spill) append(data []byte) bool {
 	return !s.failed.Load()
 }
 
-// flush waits until everything is written. Nothing can be appended afterwards.
+// flush waits until all data is written. append must not be called after flush.
 func (s *spill) flush() error {
 	if !s.flushed {
 		s.flushed = true
@@ -123,12 +126,13 @@ func (s *spill) flush() error {
 }
 
 func (s *spill) close() error {
-	_ = s.flush() // an error of interest was returned before
+	_ = s.flush() // append or an earlier flush returned the error
 	return s.file.Close()
 }
 
-// sweepSpills removes what was killed between the two steps of openSpill, as
-// far as it can: it may be another user's, and does no harm.
+// sweepSpills removes the spills that processes left in dir when they were
+// killed within openSpill. It ignores errors: a spill of another user is
+// harmless.
 func sweepSpills(dir string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -141,27 +145,30 @@ func sweepSpills(dir string) {
 	}
 }
 
-// begin starts a run of up to n records. It is the sink of one sort.
+// begin starts a run of at most n records. The run is the Sink of one sort.
 func (s *spill) begin(n int) *run {
 	r := &run{spill: s, off: s.size, step: stepFor(int64(n))}
 	s.runs = append(s.runs, r)
 	return r
 }
 
-// stepFor is how many records there are between two samples of a run of n.
+// stepFor returns the number of records from one sample to the next in a run of
+// n records.
 func stepFor(n int64) int64 {
 	return min(max(minStep, (n/maxSamples+directRecords-1)/directRecords*directRecords), maxStep)
 }
 
-// end closes the run that was begun last.
+// end ends the run that begin started.
 func (s *spill) end() {
 	var zeros [directLen]byte
 	s.append(zeros[:-s.size&(directLen-1)])
 }
 
-func (r *run) prepare([]format.Record) {}
+// Prepare does nothing.
+func (r *run) Prepare([]format.Record) {}
 
-func (r *run) place(records []format.Record) (func() error, error) {
+// Reserve appends records to the run.
+func (r *run) Reserve(records []format.Record) (func() error, error) {
 	for i := (r.step - r.n%r.step) % r.step; i < int64(len(records)); i += r.step {
 		r.samples = append(r.samples, records[i].Key())
 	}
@@ -172,26 +179,26 @@ func (r *run) place(records []format.Record) (func() error, error) {
 	return func() error { return nil }, nil
 }
 
-// read reads the records from lo to hi into dst, whose memory must begin at a
-// multiple of directLen and have room for a multiple of directRecords; lo must
-// be one.
+// read reads records lo to hi into dst. lo must be a multiple of directRecords.
+// dst must be aligned to directLen and have room for a multiple of directRecords.
 func (r *run) read(dst []format.Record, lo, hi int64) ([]format.Record, error) {
 	whole := (hi - lo + directRecords - 1) / directRecords * directRecords
 	if _, err := r.spill.file.ReadAt(format.Bytes(dst[:whole]), r.off+lo*format.RecordLen); err != nil {
-		return nil, fmt.Errorf("spill: %w", err)
+		return nil, spillError(err)
 	}
 	return dst[:hi-lo], nil
 }
 
-// around is the records, from one sample to another, among which all with keys
-// below k end: what is in front of lo is below k, what is behind hi is not.
+// around returns the records, from one sample to the next, that contain the
+// boundary at k: keys before lo are below k, keys from hi on are not.
 func (r *run) around(k format.Key) (lo, hi int64) {
 	i, _ := slices.BinarySearchFunc(r.samples, k, format.Key.Compare)
 	return max(0, int64(i-1)) * r.step, min(int64(i)*r.step, r.n)
 }
 
-// consumed gives the disk of the first n records back, a sixteenth of the run
-// at once or less. That a file system cannot do it costs disk only.
+// consumed releases the disk space of the first n records, in steps of a
+// sixteenth of the run or less. A file system that cannot do it needs more space
+// and nothing else.
 func (r *run) consumed(n int64) {
 	end := r.off + n*format.RecordLen
 	r.mu.Lock()

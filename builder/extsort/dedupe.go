@@ -1,0 +1,58 @@
+package extsort
+
+import (
+	"slices"
+	"sync"
+
+	"promostore/format"
+)
+
+// A deduper keeps one record of each key. It is safe for concurrent use.
+type deduper struct {
+	keepFirst bool // or the last
+	maxKeys   int
+
+	mu    sync.Mutex   // guards count and keys
+	count int64        // removed records
+	keys  []format.Key // the lowest maxKeys repeated keys, sorted
+}
+
+// dedupe removes all but one record of each key from sorted records. It returns
+// the remaining records, in the same memory. Records with equal keys must be in
+// the order of the input.
+func (d *deduper) dedupe(records []format.Record) []format.Record {
+	n := 1
+	for ; n < len(records) && records[n].Key() != records[n-1].Key(); n++ {
+	}
+	if n >= len(records) {
+		return records
+	}
+	for i := n; i < len(records); i++ {
+		if records[i].Key() == records[n-1].Key() {
+			d.replace(&records[n-1], &records[i])
+		} else {
+			records[n] = records[i]
+			n++
+		}
+	}
+	return records[:n]
+}
+
+// replace removes one of two records with the same key. later comes after kept
+// in the input; the remaining record is stored in kept.
+func (d *deduper) replace(kept, later *format.Record) {
+	if !d.keepFirst {
+		*kept = *later
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.count++
+	if d.maxKeys == 0 {
+		return
+	}
+	k := kept.Key()
+	if i, found := slices.BinarySearchFunc(d.keys, k, format.Key.Compare); !found && i < d.maxKeys {
+		d.keys = slices.Insert(d.keys, i, k)
+		d.keys = d.keys[:min(len(d.keys), d.maxKeys)]
+	}
+}

@@ -1,0 +1,144 @@
+package builder
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/sys/unix"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/fsx"
+)
+
+// A GuardError reports a data set with fewer records than Options.MinRecords or
+// Options.MaxShrink allows.
+type GuardError struct {
+	Records     int64         // in the data set; with duplicates if the build failed before the sort
+	Min         int64         // fewest records allowed
+	Live        generation.ID // the live generation, for MaxShrink; 0 for MinRecords
+	LiveRecords int64         // in the live generation
+}
+
+func (e *GuardError) Error() string {
+	records := humanize.Comma(e.Records) + " records"
+	if e.Records == 1 {
+		records = "1 record"
+	}
+	if e.Live == 0 {
+		return fmt.Sprintf("%s, fewer than the minimum of %s", records, humanize.Comma(e.Min))
+	}
+	return fmt.Sprintf("%s, %.1f %% fewer than the %s of the live generation %s; the minimum is %s",
+		records, e.Shrink(), humanize.Comma(e.LiveRecords), e.Live, humanize.Comma(e.Min))
+}
+
+// Shrink returns by how many per cent the data set is smaller than the live
+// generation. It returns 0 if the guard is MinRecords.
+func (e *GuardError) Shrink() float64 {
+	if e.LiveRecords == 0 {
+		return 0
+	}
+	return float64(e.LiveRecords-e.Records) / float64(e.LiveRecords) * 100
+}
+
+// MaxShrink returns the lowest Options.MaxShrink, in tenths of a per cent, that
+// allows the data set. It returns 0 if the guard is MinRecords.
+func (e *GuardError) MaxShrink() float64 {
+	if e.LiveRecords == 0 {
+		return 0
+	}
+	lost := e.LiveRecords - e.Records
+	return float64((1000*lost+e.LiveRecords-1)/e.LiveRecords) / 10
+}
+
+// checkRecords returns a *GuardError if there are too few records.
+func (b *build) checkRecords(records int64) error {
+	if records < b.MinRecords {
+		return &GuardError{Records: records, Min: b.MinRecords}
+	}
+	if b.MaxShrink <= 0 {
+		return nil
+	}
+	live, header, err := generation.Live(b.Dir)
+	if errors.Is(err, generation.ErrNoneServable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	had := int64(header.Records)
+	const rounding = 1 + 1e-12 // 10.1 % of 1,000 are 101, also as a float64
+	min := had - int64(float64(had)*b.MaxShrink/100*rounding)
+	if records >= min {
+		return nil
+	}
+	return &GuardError{Records: records, Min: min, Live: live.ID, LiveRecords: had}
+}
+
+// A SpaceError reports a file system with less free space than a build needs. It
+// wraps syscall.ENOSPC, like the error of a disk that becomes full during a
+// write.
+type SpaceError struct {
+	Dir        string
+	Need, Free int64 // bytes
+}
+
+func (e *SpaceError) Error() string {
+	return fmt.Sprintf("%s: %s needed, %s free: %v", e.Dir, humanize.IBytes(uint64(e.Need)), humanize.IBytes(uint64(e.Free)), syscall.ENOSPC)
+}
+
+// Unwrap returns syscall.ENOSPC.
+func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
+
+// maxRowLen is longer, in bytes, than the average row of a complete data set.
+const maxRowLen = 128
+
+// checkInputSpace checks the space for the generation file before the input is
+// read. The estimate from the size of the inputs is low: it is exact for plain
+// rows of maxRowLen bytes, and 0 if the size is unknown.
+func (b *build) checkInputSpace() error {
+	return checkSpace(b.Dir, fileLen(b.progress.status.InputSize/maxRowLen))
+}
+
+// checkRecordSpace checks the space for a run of spill bytes and a generation
+// file of this number of records. Duplicates count as records.
+func (b *build) checkRecordSpace(spill, records int64) error {
+	file := fileLen(records)
+	switch {
+	case spill == 0 && b.sorter.SpilledBytes() == 0:
+		return checkSpace(b.Dir, file)
+	case sameDisk(b.Dir, b.TempDir):
+		// The merge releases the space of merged records: the spill and the file
+		// together take 1.2 times the file.
+		return checkSpace(b.Dir, spill+file/5)
+	}
+	if err := checkSpace(b.TempDir, spill); err != nil {
+		return err
+	}
+	return checkSpace(b.Dir, file)
+}
+
+// fileLen returns the approximate length of a file of this number of records.
+func fileLen(records int64) int64 {
+	const perBlock = format.BlockLen + format.KeyLen + format.ChecksumLen
+	return (records + format.RecordsPerBlock - 1) / format.RecordsPerBlock * perBlock
+}
+
+// checkSpace returns a *SpaceError if dir has fewer than need bytes free.
+func checkSpace(dir string, need int64) error {
+	free, err := fsx.Free(dir)
+	if err != nil {
+		return err
+	}
+	if free < need {
+		return &SpaceError{Dir: dir, Need: need, Free: free}
+	}
+	return nil
+}
+
+func sameDisk(a, b string) bool {
+	var sta, stb unix.Stat_t
+	return unix.Stat(a, &sta) == nil && unix.Stat(b, &stb) == nil && sta.Dev == stb.Dev
+}

@@ -1,0 +1,121 @@
+package builder
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+
+	"promostore/format/generation"
+)
+
+func TestGuardsOfRecords(t *testing.T) {
+	const live = 1000
+	for _, c := range []struct {
+		name             string
+		rows, duplicates int64
+		min              int64
+		shrink           float64
+		empty            bool // no live generation
+		want             string
+	}{
+		{name: "no guard", rows: 1},
+		{name: "equal to the minimum", rows: 500, min: 500},
+		{name: "below the minimum", rows: 499, min: 500, want: "499 records, fewer than the minimum of 500"},
+		{name: "below the minimum without duplicates", rows: 510, duplicates: 11, min: 500, want: "499 records, fewer"},
+		{name: "one record", rows: 1, min: 2000, want: "1 record, fewer than the minimum of 2,000"},
+		{name: "grown", rows: 2000, shrink: 1},
+		{name: "shrunk by the limit", rows: 900, shrink: 10},
+		{name: "shrunk by more", rows: 899, shrink: 10, want: "899 records, 10.1 % fewer than the 1,000 of the live generation 20231114T221320000Z; the minimum is 900"},
+		{name: "shrunk by duplicates", rows: 950, duplicates: 100, shrink: 10, want: "850 records, 15.0 % fewer"},
+		{name: "shrunk by a fraction", rows: 999, shrink: 0.05, want: "999 records, 0.1 % fewer"},
+		{name: "shrunk by any number", rows: 1, shrink: 100},
+		{name: "no live generation", rows: 1, shrink: 1, empty: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			opts := Options{Dir: t.TempDir(), MinRecords: c.min, MaxShrink: c.shrink}
+			if !c.empty {
+				mustBuild(t, tiny, Options{Dir: opts.Dir, Inputs: []Input{synthetic(t, live, 0)}})
+			}
+			for _, s := range []sizes{inMemory, tiny} {
+				opts.Inputs = []Input{synthetic(t, c.rows, c.duplicates)}
+				_, err := buildWith(t.Context(), s, opts)
+				if c.want == "" {
+					if err != nil {
+						t.Fatal(err)
+					}
+					return // the next build would be compared with this one
+				}
+				var guard *GuardError
+				if !errors.As(err, &guard) || !strings.Contains(err.Error(), c.want) {
+					t.Fatalf("error %v, want a *GuardError that contains %q", err, c.want)
+				}
+				if got := generations(t, opts.Dir); len(got) != 1 {
+					t.Fatalf("generations %v, want the live one", got)
+				}
+			}
+		})
+	}
+}
+
+// The values of a GuardError allow the data set.
+func TestGuardErrorValuesAllowDataSet(t *testing.T) {
+	opts := Options{Dir: t.TempDir(), Memory: MinMemory, MaxShrink: 1, MinRecords: 990}
+	mustBuild(t, tiny, Options{Dir: opts.Dir, Inputs: []Input{synthetic(t, 1000, 0)}})
+	for range 2 {
+		opts.Inputs = []Input{synthetic(t, 777, 0)}
+		_, err := Build(t.Context(), opts)
+		var guard *GuardError
+		if !errors.As(err, &guard) {
+			t.Fatal(err)
+		}
+		if guard.Live == 0 {
+			opts.MinRecords = guard.Records
+		} else {
+			opts.MaxShrink = guard.MaxShrink()
+		}
+	}
+	if opts.MinRecords != 777 || opts.MaxShrink != 22.3 {
+		t.Errorf("MinRecords %d, MaxShrink %v; want 777 and 22.3", opts.MinRecords, opts.MaxShrink)
+	}
+	opts.Inputs = []Input{synthetic(t, 777, 0)}
+	if _, err := Build(t.Context(), opts); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestGuardComparesWithPinnedGeneration(t *testing.T) {
+	dir := t.TempDir()
+	mustBuild(t, tiny, Options{Dir: dir, Inputs: []Input{synthetic(t, 1000, 0)}})
+	small := Options{Dir: dir, Memory: MinMemory, Inputs: []Input{synthetic(t, 10, 0)}}
+	if _, err := Build(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: testGeneration}); err != nil {
+		t.Fatal(err)
+	}
+	small.Inputs, small.MaxShrink = []Input{synthetic(t, 10, 0)}, 50
+	var guard *GuardError
+	if _, err := Build(t.Context(), small); !errors.As(err, &guard) || guard.Live != testGeneration || guard.LiveRecords != 1000 {
+		t.Errorf("error %v, want a *GuardError with the live generation %s", err, testGeneration)
+	}
+}
+
+// An input that cannot fit on the disk is not opened.
+func TestInputWithoutSpaceIsNotOpened(t *testing.T) {
+	dir := t.TempDir()
+	in := synthetic(t, 1, 0)
+	in.Size = 1 << 60
+	open := in.Open
+	in.Open = func() (io.ReadCloser, error) {
+		t.Error("the input is opened")
+		return open()
+	}
+	_, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Inputs: []Input{in}})
+	var space *SpaceError
+	if !errors.As(err, &space) || !errors.Is(err, syscall.ENOSPC) || space.Dir != dir || space.Need < 1<<57 || space.Free >= space.Need {
+		t.Errorf("error %+v, want a *SpaceError", err)
+	}
+	wantFiles(t, dir, ".lock")
+}

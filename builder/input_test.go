@@ -1,0 +1,197 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+
+	"promostore/internal/synth"
+)
+
+func TestTruncatedCompressedInputFails(t *testing.T) {
+	data := csvOf(t, synth.Table{Rows: 2000})
+	var gz, zst bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	e, err := zstd.NewWriter(&zst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range []io.WriteCloser{w, e} {
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, whole := range map[string][]byte{"gzip": gz.Bytes(), "zstd": zst.Bytes()} {
+		for _, n := range []int{5, 20, len(whole) / 2, len(whole) - 5, len(whole) - 1} {
+			dir := t.TempDir()
+			_, err := Build(t.Context(), Options{Inputs: []Input{stream("truncated", whole[:n])}, Dir: dir, Memory: MinMemory})
+			if err == nil || !strings.Contains(err.Error(), "truncated: ") {
+				t.Errorf("%s truncated to %d of %d bytes: error %v", name, n, len(whole), err)
+			}
+			wantFiles(t, dir, ".lock")
+		}
+	}
+}
+
+// A failing reader returns err in place of io.EOF.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err == io.EOF {
+		err = f.err
+	}
+	return n, err
+}
+
+func TestInputReadErrorFailsBuild(t *testing.T) {
+	lost := errors.New("lost")
+	for _, err := range []error{lost, io.ErrUnexpectedEOF} {
+		for _, n := range []int64{0, 3, 100, 5000} {
+			dir := t.TempDir()
+			data := csvOf(t, synth.Table{Rows: 200})
+			in := StreamInput("in", failing{io.LimitReader(bytes.NewReader(data), n), err})
+			if _, got := Build(t.Context(), Options{Inputs: []Input{in}, Dir: dir, Memory: MinMemory}); !errors.Is(got, err) {
+				t.Errorf("after %d bytes: error %v, want %v", n, got, err)
+			}
+			wantFiles(t, dir, ".lock")
+		}
+	}
+	_, err := Build(t.Context(), Options{Inputs: []Input{FileInput("/no/such/file")}, Dir: t.TempDir(), Memory: MinMemory})
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: error %v", err)
+	}
+}
+
+// A blocked Read of an input does not block the end of a build.
+func TestCancelWithBlockedInput(t *testing.T) {
+	r, w := io.Pipe()
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, err := Build(ctx, Options{Inputs: []Input{StreamInput("pipe", r)}, Dir: dir, Memory: MinMemory})
+		done <- err
+	}()
+	if _, err := w.Write([]byte("172ffc14-d229-4c93")); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	w.Close() // ends the blocked Read
+	wantFiles(t, dir, ".lock")
+}
+
+func TestSystemPipeIsReadToItsEnd(t *testing.T) {
+	data := csvOf(t, synth.Table{Rows: 10_000})
+	_, want := mustBuild(t, inMemory, Options{Inputs: []Input{stream("a", data)}})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		for rest := data; len(rest) > 0; {
+			n, err := w.Write(rest[:min(len(rest), 100_001)])
+			if err != nil {
+				t.Error(err)
+			}
+			rest = rest[n:]
+		}
+		w.Close()
+	}()
+	if _, got := mustBuild(t, inMemory, Options{Inputs: []Input{StreamInput("pipe", r)}}); !bytes.Equal(got, want) {
+		t.Error("different bytes")
+	}
+}
+
+// A blocked read of a system pipe ends with the build and leaves no goroutine.
+func TestCancelWithBlockedSystemPipe(t *testing.T) {
+	data := csvOf(t, synth.Table{Rows: 10})
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for { // until the build has read all data and waits for more
+			left, err := unix.IoctlGetInt(int(w.Fd()), unix.TIOCINQ)
+			if left == 0 || err != nil {
+				return
+			}
+			runtime.Gosched()
+		}
+	}()
+	dir := t.TempDir()
+	_, err = Build(ctx, Options{Inputs: []Input{StreamInput("pipe", r)}, Dir: dir, Memory: MinMemory})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	wantFiles(t, dir, ".lock")
+}
+
+func TestLargeZstdWindowFails(t *testing.T) {
+	var b bytes.Buffer
+	w, err := zstd.NewWriter(&b, zstd.WithWindowSize(2*maxWindow))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (synth.Table{Rows: 500_000}).WriteTo(w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Build(t.Context(), Options{Inputs: []Input{stream("a", b.Bytes())}, Dir: t.TempDir(), Memory: MinMemory})
+	if !errors.Is(err, ErrWindow) || !errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// An input that expands more than a data set can fails for any content.
+func TestExcessiveExpansionFails(t *testing.T) {
+	row := strings.Repeat("172ffc14-d229-4c93-b06b-f48b8c095512,9.68,2022-06-04 06:01:20\n", 4096)
+	for name, piece := range map[string]string{
+		"blank lines": strings.Repeat("\n", len(row)), "a line without end": strings.Repeat("0", len(row)), "one row repeated": row,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			z := gzip.NewWriter(&b)
+			for range maxFree/len(row) + 5 {
+				if _, err := io.WriteString(z, piece); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := z.Close(); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Build(t.Context(), Options{Dir: t.TempDir(), Memory: MinMemory, Inputs: []Input{stream("bomb", b.Bytes())}})
+			if !errors.Is(err, ErrExpansion) {
+				t.Errorf("%d bytes: error %v, want %v", b.Len(), err, ErrExpansion)
+			}
+		})
+	}
+}
