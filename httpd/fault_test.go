@@ -8,8 +8,13 @@ import (
 
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
+
+// exampleOff is the offset of the example in the file of rows, after its ID. Its
+// record is the second.
+const exampleOff = format.HeaderLen + format.RecordLen + 16
 
 // TestTruncatedFileDemotesGeneration truncates the file of the live generation.
 // Reading a mapping of it raises SIGBUS.
@@ -49,18 +54,7 @@ func TestTruncatedFileDemotesGeneration(t *testing.T) {
 func TestDamagedRecordAnswers500(t *testing.T) {
 	f := newFixture(t, httpd.Options{}, reader.StoreOptions{IndexOnly: true})
 	path := publish(t, f.dir, genID(0), rows)
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	must(t, err)
-	defer file.Close()
-	record := make([]byte, format.RecordLen)
-	at := int64(format.HeaderLen + format.RecordLen) // of the example, the second record
-	_, err = file.ReadAt(record, at)
-	must(t, err)
-	for i := 16; i < len(record); i++ {
-		record[i] = 0xFF
-	}
-	_, err = file.WriteAt(record, at)
-	must(t, err)
+	gentest.Overwrite(t, path, exampleOff, bytes.Repeat([]byte{0xFF}, format.RecordLen-16))
 	f.poll(t)
 	f.listen(t)
 	f.get(t, "/promotions/"+exampleID).want(t, 500, `{"error":"the generation is damaged"}`)
@@ -81,12 +75,7 @@ func TestDamageAfterVerifyDemotesGeneration(t *testing.T) {
 	changed := append([]row{{exampleID, "1.00", "2030-01-01 00:00:00"}}, rows[1:]...)
 	path := publish(t, f.dir, genID(1), changed)
 	f.poll(t)
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	must(t, err)
-	defer file.Close()
-	// The example is the second record.
-	_, err = file.WriteAt(bytes.Repeat([]byte{0xFF}, 16), format.HeaderLen+format.RecordLen+16)
-	must(t, err)
+	gentest.Overwrite(t, path, exampleOff, bytes.Repeat([]byte{0xFF}, 16))
 	f.get(t, "/promotions/"+exampleID).want(t, 503, `{"error":"the generation cannot be read"}`)
 	f.poll(t)
 	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)

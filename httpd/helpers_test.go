@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/httpd"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
@@ -39,57 +39,11 @@ var rows = []row{
 // publish writes a generation of rows to dir and returns the path of its file.
 func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 	t.Helper()
-	type parsed struct {
-		record format.Record
-		style  format.TimestampStyle
+	list := make([]gentest.Row, len(rows))
+	for i, r := range rows {
+		list[i] = gentest.Row{ID: r.id, Price: r.price, Date: r.date}
 	}
-	var table []parsed
-	var styles []format.TimestampStyle
-	for _, r := range rows {
-		key, upper, err := format.ParseKey([]byte(r.id))
-		must(t, err)
-		price, err := format.ParsePrice([]byte(r.price))
-		must(t, err)
-		seconds, sep, rest, err := format.ParseDate([]byte(r.date))
-		must(t, err)
-		style, err := format.ParseTimestampStyle(sep, rest)
-		must(t, err)
-		table = append(table, parsed{format.MakeRecord(key, upper, price, seconds, 0), style})
-		if !slices.Contains(styles, style) {
-			styles = append(styles, style)
-		}
-	}
-	slices.SortFunc(styles, func(a, b format.TimestampStyle) int {
-		return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
-	})
-	slices.SortFunc(table, func(a, b parsed) int { return a.record.Key().Compare(b.record.Key()) })
-	records := make([]format.Record, len(table))
-	for i, p := range table {
-		records[i] = p.record
-		records[i].SetStyle(uint16(slices.Index(styles, p.style)))
-	}
-
-	return publishRecords(t, dir, id, records, styles)
-}
-
-// publishRecords publishes records that are sorted by ID.
-func publishRecords(t testing.TB, dir string, id generation.ID, records []format.Record, styles []format.TimestampStyle) string {
-	t.Helper()
-	dw, err := generation.OpenWriter(dir)
-	must(t, err)
-	defer dw.Close()
-	pending, err := dw.Create(id)
-	must(t, err)
-	defer func() { must(t, pending.Discard()) }()
-	w := format.NewWriter(pending, uint64(len(records)))
-	batch, err := w.Reserve(records)
-	must(t, err)
-	must(t, batch.Write())
-	h, err := w.Finish(format.Header{Generation: int64(id), Shards: 1}, styles)
-	must(t, err)
-	must(t, pending.Truncate(h.FileLen))
-	must(t, pending.Publish())
-	return pending.Path()
+	return gentest.PublishRows(t, dir, id, list...)
 }
 
 func must(t testing.TB, err error) {

@@ -18,6 +18,7 @@ import (
 
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/internal/gentest"
 	"promostore/internal/synth"
 	"promostore/reader"
 )
@@ -128,7 +129,7 @@ func publishBench(b *testing.B, dir string, num int) {
 	for i, key := range keys {
 		records[i] = format.MakeRecord(key, false, price, seconds, 0)
 	}
-	publishRecords(b, dir, genID(0), records, []format.TimestampStyle{style})
+	gentest.Publish(b, dir, genID(0), records, style)
 }
 
 // serveConstant starts a server that answers every request with a, and returns
