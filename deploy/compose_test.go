@@ -18,7 +18,7 @@ const (
 	providersFile   = "grafana/provisioning/dashboards/promotions.yaml"
 )
 
-// A service is what a test wants to know of one in compose.yaml.
+// A service is a service of compose.yaml, with the keys that the tests read.
 type service struct {
 	Image          string
 	Build          any
@@ -43,8 +43,9 @@ func readYAML(t *testing.T, path string, v any) {
 	}
 }
 
-// Builds of one image by several services run at the same time, and all but one
-// fail. Who does not build an image begins with who does.
+// TestComposeBuildsOnce checks that a single service builds each image and that
+// the others depend on it. Compose runs all builds at the same time, and all but one
+// build of the same image fail.
 func TestComposeBuildsOnce(t *testing.T) {
 	builders := map[string]string{}
 	for name, s := range services(t) {
@@ -61,12 +62,13 @@ func TestComposeBuildsOnce(t *testing.T) {
 	}
 	for name, s := range services(t) {
 		if builder, ok := builders[s.Image]; ok && builder != name && !slices.Contains(s.DependsOn, builder) {
-			t.Errorf("%s is of an image that %s builds, and does not depend on it", name, builder)
+			t.Errorf("%s uses the image that %s builds, but does not depend on it", name, builder)
 		}
 	}
 }
 
-// Nobody but this machine gets at what has neither a password nor a token.
+// TestComposeListensOnLoopback checks that ports without authentication are
+// published on loopback only.
 func TestComposeListensOnLoopback(t *testing.T) {
 	for name, s := range services(t) {
 		for _, port := range s.Ports {
@@ -80,15 +82,15 @@ func TestComposeListensOnLoopback(t *testing.T) {
 	}
 }
 
-// Prometheus scrapes the services, and Grafana finds Prometheus and the
-// dashboard where it looks for them.
+// TestComposeProvisions checks that Prometheus scrapes existing services, and that
+// Grafana has Prometheus as its data source and finds the dashboard.
 func TestComposeProvisions(t *testing.T) {
 	all := services(t)
-	listens := func(what, address string) {
+	listens := func(name, address string) {
 		t.Helper()
 		host, port, _ := strings.Cut(address, ":")
 		if !slices.ContainsFunc(all[host].Ports, func(p string) bool { return strings.HasSuffix(p, ":"+port) }) {
-			t.Errorf("%s is %s, and no service of %s listens there", what, address, composeFile)
+			t.Errorf("%s is %s, but no service of %s listens there", name, address, composeFile)
 		}
 	}
 	var scrapes struct {
@@ -137,7 +139,7 @@ func TestComposeProvisions(t *testing.T) {
 		}
 	}
 
-	mounts := map[string]string{} // directories of this machine by their path in the container
+	mounts := map[string]string{} // directory by its path in the container
 	for name, s := range all {
 		for _, volume := range s.Volumes {
 			parts := strings.Split(volume, ":")

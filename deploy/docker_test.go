@@ -25,15 +25,15 @@ import (
 	"promostore/internal/synth"
 )
 
-// A standIn is an image that takes the place of one that users pull.
+// A standIn is an image that replaces one that users pull.
 type standIn struct {
 	name       string
-	dockerfile string   // the file that names it
-	changes    []string // instructions, as of a Dockerfile
+	dockerfile string   // the file that names the image
+	changes    []string // instructions of a Dockerfile
 	fill       func(*tar.Writer) error
 }
 
-// make makes the image, where there is none of its name, and removes it when
+// make creates the image unless an image with its name exists, and removes it when
 // the test ends.
 func (s standIn) make(t *testing.T) {
 	t.Helper()
@@ -50,8 +50,8 @@ func (s standIn) make(t *testing.T) {
 	importImage(t, s.name, s.changes, s.fill)
 }
 
-// importImage makes an image of one layer. It goes when the test ends, with
-// what a Dockerfile has left that began with it.
+// importImage creates an image of one layer. When the test ends, it removes the
+// image and the containers and images that are based on it.
 func importImage(t *testing.T, name string, changes []string, fill func(*tar.Writer) error) {
 	t.Helper()
 	args := []string{"import"}
@@ -83,8 +83,8 @@ func importImage(t *testing.T, name string, changes []string, fill func(*tar.Wri
 	})
 }
 
-// golang is the Go of this machine, the modules as a proxy of files, and a
-// shell. Nothing is fetched while the Dockerfile is built from it.
+// golang returns an image with Go, the modules and a shell of this machine, so that
+// a build of the Dockerfile needs no network.
 func golang(t *testing.T) standIn {
 	t.Helper()
 	modules := filepath.Join(t.TempDir(), "modules")
@@ -111,8 +111,8 @@ func golang(t *testing.T) standIn {
 	}
 }
 
-// debian is the programs of this machine that promo-pull needs, and an apt-get
-// that finds them installed.
+// debian returns an image with the programs of this machine that promo-pull needs,
+// and an apt-get that does nothing.
 func debian() standIn {
 	return standIn{
 		name:       "debian:13-slim",
@@ -126,7 +126,8 @@ func debian() standIn {
 	}
 }
 
-// prometheus is that of this machine, run as the image runs its own.
+// prometheus returns an image with the Prometheus of this machine, started like the
+// official image.
 func prometheus() standIn {
 	return standIn{
 		name:       "prom/prometheus:v3.5.0",
@@ -139,8 +140,8 @@ func prometheus() standIn {
 	}
 }
 
-// addTree adds the files below dir under another name, but for tests, which are
-// a third of Go.
+// addTree adds the files below dir under another name. It omits tests, which are a
+// third of the Go distribution.
 func addTree(tw *tar.Writer, dir, name string) error {
 	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() && (d.Name() == "testdata" || path == filepath.Join(dir, "test")) {
@@ -157,8 +158,8 @@ func addTree(tw *tar.Writer, dir, name string) error {
 	})
 }
 
-// addPrograms adds programs, under another name if they are followed by one,
-// and the libraries that they need.
+// addPrograms adds programs and the libraries that they need. A program of the form
+// PATH=NAME is added as NAME.
 func addPrograms(tw *tar.Writer, programs ...string) error {
 	added := map[string]bool{}
 	add := func(path, name string) error {
@@ -212,14 +213,14 @@ func addFile(tw *tar.Writer, path, name string) error {
 
 // A composition is a running copy of compose.yaml with a project name of its own.
 type composition struct {
-	command        []string // up to the command of compose
+	command        []string // without the subcommand
 	name, image    string
 	api, updater   string // URLs
 	prometheus     string // an address
-	generationsDir string // of the volume, on this machine
+	generationsDir string // the directory of the volume on this machine
 }
 
-// compose is the command line of Docker Compose, the plugin or the program.
+// compose returns the command of Docker Compose, the plugin or the program.
 func compose(t *testing.T) []string {
 	t.Helper()
 	if exec.Command("docker", "compose", "version").Run() == nil {
@@ -265,8 +266,8 @@ func (c *composition) run(t *testing.T, args ...string) string {
 	return run(t, args[0], args[1:]...)
 }
 
-// exec runs a command in the container of a service and returns what it prints
-// and its exit code.
+// exec runs a command in the container of a service and returns its output and its
+// exit code.
 func (c *composition) exec(t *testing.T, service string, command ...string) (string, int) {
 	t.Helper()
 	args := append(append(slices.Clone(c.command), "exec", "-T", service), command...)
@@ -278,7 +279,7 @@ func (c *composition) exec(t *testing.T, service string, command ...string) (str
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// inspect fills v with what a template says of the container of a service.
+// inspect decodes the output of a template for the container of a service into v.
 func (c *composition) inspect(t *testing.T, service, template string, v any) {
 	t.Helper()
 	container := strings.TrimSpace(c.run(t, "ps", "--quiet", service))
@@ -297,7 +298,7 @@ func (c *composition) waitHealthy(t *testing.T, service string) {
 	})
 }
 
-// wantFiles checks what the volume has, but for the lock.
+// wantFiles checks the files in the volume, except the lock.
 func (c *composition) wantFiles(t *testing.T, generations ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(c.generationsDir)
@@ -318,7 +319,7 @@ func (c *composition) wantFiles(t *testing.T, generations ...string) {
 	}
 }
 
-// upload sends the table of a seed as a form does, and returns the generation.
+// upload uploads the data set of a seed as a form and returns the generation.
 func (c *composition) upload(t *testing.T, seed uint64) string {
 	t.Helper()
 	body, content := io.Pipe()
@@ -326,7 +327,7 @@ func (c *composition) upload(t *testing.T, seed uint64) string {
 	go func() {
 		part, err := form.CreateFormFile("data", "promotions.csv")
 		if err == nil {
-			_, err = synth.Table{Keys: keys(seed), Rows: tableRows}.WriteTo(part)
+			_, err = synth.Table{Keys: keys(seed), Rows: minRows}.WriteTo(part)
 		}
 		content.CloseWithError(errors.Join(err, form.Close()))
 	}()
@@ -343,14 +344,14 @@ func (c *composition) upload(t *testing.T, seed uint64) string {
 		Generation string
 		Records    int64
 	}
-	if err := json.Unmarshal(answer, &summary); err != nil || summary.Generation == "" || summary.Records != tableRows {
+	if err := json.Unmarshal(answer, &summary); err != nil || summary.Generation == "" || summary.Records != minRows {
 		t.Fatalf("upload: %s, %v", answer, err)
 	}
 	return summary.Generation
 }
 
-// stall sends the beginning of a table, and the rest never. It returns when
-// the updater has a file of it that is not published.
+// stall starts an upload that never ends. It returns when the updater has a
+// temporary file.
 func (c *composition) stall(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -360,7 +361,7 @@ func (c *composition) stall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = synth.Table{Keys: keys(9), Rows: tableRows}.WriteTo(content) }()
+	go func() { _, _ = synth.Table{Keys: keys(9), Rows: minRows}.WriteTo(content) }()
 	go func() {
 		if resp, err := http.DefaultClient.Do(req); err == nil {
 			resp.Body.Close()
@@ -372,8 +373,8 @@ func (c *composition) stall(t *testing.T) {
 	})
 }
 
-// kill ends the process of a service as a crash does. With docker kill the
-// engine would take it for the wish of an operator, and not start it again.
+// kill kills the process of a service and waits for its restart. It does not use
+// docker kill, after which the engine would not restart the container.
 func (c *composition) kill(t *testing.T, service string) {
 	t.Helper()
 	var pid int
@@ -381,20 +382,21 @@ func (c *composition) kill(t *testing.T, service string) {
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, service+" comes back", func() bool {
+	waitFor(t, service+" restarts", func() bool {
 		var now int
 		c.inspect(t, service, ".State.Pid", &now)
 		return now != 0 && now != pid
 	})
 }
 
+// TestCompose runs both services through uploads, a crash, a restart and a rollback.
 func TestCompose(t *testing.T) {
 	c := up(t)
 	c.waitHealthy(t, "api")
 	c.waitHealthy(t, "updater")
 	c.checkConfined(t)
 
-	// Empty: it lives, but is not ready.
+	// Without a generation, the API lives but is not ready.
 	if a, err := get(c.api + "/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz before the first upload: %d, %v", a.status, err)
 	}
@@ -404,7 +406,7 @@ func TestCompose(t *testing.T) {
 
 	c.checkCommands(t)
 
-	var known tables
+	var known dataSets
 	first := c.upload(t, 0)
 	known.add(first, 0)
 	waitLive(t, c.api, first)
@@ -425,7 +427,7 @@ func TestCompose(t *testing.T) {
 	waitLive(t, c.api, third)
 	c.wantFiles(t, second, third)
 
-	stop() // the one API that there is
+	stop() // the only API is unavailable during its restart
 	c.run(t, "restart", "api")
 	waitLive(t, c.api, third)
 	known.ask(t, c.api)
@@ -463,7 +465,7 @@ func (c *composition) checkCommands(t *testing.T) {
 	var published struct{ Generation string }
 	answer := curl("201", "--form", "data=@../testdata/promotions.csv", c.updater+"/upload")
 	if err := json.Unmarshal([]byte(answer), &published); err != nil {
-		t.Fatalf("the upload was answered %s: %v", answer, err)
+		t.Fatalf("the response to the upload is %s: %v", answer, err)
 	}
 	waitLive(t, c.api, published.Generation)
 	const path = "/promotions/172FFC14-D229-4C93-B06B-F48B8C095512"
@@ -476,7 +478,7 @@ func (c *composition) checkCommands(t *testing.T) {
 	}
 }
 
-// checkMonitored starts Prometheus as well, which must reach both programs.
+// checkMonitored starts Prometheus, which must scrape both programs.
 func (c *composition) checkMonitored(t *testing.T) {
 	t.Helper()
 	needs(t, "prometheus")
@@ -489,7 +491,7 @@ func (c *composition) checkMonitored(t *testing.T) {
 	wantHealthyRules(t, c.prometheus)
 }
 
-// checkConfined checks that the services may do little.
+// checkConfined checks the restrictions of the services.
 func (c *composition) checkConfined(t *testing.T) {
 	t.Helper()
 	for _, service := range []string{"api", "updater"} {
@@ -521,7 +523,7 @@ func (c *composition) checkConfined(t *testing.T) {
 		}
 		for _, want := range []string{"Uid:\t65532\t65532", "CapEff:\t0000000000000000\n", "NoNewPrivs:\t1\n", "Seccomp:\t2\n"} {
 			if !bytes.Contains(status, []byte(want)) {
-				t.Errorf("%s has not %q:\n%s", service, want, status)
+				t.Errorf("%s lacks %q:\n%s", service, want, status)
 			}
 		}
 	}
@@ -533,8 +535,8 @@ func (c *composition) checkConfined(t *testing.T) {
 	}
 }
 
-// checkWithoutRing checks that a server that reads works where the engine's
-// filter of system calls has no io_uring, as that of newer engines.
+// checkWithoutRing checks that a server works with --access pread if the seccomp
+// profile forbids io_uring, as the default of newer engines does.
 func (c *composition) checkWithoutRing(t *testing.T) {
 	t.Helper()
 	filter := filepath.Join(t.TempDir(), "seccomp.json")
@@ -548,17 +550,18 @@ func (c *composition) checkWithoutRing(t *testing.T) {
 		container := strings.TrimSpace(run(t, "docker", "run", "--detach", "--read-only", "--cap-drop", "ALL", "--security-opt", option,
 			"--publish", address+":1321", "--volume", c.name+"_generations:/data:ro", c.image, "/promoserve", "--access", "pread"))
 		t.Cleanup(func() { run(t, "docker", "rm", "--force", container) })
-		waitFor(t, "a row is read with "+option, func() bool {
+		waitFor(t, "a promotion is served with "+option, func() bool {
 			a, err := get("http://" + address + "/promotions/" + id(1))
 			return err == nil && a.status == http.StatusOK
 		})
 		if log := run(t, "docker", "logs", container); !strings.Contains(log, "access=pread") {
-			t.Errorf("with %s the server says %s", option, log)
+			t.Errorf("with %s the server logs %s", option, log)
 		}
 	}
 }
 
-// The profile for monitoring adds two services, of versions that are named.
+// TestComposeMonitoring checks that the profile monitoring adds two services, with
+// fixed versions.
 func TestComposeMonitoring(t *testing.T) {
 	command := append(compose(t), "--file", composeFile, "--profile", "monitoring", "config")
 	config := run(t, command[0], command[1:]...)
@@ -578,8 +581,8 @@ func TestComposeMonitoring(t *testing.T) {
 	}
 }
 
-// The image of the pull brings what a building node has into a volume that a
-// server's image can read.
+// TestPullImage checks that the image of promo-pull copies generations into a volume
+// that the image of the server can read.
 func TestPullImage(t *testing.T) {
 	needs(t, "docker", "ldd")
 	m := newMirror(t)
@@ -602,7 +605,7 @@ func TestPullImage(t *testing.T) {
 	pull()
 	out := run(t, "docker", "run", "--rm", "--volume", name+":/data:ro", name, "promobuild", "verify", "/data/"+filepath.Base(path))
 	if !strings.Contains(out, "good") {
-		t.Errorf("what was pulled: %s", out)
+		t.Errorf("verify of the pulled file: %s", out)
 	}
 	pull()
 }

@@ -1,7 +1,7 @@
 //go:build system
 
-// Package deploy is how the programs are run: its files are for operators, and
-// its tests run each of them with the real tool.
+// Package deploy tests the deployment files in this directory: it runs each file
+// with the real program.
 package deploy
 
 import (
@@ -27,11 +27,11 @@ import (
 	"promostore/internal/synth"
 )
 
-// patience is how long a test waits for what must come, also on a machine that
-// is slow and busy.
+// patience limits the time that a test waits for an event. It allows for slow and
+// busy machines.
 const patience = 3 * time.Minute
 
-// TestMain gives the programs, once they are built, a directory of their own.
+// TestMain creates the directory that the programs are built in.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "promostore-deploy-")
 	if err != nil {
@@ -54,7 +54,7 @@ var buildPrograms = sync.OnceValue(func() error {
 	return nil
 })
 
-// program is the path of promobuild or promoserve.
+// program returns the path of promobuild or promoserve, and builds them once.
 func program(t testing.TB, name string) string {
 	t.Helper()
 	if err := buildPrograms(); err != nil {
@@ -63,17 +63,17 @@ func program(t testing.TB, name string) string {
 	return filepath.Join(binDir, name)
 }
 
-// needs fails the test if one of these commands is missing.
+// needs fails the test if a command is missing.
 func needs(t testing.TB, commands ...string) {
 	t.Helper()
 	for _, c := range commands {
 		if _, err := exec.LookPath(c); err != nil {
-			t.Fatalf("%v; make test-system installs what is missing", err)
+			t.Fatalf("%v; make test-system installs missing programs", err)
 		}
 	}
 }
 
-// run runs a command to its end and returns what it prints. It must succeed.
+// run runs a command and returns its output. The command must succeed.
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -83,14 +83,15 @@ func run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// keys are the ids of the table of a seed. Tables of different seeds share none.
+// keys returns the ids of the data set of a seed. Data sets of different seeds
+// have no id in common.
 func keys(seed uint64) synth.Keys { return synth.Keys{Seed: seed} }
 
-// id is the first id of a table.
+// id returns the first id of the data set of a seed.
 func id(seed uint64) string { return string(keys(seed).At(0).AppendText(nil, false)) }
 
-// table writes a CSV and returns its path.
-func table(t testing.TB, seed uint64, rows int64) string {
+// writeCSV writes the data set of a seed to a file and returns its path.
+func writeCSV(t testing.TB, seed uint64, rows int64) string {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "promotions.csv"))
 	if err != nil {
@@ -105,11 +106,11 @@ func table(t testing.TB, seed uint64, rows int64) string {
 	return f.Name()
 }
 
-// build makes a generation of the table of a seed and returns the path of its
-// file.
+// build builds a generation from the data set of a seed and returns the path of
+// its file.
 func build(t testing.TB, data string, seed uint64, rows int64) string {
 	t.Helper()
-	run(t, program(t, "promobuild"), "build", "--quiet", "--memory", "64MiB", "--data", data, table(t, seed, rows))
+	run(t, program(t, "promobuild"), "build", "--quiet", "--memory", "64MiB", "--data", data, writeCSV(t, seed, rows))
 	list, err := generation.List(data)
 	if err != nil || len(list) == 0 {
 		t.Fatalf("after a build %s has %v, %v", data, list, err)
@@ -117,7 +118,7 @@ func build(t testing.TB, data string, seed uint64, rows int64) string {
 	return list[len(list)-1].Files[0]
 }
 
-// idOf is the generation that a file's name tells.
+// idOf returns the ID of the generation in a file's name.
 func idOf(t testing.TB, path string) string {
 	t.Helper()
 	n, err := generation.ParseName(filepath.Base(path))
@@ -127,8 +128,8 @@ func idOf(t testing.TB, path string) string {
 	return n.ID.String()
 }
 
-// freeAddress is an address of loopback on which nothing listens, for programs
-// that cannot choose a port by themselves.
+// freeAddress returns an unused loopback address, for programs that cannot choose
+// a port themselves.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -139,29 +140,29 @@ func freeAddress(t testing.TB) string {
 	return ln.Addr().String()
 }
 
-// waitFor calls done until it says yes.
-func waitFor(t testing.TB, what string, done func() bool) {
+// waitFor calls done until it returns true.
+func waitFor(t testing.TB, event string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, patience)
+			t.Fatalf("%s: not within %s", event, patience)
 		}
 	}
 }
 
-// A process is a program that runs until the test ends, or stop. It leads a
-// group, so that what it has started goes with it.
+// A process is a program that runs until the test ends or calls stop. It leads a
+// process group, so that its children are killed with it.
 type process struct {
 	*exec.Cmd
-	exited chan struct{} // closed when it has ended, and all that write to its log
+	exited chan struct{} // closed after the process and all writers of its log have ended
 
 	mu  sync.Mutex
 	log []string // lines of standard output and standard error
 }
 
-// start runs a program and shows what it said if the test fails.
+// start starts a program. If the test fails, it logs the output of the program.
 func start(t testing.TB, name string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(name, args...), exited: make(chan struct{})}
@@ -203,16 +204,16 @@ func (p *process) read(r io.ReadCloser) {
 	}
 }
 
-// signal sends a signal to the group.
+// signal sends a signal to the process group.
 func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.Process.Pid, sig) }
 
-// stop sends a signal to the group and waits for the end of the process.
+// stop sends a signal to the process group and waits for the end of the process.
 func (p *process) stop(sig syscall.Signal) {
 	p.signal(sig)
 	<-p.exited
 }
 
-// line waits for a line of the log that has text in it.
+// line waits for a line of the log that contains text.
 func (p *process) line(t testing.TB, text string) string {
 	t.Helper()
 	found, ended := "", false
@@ -235,13 +236,13 @@ func (p *process) line(t testing.TB, text string) string {
 	return found
 }
 
-// A server is a promoserve.
+// A server is a running promoserve.
 type server struct {
 	*process
 	url string // without a slash at the end
 }
 
-// serve runs promoserve on a port of its own, and returns when it listens.
+// serve starts promoserve on an unused port and returns when it listens.
 func serve(t testing.TB, data string, flags ...string) *server {
 	t.Helper()
 	args := append([]string{"--data", data, "--listen", "127.0.0.1:0", "--poll", "20ms", "--drain", "0s", "--log-format", "json"}, flags...)
@@ -253,7 +254,7 @@ func serve(t testing.TB, data string, flags ...string) *server {
 	return &server{p, "http://" + line.Address}
 }
 
-// lives is the generations that went live, in turn.
+// lives returns the generations that became live, in order.
 func (s *server) lives(t testing.TB) []string {
 	t.Helper()
 	s.mu.Lock()
@@ -271,14 +272,14 @@ func (s *server) lives(t testing.TB) []string {
 	return live
 }
 
-// An answer is what came back for a request.
+// An answer is the response to a request.
 type answer struct {
 	status     int
-	generation string // what X-Promotions-Generation says
+	generation string // X-Promotions-Generation
 	body       string
 }
 
-// get asks for a URL.
+// get requests a URL.
 func get(url string) (answer, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -295,46 +296,47 @@ func get(url string) (answer, error) {
 	return answer{resp.StatusCode, resp.Header.Get("X-Promotions-Generation"), string(body)}, err
 }
 
-// waitLive waits until the server at url answers from a generation.
+// waitLive waits until the server at url serves a generation.
 func waitLive(t testing.TB, url, generation string) {
 	t.Helper()
-	waitFor(t, url+" answers from "+generation, func() bool {
+	waitFor(t, url+" serves "+generation, func() bool {
 		a, err := get(url + "/promotions/" + id(0))
 		return err == nil && a.generation == generation
 	})
 }
 
-// tableRows is how many rows the tables of tables have at least.
-const tableRows = 100_000
+// minRows is the least number of rows of a data set in dataSets.
+const minRows = 100_000
 
-// A tables knows of which table each generation was made, and checks answers by
-// it. The tables have the seeds 0, 1, 2, … in any order.
-type tables struct {
+// dataSets maps generations to the seeds of their data sets, and checks responses
+// against them. The seeds are 0, 1, 2, … in any order.
+type dataSets struct {
 	mu    sync.Mutex
 	seeds map[string]uint64 // by generation
 }
 
-// add is called before a server has the generation, or soon after that.
-func (b *tables) add(generation string, seed uint64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.seeds == nil {
-		b.seeds = map[string]uint64{}
+// add records the seed of a generation. A caller may call it shortly after a
+// server has the generation.
+func (d *dataSets) add(generation string, seed uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.seeds == nil {
+		d.seeds = map[string]uint64{}
 	}
-	b.seeds[generation] = seed
+	d.seeds[generation] = seed
 }
 
-func (b *tables) seedOf(generation string) (seed uint64, known bool, count int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	seed, known = b.seeds[generation]
-	return seed, known, len(b.seeds)
+func (d *dataSets) seedOf(generation string) (seed uint64, known bool, count int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	seed, known = d.seeds[generation]
+	return seed, known, len(d.seeds)
 }
 
-// ask has clients ask for rows of all tables until the test ends, or what it
-// returns is called. No request may fail, and each must have the answer of the
+// ask starts clients that request promotions of all data sets until the test ends
+// or stop is called. No request may fail, and every response must match the
 // generation that it names.
-func (b *tables) ask(t testing.TB, url string) (stop func()) {
+func (d *dataSets) ask(t testing.TB, url string) (stop func()) {
 	t.Helper()
 	end := make(chan struct{})
 	var clients sync.WaitGroup
@@ -344,12 +346,12 @@ func (b *tables) ask(t testing.TB, url string) (stop func()) {
 				select {
 				case <-end:
 					if asked == 0 {
-						t.Error("a client asked for nothing")
+						t.Error("a client sent no request")
 					}
 					return
 				default:
 				}
-				if err := b.askOnce(url); err != nil {
+				if err := d.askOnce(url); err != nil {
 					t.Error(err)
 					return
 				}
@@ -364,25 +366,25 @@ func (b *tables) ask(t testing.TB, url string) (stop func()) {
 	return stop
 }
 
-func (b *tables) askOnce(url string) error {
-	_, _, count := b.seedOf("")
+func (d *dataSets) askOnce(url string) error {
+	_, _, count := d.seedOf("")
 	seed := rand.Uint64N(uint64(count))
-	key := keys(seed).At(rand.Uint64N(tableRows))
+	key := keys(seed).At(rand.Uint64N(minRows))
 	a, err := get(url + "/promotions/" + string(key.AppendText(nil, false)))
 	if err != nil {
 		return err
 	}
-	of, known, _ := b.seedOf(a.generation)
-	for deadline := time.Now().Add(patience); !known && time.Now().Before(deadline); { // its maker has not called add yet
+	of, known, _ := d.seedOf(a.generation)
+	for deadline := time.Now().Add(patience); !known && time.Now().Before(deadline); { // add may come later
 		time.Sleep(time.Millisecond)
-		of, known, _ = b.seedOf(a.generation)
+		of, known, _ = d.seedOf(a.generation)
 	}
 	want := http.StatusNotFound
 	if of == seed {
 		want = http.StatusOK
 	}
 	if !known || a.status != want {
-		return fmt.Errorf("generation %q of table %d answers %d for a row of table %d: %s", a.generation, of, a.status, seed, a.body)
+		return fmt.Errorf("generation %q of data set %d: status %d for a row of data set %d: %s", a.generation, of, a.status, seed, a.body)
 	}
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// rendered is what kustomize makes of an overlay as kubernetes/kustomization.yaml
-// describes it.
+// rendered returns the output of kustomize for an overlay like the example in
+// kubernetes/kustomization.yaml.
 func rendered(t *testing.T) string {
 	t.Helper()
 	needs(t, "kustomize")
@@ -42,8 +42,7 @@ images:
 	return run(t, "kustomize", "build", dir)
 }
 
-// validate asks kubectl-validate about objects for Kubernetes 1.30, the oldest
-// that the manifests are for.
+// validate validates objects for Kubernetes 1.30, the oldest supported version.
 func validate(t *testing.T, text string) (string, error) {
 	t.Helper()
 	needs(t, "kubectl-validate")
@@ -55,7 +54,9 @@ func validate(t *testing.T, text string) (string, error) {
 	return string(out), err
 }
 
-func TestKubernetes(t *testing.T) {
+// TestKustomization renders the manifests and validates them. Manifests with an
+// error must not validate.
+func TestKustomization(t *testing.T) {
 	text := rendered(t)
 	list := objects(t, text)
 	count := map[string]int{}
@@ -68,7 +69,7 @@ func TestKubernetes(t *testing.T) {
 	for _, o := range manifests(t) {
 		count[o.Kind]--
 	}
-	count["ConfigMap"]-- // made of rsyncd.conf
+	count["ConfigMap"]-- // generated from rsyncd.conf
 	for kind, n := range count {
 		if n != 0 {
 			t.Errorf("%+d objects of kind %s", n, kind)
@@ -95,7 +96,7 @@ func TestKubernetes(t *testing.T) {
 		"seconds: 10":                       "second: 10",
 	} {
 		if !strings.Contains(text, old) {
-			t.Errorf("%q is not there", old)
+			t.Errorf("%q is missing", old)
 			continue
 		}
 		if out, err := validate(t, strings.Replace(text, old, bad, 1)); err == nil {
@@ -104,12 +105,12 @@ func TestKubernetes(t *testing.T) {
 	}
 }
 
-// A cluster runs the containers of the manifests by Docker, as far as what is
-// said of them has a flag there.
+// A cluster runs the containers of the manifests in Docker, with the settings for
+// which Docker has a flag.
 type cluster struct {
 	image, network string
 	rsync          string            // the daemon, with its port
-	files          map[string]string // directories of volumes of files, by name
+	files          map[string]string // directories of volumes, by name
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -118,7 +119,7 @@ func newCluster(t *testing.T) *cluster {
 	name := fmt.Sprintf("promostore-pods-%d", os.Getpid())
 	updater := find(t, manifests(t), "StatefulSet", "promo-updater").Spec.Template.Spec
 	c := &cluster{image: name, network: name, rsync: fmt.Sprintf("rsync:%d", updater.port("rsync")), files: map[string]string{}}
-	// Both images in one, whose programs do not get in each other's way.
+	// One image with the programs of both.
 	build, serve := program(t, "promobuild"), program(t, "promoserve")
 	importImage(t, name, []string{"ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV PROMO_DATA=/data"}, func(tw *tar.Writer) error {
 		return errors.Join(debian().fill(tw), addDir(tw, "data/", 0o755, 65532), addFile(tw, serve, "promoserve"), addFile(tw, build, "promobuild"),
@@ -141,8 +142,8 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// start starts a container of a workload, and returns what Docker calls it. There
-// are no services, which would give the daemon another port.
+// start starts a container of a workload and returns its ID. There are no services,
+// so it replaces the service name of the rsync daemon by its host and port.
 func (c *cluster) start(t *testing.T, w *object, name string, flags ...string) string {
 	t.Helper()
 	pod := &w.Spec.Template.Spec
@@ -185,8 +186,8 @@ func (c *cluster) start(t *testing.T, w *object, name string, flags ...string) s
 	return id
 }
 
-// TestPodsRun has the containers of both workloads do their work, confined as
-// the manifests say.
+// TestPodsRun runs the containers of both workloads, with the restrictions of the
+// manifests, through two uploads.
 func TestPodsRun(t *testing.T) {
 	list := manifests(t)
 	c := newCluster(t)
@@ -205,9 +206,9 @@ func TestPodsRun(t *testing.T) {
 	}
 	url := "http://" + addresses[1]
 	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
-		waitFor(t, "the API answers", func() bool { _, err := get(url + path); return err == nil })
+		waitFor(t, "the API responds", func() bool { _, err := get(url + path); return err == nil })
 		if a, err := get(url + path); err != nil || a.status != want {
-			t.Errorf("%s of an API without a table: %d, %v", path, a.status, err)
+			t.Errorf("%s of an API without a generation: %d, %v", path, a.status, err)
 		}
 	}
 	waitFor(t, "the updater is ready", func() bool {
@@ -220,7 +221,7 @@ func TestPodsRun(t *testing.T) {
 	for _, id := range slices.Backward(ids) {
 		run(t, "docker", "stop", "--time", "60", id)
 		end := strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.State.ExitCode}} {{.Path}}", id))
-		if !strings.HasPrefix(end, "0 ") && end != "20 rsync" { // which is how rsync ends by SIGTERM
+		if !strings.HasPrefix(end, "0 ") && end != "20 rsync" { // rsync exits with 20 after SIGTERM
 			t.Errorf("a container ends with %s", end)
 		}
 	}

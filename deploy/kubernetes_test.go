@@ -15,12 +15,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// An object is what the manifests say that these tests look at.
+// An object is a Kubernetes object, with the fields that the tests read.
 type object struct {
 	Kind     string
 	Metadata struct{ Name, Namespace string }
 	Spec     struct {
-		Selector map[string]any // of a Service labels, of others {matchLabels: labels}
+		Selector map[string]any // labels of a Service; {matchLabels: labels} of other kinds
 		Ports    []struct{ TargetPort string }
 		Template struct {
 			Metadata struct{ Labels, Annotations map[string]string }
@@ -83,7 +83,7 @@ type probe struct {
 	HTTPGet *struct{ Path, Port string }
 }
 
-// objects are those of a stream of YAML.
+// objects returns the objects of a YAML stream.
 func objects(t *testing.T, text string) (list []object) {
 	t.Helper()
 	for d := yaml.NewDecoder(strings.NewReader(text)); ; {
@@ -93,7 +93,7 @@ func objects(t *testing.T, text string) (list []object) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		b, err := json.Marshal(v) // which does not mind how names are written
+		b, err := json.Marshal(v) // encoding/json ignores the case of names
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +105,7 @@ func objects(t *testing.T, text string) (list []object) {
 	}
 }
 
-// manifests are the objects of the files that the kustomization names.
+// manifests returns the objects of the files in the kustomization.
 func manifests(t *testing.T) (list []object) {
 	t.Helper()
 	var k struct{ Resources []string }
@@ -118,7 +118,7 @@ func manifests(t *testing.T) (list []object) {
 	return list
 }
 
-// find is the one of a kind with that name.
+// find returns the object of a kind with a name.
 func find(t *testing.T, list []object, kind, name string) *object {
 	t.Helper()
 	i := slices.IndexFunc(list, func(o object) bool { return o.Kind == kind && o.Metadata.Name == name })
@@ -128,7 +128,7 @@ func find(t *testing.T, list []object, kind, name string) *object {
 	return &list[i]
 }
 
-// workloads are the objects with pods.
+// workloads returns the objects that have a pod template.
 func workloads(t *testing.T, list []object) (pods []*object) {
 	t.Helper()
 	for i := range list {
@@ -144,7 +144,7 @@ func workloads(t *testing.T, list []object) (pods []*object) {
 
 func (p *pod) all() []container { return slices.Concat(p.InitContainers, p.Containers) }
 
-// port is the number of a port by its name, or 0.
+// port returns the number of a named port, or 0.
 func (p *pod) port(name string) int {
 	for _, c := range p.all() {
 		for _, port := range c.Ports {
@@ -156,8 +156,8 @@ func (p *pod) port(name string) int {
 	return 0
 }
 
-// ours is what a program that the container runs says of itself, if it is one
-// of ours.
+// ours returns the help text and the observation of the program that the container
+// runs, and whether the program is one of ours.
 func (c *container) ours(t *testing.T, p *programs) (help string, o observation, ok bool) {
 	switch {
 	case c.Command[0] == "/promoserve":
@@ -168,7 +168,8 @@ func (c *container) ours(t *testing.T, p *programs) (help string, o observation,
 	return "", observation{}, false
 }
 
-// TestPods wants flags, probes, scrapes and periods that fit the programs.
+// TestPods checks that flags, probes, scrapes and periods of the pods match the
+// programs.
 func TestPods(t *testing.T) {
 	p := observed(t)
 	checked := 0
@@ -195,7 +196,7 @@ func TestPods(t *testing.T) {
 					t.Errorf("%s has no %s probe by HTTP", c.Name, kind)
 					continue
 				}
-				path := "/healthz" // a pod is not killed for what it waits for
+				path := "/healthz" // a pod is not restarted because it is not ready
 				if kind == "readiness" {
 					path = "/readyz"
 				}
@@ -209,7 +210,7 @@ func TestPods(t *testing.T) {
 			}
 			need := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second + drainOf(t, c.Command, help) + inFlight(filepath.Base(c.Command[0]))
 			if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= need {
-				t.Errorf("%s has %v to end, and may need %v", o.Metadata.Name, grace, need)
+				t.Errorf("%s has %v to stop, but may need %v", o.Metadata.Name, grace, need)
 			}
 		}
 	}
@@ -218,14 +219,14 @@ func TestPods(t *testing.T) {
 	}
 	api := find(t, manifests(t), "Deployment", "promo-api").Spec.Template.Spec
 	if api.Containers[0].Lifecycle.PreStop.Sleep.Seconds < 5 {
-		t.Error("a pod of the API ends before all nodes know")
+		t.Error("a pod of the API stops before all nodes have removed it from its endpoints")
 	}
 	if list := api.TopologySpreadConstraints; len(list) == 0 || list[0].TopologyKey != "topology.kubernetes.io/zone" {
 		t.Error("the API is not spread over zones")
 	}
 }
 
-// inFlight is how long after its drain a program waits for what is under way.
+// inFlight returns how long a program waits for running requests after --drain.
 func inFlight(program string) time.Duration {
 	if program == "promoserve" {
 		return 30 * time.Second
@@ -234,11 +235,11 @@ func inFlight(program string) time.Duration {
 }
 
 var (
-	drainDefault  = regexp.MustCompile(`--drain TIME .*\(default: (\w+)\)`)
-	listenDefault = regexp.MustCompile(`--listen ADDRESS .*\(default: "?:(\d+)`)
+	drainDefault  = regexp.MustCompile(`--drain [A-Z]+ .*\(default: (\w+)\)`)
+	listenDefault = regexp.MustCompile(`--listen [A-Z]+ .*\(default: "?:(\d+)`)
 )
 
-// drainOf is the flag --drain, or its default.
+// drainOf returns the value of --drain in a command, or its default.
 func drainOf(t *testing.T, command []string, help string) time.Duration {
 	t.Helper()
 	text := ""
@@ -254,8 +255,8 @@ func drainOf(t *testing.T, command []string, help string) time.Duration {
 	return d
 }
 
-// TestPodsConfined wants what the Pod Security Standards call restricted, a root
-// that is read-only, and volumes that can be mapped.
+// TestPodsConfined checks that pods meet the restricted profile of the Pod Security
+// Standards, and have a read-only root directory and volumes that support mmap.
 func TestPodsConfined(t *testing.T) {
 	for _, o := range workloads(t, manifests(t)) {
 		pod := &o.Spec.Template.Spec
@@ -306,15 +307,15 @@ func TestPodsConfined(t *testing.T) {
 
 var adapterRule = regexp.MustCompile(`(?s)seriesQuery: (\w+)\{.*name: \{as: (\w+)\}`)
 
-// TestScaling wants the autoscaler to go by metrics that there are, and evictions
-// to leave enough pods.
+// TestScaling checks that the autoscaler uses existing metrics, and that evictions
+// leave enough pods.
 func TestScaling(t *testing.T) {
 	list := manifests(t)
 	hpa := find(t, list, "HorizontalPodAutoscaler", "promo-api").Spec
 	target := find(t, list, hpa.ScaleTargetRef.Kind, hpa.ScaleTargetRef.Name)
 	rule := adapterRule.FindStringSubmatch(readFile(t, "kubernetes/scaling.yaml"))
 	if rule == nil {
-		t.Fatal("the rule of the adapter is not there")
+		t.Fatal("the rule of the adapter is missing")
 	}
 	if !slices.ContainsFunc(observed(t).server.metrics, func(f family) bool { return f.name == rule[1] && f.kind == "counter" }) {
 		t.Errorf("the server has no counter %s", rule[1])
@@ -323,7 +324,7 @@ func TestScaling(t *testing.T) {
 		t.Fatalf("the metrics are %+v, want requests and the processor", hpa.Metrics)
 	}
 	if name := hpa.Metrics[0].Pods.Metric.Name; name != rule[2] {
-		t.Errorf("the autoscaler asks for %s, the adapter has %s", name, rule[2])
+		t.Errorf("the autoscaler uses %s, but the adapter provides %s", name, rule[2])
 	}
 	r := hpa.Metrics[1].ContainerResource
 	i := slices.IndexFunc(target.Spec.Template.Spec.Containers, func(c container) bool { return c.Name == r.Container })
@@ -337,20 +338,20 @@ func TestScaling(t *testing.T) {
 	wantLabels(t, "the budget", budget.Selector["matchLabels"], target)
 }
 
-// wantLabels wants a selector to select a workload.
-func wantLabels(t *testing.T, what string, selector any, o *object) {
+// wantLabels checks that a selector selects a workload.
+func wantLabels(t *testing.T, name string, selector any, o *object) {
 	t.Helper()
 	labels, ok := selector.(map[string]any)
 	for name, value := range labels {
 		ok = ok && o.Spec.Template.Metadata.Labels[name] == value
 	}
 	if !ok || len(labels) == 0 {
-		t.Errorf("%s selects %v, and not %s", what, selector, o.Metadata.Name)
+		t.Errorf("%s selects %v, not %s", name, selector, o.Metadata.Name)
 	}
 }
 
-// TestConnections wants services and policies to name pods and ports that there
-// are. Each has the name of the workload that it is for.
+// TestConnections checks that services and policies name existing pods and ports.
+// Each has the name of its workload.
 func TestConnections(t *testing.T) {
 	list := manifests(t)
 	services := 0
@@ -373,7 +374,7 @@ func TestConnections(t *testing.T) {
 		for _, p := range service.Ports {
 			services++
 			if pod.port(p.TargetPort) == 0 || !slices.Contains(allowed, p.TargetPort) {
-				t.Errorf("port %q of the service %s leads nowhere, or is forbidden", p.TargetPort, name)
+				t.Errorf("port %q of the service %s does not exist, or the policy forbids it", p.TargetPort, name)
 			}
 		}
 	}
@@ -382,7 +383,7 @@ func TestConnections(t *testing.T) {
 	}
 	updater := find(t, list, "StatefulSet", "promo-updater").Spec.Template.Spec
 	if port, _ := find(t, list, "NetworkPolicy", "promo-api").Spec.Egress[0].Ports[0].Port.(string); updater.port(port) == 0 {
-		t.Errorf("the API may go to port %q, which the updater has not", port)
+		t.Errorf("the API may connect to port %q, which the updater does not have", port)
 	}
 	if !strings.Contains(readFile(t, "kubernetes/api.yaml"), "rsync://promo@promo-updater/promotions ") {
 		t.Error("the API does not pull from the updater's service")

@@ -16,7 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// TestRules has Prometheus's own tool check the rules and run their cases.
+// TestRules checks the rules with promtool and runs their cases.
 func TestRules(t *testing.T) {
 	needs(t, "promtool")
 	run(t, "promtool", "check", "rules", rulesFile)
@@ -24,9 +24,9 @@ func TestRules(t *testing.T) {
 	run(t, "promtool", "test", "rules", ruleTestsFile)
 }
 
-// TestPrometheus has Prometheus scrape both programs, with our configuration
-// but for addresses and intervals. Every rule must evaluate, and every
-// expression of the dashboard must give data.
+// TestPrometheus runs Prometheus with our configuration, except for addresses and
+// intervals. Every rule must evaluate, and every expression of the dashboard must
+// return data.
 func TestPrometheus(t *testing.T) {
 	needs(t, "prometheus")
 	data := t.TempDir()
@@ -36,17 +36,17 @@ func TestPrometheus(t *testing.T) {
 	if err := json.Unmarshal([]byte(updater.line(t, `"msg":"serving"`)), &line); err != nil {
 		t.Fatal(err)
 	}
-	csv, err := os.Open(table(t, 0, 1000))
+	csv, err := os.Open(writeCSV(t, 0, 1000))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, err := http.Post("http://"+line.Address+"/upload", "text/csv", csv) // which closes it
+	resp, err := http.Post("http://"+line.Address+"/upload", "text/csv", csv) // closes csv
 	if err != nil {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
-		t.Fatalf("an upload: %s", resp.Status)
+		t.Fatalf("upload: %s", resp.Status)
 	}
 	api := serve(t, data, "--tls-self-signed")
 	api.line(t, `"msg":"generation live"`)
@@ -72,7 +72,7 @@ func TestPrometheus(t *testing.T) {
 		}
 	}
 	for _, expr := range panelExprs(t) {
-		waitFor(t, expr+" gives data", func() bool {
+		waitFor(t, expr+" returns data", func() bool {
 			n, err := query(expr)
 			if err != nil {
 				t.Fatalf("%s: %v", expr, err)
@@ -84,7 +84,8 @@ func TestPrometheus(t *testing.T) {
 	p.stop(syscall.SIGTERM)
 }
 
-// scrapeConfig is our configuration with other targets, and every second.
+// scrapeConfig returns the path of our configuration with other targets and
+// intervals of one second.
 func scrapeConfig(t *testing.T, api, updater string) string {
 	t.Helper()
 	var config struct {
@@ -128,7 +129,7 @@ func scrapeConfig(t *testing.T, api, updater string) string {
 	return path
 }
 
-// ask asks Prometheus and fills data.
+// ask sends a request to the API of Prometheus and decodes its data.
 func ask(url string, data any) error {
 	a, err := get(url)
 	if err != nil {
@@ -147,7 +148,7 @@ func ask(url string, data any) error {
 	return nil
 }
 
-// results is how many an expression has now.
+// results returns the number of results of an expression.
 func results(address, expr string) (int, error) {
 	var data struct{ Result []any }
 	err := ask("http://"+address+"/api/v1/query?query="+url.QueryEscape(expr), &data)

@@ -40,7 +40,8 @@ func rules(t *testing.T) (list []rule) {
 	return list
 }
 
-// panelExprs is the expressions of the dashboard, with what Grafana puts in.
+// panelExprs returns the expressions of the dashboard, with Grafana's variables
+// replaced.
 func panelExprs(t *testing.T) (list []string) {
 	t.Helper()
 	var board struct {
@@ -60,9 +61,8 @@ func panelExprs(t *testing.T) (list []string) {
 	return list
 }
 
-// TestExpressions wants every metric of the rules, the dashboard and the
-// autoscaler to be one that the programs export, with the labels that they have,
-// and values of these that they give out.
+// TestExpressions checks that the programs export every metric in the rules, the
+// dashboard and the autoscaler, with the same labels and values.
 func TestExpressions(t *testing.T) {
 	p := observed(t)
 	known := map[string]family{"up": {}}
@@ -104,11 +104,11 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
-// ofTarget are labels that Prometheus adds.
+// ofTarget lists the labels that Prometheus adds.
 var ofTarget = []string{"job", "instance", "namespace", "pod"}
 
-// checkFilters wants the first, the name, to be known with the labels of the
-// others, and each alternative of their values to be one that is exported.
+// checkFilters checks that a program exports the metric named by the first filter,
+// with the label of every other filter and each alternative of its value.
 func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, known map[string]family) {
 	t.Helper()
 	metric, ok := known[filters[0].Value]
@@ -126,14 +126,14 @@ func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, kn
 		}
 		for _, value := range values {
 			if !slices.ContainsFunc(metric.values[f.Label], regexp.MustCompile("^(?:"+value+")$").MatchString) {
-				t.Errorf("%s: %s has no %s that is %s", text, filters[0].Value, f.Label, value)
+				t.Errorf("%s: %s has no label %s with the value %s", text, filters[0].Value, f.Label, value)
 			}
 		}
 	}
 }
 
-// scalerExpr is what the autoscaler of Kubernetes goes by, as the rule for
-// prometheus-adapter beside it makes it.
+// scalerExpr returns the expression of the autoscaler's metric, from the rule for
+// prometheus-adapter in the same file.
 func scalerExpr(t *testing.T) string {
 	t.Helper()
 	text := readFile(t, scalerFile)
@@ -146,14 +146,14 @@ func scalerExpr(t *testing.T) string {
 		return m[1]
 	}
 	if made, used := part(`as: (\w+)`), part(`metric: \{name: (\w+)`); made != used {
-		t.Errorf("%s goes by %s, and the adapter makes %s", scalerFile, used, made)
+		t.Errorf("%s uses %s, but the adapter provides %s", scalerFile, used, made)
 	}
 	name, filters, _ := strings.Cut(strings.TrimSuffix(part(`seriesQuery: (.*)`), "}"), "{")
 	return strings.NewReplacer("<<.Series>>", name, "<<.LabelMatchers>>", filters, "<<.GroupBy>>", "pod").Replace(part(`metricsQuery: (.*)`))
 }
 
-// TestAlerts wants each alert to say how bad it is, to lead to a section of
-// the runbook, and to have a case where it fires and one where it does not.
+// TestAlerts checks that each alert has a severity, a section in the runbook, a
+// case in which it fires and a case in which it does not.
 func TestAlerts(t *testing.T) {
 	var file struct {
 		Tests []struct {
@@ -179,13 +179,13 @@ func TestAlerts(t *testing.T) {
 			continue
 		}
 		if !fires[r.Alert] || !quiet[r.Alert] {
-			t.Errorf("%s has in %s a case where it fires: %v, and where not: %v", r.Alert, ruleTestsFile, fires[r.Alert], quiet[r.Alert])
+			t.Errorf("%s has a case in %s in which it fires: %v, and does not fire: %v", r.Alert, ruleTestsFile, fires[r.Alert], quiet[r.Alert])
 		}
 		if !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
 			t.Errorf("%s has the severity %q", r.Alert, r.Labels["severity"])
 		}
 		if r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
-			t.Errorf("%s does not say what it is", r.Alert)
+			t.Errorf("%s has no summary or description", r.Alert)
 		}
 		section, ok := strings.CutPrefix(r.Annotations["runbook_url"], strings.TrimPrefix(runbook, "../")+"#")
 		if !ok || !slices.Contains(sections, section) {
@@ -196,7 +196,7 @@ func TestAlerts(t *testing.T) {
 
 var notAnchor = regexp.MustCompile(`[^a-z0-9 -]`)
 
-// headings is the anchors that those of a Markdown text get.
+// headings returns the anchors of the headings of a Markdown text.
 func headings(text string) (anchors []string) {
 	for line := range strings.Lines(text) {
 		if title, ok := strings.CutPrefix(line, "#"); ok {

@@ -16,14 +16,14 @@ import (
 	"time"
 )
 
-// A proxy is a program of deploy/proxy, and what of its configuration is put in
-// the place of what users have there.
+// A proxy is a program of deploy/proxy, with the parts of its configuration that
+// the tests replace.
 type proxy struct {
 	config  string
-	listen  string // before and behind the address
-	end     string
+	listen  string // the directive before the address
+	end     string // the text after the address
 	command func(config string) []string
-	pid     bool
+	pid     bool // the configuration names a PID file
 }
 
 var proxies = map[string]proxy{
@@ -67,25 +67,25 @@ func (p proxy) start(t *testing.T, servers []*server) string {
 	return "http://" + address
 }
 
-// Servers stop, are killed and change generations behind a proxy, and no
-// request fails.
+// TestProxy checks that no request fails while servers behind a proxy stop, are
+// killed and change generations.
 func TestProxy(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			needs(t, name)
-			var all tables
+			var all dataSets
 			var dirs, generations []string
 			var servers []*server
 			for seed := range uint64(3) {
 				dir := t.TempDir()
-				generation := idOf(t, build(t, dir, seed, tableRows))
+				generation := idOf(t, build(t, dir, seed, minRows))
 				all.add(generation, seed)
 				dirs, generations = append(dirs, dir), append(generations, generation)
 				servers = append(servers, serve(t, dir, "--drain", "2s"))
 				waitLive(t, servers[seed].url, generation)
 			}
 			url := p.start(t, servers)
-			answers := func(generations ...string) {
+			waitServed := func(generations ...string) {
 				t.Helper()
 				for range 20 {
 					for _, g := range generations {
@@ -93,25 +93,25 @@ func TestProxy(t *testing.T) {
 					}
 				}
 			}
-			again := func(i int) {
+			restart := func(i int) {
 				t.Helper()
 				servers[i] = serve(t, dirs[i], "--drain", "2s", "--listen", strings.TrimPrefix(servers[i].url, "http://"))
-				answers(generations...)
+				waitServed(generations...)
 			}
-			answers(generations...)
+			waitServed(generations...)
 			stop := all.ask(t, url)
 
 			servers[0].stop(syscall.SIGTERM)
-			answers(generations[1:]...)
-			again(0)
+			waitServed(generations[1:]...)
+			restart(0)
 
 			servers[1].stop(syscall.SIGKILL)
-			answers(generations[0], generations[2])
-			again(1)
+			waitServed(generations[0], generations[2])
+			restart(1)
 
-			generations[2] = idOf(t, build(t, dirs[2], 3, tableRows))
+			generations[2] = idOf(t, build(t, dirs[2], 3, minRows))
 			all.add(generations[2], 3)
-			answers(generations...)
+			waitServed(generations...)
 			stop()
 
 			wantHidden(t, strings.TrimPrefix(url, "http://"))
@@ -125,16 +125,16 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// HAProxy asks /readyz, so that a server gets no requests any more while it
-// drains, long before it stops to listen.
-func TestProxyDrains(t *testing.T) {
+// TestProxySkipsDrainingServer checks that HAProxy, which asks /readyz, sends no
+// requests to a server that drains.
+func TestProxySkipsDrainingServer(t *testing.T) {
 	needs(t, "haproxy")
-	var all tables
+	var all dataSets
 	var servers []*server
 	var generations []string
 	for seed := range uint64(3) {
 		dir := t.TempDir()
-		generations = append(generations, idOf(t, build(t, dir, seed, tableRows)))
+		generations = append(generations, idOf(t, build(t, dir, seed, minRows)))
 		all.add(generations[seed], seed)
 		servers = append(servers, serve(t, dir, "--drain", "1h"))
 		waitLive(t, servers[seed].url, generations[seed])
@@ -158,7 +158,7 @@ func TestProxyDrains(t *testing.T) {
 	}
 }
 
-// wantHidden asks for what is the operator's, in all ways that come to mind.
+// wantHidden checks that no spelling of a path reaches an endpoint for operators.
 func wantHidden(t *testing.T, address string) {
 	t.Helper()
 	for _, path := range []string{

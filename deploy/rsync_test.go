@@ -20,18 +20,19 @@ import (
 	"testing"
 )
 
-// pullRows make a file of 6.5 MB: more than the kernel keeps of what a line holds
-// back, so that the daemon does not get to the next file.
+// pullRows is the number of rows of pulled data sets. Their files of 6.5 MB exceed
+// the socket buffers of the kernel, so the daemon cannot reach the next file while
+// a connection is held.
 const pullRows = 200_000
 
-// A mirror is a building node, whose rsync daemon has the configuration of
+// A mirror is a building node, whose rsync daemon has the configuration in
 // deploy/rsync, and a serving node that pulls from it.
 type mirror struct {
 	source, data string // directories
 	address, url string // of the daemon
 	password     string // --password-file=…
 
-	tables
+	dataSets
 }
 
 func newMirror(t *testing.T) *mirror {
@@ -79,7 +80,7 @@ func newMirror(t *testing.T) *mirror {
 	return m
 }
 
-// publish makes a generation of the table of a seed on the building node.
+// publish builds a generation from the data set of a seed on the building node.
 func (m *mirror) publish(t *testing.T, seed uint64) (path, generation string) {
 	t.Helper()
 	path = build(t, m.source, seed, pullRows)
@@ -88,7 +89,7 @@ func (m *mirror) publish(t *testing.T, seed uint64) (path, generation string) {
 	return path, generation
 }
 
-// copyOf is where the serving node has a file of the building node.
+// copyOf returns the path on the serving node of a file of the building node.
 func (m *mirror) copyOf(path string) string { return filepath.Join(m.data, filepath.Base(path)) }
 
 func (m *mirror) command(t *testing.T, keep string, options ...string) []string {
@@ -97,14 +98,14 @@ func (m *mirror) command(t *testing.T, keep string, options ...string) []string 
 	return append([]string{m.url, m.data, keep, m.password}, options...)
 }
 
-// pull pulls to the end.
+// pull runs promo-pull. It must succeed.
 func (m *mirror) pull(t *testing.T, options ...string) {
 	t.Helper()
 	run(t, "rsync/promo-pull", m.command(t, "2", options...)...)
 }
 
-// pullCounting pulls to the end and returns how many bytes of files came over
-// the network.
+// pullCounting runs promo-pull and returns the number of file bytes that were sent
+// over the network.
 func (m *mirror) pullCounting(t *testing.T) int64 {
 	t.Helper()
 	out := run(t, "rsync/promo-pull", m.command(t, "2", "--stats")...)
@@ -116,14 +117,14 @@ func (m *mirror) pullCounting(t *testing.T) int64 {
 		}
 	}
 	if !found {
-		t.Fatalf("rsync counts nothing: %s", out)
+		t.Fatalf("no statistics of rsync in: %s", out)
 	}
 	return sum
 }
 
-// pullHeld begins a pull, over a line that holds back what follows some of the
-// file until release is called. It returns when that has arrived, under a hidden
-// name.
+// pullHeld starts a pull over a connection that stops after the first some bytes
+// of the file until release is called. It returns when these bytes have arrived,
+// under a hidden name.
 func (m *mirror) pullHeld(t *testing.T, path string, some int64) (p *process, release func()) {
 	t.Helper()
 	release = m.hold(t, some, func() { p = start(t, "rsync/promo-pull", m.command(t, "2")...) })
@@ -131,19 +132,19 @@ func (m *mirror) pullHeld(t *testing.T, path string, some int64) (p *process, re
 	return p, release
 }
 
-// stopHeld tells a pull that is held to stop. What is held is released then: rsync
-// says goodbye to the daemon, and waits half a minute for its answer.
+// stopHeld stops a pull that is held, then releases it: rsync sends the daemon a
+// final message and waits half a minute for the response.
 func stopHeld(p *process, release func()) {
 	p.signal(syscall.SIGTERM)
 	release()
 	<-p.exited
 }
 
-// hold has what begin starts pull over a line that holds back what follows some
-// of a file.
+// hold calls begin, which starts a pull. The pull uses a connection that stops
+// after the first some bytes of a file until release is called.
 func (m *mirror) hold(t *testing.T, some int64, begin func()) (release func()) {
 	t.Helper()
-	const buffer = 512 << 10 // what rsync has and has not written yet is less
+	const buffer = 512 << 10 // more than rsync buffers before it writes
 	direct, held := m.url, make(chan struct{})
 	release = sync.OnceFunc(func() { close(held) })
 	t.Cleanup(release)
@@ -169,10 +170,10 @@ func (m *mirror) waitSome(t *testing.T, pattern string, some int64) {
 	})
 }
 
-// pullOver has pulls reach the daemon over a line that once, at an offset of what
-// the daemon says, calls at with what comes next, and hangs up if that says so.
-// It returns whether that was.
-func (m *mirror) pullOver(t *testing.T, offset int64, at func([]byte) bool) (was *atomic.Bool) {
+// pullOver directs pulls through a proxy in front of the daemon. Once, at an offset
+// of the data from the daemon, the proxy calls at with the next bytes. It closes
+// the connection if at returns false. called reports whether it has called at.
+func (m *mirror) pullOver(t *testing.T, offset int64, at func([]byte) bool) (called *atomic.Bool) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -180,7 +181,7 @@ func (m *mirror) pullOver(t *testing.T, offset int64, at func([]byte) bool) (was
 	}
 	t.Cleanup(func() { ln.Close() })
 	m.url = strings.Replace(m.url, m.address, ln.Addr().String(), 1)
-	was = new(atomic.Bool)
+	called = new(atomic.Bool)
 	pass := func(client, daemon net.Conn) {
 		defer client.Close()
 		b := make([]byte, 32<<10)
@@ -190,7 +191,7 @@ func (m *mirror) pullOver(t *testing.T, offset int64, at func([]byte) bool) (was
 			_, werr := client.Write(before)
 			rest -= int64(n)
 			if len(before) < n {
-				if was.CompareAndSwap(false, true) && !at(b[len(before):n]) {
+				if called.CompareAndSwap(false, true) && !at(b[len(before):n]) {
 					return
 				}
 				_, werr = client.Write(b[len(before):n])
@@ -218,7 +219,7 @@ func (m *mirror) pullOver(t *testing.T, offset int64, at func([]byte) bool) (was
 			}()
 		}
 	}()
-	return was
+	return called
 }
 
 func (m *mirror) hidden(t *testing.T, pattern string) []string {
@@ -230,7 +231,7 @@ func (m *mirror) hidden(t *testing.T, pattern string) []string {
 	return paths
 }
 
-// wantFiles checks what a pull that is done has left on the serving node.
+// wantFiles checks the files of the serving node after a pull.
 func (m *mirror) wantFiles(t *testing.T, paths ...string) {
 	t.Helper()
 	want := []string{}
@@ -252,9 +253,9 @@ func (m *mirror) wantFiles(t *testing.T, paths ...string) {
 	}
 }
 
-// serve serves what the node has, and until the test ends asks for rows of all
-// tables. No request may fail, and each must have the answer of the generation
-// that it names.
+// serve serves the generations of the serving node, and until the test ends requests
+// promotions of all data sets. No request may fail, and every response must match
+// the generation that it names.
 func (m *mirror) serve(t *testing.T) *server {
 	t.Helper()
 	s := serve(t, m.data)
@@ -266,9 +267,9 @@ func (m *mirror) serve(t *testing.T) *server {
 	return s
 }
 
-// flip changes one bit in the middle of a file, and neither its length nor its
-// time: as a disk does. It makes another file of it, for a server that has the
-// good one open has found it good.
+// flip flips one bit in the middle of a file, like a failing disk: the length and
+// the time stay. It replaces the file, because a server that has the good file
+// open does not verify it again.
 func flip(t *testing.T, path string) {
 	t.Helper()
 	info, err := os.Stat(path)
@@ -287,7 +288,7 @@ func flip(t *testing.T, path string) {
 	}
 }
 
-// refused counts the generations that the server has refused.
+// refused returns the number of generations that the server has refused.
 func refused(t *testing.T, s *server) int {
 	t.Helper()
 	a, err := get(s.url + "/prometheus")
@@ -304,9 +305,9 @@ func refused(t *testing.T, s *server) int {
 	return 0
 }
 
-// The daemon gives generations and the pin to who knows the password, and
-// nothing else to anybody.
-func TestRsyncDaemon(t *testing.T) {
+// TestDaemonServesGenerationsOnly checks that the daemon sends generations and the
+// pin to clients that know the password, and nothing else.
+func TestDaemonServesGenerationsOnly(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
 	for _, name := range []string{"secret.txt", ".promotions.tmp", "promotions.csv"} {
@@ -331,7 +332,7 @@ func TestRsyncDaemon(t *testing.T) {
 		{"a wrong password", []string{"--password-file=" + wrong, m.url + "/"}, "auth failed"},
 		{"another file", []string{m.password, m.url + "/secret.txt", t.TempDir()}, "failed"},
 		{"a write", []string{m.password, path, m.url + "/"}, "read only"},
-		{"the way out", []string{m.password, m.url + "/../../etc/passwd", t.TempDir()}, "failed"},
+		{"a path outside", []string{m.password, m.url + "/../../etc/passwd", t.TempDir()}, "failed"},
 	} {
 		out, err := exec.Command("rsync", c.args...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), c.want) {
@@ -339,13 +340,13 @@ func TestRsyncDaemon(t *testing.T) {
 		}
 	}
 	if out := run(t, "rsync", modules+"/"); strings.TrimSpace(out) != "" {
-		t.Errorf("the daemon tells of the modules %s", out)
+		t.Errorf("the daemon lists the modules %s", out)
 	}
 }
 
 func TestPull(t *testing.T) {
 	m := newMirror(t)
-	m.pull(t) // there is nothing yet
+	m.pull(t) // from an empty directory
 	m.wantFiles(t)
 	var paths []string
 	for seed := range uint64(4) {
@@ -359,16 +360,16 @@ func TestPull(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// What was pruned here does not come back, and what is here stays as it is.
+	// Pruned generations do not come back, and files that are up to date stay.
 	if n := m.pullCounting(t); n != 0 {
-		t.Errorf("a pull of what is here brings %d bytes", n)
+		t.Errorf("a pull without changes sends %d bytes", n)
 	}
 	m.wantFiles(t, paths[2:]...)
 	if after, err := os.Stat(m.copyOf(paths[2])); err != nil || !os.SameFile(before, after) {
-		t.Errorf("a pull made another file of what was here, %v", err)
+		t.Errorf("a pull replaced a file that was up to date, %v", err)
 	}
 
-	// A building node that has lost everything empties nobody.
+	// A building node that lost its files does not empty the serving node.
 	for _, path := range paths {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
@@ -389,8 +390,8 @@ func TestPull(t *testing.T) {
 	m.wantFiles(t, paths[2:]...)
 }
 
-// A pull that is killed, again and again, wherever it is, does no harm, and
-// what it leaves is gone after one that is not.
+// TestPullKilled kills pulls at several offsets. The server must not refuse
+// anything, and the next pull must remove the temporary files.
 func TestPullKilled(t *testing.T) {
 	m := newMirror(t)
 	first, _ := m.publish(t, 0)
@@ -402,7 +403,7 @@ func TestPullKilled(t *testing.T) {
 		p, _ := m.pullHeld(t, second, i*size/8)
 		out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "another pull") {
-			t.Errorf("two pulls at a time: %v: %s", err, out)
+			t.Errorf("a second pull at the same time: %v: %s", err, out)
 		}
 		p.stop(syscall.SIGKILL)
 		if left := m.hidden(t, ".incoming/.*"); len(left) != 1 {
@@ -417,8 +418,9 @@ func TestPullKilled(t *testing.T) {
 	m.wantFiles(t, first, second)
 }
 
-// A pull that is told to stop goes on where it was.
-func TestPullStopped(t *testing.T) {
+// TestStoppedPullResumes checks that a pull continues from the partial file of a
+// pull that was stopped.
+func TestStoppedPullResumes(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
 	size := fileSize(t, path)
@@ -438,8 +440,8 @@ func TestPullStopped(t *testing.T) {
 	run(t, program(t, "promobuild"), "verify", m.data)
 }
 
-// rsync --partial leaves the part of a file under its final name. The server
-// does not take it, and the next pull replaces it.
+// TestPartialUnderFinalName checks that a server refuses a partial file, which
+// rsync --partial leaves under the final name, and that the next pull replaces it.
 func TestPartialUnderFinalName(t *testing.T) {
 	m := newMirror(t)
 	first, _ := m.publish(t, 0)
@@ -461,9 +463,9 @@ func TestPartialUnderFinalName(t *testing.T) {
 	m.wantFiles(t, first, second)
 }
 
-// A file that is damaged on one of the two disks is not served, the one before
-// it is, and a pull with --checksum brings the good one again, as any pull does
-// once the damaged one is removed.
+// TestPullDamaged checks that a file that is damaged on one of the two disks is not
+// served, and that a pull with --checksum replaces it, as does any pull after the
+// file is removed.
 func TestPullDamaged(t *testing.T) {
 	m := newMirror(t)
 	first, _ := m.publish(t, 0)
@@ -492,9 +494,9 @@ func TestPullDamaged(t *testing.T) {
 	run(t, program(t, "promobuild"), "verify", m.data)
 }
 
-// A bit that flips on the way, in the middle of a file: rsync notices, and what
-// it has got does not go live.
-func TestPullCorruptedOnTheWay(t *testing.T) {
+// TestPullCorruptedInTransit flips a bit in transit. rsync must detect it, and the
+// server must not refuse anything.
+func TestPullCorruptedInTransit(t *testing.T) {
 	m := newMirror(t)
 	first, _ := m.publish(t, 0)
 	m.pull(t)
@@ -508,10 +510,10 @@ func TestPullCorruptedOnTheWay(t *testing.T) {
 	})
 	out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
 	if !changed.Load() {
-		t.Fatalf("nothing was changed on the way: %v: %s", err, out)
+		t.Fatalf("nothing was changed in transit: %v: %s", err, out)
 	}
 	if err == nil {
-		waitLive(t, s.url, generation) // what was wrong was sent again
+		waitLive(t, s.url, generation) // rsync has sent the data again
 	}
 	m.url = direct
 	m.pull(t)
@@ -522,8 +524,9 @@ func TestPullCorruptedOnTheWay(t *testing.T) {
 	}
 }
 
-// A pull whose connection breaks says so, and the next goes on where it was.
-func TestPullCutOff(t *testing.T) {
+// TestInterruptedPullResumes checks that a pull fails if its connection breaks, and
+// that the next pull continues from the partial file.
+func TestInterruptedPullResumes(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
 	size := fileSize(t, path)
@@ -531,7 +534,7 @@ func TestPullCutOff(t *testing.T) {
 	cut := m.pullOver(t, size/2, func([]byte) bool { return false })
 	out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
 	if err == nil || !cut.Load() {
-		t.Fatalf("a pull that was cut off: %v: %s", err, out)
+		t.Fatalf("a pull without a connection: %v: %s", err, out)
 	}
 	m.url = direct
 	if n := m.pullCounting(t); n == 0 || n > size*6/10 {
@@ -540,7 +543,8 @@ func TestPullCutOff(t *testing.T) {
 	m.wantFiles(t, path)
 }
 
-// Generations that the building node prunes during a pull.
+// TestPullPruned checks pulls of generations that the building node prunes
+// meanwhile.
 func TestPullPruned(t *testing.T) {
 	m := newMirror(t)
 	first, _ := m.publish(t, 0)
@@ -550,7 +554,7 @@ func TestPullPruned(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		pruned int // of the two new ones
-	}{{"on its way", 0}, {"before its turn", 1}} {
+	}{{"in transit", 0}, {"before its transfer", 1}} {
 		t.Run(c.name, func(t *testing.T) {
 			var paths [2]string
 			for i := range paths {
@@ -575,7 +579,7 @@ func TestPullPruned(t *testing.T) {
 			first = want[1]
 		})
 	}
-	// A part of what is pruned before it has arrived is of no use any more.
+	// The partial file of a pruned generation is removed.
 	gone, _ := m.publish(t, seed)
 	stopHeld(m.pullHeld(t, gone, 1<<20))
 	waitFor(t, "the part is kept", func() bool { return len(m.hidden(t, ".incoming/.partial/*")) == 1 })
@@ -588,9 +592,9 @@ func TestPullPruned(t *testing.T) {
 	}
 }
 
-// A pin travels, also while a generation is on its way, and so do the pinned
-// generation and what takes the pin away.
-func TestPinTravels(t *testing.T) {
+// TestPullCopiesPin checks that pulls copy the pin, the pinned generation and the
+// removal of the pin, also during the transfer of a generation.
+func TestPullCopiesPin(t *testing.T) {
 	m := newMirror(t)
 	promobuild := program(t, "promobuild")
 	var paths, generations []string
@@ -601,7 +605,7 @@ func TestPinTravels(t *testing.T) {
 	pin := filepath.Join(m.data, "promotions.pin")
 	run(t, promobuild, "pin", generations[0], "--data", m.source, "--reason", "a test")
 	m.pull(t)
-	m.wantFiles(t, paths[0], paths[1], paths[2], pin) // the pinned one is not among the two newest
+	m.wantFiles(t, paths[0], paths[1], paths[2], pin) // the pinned generation is not one of the two newest
 	s := m.serve(t)
 	waitLive(t, s.url, generations[0])
 
@@ -610,13 +614,13 @@ func TestPinTravels(t *testing.T) {
 	waitLive(t, s.url, generations[2])
 	m.wantFiles(t, paths[1], paths[2], pin)
 
-	// While a generation arrives, which takes longer than the pin may.
+	// The pin arrives before the end of the transfer of a generation.
 	next, generation := m.publish(t, 3)
 	p, release := m.pullHeld(t, next, 1<<20)
 	run(t, promobuild, "pin", generations[1], "--data", m.source)
 	waitLive(t, s.url, generations[1])
 	if _, err := os.Stat(m.copyOf(next)); err == nil {
-		t.Error("the pin came behind the generation")
+		t.Error("the pin arrived after the generation")
 	}
 	release()
 	<-p.exited
@@ -625,7 +629,7 @@ func TestPinTravels(t *testing.T) {
 	m.pull(t)
 	waitLive(t, s.url, generation)
 
-	// At the end of a pull: what was gone back from is not live for a moment.
+	// A generation that was rolled back during its pull never becomes live.
 	last, gone := m.publish(t, 4)
 	p, release = m.pullHeld(t, last, 1<<20)
 	run(t, promobuild, "pin", generations[2], "--data", m.source)
@@ -637,12 +641,13 @@ func TestPinTravels(t *testing.T) {
 	waitLive(t, s.url, gone)
 	want := []string{generations[0], generations[2], generations[1], generation, generations[2], gone}
 	if live := s.lives(t); !slices.Equal(live, want) {
-		t.Errorf("live were, one after the other, %q, want %q", live, want)
+		t.Errorf("the live generations were %q, want %q", live, want)
 	}
 }
 
-// slowPin is an rsync whose second transfer of the pin, the first beside that of
-// files, ends after these. It notes in STATE if another begins meanwhile.
+// slowPin replaces rsync. Its second transfer of the pin, the first during the
+// transfer of files, ends after that of the files. It records in STATE if another
+// transfer of the pin begins meanwhile.
 const slowPin = `#!/bin/bash
 rsync=$(type -ap rsync | sed -n 2p)
 await() { until [[ -e $STATE/$1 ]]; do sleep 0.1; done; }
@@ -662,8 +667,8 @@ case "$*" in
 esac
 `
 
-// An old pin that arrives late does not replace a newer one: of the transfers
-// of the pin one follows the other.
+// TestPinsArriveInOrder checks that transfers of the pin do not overlap, so that an
+// old pin cannot replace a newer one.
 func TestPinsArriveInOrder(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
@@ -680,7 +685,7 @@ func TestPinsArriveInOrder(t *testing.T) {
 		t.Error("two transfers of the pin ran at the same time")
 	}
 	if _, err := os.Stat(filepath.Join(state, "second")); err != nil {
-		t.Error("the pin did not come beside the files")
+		t.Error("the pin was not transferred during the transfer of files")
 	}
 }
 

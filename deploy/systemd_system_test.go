@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-// units are the files of a kind, such as service, that systemd is given.
+// units returns the unit files of a kind, such as service.
 func units(t *testing.T, kind string) []string {
 	t.Helper()
 	paths, err := filepath.Glob("systemd/*." + kind)
@@ -28,8 +28,8 @@ func units(t *testing.T, kind string) []string {
 	return paths
 }
 
-// TestUnitsVerify wants systemd to find nothing wrong with the units, and
-// something with one that has a line of no meaning.
+// TestUnitsVerify checks the units with systemd-analyze, which must find no error
+// in them, and an error in units with an unknown key.
 func TestUnitsVerify(t *testing.T) {
 	needs(t, "systemd-analyze")
 	bin := t.TempDir()
@@ -60,7 +60,7 @@ func TestUnitsVerify(t *testing.T) {
 	}
 }
 
-// installed are the programs that the units start.
+// installed returns the paths of the programs that the units start.
 func installed(t *testing.T) []string {
 	t.Helper()
 	pull, err := filepath.Abs("rsync/promo-pull")
@@ -72,7 +72,8 @@ func installed(t *testing.T) []string {
 
 var exposureLine = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
 
-// exposure is what systemd says of how much a service may do, from 0 to 10.
+// exposure returns the exposure level of a service, from 0 to 10, according to
+// systemd-analyze.
 func exposure(t *testing.T, path string) float64 {
 	t.Helper()
 	path, err := filepath.Abs(path)
@@ -104,19 +105,19 @@ func TestUnitsSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e := exposure(t, open); e < limit {
-		t.Errorf("the exposure of a service that may do anything is %v", e)
+		t.Errorf("the exposure of an unrestricted service is %v", e)
 	}
 }
 
-// A machine is a systemd that runs the units as they are, with all that they
-// allow and forbid, on the network of this machine.
+// A machine is a running systemd with the unmodified units and all their
+// restrictions, on the network of this machine.
 type machine struct {
 	pid  string // of its first process
 	root string // its files
 }
 
-// boot boots a machine that has the programs and units, and no others. What the
-// services say is in /log.
+// boot boots a machine that has only our programs and units. The services write
+// to /log.
 func boot(t *testing.T) *machine {
 	t.Helper()
 	needs(t, "unshare", "nsenter", "/lib/systemd/systemd", "systemctl", "/bin/kill")
@@ -128,7 +129,7 @@ func boot(t *testing.T) *machine {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Chmod(files, 0o755); err != nil { // it becomes the root
+	if err := os.Chmod(files, 0o755); err != nil { // becomes the root directory
 		t.Fatal(err)
 	}
 	for _, path := range installed(t) {
@@ -147,7 +148,7 @@ func boot(t *testing.T) *machine {
 
 	group := fmt.Sprintf("promostore-test-%d", os.Getpid())
 	dir := t.TempDir()
-	t.Cleanup(func() { // after the end of what start starts
+	t.Cleanup(func() { // runs after the cleanup of start
 		const remove = `mount -t cgroup2 cgroup2 "$1" && find "$1/$2" -depth -type d -exec rmdir {} +`
 		waitFor(t, "the processes of the machine are gone", func() bool {
 			return exec.Command("unshare", "--mount", "sh", "-c", remove, "sh", dir, group).Run() == nil
@@ -167,7 +168,7 @@ func boot(t *testing.T) *machine {
 		}
 		m.pid = string(bytes.TrimSpace(children))
 		m.root = "/proc/" + m.pid + "/root"
-		_, err = m.try("systemctl", "is-active", "test.target") // which another systemd has not
+		_, err = m.try("systemctl", "is-active", "test.target") // a target that no other systemd has
 		return err == nil
 	})
 	t.Cleanup(func() {
@@ -180,7 +181,7 @@ func boot(t *testing.T) *machine {
 	return m
 }
 
-// try runs a command in the machine and returns what it prints.
+// try runs a command in the machine and returns its output.
 func (m *machine) try(command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
@@ -189,7 +190,7 @@ func (m *machine) try(command ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// run is try of a command that must succeed.
+// run runs a command in the machine. The command must succeed.
 func (m *machine) run(t *testing.T, command ...string) string {
 	t.Helper()
 	out, err := m.try(command...)
@@ -199,7 +200,7 @@ func (m *machine) run(t *testing.T, command ...string) string {
 	return out
 }
 
-// write writes a file of root's.
+// write writes a file that belongs to root.
 func (m *machine) write(t *testing.T, path, text string) {
 	t.Helper()
 	path = m.root + path
@@ -209,17 +210,17 @@ func (m *machine) write(t *testing.T, path, text string) {
 	}
 }
 
-// moveToInbox moves a file to the updater, which everybody may read.
+// moveToInbox moves a copy of a file, readable by all, into the inbox.
 func (m *machine) moveToInbox(t *testing.T, path string) {
 	t.Helper()
 	state := m.root + "/var/lib/private/"
-	err := errors.Join(os.WriteFile(state+"table.csv", []byte(readFile(t, path)), 0o644), os.Rename(state+"table.csv", state+"promostore-inbox/table.csv"))
+	err := errors.Join(os.WriteFile(state+"promotions.csv", []byte(readFile(t, path)), 0o644), os.Rename(state+"promotions.csv", state+"promostore-inbox/promotions.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// override changes a line of a unit and starts it anew.
+// override changes a line of a unit and restarts it.
 func (m *machine) override(t *testing.T, unit, line string) {
 	t.Helper()
 	m.write(t, "/units/"+unit+".d/override.conf", "[Service]\n"+line+"\n")
@@ -227,7 +228,7 @@ func (m *machine) override(t *testing.T, unit, line string) {
 	m.run(t, "systemctl", "restart", unit)
 }
 
-// property is what systemd knows of a unit.
+// property returns a property of a unit.
 func (m *machine) property(t *testing.T, unit, name string) string {
 	t.Helper()
 	return m.run(t, "systemctl", "show", "--value", "--property", name, unit)
@@ -235,10 +236,10 @@ func (m *machine) property(t *testing.T, unit, name string) string {
 
 var published = regexp.MustCompile(`"generation":"([0-9TZ]+)"`)
 
-// upload has an updater build the table of a seed, and returns the generation.
+// upload uploads the data set of a seed to an updater and returns the generation.
 func upload(t *testing.T, url, token string, seed uint64) string {
 	t.Helper()
-	f, err := os.Open(table(t, seed, pullRows))
+	f, err := os.Open(writeCSV(t, seed, pullRows))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func upload(t *testing.T, url, token string, seed uint64) string {
 	return string(g[1])
 }
 
-// usesRing is what a server says of io_uring.
+// usesRing returns the value of the server's metric for io_uring.
 func usesRing(t *testing.T, url string) string {
 	t.Helper()
 	a, err := get(url + "/prometheus")
@@ -275,9 +276,9 @@ func usesRing(t *testing.T, url string) string {
 	return m[1]
 }
 
-// TestUnits runs all units: a serving node that pulls, which then becomes a
-// building node as well.
-func TestUnits(t *testing.T) {
+// TestUnitsRun runs all units: first on a serving node that pulls, which then
+// becomes a building node as well.
+func TestUnitsRun(t *testing.T) {
 	source := newMirror(t)
 	m := boot(t)
 	const data = "/var/lib/private/promostore"
@@ -288,7 +289,7 @@ func TestUnits(t *testing.T) {
 	m.write(t, "/etc/promostore/promo-updater.env", "PROMO_LISTEN="+updater+"\nPROMO_MEMORY=64MiB\n")
 	m.write(t, "/etc/promostore/promo-pull.env", "SOURCE="+source.url+"\nKEEP=3\nOPTIONS=--bwlimit=100m --checksum\n")
 
-	// An empty directory is no reason not to start.
+	// The server starts with an empty directory.
 	m.run(t, "systemctl", "start", "promoserve")
 	if a, err := get(url + "/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz of an empty directory: %v, %v", a, err)
@@ -297,7 +298,7 @@ func TestUnits(t *testing.T) {
 		t.Errorf("the status is %q", got)
 	}
 
-	// The timer goes on after a pull that failed, for want of a password here.
+	// The timer continues after a pull that failed because it has no password.
 	m.run(t, "systemctl", "start", "promo-pull.timer")
 	waitFor(t, "a pull fails", func() bool { return m.property(t, "promo-pull", "Result") != "success" })
 	_, first := source.publish(t, 0)
@@ -309,7 +310,7 @@ func TestUnits(t *testing.T) {
 		t.Errorf("the status is %q", got)
 	}
 
-	// The filter leaves to the server what this machine has.
+	// The filter of system calls permits io_uring if this machine has it.
 	unlimited := serve(t, source.source, "--access", "pread")
 	waitLive(t, unlimited.url, second)
 	if got, want := usesRing(t, url), usesRing(t, unlimited.url); got != want {
@@ -320,8 +321,8 @@ func TestUnits(t *testing.T) {
 		t.Errorf("the directory of the server is not read-only: %v %s", err, out)
 	}
 
-	// An updater takes over. Root's pin, and the lock that it may leave, are
-	// in nobody's way.
+	// An updater takes over. A pin and a lock file that belong to root do not
+	// prevent it from publishing.
 	m.run(t, "systemctl", "stop", "promo-pull.timer", "promo-pull.service")
 	m.run(t, "rm", "-f", data+"/.lock")
 	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
@@ -331,9 +332,9 @@ func TestUnits(t *testing.T) {
 	third := upload(t, "http://"+updater, "token", 2)
 	m.run(t, "promobuild", "unpin", "--data", "/var/lib/promostore")
 	waitLive(t, url, third)
-	m.moveToInbox(t, table(t, 3, pullRows))
+	m.moveToInbox(t, writeCSV(t, 3, pullRows))
 	fromInbox := ""
-	waitFor(t, "the table of the inbox is served", func() bool {
+	waitFor(t, "the data set of the inbox is served", func() bool {
 		a, err := get(url + "/promotions/" + id(3))
 		fromInbox = a.generation
 		return err == nil && a.status == http.StatusOK
@@ -343,19 +344,19 @@ func TestUnits(t *testing.T) {
 		before := m.property(t, unit, "MainPID")
 		m.run(t, "systemctl", "reload", unit)
 		if after, state := m.property(t, unit, "MainPID"), m.property(t, unit, "ActiveState"); after != before || state != "active" {
-			t.Errorf("after a reload %s is %s, and process %s has become %s", unit, state, before, after)
+			t.Errorf("after a reload %s is %s, and its process was %s and is %s", unit, state, before, after)
 		}
 	}
 	m.run(t, "systemctl", "stop", "promo-updater")
 
-	// What is forbidden with EPERM is done without.
+	// The server works if io_uring is forbidden with EPERM.
 	m.override(t, "promoserve.service", "SystemCallFilter=~@aio")
 	waitLive(t, url, fromInbox)
 	if got := usesRing(t, url); got != "0" {
 		t.Errorf("with ~@aio promoserve_io_uring is %s", got)
 	}
 
-	// A file that is cut off under its mapping is a fault, and no end.
+	// A file that is truncated while it is mapped does not end the process.
 	m.write(t, "/etc/promostore/promoserve.env", environment+"PROMO_ACCESS=mmap\n")
 	m.override(t, "promoserve.service", "")
 	waitLive(t, url, fromInbox)
@@ -366,12 +367,12 @@ func TestUnits(t *testing.T) {
 	if err := os.Truncate(live[0], 4096); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the generation before is served", func() bool {
+	waitFor(t, "the previous generation is served", func() bool {
 		a, err := get(url + "/promotions/" + id(3))
 		return err == nil && a.generation == third
 	})
 
-	// One that hangs is killed, and started anew.
+	// A server that hangs is killed and restarted.
 	m.override(t, "promoserve.service", "WatchdogSec=4s")
 	waitLive(t, url, third)
 	if got := m.property(t, "promoserve", "NRestarts"); got != "0" {

@@ -14,8 +14,8 @@ var (
 	variable  = regexp.MustCompile(`PROMO_[A-Z_]+`)
 )
 
-// TestUnitFlags wants the flags and variables in units to be the programs', and
-// the time that they have to end to be enough.
+// TestUnitFlags checks that the programs have the flags and variables of the
+// units, and that the time to stop is long enough.
 func TestUnitFlags(t *testing.T) {
 	p := observed(t)
 	for name, words := range map[string][]string{
@@ -38,7 +38,7 @@ func TestUnitFlags(t *testing.T) {
 		if m := stopTime.FindStringSubmatch(text); m == nil {
 			t.Errorf("%s has no TimeoutStopSec", name)
 		} else if have, err := time.ParseDuration(m[1]); err != nil || have <= need {
-			t.Errorf("%s has %s to end, and may need %v: %v", name, m[1], need, err)
+			t.Errorf("%s has %s to stop, but may need %v: %v", name, m[1], need, err)
 		}
 		list := variable.FindAllString(text, -1)
 		if len(list) == 0 {

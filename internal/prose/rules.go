@@ -30,7 +30,7 @@ const people = `(people|persons?|operators?|administrators?|users?|maintainers?|
 var rules = []rule{
 	phrase(`what\s+(is|are|has|was|were|it|they|there|of|comes)`, "name the thing", "It reads what is there."),
 	phrase(`who|whom`, `"who" is for people; name the caller, the process or the request`, "The goroutine who waits is woken.").
-		unless(people + `[\s,]+(who|whom)\b`),
+		unless(people + `[\s,]+(who|whom)\b|-who\b`),
 	phrase(`whoever`, "name the caller", "Whoever holds the lock writes."),
 	phrase(`nobody`, `"no request", "no caller"`, "Nobody reads the file.").unless(`[ug]id\s*=\s*nobody`),
 	phrase(`everybody`, `"every caller", "every client"`, "Everybody waits for the disk."),
