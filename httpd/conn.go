@@ -3,34 +3,33 @@ package httpd
 import "net"
 
 // wrapListener wraps ln, and with it every connection that ln accepts, for
-// fasthttp. Outermost first, the layers are:
+// fasthttp. The listeners, from the outermost to the socket, are:
 //
-//	            with a certificate       without one
-//	fasthttp    perIPConn, if MaxConnsPerIP is set
-//	conn        sniffConn                deadlineConn
-//	            tls.Conn, tlsTransport   –
-//	socket      *net.TCPConn             *net.TCPConn
-//	listener    sniffListener            deadlineListener
-//	            retryListener            retryListener
-//	socket      *net.TCPListener         *net.TCPListener
+//	with a certificate      sniffListener, retryListener, *net.TCPListener
+//	without one             deadlineListener, retryListener, *net.TCPListener
 //
-// The reasons for this order:
+// and the connections:
+//
+//	https                   sniffConn, tls.Conn, tlsTransport, *net.TCPConn
+//	http on the same port   sniffConn, *net.TCPConn
+//	without a certificate   deadlineConn, *net.TCPConn
+//
+// fasthttp puts a perIPConn around each of them if MaxConnsPerIP is set. The
+// reasons for this order are:
 //
 //   - The retryListener is next to the socket because only the errors of the
 //     socket tell a shortage from the end of a listener. It does not wrap
-//     connections, so it costs a request nothing.
-//   - The sniffConn covers tls.Conn because fasthttp must not know that a
-//     connection may be TLS: fasthttp would begin a handshake before the first
-//     byte arrives. Its deadlines are those of the socket, so they hold for
-//     that byte and for the handshake, too.
-//   - The tlsTransport is below tls.Conn because it returns the byte that the
-//     sniffConn read, and sets deadlines for the writes that TLS makes while it
-//     reads. Plain connections skip both layers.
-//   - The deadlineConn is never below TLS. It may be used by one goroutine at a
-//     time, but Close of a tls.Conn sets a write deadline from any goroutine.
-//
-// Without a certificate there is nothing to sniff, so a connection has one
-// layer.
+//     connections, so a request does not pay for it.
+//   - The sniffConn is outside of tls.Conn because fasthttp must not know that
+//     a connection may be TLS: it would begin a handshake before the first byte
+//     arrives. Deadlines pass through to the socket, so they hold for that byte
+//     and for the handshake, too.
+//   - The tlsTransport is inside of tls.Conn because it replays the bytes that
+//     the sniffConn read, and sets deadlines for the writes that TLS makes while
+//     it reads.
+//   - The deadlineConn is never inside of tls.Conn. Only the goroutine that
+//     reads and writes may set its deadlines, but Shutdown calls Close of a
+//     tls.Conn, which sets one, from another goroutine.
 func (s *Server) wrapListener(ln net.Listener) net.Listener {
 	ln = newRetryListener(ln, &s.metrics.acceptErrors, s.opts.Logger)
 	if s.opts.Certificates == nil {

@@ -15,7 +15,7 @@ import (
 
 const (
 	postLookup = "POST /promotions/lookup HTTP/1.1\r\nHost: x\r\n"
-	noIDs      = `{"ids":[]}` // 10 bytes, a in hexadecimal
+	noIDs      = `{"ids":[]}` // 10 bytes; the size of a chunk of it is a
 	chunked    = "Transfer-Encoding: chunked\r\n"
 )
 

@@ -145,7 +145,7 @@ func TestUnreadKeyUpdateTimesOut(t *testing.T) {
 		start := time.Now()
 		u.update(t)
 		if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != time.Minute {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("Read returns %v after %v, want a timeout after 1m0s", err, time.Since(start))
 		}
 		must(t, client.Close())
 		must(t, below.Close())

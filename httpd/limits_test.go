@@ -93,7 +93,7 @@ func TestSilentConnectionGetsNoAnswer(t *testing.T) {
 func TestServerHasTimeouts(t *testing.T) {
 	fast := httpd.NewFastServer(nil)
 	if fast.ReadTimeout != httpd.ReadTimeout || fast.WriteTimeout != httpd.WriteTimeout || fast.IdleTimeout != httpd.IdleTimeout {
-		t.Errorf("timeouts %v, %v and %v", fast.ReadTimeout, fast.WriteTimeout, fast.IdleTimeout)
+		t.Errorf("read, write and idle timeouts are %v, %v and %v", fast.ReadTimeout, fast.WriteTimeout, fast.IdleTimeout)
 	}
 }
 

@@ -10,20 +10,21 @@ import (
 	"time"
 )
 
-// A retryListener waits between two attempts, each time twice as long.
 const (
+	// The pause between two attempts to accept doubles from minAcceptPause to
+	// maxAcceptPause.
 	minAcceptPause = 5 * time.Millisecond
 	maxAcceptPause = time.Second
 
-	// A shortage is logged once. It ends when none has occurred for this long:
-	// during one, each connection that closes lets another one be accepted.
+	// Failures less than shortageGap apart belong to one shortage, which is
+	// logged once. During a shortage some attempts succeed: each connection that
+	// closes frees a descriptor.
 	shortageGap = time.Minute
 )
 
-// A retryListener retries Accept while file descriptors or memory have run
-// out. fasthttp takes such an error for the end of the listener. It returns the
-// connections of the wrapped listener as they are. Only one goroutine may call
-// Accept.
+// A retryListener retries Accept while file descriptors or memory have run out,
+// because fasthttp stops serving at such an error. It does not wrap connections.
+// Only one goroutine may call Accept.
 type retryListener struct {
 	net.Listener
 	shortages *atomic.Uint64 // counts the failed attempts

@@ -186,6 +186,6 @@ func TestMetricsCountConcurrentRequests(t *testing.T) {
 	scraper.Wait()
 	// An answer is counted before it is sent.
 	if got := f.metric(t, `promoserve_lookups_total{result="found"}`); got != strconv.Itoa(connections*requests) {
-		t.Errorf("%s found, want %d", got, connections*requests)
+		t.Errorf("%s found IDs counted, want %d", got, connections*requests)
 	}
 }

@@ -125,12 +125,12 @@ func testSwapUnderLoad(t *testing.T, access reader.Access) {
 			}
 		}
 		if maps, files := openGenerations(t); maps != mapsBefore || files != filesBefore {
-			t.Errorf("%d mappings and %d files are open, once %d and %d", maps, files, mapsBefore, filesBefore)
+			t.Errorf("%d mappings and %d files are open, want %d and %d", maps, files, mapsBefore, filesBefore)
 		}
 		t.Logf("%d answers", answers.Load())
 	})
 	if maps, files := openGenerations(t); maps != 0 || files != 0 {
-		t.Errorf("%d mappings and %d files are open in the end", maps, files)
+		t.Errorf("%d mappings and %d files are open after Close, want none", maps, files)
 	}
 }
 

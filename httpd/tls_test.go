@@ -201,16 +201,16 @@ func TestReloadKeepsCertificateOnError(t *testing.T) {
 	f := serveSocket(t, httpd.Options{Certificates: certs})
 	old, serial := f.dialTLS(t)
 	if serial != 1 {
-		t.Fatalf("certificate %d", serial)
+		t.Fatalf("certificate %d, want 1", serial)
 	}
 
 	writeCertificate(t, certFile, keyFile, 2)
 	if _, serial := f.dialTLS(t); serial != 1 {
-		t.Errorf("certificate %d before the reload", serial)
+		t.Errorf("certificate %d before the reload, want 1", serial)
 	}
 	f.ReloadCertificates()
 	if _, serial := f.dialTLS(t); serial != 2 {
-		t.Errorf("certificate %d after the reload", serial)
+		t.Errorf("certificate %d after the reload, want 2", serial)
 	}
 
 	for name, breakIt := range map[string]func(){
@@ -306,7 +306,7 @@ func TestCloseOfUnreadConnectionTimesOut(t *testing.T) {
 		synctest.Wait() // until Read waits for a request
 		start := time.Now()
 		if err := server.Close(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(start) != 5*time.Second {
-			t.Errorf("%v after %v", err, time.Since(start))
+			t.Errorf("Close returns %v after %v, want a timeout after 5s", err, time.Since(start))
 		}
 		if err := <-read; err == nil {
 			t.Error("Read succeeds after Close")
