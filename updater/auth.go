@@ -7,35 +7,50 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
 )
 
-// maxTokens is how long a file of tokens may be, in bytes.
-const maxTokens = 64 << 10
+// maxTokenFile is the maximum length of a token file, in bytes.
+const maxTokenFile = 64 << 10
 
 var (
-	errUnauthorized = errors.New("a token is needed: Authorization: Bearer TOKEN")
-	errCertificate  = errors.New("a certificate of the client is needed")
+	errUnauthorized = errors.New("a token is required: Authorization: Bearer TOKEN")
+	errCertificate  = errors.New("a client certificate is required")
 )
 
-// authorize is why a request may not upload, or nil. What the options ask for
-// is needed together.
-func (s *Server) authorize(r *http.Request) error {
-	if err := s.origins.Check(r); err != nil {
+// A forbiddenError reports a request that a browser sends for a page of another
+// site.
+type forbiddenError struct{ cause error }
+
+func (e *forbiddenError) Error() string { return e.cause.Error() }
+
+// An authorizer decides which requests may upload.
+type authorizer struct {
+	tokenFile  string // empty: no token required
+	clientCert bool   // a verified client certificate is required
+	origins    *http.CrossOriginProtection
+	log        *slog.Logger
+}
+
+// check returns an error if r may not upload. A token and a certificate are
+// both required if both are configured.
+func (a *authorizer) check(r *http.Request) error {
+	if err := a.origins.Check(r); err != nil {
 		return &forbiddenError{err}
 	}
-	if s.opts.ClientCert && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
+	if a.clientCert && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
 		return errCertificate
 	}
-	if s.opts.TokenFile == "" {
+	if a.tokenFile == "" {
 		return nil
 	}
-	// It is read each time, so that a change of it counts at once.
-	tokens, err := readTokens(s.opts.TokenFile)
+	// Read for every request, so that a change takes effect at once.
+	tokens, err := readTokens(a.tokenFile)
 	if err != nil {
-		s.log.Error("token file", "error", err)
+		a.log.Error("token file", "error", err)
 		return errUnauthorized
 	}
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
@@ -45,28 +60,24 @@ func (s *Server) authorize(r *http.Request) error {
 	return nil
 }
 
-// A forbiddenError says that a browser sends what another site's page asks for.
-type forbiddenError struct{ cause error }
-
-func (e *forbiddenError) Error() string { return e.cause.Error() }
-
-// tokens are hashes, which are all of one length.
+// tokens are the hashes of the valid tokens. Hashes have one length, so that a
+// comparison does not reveal the length of a token.
 type tokens [][sha256.Size]byte
 
-// readTokens reads a file with one token a line; while clients move from an
-// old one to a new one, both can stand there.
+// readTokens reads a file with one token a line. Several tokens let clients
+// move from an old one to a new one.
 func readTokens(path string) (tokens, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxTokens+1))
+	text, err := io.ReadAll(io.LimitReader(f, maxTokenFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxTokens {
-		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxTokens)
+	if len(text) > maxTokenFile {
+		return nil, fmt.Errorf("%s is longer than %d bytes", path, maxTokenFile)
 	}
 	var list tokens
 	for line := range bytes.Lines(text) {
@@ -75,17 +86,17 @@ func readTokens(path string) (tokens, error) {
 		}
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%s has no token", path)
+		return nil, fmt.Errorf("%s contains no token", path)
 	}
 	return list, nil
 }
 
-// has takes the same time whatever the token is.
+// has reports whether token is valid, in constant time.
 func (t tokens) has(token string) bool {
 	hash := sha256.Sum256([]byte(token))
 	found := 0
-	for _, known := range t {
-		found |= subtle.ConstantTimeCompare(hash[:], known[:])
+	for _, valid := range t {
+		found |= subtle.ConstantTimeCompare(hash[:], valid[:])
 	}
 	return found == 1
 }

@@ -18,11 +18,11 @@ import (
 	"promostore/web"
 )
 
-func TestToken(t *testing.T) {
+func TestUploadRequiresToken(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens")
 	must(t, os.WriteFile(file, []byte("first\r\n\n  second \n"), 0o600))
 	f := start(t, func(o *updater.Options) { o.TokenFile = file })
-	csv := table(t, 10)
+	csv := dataSet(t, 10)
 	check := func(header string, want int) {
 		t.Helper()
 		var headers []string
@@ -45,43 +45,44 @@ func TestToken(t *testing.T) {
 	for _, header := range []string{"", "Bearer", "Bearer ", "Bearer firs", "Bearer firstx", "Bearer first\tsecond", "Basic first", "first", "Bearer  first"} {
 		check(header, http.StatusUnauthorized)
 	}
-	// Who may not upload is told so before he sends anything.
-	c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n")
-	answerOn(t, c).want(t, http.StatusUnauthorized, "unauthorized")
+	// The rejection comes before the client sends the body.
+	c := f.dialExpectContinue(t, "1000000000")
+	readAnswer(t, c).want(t, http.StatusUnauthorized, "unauthorized")
 	if a := f.get(t, "/status"); a.code != http.StatusOK {
-		t.Errorf("status: %s", a)
+		t.Errorf("/status without a token: %s", a)
 	}
 
+	// A change of the file takes effect at once.
 	must(t, os.WriteFile(file, []byte("third\n"), 0o600))
 	check("Bearer first", http.StatusUnauthorized)
 	check("Bearer third", http.StatusCreated)
-	must(t, os.WriteFile(file, nil, 0o600)) // half of a change
+	must(t, os.WriteFile(file, nil, 0o600)) // truncated, as in the middle of a change
 	check("Bearer third", http.StatusUnauthorized)
 	check("Bearer ", http.StatusUnauthorized)
 	must(t, os.Remove(file))
 	check("Bearer third", http.StatusUnauthorized)
 }
 
-func TestTokenFileRefused(t *testing.T) {
+func TestNewRejectsTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	empty, long := filepath.Join(dir, "empty"), filepath.Join(dir, "long")
 	must(t, os.WriteFile(empty, []byte("\n \n"), 0o600))
 	must(t, os.WriteFile(long, []byte(strings.Repeat("x", 65<<10)), 0o600))
-	for path, want := range map[string]string{empty: "has no token", long: "longer than", filepath.Join(dir, "none"): "no such file"} {
+	for path, want := range map[string]string{empty: "contains no token", long: "longer than", filepath.Join(dir, "none"): "no such file"} {
 		if _, err := updater.New(updater.Options{TokenFile: path}); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want one that says %q", path, err, want)
+			t.Errorf("%s: error %v, want %q", path, err, want)
 		}
 	}
 }
 
-// Only who shows a certificate of the right authority may upload; everybody
-// may look how it goes.
-func TestClientCertificate(t *testing.T) {
+// An upload requires a certificate of the configured authority; /status does
+// not.
+func TestUploadRequiresClientCertificate(t *testing.T) {
 	certificates, err := web.SelfSigned()
 	must(t, err)
 	authority, key := certificate(t, nil, nil)
 	good, goodKey := certificate(t, authority, key)
-	stranger, strangerKey := certificate(t, nil, nil)
+	other, otherKey := certificate(t, nil, nil)
 	f := newFixture(t, func(o *updater.Options) { o.ClientCert = true })
 	config := certificates.Config()
 	config.ClientAuth = tls.VerifyClientCertIfGiven
@@ -96,13 +97,13 @@ func TestClientCertificate(t *testing.T) {
 			}
 		}
 		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
-		return client.Post("https://"+f.address+"/upload", "text/csv", strings.NewReader(table(t, 10)))
+		return client.Post("https://"+f.address+"/upload", "text/csv", strings.NewReader(dataSet(t, 10)))
 	}
 	res, err := upload(nil, nil)
 	must(t, err)
 	read(t, res).want(t, http.StatusUnauthorized, "unauthorized")
-	if res, err := upload(stranger, strangerKey); err == nil {
-		t.Errorf("a stranger's certificate: %s", read(t, res))
+	if res, err := upload(other, otherKey); err == nil {
+		t.Errorf("certificate of another authority: %s", read(t, res))
 	}
 	f.wantGenerations(t)
 	res, err = upload(good, goodKey)
@@ -111,12 +112,13 @@ func TestClientCertificate(t *testing.T) {
 	res, err = f.client.Get("https://" + f.address + "/status")
 	must(t, err)
 	if a := read(t, res); a.code != http.StatusOK {
-		t.Errorf("status: %s", a)
+		t.Errorf("/status without a certificate: %s", a)
 	}
 	f.wantGenerations(t, 10)
 }
 
-// certificate makes one that parent has signed, or itself.
+// certificate returns a certificate that parent signs, or a self-signed
+// authority if parent is nil.
 func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -2,17 +2,17 @@ package updater
 
 import "time"
 
-// SetHeaderTimeout is for before Serve.
-func (s *Server) SetHeaderTimeout(d time.Duration) { s.http.ReadHeaderTimeout = d }
-
-// MinProgress is how many bytes a client has to send in each StallTimeout.
+// MinProgress is the number of bytes that a client must send in a stall timeout.
 const MinProgress = minProgress
 
-// Look looks into the inbox once.
-func (s *Server) Look() error { return s.inbox.look() }
+// SetHeaderTimeout sets the time to receive a header. Call it before Serve.
+func (s *Server) SetHeaderTimeout(d time.Duration) { s.http.ReadHeaderTimeout = d }
 
-// Build builds a file that was taken.
-func (s *Server) Build(name string) error { return s.inbox.build(name) }
+// PollInbox polls the inbox once.
+func (s *Server) PollInbox() error { return s.inbox.pollOnce() }
 
-// Step looks into the inbox once, and logs what comes of it.
-func (s *Server) Step() { s.inbox.step() }
+// StepInbox polls the inbox once and logs an error.
+func (s *Server) StepInbox() { s.inbox.step() }
+
+// BuildTaken builds a file that the inbox has taken.
+func (s *Server) BuildTaken(name string) error { return s.inbox.build(name) }

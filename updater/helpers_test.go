@@ -35,7 +35,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// A fixture is an updater on a port of loopback.
+// A fixture is an updater on a loopback port.
 type fixture struct {
 	*updater.Server
 	data, inbox string
@@ -45,9 +45,9 @@ type fixture struct {
 	served      chan error
 }
 
-// newFixture makes an updater that does not serve yet. Its inbox is there if
-// change says so by a name.
-func newFixture(t *testing.T, change func(*updater.Options)) *fixture {
+// newFixture returns an updater that does not serve yet. configure changes its
+// options; nil changes none.
+func newFixture(t *testing.T, configure func(*updater.Options)) *fixture {
 	t.Helper()
 	f := &fixture{data: filepath.Join(t.TempDir(), "data"), log: new(bytes.Buffer)}
 	opts := updater.Options{
@@ -55,8 +55,8 @@ func newFixture(t *testing.T, change func(*updater.Options)) *fixture {
 		Poll:   10 * time.Millisecond,
 		Logger: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	if change != nil {
-		change(&opts)
+	if configure != nil {
+		configure(&opts)
 	}
 	f.data, f.inbox = opts.Build.Dir, opts.Inbox
 	var err error
@@ -65,9 +65,10 @@ func newFixture(t *testing.T, change func(*updater.Options)) *fixture {
 	return f
 }
 
-func start(t *testing.T, change func(*updater.Options)) *fixture {
+// start returns an updater that serves until the end of the test.
+func start(t *testing.T, configure func(*updater.Options)) *fixture {
 	t.Helper()
-	f := newFixture(t, change)
+	f := newFixture(t, configure)
 	f.serve(t, nil)
 	return f
 }
@@ -84,7 +85,7 @@ func (f *fixture) serve(t *testing.T, config *tls.Config) {
 	t.Cleanup(func() { f.stop(t) })
 }
 
-// stop cuts off what runs.
+// stop shuts the updater down and interrupts a running build.
 func (f *fixture) stop(t *testing.T) {
 	t.Helper()
 	if f.served == nil {
@@ -93,17 +94,22 @@ func (f *fixture) stop(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := f.Shutdown(ctx); err != nil {
-		t.Errorf("shutdown: %v", err)
+		t.Errorf("Shutdown: %v", err)
 	}
+	f.awaitServed(t)
+}
+
+// awaitServed waits for Serve after a Shutdown.
+func (f *fixture) awaitServed(t *testing.T) {
+	t.Helper()
 	if err := <-f.served; err != nil {
-		t.Errorf("serve: %v", err)
+		t.Errorf("Serve: %v", err)
 	}
 	f.served = nil
 	f.client.CloseIdleConnections()
 }
 
-// An answer is what the updater says. Objects has what every JSON object of
-// the body has.
+// An answer is an HTTP answer with one JSON object as its body.
 type answer struct {
 	code   int
 	header http.Header
@@ -125,17 +131,17 @@ func read(t *testing.T, res *http.Response) answer {
 	d := json.NewDecoder(bytes.NewReader(body))
 	must(t, d.Decode(&a.object))
 	if d.More() {
-		t.Fatalf("more than one object: %s", a)
+		t.Fatalf("more than one JSON object: %s", a)
 	}
 	return a
 }
 
-// post uploads; headers are names and values by turns.
+// post uploads body. headers alternates between names and values.
 func (f *fixture) post(t *testing.T, body io.Reader, headers ...string) answer {
 	t.Helper()
-	a, err := f.tryPost(body, headers...)
+	res, err := f.tryPost(body, headers...)
 	must(t, err)
-	return read(t, a)
+	return read(t, res)
 }
 
 func (f *fixture) tryPost(body io.Reader, headers ...string) (*http.Response, error) {
@@ -149,6 +155,23 @@ func (f *fixture) tryPost(body io.Reader, headers ...string) (*http.Response, er
 	return f.client.Do(req)
 }
 
+// postAsync uploads body in a goroutine. The channel closes without an answer
+// if the upload fails.
+func (f *fixture) postAsync(t *testing.T, body io.Reader) <-chan answer {
+	t.Helper()
+	answers := make(chan answer, 1)
+	go func() {
+		defer close(answers)
+		res, err := f.tryPost(body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		answers <- read(t, res)
+	}()
+	return answers
+}
+
 func (f *fixture) get(t *testing.T, path string) answer {
 	t.Helper()
 	res, err := f.client.Get("http://" + f.address + path)
@@ -156,18 +179,19 @@ func (f *fixture) get(t *testing.T, path string) answer {
 	return read(t, res)
 }
 
-// want checks code and reason of an answer.
+// want checks the status code and the reason of an answer, and that errors have
+// a message.
 func (a answer) want(t *testing.T, code int, reason string) {
 	t.Helper()
 	if got, _ := a.object["reason"].(string); a.code != code || got != reason {
-		t.Errorf("got %s, want %d with reason %q", a, code, reason)
+		t.Errorf("answer %s, want %d with the reason %q", a, code, reason)
 	}
 	if message, _ := a.object["error"].(string); (code >= 400) != (message != "") {
-		t.Errorf("got %s, and an error is %t", a, code >= 400)
+		t.Errorf("answer %s has the error %q", a, message)
 	}
 }
 
-// files is what a directory has, but for locks and directories.
+// files returns the names of the files in dir except for the lock.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -185,11 +209,11 @@ func wantFiles(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	slices.Sort(want)
 	if got := files(t, dir); !slices.Equal(got, want) {
-		t.Errorf("%s has %q, want %q", filepath.Base(dir), got, want)
+		t.Errorf("files in %s: %q, want %q", filepath.Base(dir), got, want)
 	}
 }
 
-// generations is how many records each generation has, oldest first.
+// generations returns the number of records of each generation, oldest first.
 func (f *fixture) generations(t *testing.T) []int {
 	t.Helper()
 	list, err := generation.List(f.data)
@@ -201,7 +225,7 @@ func (f *fixture) generations(t *testing.T) []int {
 		records = append(records, int(h.Records))
 	}
 	if names := files(t, f.data); len(names) != len(list) {
-		t.Errorf("the data directory has %q", names)
+		t.Errorf("files in the data directory: %q", names)
 	}
 	return records
 }
@@ -209,12 +233,12 @@ func (f *fixture) generations(t *testing.T) []int {
 func (f *fixture) wantGenerations(t *testing.T, records ...int) {
 	t.Helper()
 	if got := f.generations(t); !slices.Equal(got, records) {
-		t.Errorf("generations of %d records, want %d", got, records)
+		t.Errorf("records of the generations: %d, want %d", got, records)
 	}
 }
 
-// table is a CSV of so many rows.
-func table(t testing.TB, rows int64) string {
+// dataSet returns a CSV file with the given number of rows.
+func dataSet(t testing.TB, rows int64) string {
 	t.Helper()
 	var b strings.Builder
 	_, err := synth.Table{Rows: rows}.WriteTo(&b)
@@ -222,7 +246,7 @@ func table(t testing.TB, rows int64) string {
 	return b.String()
 }
 
-// dial sends text on a connection of its own.
+// dial opens a connection and sends text.
 func (f *fixture) dial(t *testing.T, text string) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", f.address)
@@ -234,15 +258,22 @@ func (f *fixture) dial(t *testing.T, text string) net.Conn {
 	return c
 }
 
-// answerOn reads the answer on a connection.
-func answerOn(t *testing.T, c net.Conn) answer {
+// dialExpectContinue opens a connection and sends the header of an upload whose
+// client waits for "100 Continue".
+func (f *fixture) dialExpectContinue(t *testing.T, contentLength string) net.Conn {
+	t.Helper()
+	return f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: "+contentLength+"\r\nExpect: 100-continue\r\n\r\n")
+}
+
+// readAnswer reads an answer from a connection.
+func readAnswer(t *testing.T, c net.Conn) answer {
 	t.Helper()
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	must(t, err)
 	return read(t, res)
 }
 
-// await waits until the condition holds.
+// await waits for a condition.
 func await(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	timeout := time.After(20 * time.Second)
@@ -252,7 +283,7 @@ func await(t *testing.T, what string, condition func() bool) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("it never comes to pass: %s", what)
+			t.Fatalf("timeout: %s", what)
 		}
 	}
 }
@@ -262,11 +293,18 @@ func (f *fixture) awaitBuilding(t *testing.T, want bool) {
 	await(t, fmt.Sprintf("building is %t", want), func() bool { return (f.get(t, "/status").object["building"] != nil) == want })
 }
 
-// builds is what the status says of the builds that are done, newest first.
+// builds returns the finished builds of /status, newest first.
 func (f *fixture) builds(t *testing.T) (list []map[string]any) {
 	t.Helper()
 	for _, b := range f.get(t, "/status").object["builds"].([]any) {
 		list = append(list, b.(map[string]any))
 	}
 	return list
+}
+
+// inboxStatus returns the inbox of /status.
+func (f *fixture) inboxStatus(t *testing.T) map[string]any {
+	t.Helper()
+	st, _ := f.get(t, "/status").object["inbox"].(map[string]any)
+	return st
 }

@@ -9,67 +9,80 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
-// A hookResult is what became of a command after publishing.
+// A hookResult describes one run of the command after publishing.
 type hookResult struct {
 	Seconds float64 `json:"seconds"`
 	Error   string  `json:"error,omitempty"`
 }
 
-// hooks runs the command after each generation that was published, one after
-// the other, while nobody waits.
+// hooks runs the command after publishing, once per published generation and
+// one run at a time. Neither an upload nor the next build waits for it.
 type hooks struct {
-	s *Server
+	command string        // for the shell; empty: none
+	timeout time.Duration // of one run
+	dir     string        // of the generations
+	log     *slog.Logger
+	ctx     context.Context
+	history *history
 
-	mu     sync.Mutex // guards what follows
-	queue  []*done
+	numRuns, numFailures atomic.Uint64
+
+	wake   chan struct{} // capacity 1; wakes run after a change of queue or closed
+	mu     sync.Mutex    // guards queue and closed
+	queue  []*result
 	closed bool
-	wake   chan struct{} // has an element when run has something to look at
 }
 
-func newHooks(s *Server) *hooks { return &hooks{s: s, wake: make(chan struct{}, 1)} }
-
-func (h *hooks) add(d *done) {
+// add queues the command for r.
+func (h *hooks) add(r *result) {
+	if h.command == "" {
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.queue = append(h.queue, d)
-	h.nudge()
+	h.queue = append(h.queue, r)
+	h.trigger()
 }
 
-// close makes run return once nothing is left to do.
+// close makes run return after the queued commands have ended.
 func (h *hooks) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
-	h.nudge()
+	h.trigger()
 }
 
-func (h *hooks) nudge() {
+func (h *hooks) trigger() {
 	select {
 	case h.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (h *hooks) next() (d *done, closed bool) {
+// next removes the oldest result from the queue. It returns nil if the queue is
+// empty, and then whether the queue is closed.
+func (h *hooks) next() (r *result, closed bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.queue) == 0 {
 		return nil, h.closed
 	}
-	d, h.queue = h.queue[0], h.queue[1:]
-	return d, false
+	r, h.queue = h.queue[0], h.queue[1:]
+	return r, false
 }
 
+// run executes the queued commands until close.
 func (h *hooks) run() {
 	for {
-		d, closed := h.next()
+		r, closed := h.next()
 		switch {
-		case d != nil:
-			h.s.work.hooked(d, h.s.runHook(d))
+		case r != nil:
+			h.history.setHook(r, h.execute(r))
 		case closed:
 			return
 		default:
@@ -78,39 +91,40 @@ func (h *hooks) run() {
 	}
 }
 
-// runHook runs the command for one generation.
-func (s *Server) runHook(d *done) hookResult {
+// execute runs the command for one generation.
+func (h *hooks) execute(r *result) hookResult {
 	began := time.Now()
-	log := s.log.With("generation", d.Summary.Generation)
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.opts.HookTimeout, fmt.Errorf("it took longer than %s", s.opts.HookTimeout))
+	log := h.log.With("generation", r.Summary.Generation)
+	ctx, cancel := context.WithTimeoutCause(h.ctx, h.timeout, fmt.Errorf("still running after %s", h.timeout))
 	defer cancel()
 	out := &lineLogger{log: log}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.opts.Hook)
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", h.command)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = append(os.Environ(),
-		"PROMO_GENERATION="+d.Summary.Generation,
-		"PROMO_FILE="+absolute(d.Summary.File),
-		fmt.Sprintf("PROMO_RECORDS=%d", d.Summary.Records),
-		"PROMO_DATA="+absolute(s.opts.Build.Dir),
+		"PROMO_GENERATION="+r.Summary.Generation,
+		"PROMO_FILE="+absolute(r.Summary.File),
+		fmt.Sprintf("PROMO_RECORDS=%d", r.Summary.Records),
+		"PROMO_DATA="+absolute(h.dir),
 	)
+	// A process group, so that the processes that the command started die too.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // with what it has started
-	cmd.WaitDelay = time.Second                                                          // for what has left its group
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second // a process that left the group may hold the output open
 	err := cmd.Run()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	out.flush()
-	s.figures.hookRuns.Add(1)
-	r := hookResult{Seconds: time.Since(began).Seconds()}
+	h.numRuns.Add(1)
+	result := hookResult{Seconds: time.Since(began).Seconds()}
 	if err != nil {
-		s.figures.hookFailures.Add(1)
-		r.Error = err.Error()
+		h.numFailures.Add(1)
+		result.Error = err.Error()
 		log.Error("command after publishing failed", "error", err)
-		return r
+		return result
 	}
-	log.Info("command after publishing done", "seconds", r.Seconds)
-	return r
+	log.Info("command after publishing done", "seconds", result.Seconds)
+	return result
 }
 
 func absolute(path string) string {
@@ -120,13 +134,13 @@ func absolute(path string) string {
 	return path
 }
 
-// maxLine is how much of a line of a command is logged at once, in bytes.
+// maxLine is the number of bytes of a line that are logged at once.
 const maxLine = 1 << 10
 
-// A lineLogger logs what a command prints, line by line.
+// A lineLogger logs the output of a command line by line.
 type lineLogger struct {
 	log  *slog.Logger
-	line []byte // that has no end yet
+	line []byte // the part of a line that has come so far
 }
 
 func (l *lineLogger) Write(p []byte) (int, error) {

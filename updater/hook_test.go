@@ -12,31 +12,31 @@ import (
 	"promostore/updater"
 )
 
-// hook is what the status says of the command after the build of that number,
-// counted from the newest.
+// hook waits for the command after build i, counted from the newest, and
+// returns its result in /status.
 func (f *fixture) hook(t *testing.T, i int) map[string]any {
 	t.Helper()
 	var hook map[string]any
-	await(t, "the command is done", func() bool {
+	await(t, "end of the command", func() bool {
 		hook, _ = f.builds(t)[i]["hook"].(map[string]any)
 		return hook != nil
 	})
 	return hook
 }
 
-func TestHook(t *testing.T) {
+func TestHookRunsAfterPublishing(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	f := start(t, func(o *updater.Options) {
 		o.Hook = fmt.Sprintf(`echo "$PROMO_GENERATION $PROMO_RECORDS $PROMO_DATA" >>%s; test -s "$PROMO_FILE" && echo all is well`, out)
 	})
 	want := ""
 	for rows := range int64(3) {
-		a := f.post(t, strings.NewReader(table(t, rows+1)))
+		a := f.post(t, strings.NewReader(dataSet(t, rows+1)))
 		a.want(t, http.StatusCreated, "")
 		want += fmt.Sprintf("%s %d %s\n", a.object["generation"], rows+1, f.data)
 	}
 	if hook := f.hook(t, 0); hook["error"] != nil {
-		t.Errorf("the command: %v", hook)
+		t.Errorf("hook result %v", hook)
 	}
 	text, err := os.ReadFile(out)
 	must(t, err)
@@ -45,55 +45,54 @@ func TestHook(t *testing.T) {
 	}
 	f.post(t, strings.NewReader("bad\n")).want(t, http.StatusUnprocessableEntity, "bad_rows")
 	if got := f.metric(t, "promobuild_hook_runs_total"); got != "3" {
-		t.Errorf("%s runs", got)
+		t.Errorf("%s runs, want 3", got)
 	}
 	f.stop(t)
 	if !strings.Contains(f.log.String(), `output="all is well"`) {
-		t.Error("what the command prints is not in the log")
+		t.Error("the log does not contain the output of the command")
 	}
 }
 
-// A command that fails, or does not end, is counted and logged, and holds up
-// neither the answer nor the next build.
-func TestHookFails(t *testing.T) {
+// A command that fails or hangs is counted and logged. It delays neither the
+// answer nor the next build.
+func TestHookFailureDelaysNothing(t *testing.T) {
 	for _, c := range []struct{ name, command, want string }{
-		{"exit", "exit 3", "exit status 3"},
-		{"no such program", "/no/such/program", "exit status 127"},
-		{"hangs, with a child that holds its output", "sleep 1000 & sleep 1000", "it took longer than 200ms"},
+		{"exit status", "exit 3", "exit status 3"},
+		{"missing program", "/no/such/program", "exit status 127"},
+		{"timeout with a child that holds the output", "sleep 1000 & sleep 1000", "still running after 200ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := start(t, func(o *updater.Options) {
 				o.Hook, o.HookTimeout = c.command, 200*time.Millisecond
 			})
-			f.post(t, strings.NewReader(table(t, 1))).want(t, http.StatusCreated, "")
+			f.post(t, strings.NewReader(dataSet(t, 1))).want(t, http.StatusCreated, "")
 			if got := f.hook(t, 0)["error"]; got != c.want {
 				t.Errorf("error %q, want %q", got, c.want)
 			}
-			f.post(t, strings.NewReader(table(t, 2))).want(t, http.StatusCreated, "")
+			f.post(t, strings.NewReader(dataSet(t, 2))).want(t, http.StatusCreated, "")
 			f.hook(t, 0)
 			if got := f.metric(t, "promobuild_hook_failures_total"); got != "2" {
-				t.Errorf("%s failures", got)
+				t.Errorf("%s failures, want 2", got)
 			}
 			f.wantGenerations(t, 1, 2)
 		})
 	}
 }
 
-// What a command prints is logged in pieces, however long its lines are.
-func TestHookOutput(t *testing.T) {
+func TestHookOutputIsLoggedInShortLines(t *testing.T) {
 	f := start(t, func(o *updater.Options) {
 		o.Hook = `head -c 100000 /dev/zero | tr '\0' x; echo; echo; echo end; printf rest`
 	})
-	f.post(t, strings.NewReader(table(t, 1))).want(t, http.StatusCreated, "")
+	f.post(t, strings.NewReader(dataSet(t, 1))).want(t, http.StatusCreated, "")
 	f.hook(t, 0)
 	f.stop(t)
 	log := f.log.String()
 	if n := strings.Count(log, "x"); n < 100_000 || !strings.Contains(log, "output=end\n") || !strings.Contains(log, "output=rest\n") {
-		t.Errorf("%d bytes were logged, and the end: %s", n, log[max(0, len(log)-200):])
+		t.Errorf("%d bytes of output logged, ending with: %s", n, log[max(0, len(log)-200):])
 	}
 	for line := range strings.Lines(log) {
 		if len(line) > 1200 {
-			t.Errorf("a line of %d bytes", len(line))
+			t.Errorf("log line of %d bytes", len(line))
 		}
 	}
 }

@@ -13,136 +13,107 @@ import (
 	"promostore/web"
 )
 
-// figures is what the server counts.
-type figures struct {
-	bytes        atomic.Uint64 // of uploads
-	hookRuns     atomic.Uint64
-	hookFailures atomic.Uint64
+// counters counts builds and uploads. Safe for concurrent use.
+type counters struct {
+	bytes atomic.Uint64 // of uploads
 
-	mu        sync.Mutex // guards what follows
-	builds    map[string]uint64
-	uploads   map[int]uint64
-	last      builder.Summary
-	publishAt time.Time
+	mu          sync.Mutex // guards the fields below
+	builds      map[string]uint64
+	uploads     map[int]uint64
+	last        builder.Summary
+	publishedAt time.Time // zero: this process has published nothing
 }
 
-func (f *figures) received(n int) { f.bytes.Add(uint64(n)) }
-
-func (f *figures) built(result string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.builds == nil {
-		f.builds = map[string]uint64{}
-	}
-	f.builds[result]++
-}
-
-func (f *figures) upload(code int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.uploads == nil {
-		f.uploads = map[int]uint64{}
-	}
-	f.uploads[code]++
-}
-
-func (f *figures) published(sum builder.Summary) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.last, f.publishAt = sum, time.Now()
-}
-
-// uploadCodes are there from the start, so that the first of each is seen as an
-// increase. 499 is a client that went away.
+// uploadCodes lists the codes that are exposed from the start. A series that
+// begins with its first event at 1 would show no increase.
 var uploadCodes = []int{201, 400, 401, 403, 408, 409, 413, 422, statusGone, 500, 503, 507}
 
-// prometheus answers with all figures in the text format of Prometheus.
+func (c *counters) countBytes(n int) { c.bytes.Add(uint64(n)) }
+
+func (c *counters) countBuild(outcome string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.builds == nil {
+		c.builds = map[string]uint64{}
+	}
+	c.builds[outcome]++
+}
+
+func (c *counters) countUpload(code int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.uploads == nil {
+		c.uploads = map[int]uint64{}
+	}
+	c.uploads[code]++
+}
+
+func (c *counters) countPublished(sum builder.Summary) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last, c.publishedAt = sum, time.Now()
+}
+
+// prometheus answers with the metrics in the text format of Prometheus.
 func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
-	var p web.ExpositionWriter
-	s.writeBuilds(&p)
-	s.writeUploads(&p)
-	s.writeInbox(&p)
-	s.writeHooks(&p)
-	s.writeDisk(&p)
-	p.Process("promobuild_build_info", s.opts.Version)
+	var e web.ExpositionWriter
+	_, running := s.pipeline.history.current()
+	e.Bool("promobuild_build_running", running, "1 while a build is running.")
+	s.pipeline.counters.write(&e)
+	s.pipeline.hooks.write(&e)
+	if s.inbox != nil {
+		s.inbox.counts().write(&e)
+	}
+	s.writeDirectory(&e)
+	e.Process("promobuild_build_info", s.opts.Version)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
 	w.Header().Set("Content-Type", web.ExpositionType)
-	_, _ = w.Write(p.Bytes()) // the client has gone
+	_, _ = w.Write(e.Bytes()) // it fails only if the client has gone
 }
 
-func (s *Server) writeBuilds(p *web.ExpositionWriter) {
-	_, runs := s.work.progress()
-	f := &s.figures
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p.Family("promobuild_builds_total", "counter", "Builds that ended.")
-	for _, result := range results {
-		p.Sample("", float64(f.builds[result]), "result", result)
+func (c *counters) write(e *web.ExpositionWriter) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.Family("promobuild_builds_total", "counter", "Finished builds by result.")
+	for _, outcome := range outcomes {
+		e.Sample("", float64(c.builds[outcome]), "result", outcome)
 	}
-	p.Family("promobuild_build_running", "gauge", "1 while a build runs.")
-	p.Sample("", boolean(runs))
-	if f.publishAt.IsZero() {
-		return
-	}
-	p.Family("promobuild_last_publish_timestamp_seconds", "gauge", "When this process last published a generation.")
-	p.Sample("", float64(f.publishAt.UnixMilli())/1000)
-	p.Family("promobuild_last_build_seconds", "gauge", "How long the last published build took.")
-	p.Sample("", f.last.Seconds)
-	p.Family("promobuild_last_build_records", "gauge", "Records of the generation published last.")
-	p.Sample("", float64(f.last.Records))
-}
-
-func (s *Server) writeUploads(p *web.ExpositionWriter) {
-	f := &s.figures
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p.Family("promobuild_uploads_total", "counter", "Uploads, by the code of the answer; 499 is a client that went away.")
+	e.Family("promobuild_uploads_total", "counter", "Uploads by status code; 499 is a client that went away.")
 	for _, code := range uploadCodes {
-		p.Sample("", float64(f.uploads[code]), "code", strconv.Itoa(code))
+		e.Sample("", float64(c.uploads[code]), "code", strconv.Itoa(code))
 	}
-	p.Family("promobuild_upload_bytes_total", "counter", "Bytes received of uploads, as they were sent.")
-	p.Sample("", float64(f.bytes.Load()))
-}
-
-func (s *Server) writeInbox(p *web.ExpositionWriter) {
-	if s.inbox == nil {
+	e.Counter("promobuild_upload_bytes_total", c.bytes.Load(), "Bytes of uploads received, as sent.")
+	if c.publishedAt.IsZero() {
 		return
 	}
-	n := s.inbox.counts()
-	p.Family("promobuild_inbox_files", "gauge", "Files in the inbox and below it.")
-	p.Sample("", float64(n.Waiting), "state", "waiting")
-	p.Sample("", float64(n.Done), "state", "done")
-	p.Sample("", float64(n.Failed), "state", "failed")
+	e.Gauge("promobuild_last_publish_timestamp_seconds", float64(c.publishedAt.UnixMilli())/1000, "Time when this process last published a generation.")
+	e.Gauge("promobuild_last_build_seconds", c.last.Seconds, "Duration of the last published build.")
+	e.Gauge("promobuild_last_build_records", float64(c.last.Records), "Records of the last published generation.")
 }
 
-func (s *Server) writeHooks(p *web.ExpositionWriter) {
-	p.Family("promobuild_hook_runs_total", "counter", "Commands run after publishing.")
-	p.Sample("", float64(s.figures.hookRuns.Load()))
-	p.Family("promobuild_hook_failures_total", "counter", "Commands run after publishing that failed.")
-	p.Sample("", float64(s.figures.hookFailures.Load()))
+func (h *hooks) write(e *web.ExpositionWriter) {
+	e.Counter("promobuild_hook_runs_total", h.numRuns.Load(), "Runs of the command after publishing.")
+	e.Counter("promobuild_hook_failures_total", h.numFailures.Load(), "Failed runs of the command after publishing.")
 }
 
-func (s *Server) writeDisk(p *web.ExpositionWriter) {
-	if free, size, err := fsx.Space(s.opts.Build.Dir); err == nil {
-		p.Family("promobuild_disk_free_bytes", "gauge", "Bytes that can be written to the disk of the generations.")
-		p.Sample("", float64(free))
-		p.Family("promobuild_disk_size_bytes", "gauge", "Bytes of the disk of the generations.")
-		p.Sample("", float64(size))
-	}
-	pin, _ := generation.ReadPin(s.opts.Build.Dir)
-	p.Family("promobuild_pinned", "gauge", "1 while a generation is pinned.")
-	p.Sample("", boolean(pin.Active))
-	if _, header, err := s.checker.Live(s.opts.Build.Dir); err == nil {
-		p.Family("promobuild_generation_bytes", "gauge", "Length of the live generation's file.")
-		p.Sample("", float64(header.FileLen))
-		p.Family("promobuild_generation_records", "gauge", "Records of the live generation.")
-		p.Sample("", float64(header.Records))
-	}
+func (st inboxStatus) write(e *web.ExpositionWriter) {
+	e.Family("promobuild_inbox_files", "gauge", "Files of the inbox by state.")
+	e.Sample("", float64(st.Waiting), "state", "waiting")
+	e.Sample("", float64(st.Done), "state", "done")
+	e.Sample("", float64(st.Failed), "state", "failed")
 }
 
-func boolean(b bool) float64 {
-	if b {
-		return 1
+// writeDirectory writes the metrics of the directory of the generations.
+func (s *Server) writeDirectory(e *web.ExpositionWriter) {
+	dir := s.opts.Build.Dir
+	if free, size, err := fsx.Space(dir); err == nil {
+		e.Gauge("promobuild_disk_free_bytes", float64(free), "Free bytes of the file system of the generations.")
+		e.Gauge("promobuild_disk_size_bytes", float64(size), "Size of the file system of the generations.")
 	}
-	return 0
+	pin, _ := generation.ReadPin(dir)
+	e.Bool("promobuild_pinned", pin.Active, "1 while a generation is pinned.")
+	if _, header, err := s.pipeline.checker.Live(dir); err == nil {
+		e.Gauge("promobuild_generation_bytes", float64(header.FileLen), "Length of the file of the live generation.")
+		e.Gauge("promobuild_generation_records", float64(header.Records), "Records of the live generation.")
+	}
 }

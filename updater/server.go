@@ -1,14 +1,25 @@
-// Package updater takes tables over HTTP and from a directory, and has the
-// builder make generations of them, one at a time.
+// Package updater builds generations of data sets that arrive by HTTP or in an
+// inbox directory, one at a time.
 //
-// An upload streams into the builder: it is never stored, and takes no more
-// memory than the build. Its answer comes when the generation is published, and
-// says so; when there is another answer, or none, nothing was published unless
-// the client had gone while the file got its name.
+// An upload takes this path:
 //
-// What it does not promise: that a command after publishing has run when the
-// process was killed between the two, and to keep what it has done over a
-// restart.
+//	upload.go   authorize the client, find the data set in the request
+//	slot.go     acquire the build slot
+//	build.go    build a generation and publish it
+//	prune.go    remove old generations
+//	hook.go     queue the command to run after publishing
+//	answer.go   answer with the result
+//
+// A file of the inbox takes the same path from slot.go on; inbox.go finds the
+// files and inboxdir.go moves them from state to state.
+//
+// An upload streams into the builder. It is never stored, and needs no memory
+// besides that of the build. The answer 201 follows the publication. Any other
+// answer, or none, means that nothing was published, except when the client
+// disconnects while the file is renamed.
+//
+// The package does not promise that the command runs if the process is killed
+// right after publishing, and it does not keep its results over a restart.
 package updater
 
 import (
@@ -26,93 +37,106 @@ import (
 	"promostore/format/generation"
 )
 
-// What a client may take of the server, besides what it uploads.
+// Limits of a connection. The body of an upload has deadlines of its own.
 const (
-	headerTimeout  = 10 * time.Second // of a request
-	answerTimeout  = 10 * time.Second
+	headerTimeout  = 10 * time.Second // to receive the header of a request
+	answerTimeout  = 10 * time.Second // to send an answer
 	idleTimeout    = 90 * time.Second
 	maxHeaderBytes = 16 << 10
 )
 
-// Options says what to build, from what, and who may.
+// Options configures a Server.
 type Options struct {
-	// Build is how to build: all but Inputs, Generation, Rejects, Observe and
-	// Publishing, which are the updater's.
+	// Build applies to every build. The updater sets Inputs, Generation,
+	// Rejects, Observe and Publishing.
 	Build builder.Options
 
-	Inbox        string        // a directory to take tables from; empty: none
-	Poll         time.Duration // how often to look there; 0: a second. A file is taken that has not changed over two looks
-	MaxUpload    int64         // bytes of a body; 0: any number
-	StallTimeout time.Duration // how long a client may take for minProgress bytes; 0: 30 s
-	Keep         int           // generations, when one was published; 0: all
-	Hook         string        // a command for the shell, when one was published; empty: none
-	HookTimeout  time.Duration // 0: five minutes
+	Inbox        string        // directory to take data sets from; empty: none
+	Poll         time.Duration // interval between two polls of the inbox; 0: 1 s. A file is taken if two polls see it unchanged
+	MaxUpload    int64         // bytes of a request body; 0: unlimited
+	StallTimeout time.Duration // for a client to send minProgress bytes; 0: 30 s
+	Keep         int           // generations that remain after publishing; 0: all
+	Hook         string        // shell command to run after publishing; empty: none
+	HookTimeout  time.Duration // 0: 5 min
 
-	TokenFile  string // empty: uploads need no token
-	ClientCert bool   // uploads need a certificate that the listener has verified
+	TokenFile  string // file with the tokens that may upload; empty: no token required
+	ClientCert bool   // uploads require a client certificate that the TLS configuration verifies
+
+	// Hint returns the setting of the program that would have accepted the
+	// data set that err rejects. It is part of answers, results and reports.
+	// May be nil.
+	Hint func(err error) Hint
 
 	Logger  *slog.Logger
 	Version string // of the program, for the metrics
 }
 
-// A Server takes uploads on one listener, and files from the inbox. Safe for
+// A Server takes uploads from one listener, and files from the inbox. Safe for
 // concurrent use.
 type Server struct {
-	opts    Options
-	log     *slog.Logger
-	http    *http.Server
-	inbox   *inbox // nil: none
-	hooks   *hooks // nil: none
-	figures figures
-	work    *workshop
-	checker generation.Checker
-	origins *http.CrossOriginProtection
+	opts     Options
+	log      *slog.Logger
+	http     *http.Server
+	auth     authorizer
+	pipeline *pipeline
+	inbox    *inbox // nil: none
 
-	ctx       context.Context // of all builds; its cause says why it ended
-	cancel    context.CancelCauseFunc
-	running   sync.WaitGroup // the goroutines of inbox and hooks
-	lingering sync.WaitGroup // connections that http has given up
+	cancel    context.CancelCauseFunc // of the pipeline and the hooks
+	running   sync.WaitGroup          // goroutines of the inbox and the hooks
+	lingering sync.WaitGroup          // hijacked connections
 
-	starting sync.Mutex // held while running begins, and while draining is set
+	starting sync.Mutex // orders the start of the goroutines before draining, or prevents it
 	draining atomic.Bool
 }
 
-// errStopped is why builds end that Shutdown has cut off.
-var errStopped = errors.New("the updater was stopped")
-
-// New makes a server, and takes the inbox, if there is one, for itself. It
-// creates the directory of the generations and removes what a killed build has
-// left there. The end is Shutdown.
+// New returns a server that does not serve yet, and locks the inbox. It creates
+// the directory of the generations and removes the temporary files of a killed
+// build. The caller must call Shutdown, even without Serve.
 func New(opts Options) (*Server, error) {
 	setDefault(&opts.Poll, time.Second)
 	setDefault(&opts.StallTimeout, 30*time.Second)
 	setDefault(&opts.HookTimeout, 5*time.Minute)
-	s := &Server{opts: opts, log: opts.Logger, work: newWorkshop(), origins: http.NewCrossOriginProtection()}
 	if opts.TokenFile != "" {
 		if _, err := readTokens(opts.TokenFile); err != nil {
 			return nil, err
 		}
 	}
-	w, err := generation.OpenWriter(opts.Build.Dir)
+	w, err := generation.OpenWriter(opts.Build.Dir) // creates and cleans the directory
 	if err == nil {
 		err = w.Close()
 	}
-	if err != nil && !errors.Is(err, generation.ErrLocked) { // a build that runs
+	if err != nil && !errors.Is(err, generation.ErrLocked) { // another process may be building
 		return nil, err
 	}
-	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	if opts.Hook != "" {
-		s.hooks = newHooks(s)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &Server{
+		opts:   opts,
+		log:    opts.Logger,
+		auth:   authorizer{opts.TokenFile, opts.ClientCert, http.NewCrossOriginProtection(), opts.Logger},
+		cancel: cancel,
+	}
+	s.pipeline = &pipeline{opts: opts.Build, keep: opts.Keep, hint: opts.Hint, log: opts.Logger, ctx: ctx, slot: newSlot()}
+	s.pipeline.hooks = &hooks{
+		command: opts.Hook,
+		timeout: opts.HookTimeout,
+		dir:     opts.Build.Dir,
+		log:     opts.Logger,
+		ctx:     ctx,
+		history: &s.pipeline.history,
+		wake:    make(chan struct{}, 1),
 	}
 	if opts.Inbox != "" {
-		if s.inbox, err = newInbox(s, opts.Inbox); err != nil {
+		dir, err := openInboxDir(opts.Inbox, opts.Build.Dir, opts.Logger)
+		if err != nil {
+			cancel(nil)
 			return nil, err
 		}
+		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, log: opts.Logger}
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       headerTimeout, // uploads set deadlines of their own
+		ReadTimeout:       headerTimeout, // a body replaces it by deadlines of its own
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -128,8 +152,8 @@ func setDefault(d *time.Duration, value time.Duration) {
 	}
 }
 
-// Serve answers on ln, by TLS if config is not nil, and takes files from the
-// inbox. It returns nil after Shutdown. To be called once.
+// Serve serves ln, with TLS if config is not nil, and takes files from the
+// inbox. It returns nil after Shutdown. Call it once.
 func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
 	s.start()
 	if config != nil {
@@ -142,8 +166,8 @@ func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
 	return err
 }
 
-// start begins to look into the inbox and to run commands, unless Shutdown was
-// called first.
+// start starts the goroutines of the inbox and the hooks, unless Shutdown was
+// called before.
 func (s *Server) start() {
 	s.starting.Lock()
 	defer s.starting.Unlock()
@@ -153,26 +177,22 @@ func (s *Server) start() {
 	if s.inbox != nil {
 		s.running.Go(s.inbox.run)
 	}
-	if s.hooks != nil {
-		s.running.Go(s.hooks.run)
-	}
+	s.running.Go(s.pipeline.hooks.run)
 }
 
-// Shutdown takes no more tables, and returns when the build that runs, and the
-// commands behind it, are done. When ctx ends they are cut off, and nothing is
-// left of the build.
+// Shutdown rejects new data sets, and returns when the running build and the
+// commands after publishing have ended. When ctx ends it interrupts them; an
+// interrupted build leaves nothing.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.starting.Lock()
 	s.draining.Store(true)
 	s.starting.Unlock()
-	s.work.close()
+	s.pipeline.slot.close()
 	idle := make(chan struct{})
 	go func() {
 		defer close(idle)
-		s.work.wait()
-		if s.hooks != nil {
-			s.hooks.close() // the last build has added its own
-		}
+		s.pipeline.slot.drain()
+		s.pipeline.hooks.close() // after the last build, which queues a command
 		s.running.Wait()
 	}()
 	select {
@@ -181,36 +201,36 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.cancel(errStopped)
 	<-idle
-	// What still has to be said to clients takes moments.
+	// The last answers take moments, so they are sent even if ctx has ended.
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
 	err := s.http.Shutdown(last)
 	s.lingering.Wait()
 	if s.inbox != nil {
-		err = errors.Join(err, s.inbox.close())
+		err = errors.Join(err, s.inbox.dir.close())
 	}
 	return err
 }
 
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/upload", s.only(http.MethodPost, s.upload))
-	mux.HandleFunc("/status", s.only(http.MethodGet, s.status))
-	mux.HandleFunc("/healthz", s.only(http.MethodGet, s.healthz))
-	mux.HandleFunc("/readyz", s.only(http.MethodGet, s.readyz))
-	mux.HandleFunc("/prometheus", s.only(http.MethodGet, s.prometheus))
+	mux.HandleFunc("/upload", only(http.MethodPost, s.upload))
+	mux.HandleFunc("/status", only(http.MethodGet, s.status))
+	mux.HandleFunc("/healthz", only(http.MethodGet, s.healthz))
+	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
+	mux.HandleFunc("/prometheus", only(http.MethodGet, s.prometheus))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, problem{Error: "not found"})
+		reply(w, http.StatusNotFound, problem{Error: "not found"})
 	})
 	return mux
 }
 
-// only lets one method pass; with GET comes HEAD.
-func (s *Server) only(method string, next http.HandlerFunc) http.HandlerFunc {
+// only restricts next to one method. GET includes HEAD.
+func only(method string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 			w.Header().Set("Allow", method)
-			fail(w, http.StatusMethodNotAllowed, problem{Error: "only " + method})
+			reply(w, http.StatusMethodNotAllowed, problem{Error: "only " + method})
 			return
 		}
 		next(w, r)

@@ -12,34 +12,35 @@ import (
 	"promostore/format/generation"
 )
 
-// status is the answer to GET /status. It is for everybody, so it holds nothing
-// of a table.
+// status is the JSON body of GET /status. It contains no row data, because it
+// is not authenticated.
 type status struct {
-	Building *running     `json:"building"` // null: none
-	Builds   []done       `json:"builds"`   // that are done, newest first
-	Live     string       `json:"live"`     // the generation; empty if there is none
-	Pinned   string       `json:"pinned"`   // the generation; empty if none is
+	Building *progress    `json:"building"` // null: no build is running
+	Builds   []result     `json:"builds"`   // finished builds, newest first
+	Live     string       `json:"live"`     // generation; empty: none
+	Pinned   string       `json:"pinned"`   // generation; empty: none
 	By       string       `json:"by,omitempty"`
 	Reason   string       `json:"reason,omitempty"`
-	At       *time.Time   `json:"at,omitempty"`        // of the pin, or of its removal
-	PinError string       `json:"pin_error,omitempty"` // there is a pin that cannot be read
-	Inbox    *inboxStatus `json:"inbox"`               // null: none
+	At       *time.Time   `json:"at,omitempty"`        // time of the pin, or of its removal
+	PinError string       `json:"pin_error,omitempty"` // the pin exists and cannot be read
+	Inbox    *inboxStatus `json:"inbox"`               // null: no inbox
 	Stopping bool         `json:"stopping"`
 }
 
-// status answers with the build that runs, those that are done, and what is live.
+// status answers with the running build, the finished builds, the live
+// generation and the inbox.
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
-	st := status{Builds: s.work.done(), Stopping: s.draining.Load()}
-	if r, ok := s.work.progress(); ok {
-		st.Building = &r
+	st := status{Builds: s.pipeline.history.latest(), Stopping: s.draining.Load()}
+	if p, ok := s.pipeline.history.current(); ok {
+		st.Building = &p
 	}
-	if g, _, err := s.checker.Live(s.opts.Build.Dir); err == nil {
+	if g, _, err := s.pipeline.checker.Live(s.opts.Build.Dir); err == nil {
 		st.Live = g.ID.String()
 	}
 	st.setPin(generation.ReadPin(s.opts.Build.Dir))
 	if s.inbox != nil {
-		n := s.inbox.counts()
-		st.Inbox = &n
+		in := s.inbox.counts()
+		st.Inbox = &in
 	}
 	reply(w, http.StatusOK, st)
 }
@@ -58,27 +59,28 @@ func (st *status) setPin(pin generation.Pin, err error) {
 	}
 }
 
+// health is the JSON body of /healthz and /readyz.
 type health struct {
 	Status string `json:"status"`
 }
 
-// healthz tells that the process lives.
+// healthz reports that the process handles requests.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, health{"ok"})
 }
 
-// readyz tells whether an upload could be published. That another process
-// builds now is no reason to say no: it will be done.
+// readyz reports whether an upload could be published. A build by another
+// process does not count, because it ends.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	if err := s.ready(); err != nil {
+	if err := s.checkReady(); err != nil {
 		w.Header().Set("Retry-After", "30")
-		fail(w, http.StatusServiceUnavailable, problem{Error: err.Error()})
+		reply(w, http.StatusServiceUnavailable, problem{Error: err.Error()})
 		return
 	}
 	reply(w, http.StatusOK, health{"ready"})
 }
 
-func (s *Server) ready() error {
+func (s *Server) checkReady() error {
 	if s.draining.Load() {
 		return errClosed
 	}
@@ -88,17 +90,16 @@ func (s *Server) ready() error {
 	}
 	for _, dir := range dirs {
 		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-			return fmt.Errorf("%s cannot be written to: %w", dir, err)
+			return fmt.Errorf("%s is not writable: %w", dir, err)
 		}
 	}
 	return nil
 }
 
-// Alive is why the server is stuck, or nil: its locks are free, and its
-// directory answers.
+// Alive blocks if the server is deadlocked or its file system hangs. It returns
+// an error if the directory of the generations is not accessible.
 func (s *Server) Alive(context.Context) error {
-	s.work.progress()
-	s.work.done()
+	s.pipeline.history.current()
 	_, err := os.Stat(s.opts.Build.Dir)
 	return err
 }

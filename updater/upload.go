@@ -11,40 +11,82 @@ import (
 	"promostore/builder"
 )
 
-// uploadName is how messages call an upload.
-const uploadName = "upload"
+const (
+	// statusGone is the code that the metrics count for a client that went
+	// away. It is never sent.
+	statusGone = 499
 
-// published is the answer to an upload that is a generation now.
-type published struct {
-	builder.Summary
-	Pruned []string `json:"pruned"`           // generations
-	Pinned string   `json:"pinned,omitempty"` // the generation that servers go on serving
-}
+	// lingerTimeout bounds how long a rejected client may go on sending.
+	lingerTimeout = 10 * time.Second
 
-// upload builds a generation of the request's body.
+	inputName = "upload" // of an upload, in messages
+)
+
+// upload builds a generation of the request body and answers when it is
+// published.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
-	d, err := s.receive(w, r)
+	res, err := s.receive(w, r)
 	if err == nil {
-		s.figures.upload(http.StatusCreated)
-		reply(w, http.StatusCreated, published{*d.Summary, append([]string{}, d.Pruned...), d.Pinned})
+		s.pipeline.counters.countUpload(http.StatusCreated)
+		reply(w, http.StatusCreated, uploaded{*res.Summary, append([]string{}, res.Pruned...), res.Pinned})
 		return
 	}
-	// Whoever has only closed his side of the connection hears it all the same.
-	code := s.failUpload(w, err)
+	code := s.reject(w, err) // a client that closed only its sending side still reads it
 	if errors.Is(err, errCut) {
 		code = statusGone
 	}
-	s.figures.upload(code)
+	s.pipeline.counters.countUpload(code)
 	if code != statusGone && code != http.StatusRequestTimeout {
 		s.linger(w)
 	}
 }
 
-// lingerTime is how long a client that was refused may go on sending. One whose
-// connection is reset while it sends may never read the answer.
-const lingerTime = 10 * time.Second
+// receive authorizes an upload, acquires the build slot and builds the body.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*result, error) {
+	if err := s.auth.check(r); err != nil {
+		return nil, err
+	}
+	if limit := s.opts.MaxUpload; limit > 0 {
+		if r.ContentLength > limit {
+			return nil, &TooLargeError{limit}
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+	}
+	// While the body arrives, Read reports that the client has gone, and why.
+	// The context of the request takes over after the last byte.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	defer cancel(nil)
+	b := &body{
+		r:       r.Body,
+		control: http.NewResponseController(w),
+		timeout: s.opts.StallTimeout,
+		count:   s.pipeline.counters.countBytes,
+		received: func() {
+			context.AfterFunc(r.Context(), func() { cancel(fmt.Errorf("%w: the client has gone", errCut)) })
+		},
+	}
+	defer b.close()
+	// Without full duplex, net/http reads up to 256 KiB of the body before it
+	// sends an answer. A rejection is sent at once, and linger reads after it.
+	if err := b.control.EnableFullDuplex(); err != nil {
+		return nil, err
+	}
+	dataSet, err := dataSetOf(r, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.pipeline.slot.tryAcquire(); err != nil {
+		return nil, err
+	}
+	defer s.pipeline.slot.release()
+	in := builder.StreamInput(inputName, dataSet)
+	in.Size = max(0, r.ContentLength)
+	return s.pipeline.build(ctx, job{source: sourceUpload, name: r.RemoteAddr, input: in})
+}
 
-// linger ends the connection of an answer once the client has.
+// linger discards the input of a rejected client until the client closes the
+// connection. A client whose connection is reset while it sends may never read
+// the answer.
 func (s *Server) linger(w http.ResponseWriter) {
 	s.lingering.Add(1)
 	defer s.lingering.Done()
@@ -52,56 +94,17 @@ func (s *Server) linger(w http.ResponseWriter) {
 	if control.Flush() != nil {
 		return
 	}
-	// Not by the body: it says no more once a Read of it was cut off.
+	// The body is of no use here: it returns nothing after an interrupted Read.
 	conn, _, err := control.Hijack()
 	if err != nil {
 		return
 	}
 	defer conn.Close()
-	if conn.SetDeadline(time.Now().Add(lingerTime)) != nil {
+	if conn.SetDeadline(time.Now().Add(lingerTimeout)) != nil {
 		return
 	}
 	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() != nil {
 		return
 	}
-	_, _ = io.Copy(io.Discard, conn) // until it ends or the time is over
-}
-
-// statusGone counts clients that went away.
-const statusGone = 499
-
-func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*done, error) {
-	if err := s.authorize(r); err != nil {
-		return nil, err
-	}
-	if limit := s.opts.MaxUpload; limit > 0 {
-		if r.ContentLength > limit {
-			return nil, &http.MaxBytesError{Limit: limit}
-		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
-	}
-	// Until all has come, it is reading that tells whether the client is still
-	// there, and why not; from then on it is the request's context.
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	defer cancel(nil)
-	received := func() {
-		context.AfterFunc(r.Context(), func() { cancel(fmt.Errorf("%w: the client has gone", errCut)) })
-	}
-	b := &body{r: r.Body, received: received, control: http.NewResponseController(w), timeout: s.opts.StallTimeout, count: s.figures.received}
-	defer b.close()
-	// To answer ends no reading; see linger.
-	if err := b.control.EnableFullDuplex(); err != nil {
-		return nil, err
-	}
-	table, err := tableOf(r, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.work.tryEnter(); err != nil {
-		return nil, err
-	}
-	defer s.work.leave()
-	in := builder.StreamInput(uploadName, table)
-	in.Size = max(0, r.ContentLength)
-	return s.build(ctx, sourceUpload, r.RemoteAddr, in, nil)
+	_, _ = io.Copy(io.Discard, conn) // ends with the connection or the deadline
 }

@@ -108,6 +108,7 @@ func updaterConfigOf(c *cli.Context) (updaterConfig, error) {
 			HookTimeout:  c.Duration("hook-timeout"),
 			TokenFile:    c.Path("token-file"),
 			ClientCert:   c.Path("tls-client-ca") != "",
+			Hint:         hint,
 			Version:      program.Version(),
 		},
 	}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+
+	"promostore/builder"
+	"promostore/updater"
+)
+
+func TestHintNamesFlag(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want updater.Hint
+	}{
+		{&builder.GuardError{Records: 2000, Min: 5000}, updater.Hint{Flag: "--min-records", Text: "--min-records 2000 accepts it"}},
+		{&builder.GuardError{Records: 2, Min: 3, Live: 1, LiveRecords: 3}, updater.Hint{Flag: "--max-shrink", Text: "--max-shrink 33.4 accepts it"}},
+		{&updater.TooLargeError{Limit: 1}, updater.Hint{Flag: "--max-upload", Text: "--max-upload sets the limit"}},
+		{builder.ErrWindow, updater.Hint{Text: "compress it without the --ultra and --long flags of zstd"}},
+		{builder.ErrEmpty, updater.Hint{}},
+	} {
+		if got := hint(fmt.Errorf("upload: %w", c.err)); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.err, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package updater
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"promostore/builder"
+	"promostore/format/generation"
+)
+
+// A pipeline makes generations of data sets: it builds and publishes one,
+// prunes old ones and queues the command to run after publishing. The caller of
+// build must hold the slot; everything else is safe for concurrent use.
+type pipeline struct {
+	opts builder.Options // common to all builds
+	keep int             // generations to keep; 0: all
+	hint func(error) Hint
+	log  *slog.Logger
+	ctx  context.Context // of all builds; its cause tells why it ended
+
+	slot     *slot
+	history  history
+	counters counters
+	checker  generation.Checker
+	hooks    *hooks
+}
+
+// build builds j and publishes its generation. It stops when ctx or the context
+// of the pipeline ends. The error wraps generation.ErrLocked, and nothing is
+// recorded, if another process is building.
+func (p *pipeline) build(ctx context.Context, j job) (*result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(p.ctx, func() { cancel(context.Cause(p.ctx)) })()
+
+	r := &result{Source: j.source, Name: j.name, Since: time.Now()}
+	log := p.log.With("source", j.source, "name", j.name)
+	log.Debug("build started")
+	p.history.begin(j, r.Since)
+
+	opts := p.opts
+	opts.Inputs = []builder.Input{j.input}
+	opts.Observe = p.history.observe
+	opts.Publishing = j.publishing
+	summary, err := builder.Build(ctx, opts)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	r.Outcome = outcomeOf(err)
+	switch {
+	case errors.Is(err, generation.ErrLocked):
+		log.Debug("another process is building", "error", err)
+		p.history.end(nil)
+		return nil, err
+	case err != nil:
+		r.Error = p.hintFor(err).appendTo(brief(err))
+		log.Error("nothing published", "result", r.Outcome, "error", r.Error)
+	default:
+		r.Summary = &summary
+		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
+		p.counters.countPublished(summary)
+		r.Pruned = p.prune(summary.File)
+		r.Pinned = p.pinned(log)
+	}
+	r.Until = time.Now()
+	p.counters.countBuild(r.Outcome)
+	p.history.end(r)
+	if err == nil {
+		p.hooks.add(r)
+	}
+	return r, err
+}
+
+// pinned returns the pinned generation, or "" if there is none, and warns that
+// servers do not follow the new generation.
+func (p *pipeline) pinned(log *slog.Logger) string {
+	pin, err := generation.ReadPin(p.opts.Dir)
+	switch {
+	case err != nil:
+		log.Error("servers keep the generation that they serve", "error", err)
+	case pin.Active:
+		log.Warn("servers keep the pinned generation", "pinned", pin.ID.String(), "by", pin.By, "reason", pin.Reason, "at", pin.At)
+		return pin.ID.String()
+	}
+	return ""
+}

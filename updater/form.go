@@ -1,0 +1,113 @@
+package updater
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+)
+
+const (
+	fieldName   = "data"
+	readLen     = 256 << 10 // buffer for reading a form, in bytes
+	maxEpilogue = 4 << 10   // bytes allowed after the end of a form
+)
+
+// dataSetOf returns a reader of the data set in a request with the given body:
+// the body itself, or the only field of a form. It does not read the body,
+// because the first Read asks a client that sent "Expect: 100-continue" to send.
+func dataSetOf(r *http.Request, body io.Reader) (io.Reader, error) {
+	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	encoding := r.Header.Get("Content-Encoding")
+	if err != nil || mediaType != "multipart/form-data" {
+		switch encoding {
+		case "", "identity", "gzip", "x-gzip", "zstd": // the builder detects the compression by the content
+			return body, nil
+		}
+		return nil, malformed("unsupported content encoding %.40q: use gzip or zstd", encoding)
+	}
+	if encoding != "" && encoding != "identity" {
+		return nil, malformed("the form has the content encoding %.40q: compress the file in the form, or send the file as the body", encoding)
+	}
+	if params["boundary"] == "" {
+		return nil, malformed("the form has no boundary")
+	}
+	buffered := bufio.NewReaderSize(body, readLen)
+	return &formReader{form: multipart.NewReader(buffered, params["boundary"]), rest: buffered}, nil
+}
+
+// A formReader reads the only field of a form. It returns io.EOF after it has
+// read the form to its end, so that a form that was cut off is an error.
+type formReader struct {
+	form *multipart.Reader
+	rest io.Reader // the bytes after the form
+	part *multipart.Part
+}
+
+func (f *formReader) Read(p []byte) (int, error) {
+	if f.part == nil {
+		part, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return 0, malformed("the form has no field %q", fieldName)
+		}
+		if err != nil {
+			return 0, err
+		}
+		f.part = part
+	}
+	n, err := f.part.Read(p)
+	switch {
+	case errors.Is(err, io.EOF) && n == 0:
+		return 0, f.end()
+	case errors.Is(err, io.EOF):
+		return n, nil // the next Read returns the end
+	case err != nil:
+		return n, formError(err)
+	}
+	return n, nil
+}
+
+// next returns the next part, which must be the field with the data set.
+func (f *formReader) next() (*multipart.Part, error) {
+	part, err := f.form.NextRawPart() // NextPart would decode quoted-printable
+	if err == io.EOF {                //nolint:errorlint // a wrapped io.EOF is a form without an end
+		return nil, io.EOF
+	}
+	if err != nil {
+		return nil, formError(err)
+	}
+	if name := part.FormName(); name != fieldName {
+		return nil, malformed("the form has the field %.40q: only %q is allowed", name, fieldName)
+	}
+	return part, nil
+}
+
+// end returns io.EOF if only the end of the form and a short epilogue follow.
+func (f *formReader) end() error {
+	_, err := f.next()
+	switch {
+	case err == nil:
+		return malformed("the form has the field %q twice", fieldName)
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	n, err := io.Copy(io.Discard, io.LimitReader(f.rest, maxEpilogue+1))
+	switch {
+	case err != nil:
+		return formError(err)
+	case n > maxEpilogue:
+		return malformed("more than %d bytes follow the end of the form", maxEpilogue)
+	}
+	return io.EOF
+}
+
+// formError returns err if reading the body failed, and otherwise reports a
+// malformed form.
+func formError(err error) error {
+	if errors.As(err, new(*TooLargeError)) || errors.Is(err, errStalled) || errors.Is(err, errCut) {
+		return err
+	}
+	return malformed("the form is cut off or damaged: %v", err)
+}

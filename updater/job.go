@@ -1,0 +1,156 @@
+package updater
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"promostore/builder"
+	"promostore/format/generation"
+)
+
+// Sources of data sets.
+const (
+	sourceUpload = "upload"
+	sourceInbox  = "inbox"
+)
+
+// A job is one data set to build.
+type job struct {
+	source string // sourceUpload or sourceInbox
+	name   string // the client's address or the file's name
+	input  builder.Input
+
+	// publishing is called when the generation is complete, before its file
+	// becomes visible. An error keeps it from being published. May be nil.
+	publishing func(generation.ID) error
+}
+
+// progress describes the running build in GET /status.
+type progress struct {
+	Source  string        `json:"source"`
+	Name    string        `json:"name"` // the client's address or the file's name
+	Since   time.Time     `json:"since"`
+	Phase   builder.Phase `json:"phase"`
+	Rows    int64         `json:"rows"`    // read
+	Records int64         `json:"records"` // written
+	Bytes   int64         `json:"bytes"`   // read
+	Size    int64         `json:"size"`    // bytes of the input; 0 if unknown
+	Percent float64       `json:"percent"` // of the whole build; 0 if unknown
+}
+
+// remaining estimates the time to the end of the build; 0 if unknown.
+func (p progress) remaining(now time.Time) time.Duration {
+	if p.Percent < 1 {
+		return 0
+	}
+	return time.Duration(float64(now.Sub(p.Since)) * (100 - p.Percent) / p.Percent)
+}
+
+// percentOf estimates the completed part of a build. Reading counts as half of
+// the time, and everything after it as the other half.
+func percentOf(s builder.Status) float64 {
+	switch {
+	case s.Phase == builder.PhasePublish:
+		return 99
+	case s.Phase != builder.PhaseRead && s.Rows > 0:
+		return 50 + min(49, 49*float64(s.Records)/float64(s.Rows))
+	case s.InputSize > 0:
+		return min(50, 50*float64(s.InputBytes)/float64(s.InputSize))
+	}
+	return 0
+}
+
+// Outcomes of builds, as /status and the metrics name them.
+const (
+	outcomePublished   = "published"
+	outcomeBadRows     = "bad_rows"
+	outcomeRefused     = "refused"
+	outcomeNoSpace     = "no_space"
+	outcomeInterrupted = "interrupted"
+	outcomeFailed      = "failed"
+)
+
+var outcomes = []string{outcomePublished, outcomeBadRows, outcomeRefused, outcomeNoSpace, outcomeInterrupted, outcomeFailed}
+
+// A result describes a finished build in GET /status. It contains no row data,
+// because that endpoint is not authenticated.
+type result struct {
+	Source  string           `json:"source"`
+	Name    string           `json:"name"`
+	Since   time.Time        `json:"since"`
+	Until   time.Time        `json:"until"`
+	Outcome string           `json:"result"`
+	Error   string           `json:"error,omitempty"`
+	Summary *builder.Summary `json:"summary,omitempty"`
+	Pruned  []string         `json:"pruned,omitempty"` // generations
+	Pinned  string           `json:"pinned,omitempty"` // the pinned generation, which servers keep serving
+	Hook    *hookResult      `json:"hook,omitempty"`   // set when the command has ended
+}
+
+// maxResults is the number of results that a history keeps.
+const maxResults = 20
+
+// A history holds the progress of the running build and the latest results.
+// Safe for concurrent use.
+type history struct {
+	mu      sync.Mutex // guards all fields, and Hook of every result
+	running *progress  // nil: none
+	results []*result  // oldest first
+}
+
+// begin records that a build of j started.
+func (h *history) begin(j job, since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running = &progress{Source: j.source, Name: j.name, Since: since, Size: j.input.Size}
+}
+
+// observe updates the progress of the running build.
+func (h *history) observe(s builder.Status) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	p := h.running
+	p.Phase, p.Rows, p.Records, p.Bytes, p.Size = s.Phase, s.Rows, s.Records, s.InputBytes, s.InputSize
+	p.Percent = percentOf(s)
+}
+
+// end records the result of the running build. A nil result is not recorded.
+func (h *history) end(r *result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.running = nil
+	if r == nil {
+		return
+	}
+	h.results = append(h.results, r)
+	h.results = h.results[max(0, len(h.results)-maxResults):]
+}
+
+// setHook adds the result of the command to r.
+func (h *history) setHook(r *result, hook hookResult) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.Hook = &hook
+}
+
+// current returns the progress of the running build, if there is one.
+func (h *history) current() (progress, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running == nil {
+		return progress{}, false
+	}
+	return *h.running, true
+}
+
+// latest returns the latest results, newest first.
+func (h *history) latest() []result {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := []result{}
+	for _, r := range slices.Backward(h.results) {
+		list = append(list, *r)
+	}
+	return list
+}

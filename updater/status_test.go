@@ -1,0 +1,65 @@
+package updater_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"promostore/format/generation"
+)
+
+func TestStatusListsLatestBuilds(t *testing.T) {
+	f := start(t, nil)
+	for rows := range int64(22) {
+		f.post(t, strings.NewReader(dataSet(t, rows+1))).want(t, http.StatusCreated, "")
+	}
+	builds := f.builds(t)
+	if len(builds) != 20 {
+		t.Fatalf("%d builds, want 20", len(builds))
+	}
+	for i, b := range builds {
+		summary, _ := b["summary"].(map[string]any)
+		if b["result"] != "published" || b["source"] != "upload" || summary["records"] != float64(22-i) {
+			t.Errorf("build %d: %v", i, b)
+		}
+	}
+}
+
+// The answer, /status and the log tell that servers keep the pinned generation.
+func TestUploadReportsPin(t *testing.T) {
+	f := start(t, nil)
+	a := f.post(t, strings.NewReader(dataSet(t, 1)))
+	if a.object["pinned"] != nil {
+		t.Errorf("answer names a pin before the first one: %s", a)
+	}
+	id, err := generation.ParseID(a.object["generation"].(string))
+	must(t, err)
+	at := time.Date(2026, 11, 24, 13, 0, 0, 0, time.UTC)
+	must(t, generation.SetPin(f.data, generation.Pin{Active: true, ID: id, By: "ops@node", Reason: "wrong prices", At: at}))
+	a = f.post(t, strings.NewReader(dataSet(t, 2)))
+	a.want(t, http.StatusCreated, "")
+	if a.object["pinned"] != id.String() {
+		t.Errorf("answer %s does not name the pinned generation %s", a, id)
+	}
+	st := f.get(t, "/status").object
+	if st["live"] != id.String() || st["pinned"] != id.String() || st["by"] != "ops@node" || st["reason"] != "wrong prices" || st["at"] != "2026-11-24T13:00:00Z" {
+		t.Errorf("/status: %v", st)
+	}
+	if b := f.builds(t)[0]; b["pinned"] != id.String() {
+		t.Errorf("build: %v", b)
+	}
+	must(t, os.WriteFile(filepath.Join(f.data, generation.PinName), []byte("{"), 0o644))
+	f.post(t, strings.NewReader(dataSet(t, 3))).want(t, http.StatusCreated, "")
+	if st := f.get(t, "/status").object; st["pinned"] != "" || st["pin_error"] == nil {
+		t.Errorf("/status: %v", st)
+	}
+	f.stop(t)
+	for _, want := range []string{`msg="servers keep the pinned generation"`, `by=ops@node reason="wrong prices"`, "the pin cannot be read"} {
+		if !strings.Contains(f.log.String(), want) {
+			t.Errorf("the log does not contain %q", want)
+		}
+	}
+}
