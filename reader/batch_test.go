@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"promostore/format"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
@@ -80,7 +81,7 @@ func TestGetBatchErrors(t *testing.T) {
 				}
 			}, reader.ErrFault},
 			{"damaged", func(path string, _ *reader.File) {
-				overwrite(t, path, format.BlockOff(40)+format.KeyLen, []byte("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"))
+				gentest.Overwrite(t, path, format.BlockOff(40)+format.KeyLen, []byte("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"))
 			}, format.ErrCorrupt},
 			{"closed", func(_ string, f *reader.File) {
 				if err := f.Close(); err != nil {

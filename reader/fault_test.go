@@ -11,6 +11,7 @@ import (
 
 	"promostore/format"
 	"promostore/internal/fsx"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
@@ -84,7 +85,7 @@ func TestDamagedLater(t *testing.T) {
 		if err := f.Verify(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
-		overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, bytes.Repeat([]byte{0xFF}, format.RecordLen-format.KeyLen))
+		gentest.Overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, bytes.Repeat([]byte{0xFF}, format.RecordLen-format.KeyLen))
 		if _, found, err := f.Get(keys[500]); found || !errors.Is(err, reader.ErrFault) || !errors.Is(err, format.ErrCorrupt) {
 			t.Errorf("%v: %v, %v", access, found, err)
 		}
@@ -98,9 +99,9 @@ func TestDamage(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "f")
 		writeFile(t, path, 1, keys)
 		// Every field of record 500 but its id is beyond its limits.
-		overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, []byte("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"))
+		gentest.Overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, []byte("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"))
 		// The id of record 700 and its neighbours does not belong into the block.
-		overwrite(t, path, format.HeaderLen+699*format.RecordLen, make([]byte, 3*format.RecordLen))
+		gentest.Overwrite(t, path, format.HeaderLen+699*format.RecordLen, make([]byte, 3*format.RecordLen))
 		f, err := reader.Open(path, access)
 		if err != nil {
 			t.Fatal(err)
@@ -127,18 +128,6 @@ func TestDamage(t *testing.T) {
 		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, format.ErrChecksum) {
 			t.Errorf("Scan: %v", err)
 		}
-	}
-}
-
-func overwrite(t testingT, path string, off int64, b []byte) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, off); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -230,14 +219,7 @@ func TestZeroedBlock(t *testing.T) {
 			writeFile(t, path, 1, keys)
 			f := open(t, path, reader.AccessPread)
 			defer f.Close()
-			w, err := os.OpenFile(path, os.O_WRONLY, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := w.WriteAt(make([]byte, format.BlockLen), format.BlockOff(int64(block))); err != nil {
-				t.Fatal(err)
-			}
-			w.Close()
+			gentest.Overwrite(t, path, format.BlockOff(int64(block)), make([]byte, format.BlockLen))
 			for i, k := range keys {
 				if _, found, err := f.Get(k); !found && err == nil {
 					t.Fatalf("%s, block %d zeroed: record %d, %s, is not found", name, block, i, k)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"math/bits"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -13,49 +12,21 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
-// writeFile makes a file of these keys, which must be sorted, at path. Every
-// record is recordOf its key. Nothing is at path before the file is whole.
-func writeFile(t testingT, path string, id generation.ID, keys []format.Key) {
+// writeFile writes a file at path, like gentest.Write. Its records are recordOf
+// each key; the keys must be sorted.
+func writeFile(t gentest.T, path string, id generation.ID, keys []format.Key) {
 	t.Helper()
-	f, err := os.CreateTemp(filepath.Dir(path), ".test-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	w := format.NewWriter(f, uint64(len(keys)))
-	records := make([]format.Record, 0, 1<<16)
-	for chunk := range slices.Chunk(keys, cap(records)) {
-		records = records[:0]
-		for _, k := range chunk {
-			records = append(records, recordOf(k))
+	gentest.WriteSeq(t, path, id, len(keys), func(yield func(format.Record) bool) {
+		for _, k := range keys {
+			if !yield(recordOf(k)) {
+				return
+			}
 		}
-		b, err := w.Reserve(records)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := b.Write(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h, err := w.Finish(format.Header{Shards: 1, Generation: int64(id)}, []format.TimestampStyle{{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Truncate(h.FileLen); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// testingT is what *testing.T, *testing.B and *rapid.T have.
-type testingT interface {
-	Helper()
-	Fatal(args ...any)
+	})
 }
 
 // recordOf is a record whose price and date are as good as random.

@@ -16,6 +16,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
@@ -120,7 +121,7 @@ func TestPinArrivesLater(t *testing.T) {
 
 func TestPinnedIsBad(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{})
-	overwrite(t, s.publish(1), format.HeaderLen+700*format.RecordLen, []byte("damage"))
+	gentest.Overwrite(t, s.publish(1), format.HeaderLen+700*format.RecordLen, []byte("damage"))
 	s.publish(2)
 	s.poll()
 	s.want(live(2))
@@ -311,14 +312,7 @@ func (m *model) write(t *rapid.T, id generation.ID, kind int) {
 	one, shard := m.names(id)
 	switch kind {
 	case damaged:
-		f, err := os.OpenFile(temp, os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = f.WriteAt([]byte("damage"), format.HeaderLen+700*format.RecordLen)
-		if err := errors.Join(err, f.Close()); err != nil {
-			t.Fatal(err)
-		}
+		gentest.Overwrite(t, temp, format.HeaderLen+700*format.RecordLen, []byte("damage"))
 	case sharded:
 		one = shard
 	}

@@ -19,13 +19,14 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/fsx"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
 // publish writes a generation into dir and returns its path.
-func publish(t testingT, dir string, id generation.ID, keys []format.Key) string {
+func publish(t gentest.T, dir string, id generation.ID, keys []format.Key) string {
 	t.Helper()
-	path := filepath.Join(dir, generation.Name{ID: id, Shards: 1}.String())
+	path := gentest.Path(dir, id)
 	writeFile(t, path, id, keys)
 	return path
 }
@@ -254,7 +255,7 @@ func TestBadNewest(t *testing.T) {
 	s.want(live(1))
 
 	bad := s.publish(9)
-	overwrite(t, bad, format.HeaderLen+100, []byte{0xFF})
+	gentest.Overwrite(t, bad, format.HeaderLen+100, []byte{0xFF})
 	for range 3 { // said once
 		s.poll()
 	}
@@ -286,16 +287,16 @@ func TestBadNewestAtStart(t *testing.T) {
 func TestRefused(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{})
 	// A file under the name of another generation, and one of several shards.
-	if err := os.Rename(s.publish(1), filepath.Join(s.dir, generation.Name{ID: 2, Shards: 1}.String())); err != nil {
+	if err := os.Rename(s.publish(1), gentest.Path(s.dir, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(s.publish(3), filepath.Join(s.dir, generation.Name{ID: 3, Shard: 1, Shards: 2}.String())); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(filepath.Join(s.dir, generation.Name{ID: 4, Shards: 1}.String()), 0o755); err != nil {
+	if err := os.Mkdir(gentest.Path(s.dir, 4), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("nowhere", filepath.Join(s.dir, generation.Name{ID: 5, Shards: 1}.String())); err != nil {
+	if err := os.Symlink("nowhere", gentest.Path(s.dir, 5)); err != nil {
 		t.Fatal(err)
 	}
 	s.poll()
@@ -306,7 +307,7 @@ func TestRefused(t *testing.T) {
 
 func TestIndexOnly(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{IndexOnly: true})
-	overwrite(t, s.publish(1), format.HeaderLen+100, []byte{0xFF})
+	gentest.Overwrite(t, s.publish(1), format.HeaderLen+100, []byte{0xFF})
 	s.poll()
 	s.want(live(1))
 	s.wantLive(1)
@@ -406,7 +407,7 @@ func TestOverwrittenLive(t *testing.T) {
 		}
 		s.poll()
 		s.want(live(1))
-		overwrite(t, path, 0, content)
+		gentest.Overwrite(t, path, 0, content)
 		setTime(t, path, time.Now().Add(time.Second)) // a clock ticks every 4 ms
 		f := s.Acquire(1)
 		s.poll()
@@ -420,7 +421,7 @@ func TestOverwrittenLive(t *testing.T) {
 		s.Release(f, 1)
 
 		// Damage keeps it out until it is repaired.
-		overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
+		gentest.Overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
 		setTime(t, path, time.Now().Add(2*time.Second))
 		f = s.Acquire(1)
 		s.poll()
@@ -456,12 +457,12 @@ func TestRepaired(t *testing.T) {
 		t.Fatal(err)
 	}
 	mtime := time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)
-	overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
+	gentest.Overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
 	setTime(t, path, mtime)
 	before := changeTime(t, path)
 	s.poll()
 	s.want(refused(1, format.ErrChecksum))
-	overwrite(t, path, 0, good)
+	gentest.Overwrite(t, path, 0, good)
 	for setTime(t, path, mtime); changeTime(t, path) == before; setTime(t, path, mtime) {
 		// until the clock of the file system ticks
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"promostore/format"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
@@ -19,7 +20,7 @@ func TestVerifyKey(t *testing.T) {
 		writeFile(t, path, 1, keys)
 		record := recordOf(keys[damaged*format.RecordsPerBlock+5])
 		record[20] ^= 1 << 3 // a bit of its price
-		overwrite(t, path, format.BlockOff(damaged)+5*format.RecordLen, record[:])
+		gentest.Overwrite(t, path, format.BlockOff(damaged)+5*format.RecordLen, record[:])
 		lo, hi := keys[damaged*format.RecordsPerBlock], keys[(damaged+1)*format.RecordsPerBlock]
 		for _, access := range accesses {
 			f, err := reader.Open(path, access)
