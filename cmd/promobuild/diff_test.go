@@ -18,6 +18,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/gentest"
 	"promostore/internal/synth"
 )
 
@@ -160,14 +161,7 @@ func TestDiffLarge(t *testing.T) {
 	}
 
 	// The last block of the second is damaged: by then all has been compared.
-	f, err := os.OpenFile(b, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = f.WriteAt([]byte("damage"), 4096+150_000*32-100)
-	if cerr := f.Close(); err != nil || cerr != nil {
-		t.Fatal(err, cerr)
-	}
+	gentest.Overwrite(t, b, 4096+150_000*32-100, []byte("damage"))
 	out, err := exec.Command("promobuild", "diff", a, b).CombinedOutput()
 	if exitCode(err) != exitFailed || !strings.Contains(string(out), "wrong checksum: at offset ") || strings.Contains(string(out), "unchanged") {
 		t.Errorf("a damaged block at the end: %v: %s", err, out)
