@@ -4,10 +4,12 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/updater"
 )
 
@@ -69,6 +71,11 @@ func TestMetricsCountBuildsAndUploads(t *testing.T) {
 		if got := f.metric(t, name); got == "" || got == "0" {
 			t.Errorf("%s is %q", name, got)
 		}
+	}
+	_, size, err := fsx.Space(f.data)
+	must(t, err)
+	if got := f.metric(t, "promobuild_disk_size_bytes"); got != strconv.FormatFloat(float64(size), 'g', -1, 64) {
+		t.Errorf("promobuild_disk_size_bytes is %s, want %d", got, size)
 	}
 	id, err := generation.ParseID(a.object["generation"].(string))
 	must(t, err)

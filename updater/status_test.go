@@ -57,7 +57,7 @@ func TestUploadReportsPin(t *testing.T) {
 		t.Errorf("/status: %v", st)
 	}
 	f.stop(t)
-	for _, want := range []string{`msg="servers keep the pinned generation"`, `by=ops@node reason="wrong prices"`, "the pin cannot be read"} {
+	for _, want := range []string{`msg="servers keep the pinned generation"`, `by=ops@node reason="wrong prices"`, generation.ErrPin.Error()} {
 		if !strings.Contains(f.log.String(), want) {
 			t.Errorf("the log does not contain %q", want)
 		}
