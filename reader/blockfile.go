@@ -53,7 +53,7 @@ func openBlockFile(f *os.File) (*blockFile, error) {
 }
 
 func (b *blockFile) close() error {
-	b.plain.Store(true) // its error says that the file is closed
+	b.plain.Store(true) // an ordinary read returns os.ErrClosed
 	err := b.file.Close()
 	if b.ring != nil {
 		err = errors.Join(err, b.ring.Close())

@@ -10,116 +10,106 @@ import (
 	"testing"
 
 	"promostore/format"
-	"promostore/internal/fsx"
 	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
-// TestCutInPlace cuts files that are open, as rsync --inplace or a full disk
-// would, and looks up what is no longer there.
-func TestCutInPlace(t *testing.T) {
+// TestTruncatedWhileOpen truncates open files in place, like rsync --inplace or
+// a full disk, and looks up the records that are gone.
+func TestTruncatedWhileOpen(t *testing.T) {
+	const blockEnd = format.HeaderLen + 10*format.BlockLen
 	keys := makeKeys("v4", 10_000, 0)
 	for _, access := range accesses {
-		// Cuts within the header, at a page's end, and within a page.
-		for i, size := range []int64{0, 1, format.HeaderLen, format.HeaderLen + 10*format.BlockLen, format.HeaderLen + 10*format.BlockLen + 100, format.HeaderLen + 10*format.BlockLen + 100, format.HeaderLen + 10*format.BlockLen} {
+		for _, c := range []struct {
+			size     int64
+			verified bool // lookups use the model, not the fences alone
+		}{
+			{0, false},
+			{1, true},
+			{format.HeaderLen, false},
+			{blockEnd, true},
+			{blockEnd + 100, false}, // within a page
+			{blockEnd + 100, true},
+			{blockEnd, false},
+		} {
 			path := filepath.Join(t.TempDir(), "f")
-			writeFile(t, path, 1, keys)
-			f, err := reader.Open(path, access)
-			if err != nil {
-				t.Fatal(err)
+			writeKeys(t, path, 1, keys)
+			f := open(t, path, access)
+			if c.verified {
+				verify(t, f)
 			}
-			defer f.Close()
-			if i%2 == 1 { // lookups do not go by the fences alone
-				if err := f.Verify(t.Context(), nil); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := os.Truncate(path, size); err != nil {
-				t.Fatal(err)
-			}
+			gentest.Must(t, os.Truncate(path, c.size))
 			faults := 0
 			for i, k := range keys {
 				r, found, err := f.Get(k)
-				off := format.HeaderLen + int64(i+1)*format.RecordLen
 				switch {
 				case errors.Is(err, reader.ErrFault):
 					faults++
-					if want := fmt.Sprintf("lookup of %s: ", k); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%d bytes of", size)) {
+					if text := err.Error(); !strings.Contains(text, fmt.Sprintf("lookup of %s: ", k)) || !strings.Contains(text, fmt.Sprintf("%d bytes of", c.size)) {
 						t.Fatalf("%v: %v", access, err)
 					}
 				case err == nil && found && r == recordOf(k):
-				case errors.Is(err, format.ErrCorrupt) && size%format.BlockLen != 0:
-					// In the page with the cut, zeros stand behind it.
+				case errors.Is(err, format.ErrCorrupt) && c.size%format.BlockLen != 0:
+					// The rest of the last page reads as zeros.
 				default:
-					t.Fatalf("%v cut to %d: Get(record %d) = %x, %v, %v", access, size, i, r, found, err)
+					t.Fatalf("%v, truncated to %d: Get(record %d) = %x, %t, %v", access, c.size, i, r, found, err)
 				}
-				if found && off > size {
-					t.Fatalf("%v cut to %d: a record ends at %d", access, size, off)
+				if end := format.HeaderLen + int64(i+1)*format.RecordLen; found && end > c.size {
+					t.Fatalf("%v, truncated to %d: a record that ends at %d is found", access, c.size, end)
 				}
 			}
 			if faults == 0 {
-				t.Errorf("%v cut to %d: no fault", access, size)
+				t.Errorf("%v, truncated to %d: no fault", access, c.size)
 			}
 			if err := f.Verify(t.Context(), nil); !errors.Is(err, format.ErrTruncated) {
-				t.Errorf("%v cut to %d: Verify: %v", access, size, err)
+				t.Errorf("%v, truncated to %d: Verify: %v", access, c.size, err)
 			}
-			err = f.Scan(t.Context(), func([]format.Record) error { return nil })
-			if !errors.Is(err, format.ErrTruncated) {
-				t.Errorf("%v cut to %d: Scan: %v", access, size, err)
+			if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, format.ErrTruncated) {
+				t.Errorf("%v, truncated to %d: Scan: %v", access, c.size, err)
 			}
 		}
 	}
 }
 
-// TestDamagedLater damages a record of a file that was verified.
-func TestDamagedLater(t *testing.T) {
+// TestDamagedAfterVerify damages a record of a verified file.
+func TestDamagedAfterVerify(t *testing.T) {
 	keys := makeKeys("v4", 1000, 0)
 	for _, access := range accesses {
 		path := filepath.Join(t.TempDir(), "f")
-		writeFile(t, path, 1, keys)
-		f, err := reader.Open(path, access)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := f.Verify(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
+		writeKeys(t, path, 1, keys)
+		f := open(t, path, access)
+		verify(t, f)
 		gentest.Overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, bytes.Repeat([]byte{0xFF}, format.RecordLen-format.KeyLen))
 		if _, found, err := f.Get(keys[500]); found || !errors.Is(err, reader.ErrFault) || !errors.Is(err, format.ErrCorrupt) {
-			t.Errorf("%v: %v, %v", access, found, err)
+			t.Errorf("%v: %t, %v", access, found, err)
 		}
 	}
 }
 
-// TestDamage damages a record of a file that is not verified.
-func TestDamage(t *testing.T) {
+// TestDamagedWithoutVerify damages records of a file that is not verified.
+func TestDamagedWithoutVerify(t *testing.T) {
 	keys := makeKeys("v4", 1000, 0)
 	for _, access := range accesses {
 		path := filepath.Join(t.TempDir(), "f")
-		writeFile(t, path, 1, keys)
-		// Every field of record 500 but its id is beyond its limits.
-		gentest.Overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, []byte("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"))
-		// The id of record 700 and its neighbours does not belong into the block.
+		writeKeys(t, path, 1, keys)
+		// The fields of record 500 exceed their limits.
+		gentest.Overwrite(t, path, format.HeaderLen+500*format.RecordLen+format.KeyLen, bytes.Repeat([]byte{0xFF}, format.RecordLen-format.KeyLen))
+		// The ids of records 699 to 701 do not belong in their block.
 		gentest.Overwrite(t, path, format.HeaderLen+699*format.RecordLen, make([]byte, 3*format.RecordLen))
-		f, err := reader.Open(path, access)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
+		f := open(t, path, access)
 		for i, k := range keys {
 			r, found, err := f.Get(k)
 			switch {
 			case i == 500 || 699 <= i && i <= 701:
 				if !errors.Is(err, format.ErrCorrupt) || found {
-					t.Errorf("%v: Get(record %d) = %v, %v; want %v", access, i, found, err, format.ErrCorrupt)
+					t.Errorf("%v: Get(record %d) = %t, %v; want %v", access, i, found, err, format.ErrCorrupt)
 				}
-			case 640 <= i && i < 768: // the search may meet what is out of order
+			case 640 <= i && i < 768: // the search in this block can meet a damaged id
 				if found && r != recordOf(k) {
 					t.Errorf("%v: Get(record %d) = %x", access, i, r)
 				}
 			case !found || err != nil || r != recordOf(k):
-				t.Errorf("%v: Get(record %d) = %x, %v, %v", access, i, r, found, err)
+				t.Errorf("%v: Get(record %d) = %x, %t, %v", access, i, r, found, err)
 			}
 		}
 		if err := f.Verify(t.Context(), nil); !errors.Is(err, format.ErrChecksum) {
@@ -131,94 +121,18 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestClosed looks up in a file that was closed.
-func TestClosed(t *testing.T) {
-	keys := makeKeys("v4", 1000, 0)
-	path := filepath.Join(t.TempDir(), "f")
-	writeFile(t, path, 1, keys)
-	for _, access := range accesses {
-		f, err := reader.Open(path, access)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Verify(t.Context(), nil); err != nil {
-			t.Fatal(err)
-		}
-		for range 2 {
-			if err := f.Close(); err != nil {
-				t.Errorf("%v: Close: %v", access, err)
-			}
-		}
-		for _, k := range []format.Key{keys[0], keys[500]} {
-			if _, found, err := f.Get(k); found || !errors.Is(err, os.ErrClosed) {
-				t.Errorf("%v: Get: %v, %v", access, found, err)
-			}
-		}
-		if err := f.Verify(t.Context(), nil); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%v: Verify: %v", access, err)
-		}
-		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%v: Scan: %v", access, err)
-		}
-	}
-}
-
-// TestOpenErrors opens what is no generation file.
-func TestOpenErrors(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	writeFile(t, path, 1, makeKeys("v4", 1000, 0))
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct {
-		name    string
-		content []byte
-		want    error
-	}{
-		{"empty", nil, format.ErrFormat},
-		{"text", make([]byte, 2*format.HeaderLen), format.ErrFormat},
-		{"another version", append([]byte("PROMOGEN\x00\x00\x00\x02"), whole[12:]...), format.ErrVersion},
-		{"cut", whole[:len(whole)-1], format.ErrTruncated},
-		{"longer", append(whole[:len(whole):len(whole)], 0), format.ErrTruncated},
-	} {
-		path := filepath.Join(dir, c.name)
-		if err := os.WriteFile(path, c.content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		for _, access := range accesses {
-			if _, err := reader.Open(path, access); !errors.Is(err, c.want) {
-				t.Errorf("%s: %v, want %v", c.name, err, c.want)
-			}
-		}
-	}
-	if _, err := reader.Open(filepath.Join(dir, "none"), reader.AccessMmap); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no file: %v", err)
-	}
-	if _, err := reader.Open(dir, reader.AccessMmap); !errors.Is(err, fsx.ErrNotRegular) {
-		t.Errorf("a directory: %v", err)
-	}
-	// As without /proc: a Store takes it that a file which does not exist was
-	// removed, and says nothing.
-	if err := reader.ReopenError(os.ErrNotExist); errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "/proc") {
-		t.Errorf("without /proc: %v", err)
-	}
-}
-
-// TestZeroedBlock: a block that was cut off and put back as zeros, as a copy in
-// place leaves it for a while, is never taken for one without the id.
+// TestZeroedBlock overwrites a block with zeros, as a copy in place leaves it
+// for a while. Lookups must return an error for its ids, not "not found".
 func TestZeroedBlock(t *testing.T) {
 	for name, keys := range map[string][]format.Key{
-		"two blocks": makeKeys("v4", 200, 0),
-		"many":       makeKeys("v4", 2000, 0),
-		"alike":      makeKeys("ties", 2000, 0),
+		"two blocks":               makeKeys("v4", 200, 0),
+		"many blocks":              makeKeys("v4", 2000, 0),
+		"fences of equal position": makeKeys("three clusters", 2000, 0),
 	} {
 		for block := range (len(keys) + format.RecordsPerBlock - 1) / format.RecordsPerBlock {
 			path := filepath.Join(t.TempDir(), "f")
-			writeFile(t, path, 1, keys)
+			writeKeys(t, path, 1, keys)
 			f := open(t, path, reader.AccessPread)
-			defer f.Close()
 			gentest.Overwrite(t, path, format.BlockOff(int64(block)), make([]byte, format.BlockLen))
 			for i, k := range keys {
 				if _, found, err := f.Get(k); !found && err == nil {

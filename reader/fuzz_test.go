@@ -3,40 +3,28 @@ package reader_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"promostore/format"
+	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
-// isTyped reports whether err is one that callers can tell apart.
-func isTyped(err error) bool {
-	for _, kind := range [...]error{format.ErrFormat, format.ErrVersion, format.ErrTruncated, format.ErrChecksum, format.ErrCorrupt, format.ErrOrder, reader.ErrFault} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
-}
-
-// FuzzOpen opens arbitrary bytes and looks up ids that are there, near by, and
-// not there. With fix it makes the header's checksum right, so that more than
-// the checksum is tried.
+// FuzzOpen opens arbitrary bytes and looks up ids that are present, near them,
+// and absent. With fix it corrects the checksum of the header, so that inputs
+// get further than that.
 func FuzzOpen(f *testing.F) {
 	for _, n := range []int{0, 1, 3, 127, 128, 129, 300} {
-		for _, distribution := range []string{"v4", "v7", "same hi"} {
+		for _, distribution := range []string{"v4", "v7", "same first half"} {
 			path := filepath.Join(f.TempDir(), "f")
-			writeFile(f, path, 1, makeKeys(distribution, n, 0))
+			writeKeys(f, path, 1, makeKeys(distribution, n, 0))
 			whole, err := os.ReadFile(path)
-			if err != nil {
-				f.Fatal(err)
-			}
+			gentest.Must(f, err)
 			f.Add(whole, false, uint64(1), uint64(2))
 			f.Add(whole, true, uint64(0), uint64(0))
-			damaged := append([]byte(nil), whole...)
+			damaged := bytes.Clone(whole)
 			for i := format.HeaderLen; i < len(damaged); i += 1000 {
 				damaged[i] ^= 0xFF
 			}
@@ -44,15 +32,13 @@ func FuzzOpen(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, content []byte, fix bool, hi, lo uint64) {
-		content = bytes.Clone(content) // a fuzz target must not change its input
+		content = bytes.Clone(content) // a fuzz target must not modify its input
 		if fix && len(content) >= format.HeaderLen {
 			const sumOff = format.HeaderLen - format.ChecksumLen
 			binary.BigEndian.PutUint32(content[sumOff:], format.Checksum(content[:sumOff]))
 		}
 		path := filepath.Join(t.TempDir(), "f")
-		if err := os.WriteFile(path, content, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		gentest.Must(t, os.WriteFile(path, content, 0o644))
 		for _, access := range accesses {
 			file, err := reader.Open(path, access)
 			if err != nil {
@@ -62,38 +48,39 @@ func FuzzOpen(f *testing.F) {
 				continue
 			}
 			defer file.Close()
-			// The oracle: what the bytes have, if they have it in order.
+			// The expected records, if the file is good.
 			records := format.Records(content[format.HeaderLen:][:file.Header().Records*format.RecordLen])
-			oracle := map[format.Key]format.Record{}
+			want := map[format.Key]format.Record{}
 			for _, r := range records {
-				oracle[r.Key()] = r
+				want[r.Key()] = r
 			}
-			verified := file.Verify(t.Context(), nil)
-			if verified != nil && !isTyped(verified) {
-				t.Errorf("Verify: %v", verified)
+			verifyErr := file.Verify(t.Context(), nil)
+			if verifyErr != nil && !isTyped(verifyErr) {
+				t.Errorf("Verify: %v", verifyErr)
 			}
+			good := verifyErr == nil
 			check := func(k format.Key) {
-				got, found, err := file.Get(k)
-				want, there := oracle[k]
+				r, found, err := file.Get(k)
+				wantRecord, present := want[k]
 				switch {
 				case err != nil:
-					if verified == nil || !isTyped(err) || found {
-						t.Errorf("%v: Get(%s): %v, %v", access, k, found, err)
+					if good || !isTyped(err) || found {
+						t.Errorf("%v: Get(%s): %t, %v", access, k, found, err)
 					}
-				case found && verified == nil:
-					if got != want || !there {
-						t.Errorf("%v: Get(%s) = %x, want %x, %v", access, k, got, want, there)
+				case found && good:
+					if r != wantRecord || !present {
+						t.Errorf("%v: Get(%s) = %x, want %x, %t", access, k, r, wantRecord, present)
 					}
-				case found: // one of several with this id, perhaps
-					if got.Key() != k || !there {
-						t.Errorf("%v: Get(%s) = %x", access, k, got)
+				case found: // a bad file can have several records with this id
+					if r.Key() != k || !present {
+						t.Errorf("%v: Get(%s) = %x", access, k, r)
 					}
-				case there && verified == nil:
+				case present && good:
 					t.Errorf("%v: Get(%s) finds nothing", access, k)
 				}
 			}
 			check(format.Key{Hi: hi, Lo: lo})
-			for k := range oracle {
+			for k := range want {
 				check(k)
 				check(plus(k, 1))
 				check(minusOne(k))

@@ -24,7 +24,7 @@ func TestParseID(t *testing.T) {
 	} {
 		for _, s := range []string{s, strings.ToUpper(s)} {
 			if k, ok := reader.ParseID([]byte(s)); !ok || k != want {
-				t.Errorf("%q: %v, %v", s, k, ok)
+				t.Errorf("ParseID(%q) = %v, %t", s, k, ok)
 			}
 		}
 	}
@@ -40,13 +40,13 @@ func TestParseID(t *testing.T) {
 		"172ffc14\xA0d229\xA04c93\xA0b06b\xA0f48b8c095512",
 	} {
 		if k, ok := reader.ParseID([]byte(s)); ok {
-			t.Errorf("%q is %v", s, k)
+			t.Errorf("ParseID(%q) = %v", s, k)
 		}
 	}
 }
 
-// FuzzParseID holds ParseID against package uuid, from which it differs in
-// one: for braces, uuid takes any two characters.
+// FuzzParseID compares ParseID with package uuid, which accepts any two
+// characters instead of braces.
 func FuzzParseID(f *testing.F) {
 	const canonical = "172FFC14-d229-4c93-b06b-f48b8c095512"
 	for _, s := range []string{canonical, "{" + canonical + "}", "urn:uuid:" + canonical, strings.ReplaceAll(canonical, "-", ""), "(" + canonical + ")", "test"} {
@@ -60,7 +60,7 @@ func FuzzParseID(f *testing.F) {
 			want = false
 		}
 		if ok != want || ok && got != format.KeyAt(u[:]) {
-			t.Errorf("%q: %v, %v; package uuid: %v, %v", text, got, ok, u, err)
+			t.Errorf("ParseID(%q) = %v, %t; package uuid: %v, %v", text, got, ok, u, err)
 		}
 	})
 }

@@ -10,20 +10,19 @@ import (
 )
 
 const (
-	// heapFixed is what an open file takes besides its tables, in bytes: little
-	// of the 64 MiB that a server may take besides them.
-	heapFixed = 256 << 10
+	// maxFileHeap limits the heap of an open file without its tables, in bytes.
+	maxFileHeap = 256 << 10
 
-	// heapRounding is how much larger than asked for its three tables are.
-	heapRounding = 3 * 8 << 10
+	// maxRounding limits the bytes by which the three tables of a file exceed
+	// their length.
+	maxRounding = 3 * 8 << 10
 )
 
-// tableBytes is what the tables of n records may take: 1/64 byte a record that
-// opening learns from the fences, and then 1/16, which is the half of each
-// fence for pread, or what verifying learns of a mapping. A server has 0.1
-// byte a record for them. Of a mapping it keeps some ranks once more, in 128 KiB
-// at most.
-func tableBytes(n int, access reader.Access, verified bool) int {
+// maxTableBytes limits the tables of a file with n records: 1/64 byte a record
+// for the model that Open trains from the fences, then 1/16 for the positions of
+// the fences (pread) or the model that Verify trains (mmap), with a coarse model
+// of at most 128 KiB. The documented total is 0.1 byte a record.
+func maxTableBytes(n int, access reader.Access, verified bool) int {
 	switch {
 	case access == reader.AccessPread:
 		return n/64 + n/16
@@ -33,50 +32,50 @@ func tableBytes(n int, access reader.Access, verified bool) int {
 	return n / 64
 }
 
+// heap returns the bytes of live objects.
 func heap() int {
 	var m runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what sync.Pool kept
+	runtime.GC() // sync.Pool keeps objects for one collection
 	runtime.ReadMemStats(&m)
 	return int(m.HeapAlloc)
 }
 
-// TestHeap wants open files to take what is promised, however their ids are
-// spread: one that is open, one that is verified, and two of them, as a server
-// has while generations change.
+// TestHeap limits the heap of open files: one that is open, one that is
+// verified, and two, like a server has during a change of generations.
 func TestHeap(t *testing.T) {
 	for _, distribution := range []string{"v4", "v7", "sequential"} {
-		small := map[string]int{} // what the first size takes besides its tables
+		fixed := map[string]int{} // heap without tables, with the first number of records
 		for _, n := range []int{1 << 18, 1 << 21} {
 			keys := makeKeys(distribution, n, 0)
 			n := len(keys)
 			path := filepath.Join(t.TempDir(), "f")
-			writeFile(t, path, 1, keys)
+			writeKeys(t, path, 1, keys)
 			for _, access := range accesses {
 				before := heap()
-				want := func(state string, files, tables int) {
+				check := func(state string, files, tables int) {
 					t.Helper()
-					took := heap() - before
+					used := heap() - before
 					name := fmt.Sprintf("%s, %v, %s", distribution, access, state)
-					most := files * heapFixed
-					if before, ok := small[name]; ok {
-						most = before + files*heapRounding
+					most := files * maxFileHeap
+					if first, ok := fixed[name]; ok {
+						most = first + files*maxRounding
 					}
-					small[name] = took - tables
-					t.Logf("%s, %d records: %.4f bytes a record", name, n, float64(took)/float64(n))
-					if took > tables+most {
-						t.Errorf("%s, %d records: %d bytes of heap, want %d at most", name, n, took, tables+most)
+					fixed[name] = used - tables
+					t.Logf("%s, %d records: %.4f bytes a record", name, n, float64(used)/float64(n))
+					if used > tables+most {
+						t.Errorf("%s, %d records: %d bytes of heap, want %d at most", name, n, used, tables+most)
 					}
 				}
-				opened, verified := tableBytes(n, access, false), tableBytes(n, access, true)
+				opened, verified := maxTableBytes(n, access, false), maxTableBytes(n, access, true)
 				live := open(t, path, access)
-				want("open", 1, opened)
+				check("one open", 1, opened)
 				verify(t, live)
-				want("verified", 1, verified)
+				check("one verified", 1, verified)
 				next := open(t, path, access)
-				want("another open", 2, verified+opened)
+				check("another open", 2, verified+opened)
 				verify(t, next)
-				want("another verified", 2, 2*verified)
+				check("another verified", 2, 2*verified)
 				for _, f := range []*reader.File{live, next} {
 					if _, found, err := f.Get(keys[n/3]); !found || err != nil {
 						t.Error(found, err)
@@ -88,21 +87,5 @@ func TestHeap(t *testing.T) {
 			}
 			runtime.KeepAlive(keys)
 		}
-	}
-}
-
-func open(t *testing.T, path string, access reader.Access) *reader.File {
-	t.Helper()
-	f, err := reader.Open(path, access)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
-func verify(t *testing.T, f *reader.File) {
-	t.Helper()
-	if err := f.Verify(t.Context(), nil); err != nil {
-		t.Fatal(err)
 	}
 }

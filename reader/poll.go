@@ -16,7 +16,7 @@ import (
 	"promostore/internal/fsx"
 )
 
-// pollState is the state that one poll of a Store leaves to the next.
+// pollState is the state that a poll of a Store leaves to the next.
 //
 // Its mutex is held for a whole poll, which may take minutes, so polls do not
 // overlap. It is acquired before every other mutex of the Store.

@@ -10,24 +10,18 @@ import (
 	"promostore/reader"
 )
 
-// With one block damaged, VerifyKey refuses the ids from its first up to the
-// first of the next block, whether they are there or not, and no others.
+// TestVerifyKey damages one block. VerifyKey returns an error for the ids from
+// its fence up to the next, whether they are present or not, and for no others.
 func TestVerifyKey(t *testing.T) {
 	const damaged = 3
 	for distribution := range distributions {
 		keys := makeKeys(distribution, 1000, 0)
 		path := filepath.Join(t.TempDir(), "f")
-		writeFile(t, path, 1, keys)
-		record := recordOf(keys[damaged*format.RecordsPerBlock+5])
-		record[20] ^= 1 << 3 // a bit of its price
-		gentest.Overwrite(t, path, format.BlockOff(damaged)+5*format.RecordLen, record[:])
+		writeKeys(t, path, 1, keys)
+		gentest.Flip(t, path, format.BlockOff(damaged)+5*format.RecordLen+20) // a byte of a price
 		lo, hi := keys[damaged*format.RecordsPerBlock], keys[(damaged+1)*format.RecordsPerBlock]
 		for _, access := range accesses {
-			f, err := reader.Open(path, access)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
+			f := open(t, path, access)
 			for _, k := range append(keys, format.Key{}, format.Key{Hi: ^uint64(0), Lo: ^uint64(0)}) {
 				for _, k := range []format.Key{minusOne(k), k, plus(k, 1)} {
 					bad := !k.Less(lo) && k.Less(hi)
@@ -38,11 +32,12 @@ func TestVerifyKey(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestVerifyKeyInEmptyFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "empty")
-	writeFile(t, path, 1, nil)
-	f := open(t, path, reader.AccessPread)
-	defer f.Close()
-	if err := f.VerifyKey(format.Key{}); err != nil {
-		t.Errorf("an empty file: %v", err)
+	writeKeys(t, path, 1, nil)
+	if err := open(t, path, reader.AccessPread).VerifyKey(format.Key{}); err != nil {
+		t.Error(err)
 	}
 }

@@ -40,13 +40,13 @@ import (
 const Len = 256
 
 const (
-	// After maxRejections in a row, the ring is not used for pauseTime. One
-	// rejection is due to a shortage of memory, as a rule, which passes.
+	// After maxRejections in a row, the ring is not used for pauseTime. The
+	// usual reason for a single rejection is a brief shortage of memory.
 	maxRejections = 8
 	pauseTime     = time.Second
 
-	// maxEnters is the number of times that one Read submits for others before
-	// it waits for its own result.
+	// maxEnters is the number of system calls that a Read makes, also for other
+	// reads, before it waits for its own result.
 	maxEnters = 16
 )
 

@@ -2,9 +2,9 @@
 //
 // A Model is a learned index: a small function, fitted to the keys of one file,
 // that maps a key to its rank, the number of records before it. A caller
-// predicts the rank and searches a window of records around it, so that one read
+// predicts the rank and searches a window of records around it: a single read
 // replaces a binary search, each step of which waits for memory. Predictions
-// have no guaranteed error bound: the caller checks what it finds, corrects the
+// have no guaranteed error bound, so the caller compares keys, corrects the
 // window, and falls back to the fences of the file for the rest. The package
 // reads no file and starts no goroutine.
 //

@@ -15,10 +15,10 @@ import (
 	"promostore/reader"
 )
 
-// benchKeys is the size of the file that is looked up in.
+// benchKeys is the number of records in the file of the benchmarks.
 const benchKeys = 10_000_000
 
-// benchDir holds the file for all benchmarks of the run. TestMain removes it.
+// benchDir has the file of all benchmarks. TestMain removes it.
 var benchDir string
 
 func TestMain(m *testing.M) {
@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// benchKey is the id number i, of benchKeys. Ids are computed, since reading
-// them from a table would be one more read from memory.
+// benchKey returns the key with number i, below benchKeys. Keys are computed,
+// because reading them from a table would be one more read from memory.
 func benchKey(i uint64) format.Key {
 	hi := mix(i)
 	return format.Key{Hi: hi, Lo: mix(^hi)}
@@ -53,29 +53,29 @@ func benchFile(b *testing.B) string {
 	for i, hi := range his {
 		keys[i] = format.Key{Hi: hi, Lo: mix(^hi)}
 	}
-	writeFile(b, path, 1, keys)
+	writeKeys(b, path, 1, keys)
 	return path
 }
 
-// next is a number below benchKeys that depends on what was read last, so that
-// no read begins before the last has ended. step counts the reads: without it
-// the numbers would soon go round in a cycle that fits into a cache.
+// next returns a number below benchKeys that depends on the byte that was read
+// last, so that no read begins before the last has ended. step counts the reads:
+// without it the numbers would soon enter a cycle that fits into a cache.
 func next(step int, read byte) uint64 {
 	hi, _ := bits.Mul64(mix(uint64(step)<<8|uint64(read)), benchKeys)
 	return hi
 }
 
-// A chain is a number of reads of random records, each of which depends on
-// what was read before. It returns the last byte.
+// A chain reads n random records, each of which depends on the one before, and
+// returns the last byte.
 type chain func(n int, read byte) byte
 
 // steps counts the reads of all chains.
 var steps int
 
-// BenchmarkGet is one lookup of an id that is there, in random order, in turn
-// with making the same id and one read of the mapping, which is the floor. ns/op is of both together;
-// the other figures are one by one. In "chained" each id depends on the record
-// before; in "overlapped" the ids are known beforehand, as those of a batch.
+// BenchmarkGet alternates lookups of present keys, in random order, with the
+// floor: computing the same key and one read of the mapping. ns/op is the sum of
+// both; the other metrics are separate. In "chained" each key depends on the
+// record before; in "overlapped" keys are known in advance, like in a batch.
 func BenchmarkGet(b *testing.B) {
 	at, err := mmap.Open(benchFile(b))
 	if err != nil {
@@ -88,8 +88,8 @@ func BenchmarkGet(b *testing.B) {
 	floor := func(n int, read byte) byte {
 		for range n {
 			i := next(steps, read)
-			// The id that is looked up is made here, too, and is a part of the
-			// address: it makes the last byte of the price or the first behind it.
+			// Compute the key as well and make it part of the address: it selects
+			// the last byte of the price or the byte after it.
 			read = at.At(int(format.HeaderLen + i*format.RecordLen + 23 + benchKey(i).Lo>>63))
 			steps++
 		}
@@ -136,34 +136,34 @@ func BenchmarkGet(b *testing.B) {
 	}
 }
 
-// compare runs a floor and what is held against it in turn, so that both have
-// the same share of whatever else the machine does. One b.Loop is one of each,
-// but they are run a turn at a time.
+// compare alternates rounds of floor and get, so that other load on the machine
+// affects both equally. One iteration of b.Loop stands for one read of each.
 func compare(b *testing.B, floor, get chain) {
-	const turn = 10_000
-	read := get(100*turn, floor(100*turn, 0)) // page tables and caches
+	const round = 10_000
+	read := get(100*round, floor(100*round, 0)) // warms page tables and caches
 	var inFloor, inGet time.Duration
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if n++; n%turn != 0 {
+		if n++; n%round != 0 {
 			continue
 		}
 		start := time.Now()
-		read = floor(turn, read)
+		read = floor(round, read)
 		middle := time.Now()
-		read = get(turn, read)
+		read = get(round, read)
 		inFloor += middle.Sub(start)
 		inGet += time.Since(middle)
 	}
-	turns := float64(max(n/turn, 1) * turn)
-	b.ReportMetric(float64(inFloor.Nanoseconds())/turns, "floor-ns")
-	b.ReportMetric(float64(inGet.Nanoseconds())/turns, "get-ns")
+	reads := float64(max(n/round, 1) * round)
+	b.ReportMetric(float64(inFloor.Nanoseconds())/reads, "floor-ns")
+	b.ReportMetric(float64(inGet.Nanoseconds())/reads, "get-ns")
 	b.ReportMetric(float64(inGet)/float64(inFloor), "ratio")
 }
 
-// BenchmarkGetBatch is a batch of 1,000 ids that are there, in random order, in
-// turn with looking them up one at a time. ratio is how much longer that takes.
+// BenchmarkGetBatch alternates batches of 1,000 present keys, in random order,
+// with single lookups. ratio is the time of single lookups divided by that of a
+// batch.
 func BenchmarkGetBatch(b *testing.B) {
 	f, err := reader.Open(benchFile(b), reader.AccessMmap)
 	if err != nil {
@@ -175,7 +175,7 @@ func BenchmarkGetBatch(b *testing.B) {
 	}
 	keys := make([]format.Key, 1000)
 	records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
-	var inOne, inBatch time.Duration
+	var inSingle, inBatch time.Duration
 	b.ReportAllocs()
 	for b.Loop() {
 		for i := range keys {
@@ -198,16 +198,15 @@ func BenchmarkGetBatch(b *testing.B) {
 				b.Fatal(found[i], err)
 			}
 		}
-		inOne += time.Since(start)
+		inSingle += time.Since(start)
 	}
 	n := float64(b.N * len(keys))
-	b.ReportMetric(float64(inOne.Nanoseconds())/n, "one-ns/key")
+	b.ReportMetric(float64(inSingle.Nanoseconds())/n, "single-ns/key")
 	b.ReportMetric(float64(inBatch.Nanoseconds())/n, "batch-ns/key")
-	b.ReportMetric(float64(inOne)/float64(inBatch), "ratio")
+	b.ReportMetric(float64(inSingle)/float64(inBatch), "ratio")
 }
 
-// BenchmarkGetAbsent is one lookup of an id that is not there, though one near
-// by is.
+// BenchmarkGetAbsent looks up absent keys that are close to present ones.
 func BenchmarkGetAbsent(b *testing.B) {
 	f, err := reader.Open(benchFile(b), reader.AccessMmap)
 	if err != nil {
@@ -226,7 +225,7 @@ func BenchmarkGetAbsent(b *testing.B) {
 	}
 }
 
-// BenchmarkVerify is a whole verification of a cached file.
+// BenchmarkVerify verifies a file in the page cache.
 func BenchmarkVerify(b *testing.B) {
 	for _, access := range accesses {
 		b.Run(access.String(), func(b *testing.B) {
@@ -246,7 +245,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// BenchmarkAcquire is what a request pays to pin its generation.
+// BenchmarkAcquire acquires and releases the live generation, like a request.
 func BenchmarkAcquire(b *testing.B) {
 	dir := b.TempDir()
 	publish(b, dir, 1, makeKeys("v4", 1000, 0))

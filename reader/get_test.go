@@ -1,0 +1,132 @@
+package reader_test
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"promostore/format"
+	"promostore/reader"
+)
+
+// TestGet compares lookups with a map: before Verify, by the fences, and after
+// it, with a model trained from the records.
+func TestGet(t *testing.T) {
+	dir := t.TempDir()
+	names := slices.Sorted(maps.Keys(distributions))
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.OneOf(
+			rapid.SampledFrom([]int{0, 1, 2, 127, 128, 129, 255, 256, 257, 383, 384, 385, 1000, 5000}),
+			rapid.IntRange(0, 3000),
+		).Draw(rt, "n")
+		seed := rapid.OneOf(rapid.Just(uint64(0)), rapid.Uint64()).Draw(rt, "seed")
+		keys := makeKeys(rapid.SampledFrom(names).Draw(rt, "distribution"), n, seed)
+		present := make(map[format.Key]bool, len(keys))
+		for _, k := range keys {
+			present[k] = true
+		}
+		path := filepath.Join(dir, "f")
+		writeKeys(rt, path, 1, keys)
+		for _, access := range accesses {
+			f, err := reader.Open(path, access)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			defer f.Close()
+			check := func(k format.Key) {
+				r, found, err := f.Get(k)
+				if err != nil {
+					rt.Fatalf("%v: Get(%s): %v", access, k, err)
+				}
+				want := format.Record{}
+				if present[k] {
+					want = recordOf(k)
+				}
+				if found != present[k] || r != want {
+					rt.Fatalf("%v: Get(%s) = %x, %t; want %x, %t", access, k, r, found, want, present[k])
+				}
+			}
+			for range 2 {
+				check(format.Key{})
+				check(format.Key{Hi: ^uint64(0), Lo: ^uint64(0)})
+				for i, k := range keys {
+					check(k)
+					check(flip(k, int(mix(seed+uint64(i))%128)))
+					check(plus(k, 1))
+					check(minusOne(k))
+					check(format.Key{Hi: mix(k.Lo), Lo: mix(k.Hi)})
+				}
+				if err := f.Verify(t.Context(), nil); err != nil {
+					rt.Fatal(err)
+				}
+			}
+		}
+	})
+}
+
+// TestScan compares the scanned records with those written.
+func TestScan(t *testing.T) {
+	for name := range distributions {
+		for _, n := range []int{0, 1, 128, 129, 50_000} {
+			keys := makeKeys(name, n, 0)
+			path := filepath.Join(t.TempDir(), "f")
+			writeKeys(t, path, 1, keys)
+			var scanned []format.Key
+			err := open(t, path, reader.AccessPread).Scan(t.Context(), func(records []format.Record) error {
+				for i := range records {
+					scanned = append(scanned, records[i].Key())
+					if records[i] != recordOf(records[i].Key()) {
+						t.Fatalf("%s: record %x", name, records[i])
+					}
+				}
+				return nil
+			})
+			if err != nil || !slices.Equal(scanned, keys) {
+				t.Fatalf("%s: %d records, %v; want %d", name, len(scanned), err, len(keys))
+			}
+		}
+	}
+}
+
+// TestVerifyTrainsModel checks that a verified mapping is looked up by a model,
+// and that Open and pread do without.
+func TestVerifyTrainsModel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	writeKeys(t, path, 1, makeKeys("v4", 1000, 0))
+	for _, access := range accesses {
+		f := open(t, path, access)
+		if reader.Trained(f) {
+			t.Errorf("%v: a model before Verify", access)
+		}
+		verify(t, f)
+		if got, want := reader.Trained(f), access == reader.AccessMmap; got != want {
+			t.Errorf("%v: a model after Verify: %t, want %t", access, got, want)
+		}
+	}
+}
+
+// TestRequestDoesNotAllocate covers a whole request: acquire, two lookups,
+// release.
+func TestRequestDoesNotAllocate(t *testing.T) {
+	for _, access := range accesses {
+		s := newTestStore(t, reader.StoreOptions{Access: access})
+		s.publish(1)
+		s.poll()
+		keys, absent := keysOf(1), keysOf(2)
+		i := 0
+		n := testing.AllocsPerRun(1000, func() {
+			f := s.Acquire(5)
+			_, _, _ = f.Get(keys[i])
+			_, _, _ = f.Get(absent[i])
+			s.Release(f, 5)
+			i = (i + 1) % len(keys)
+		})
+		// The race detector makes sync.Pool drop buffers at random.
+		if n != 0 && !raceEnabled {
+			t.Errorf("%v: %v allocations per request", access, n)
+		}
+	}
+}

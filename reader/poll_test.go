@@ -1,0 +1,265 @@
+package reader_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"promostore/format"
+	"promostore/internal/fsx"
+	"promostore/internal/gentest"
+	"promostore/reader"
+)
+
+// TestPollFindsTruncatedLiveFile truncates the live file within its last page,
+// where no lookup would fault.
+func TestPollFindsTruncatedLiveFile(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	s.poll()
+	s.want(live(1))
+	info, err := os.Stat(path)
+	gentest.Must(t, err)
+	gentest.Must(t, os.Truncate(path, info.Size()-1))
+	f := s.Acquire(1)
+	s.poll()
+	s.want(fault(1), refused(1, format.ErrTruncated))
+	s.Release(f, 1)
+	s.want(closed(1))
+	s.wantLive(0)
+}
+
+// TestPollFindsOverwrittenLiveFile overwrites the live file with other content
+// of the same size, like cp and rsync --inplace. The fences in memory no longer
+// fit the blocks, so the file must be opened again.
+func TestPollFindsOverwrittenLiveFile(t *testing.T) {
+	for _, access := range accesses {
+		s := newTestStore(t, reader.StoreOptions{Access: access})
+		path := s.publish(1)
+		other := filepath.Join(t.TempDir(), "other")
+		keys := makeKeys("v4", len(keysOf(1)), 0)
+		writeKeys(t, other, 1, keys)
+		content, err := os.ReadFile(other)
+		gentest.Must(t, err)
+		s.poll()
+		s.want(live(1))
+		gentest.Overwrite(t, path, 0, content)
+		setTime(t, path, time.Now().Add(time.Second)) // file times have a resolution of 4 ms
+		f := s.Acquire(1)
+		s.poll()
+		s.want(fault(1), live(1))
+		s.Release(f, 1)
+		s.want(closed(1))
+		f = s.Acquire(1)
+		if r, found, err := f.Get(keys[500]); r != recordOf(keys[500]) || !found || err != nil {
+			t.Errorf("%v: Get = %x, %t, %v", access, r, found, err)
+		}
+		s.Release(f, 1)
+
+		// A damaged file is refused.
+		gentest.Overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
+		setTime(t, path, time.Now().Add(2*time.Second))
+		f = s.Acquire(1)
+		s.poll()
+		s.poll()
+		s.want(fault(1), refused(1, format.ErrChecksum))
+		s.Release(f, 1)
+		s.want(closed(1))
+	}
+}
+
+// TestPollVerifiesTouchedLiveFile changes the time of the live file, which is
+// verified again and remains live.
+func TestPollVerifiesTouchedLiveFile(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	s.poll()
+	s.want(live(1))
+	for i := range 3 {
+		setTime(t, path, time.Now().Add(time.Duration(i+1)*time.Hour))
+		s.poll()
+		s.want()
+		s.wantLive(1)
+	}
+}
+
+// TestPollIgnoresChangeTimeOfLiveFile changes only the ctime of the live file.
+func TestPollIgnoresChangeTimeOfLiveFile(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	s.poll()
+	s.want(live(1))
+	gentest.Must(t, errors.Join(os.Link(path, filepath.Join(s.dir, "link")), os.Chmod(path, 0o400)))
+	s.poll()
+	s.want()
+	s.wantLive(1)
+}
+
+// TestPollFindsRepairedFile repairs a refused file so that its size, time and
+// inode remain the same, like rsync -t --inplace.
+func TestPollFindsRepairedFile(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	good, err := os.ReadFile(path)
+	gentest.Must(t, err)
+	modified := time.Date(2026, 11, 22, 10, 30, 0, 0, time.UTC)
+	gentest.Overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
+	setTime(t, path, modified)
+	before := changeTime(t, path)
+	s.poll()
+	s.want(refused(1, format.ErrChecksum))
+	gentest.Overwrite(t, path, 0, good)
+	for setTime(t, path, modified); changeTime(t, path) == before; setTime(t, path, modified) {
+		// Wait for the next tick of the file system's clock.
+	}
+	s.poll()
+	s.want(live(1))
+}
+
+// TestPollRefusesPipe gives a pipe the name of the newest generation. Opening it
+// must not wait for a writer.
+func TestPollRefusesPipe(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	gentest.Must(t, unix.Mkfifo(s.path(2), 0o600))
+	s.poll()
+	s.poll()
+	s.want(refused(2, fsx.ErrNotRegular), live(1))
+	s.wantLive(1)
+}
+
+// TestPollWarms checks that every page of a live mapping is in the page table.
+func TestPollWarms(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{Access: reader.AccessMmap})
+	path := publish(t, s.dir, 1, makeKeys("v4", 100_000, 0))
+	s.poll()
+	s.want(live(1))
+	info, err := os.Stat(path)
+	gentest.Must(t, err)
+	if got := residentBytes(t, path); got < info.Size() {
+		t.Errorf("%d of %d bytes are in the page table", got, info.Size())
+	}
+}
+
+func TestWarmErrors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	writeKeys(t, path, 1, makeKeys("v4", 100_000, 0))
+	f := open(t, path, reader.AccessMmap)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := reader.Warm(ctx, f); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	gentest.Must(t, os.Truncate(path, format.HeaderLen))
+	if err := reader.Warm(t.Context(), f); !errors.Is(err, reader.ErrFault) {
+		t.Errorf("truncated: %v, want %v", err, reader.ErrFault)
+	}
+}
+
+// residentBytes returns how much of the only mapping of path is in the page
+// table.
+func residentBytes(t *testing.T, path string) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps")
+	gentest.Must(t, err)
+	_, mapping, found := strings.Cut(string(text), path)
+	_, rss, _ := strings.Cut(mapping, "\nRss:")
+	var kilobytes int64
+	if n, err := fmt.Sscan(rss, &kilobytes); !found || n != 1 {
+		t.Fatalf("mapping of %s: %v", path, err)
+	}
+	return kilobytes << 10
+}
+
+// TestPollCanceled cancels a verification. The file is not refused.
+func TestPollCanceled(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Poll(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Poll: %v", err)
+	}
+	s.want()
+	s.poll()
+	s.want(live(1))
+}
+
+// TestPollRetriesTransientError lets the process run out of descriptors: one is
+// enough to list the directory, but opening a file takes two.
+func TestPollRetriesTransientError(t *testing.T) {
+	for _, access := range accesses {
+		t.Run(access.String(), func(t *testing.T) {
+			s := newTestStore(t, reader.StoreOptions{Access: access})
+			s.publish(1)
+			null, err := os.Open(os.DevNull)
+			gentest.Must(t, err)
+			next := null.Fd()
+			null.Close()
+			var before unix.Rlimit
+			gentest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: before.Max}))
+			err1, err2 := s.Poll(t.Context()), s.Poll(t.Context())
+			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
+			gentest.Must(t, errors.Join(err1, err2))
+			s.want(refused(1, unix.EMFILE)) // one event, although both polls tried
+			s.poll()
+			s.want(live(1))
+		})
+	}
+}
+
+func TestRun(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	ctx, cancel := context.WithCancel(t.Context())
+	trigger := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx, time.Hour, trigger)
+	}()
+	s.want(live(1))
+	path := s.publish(2)
+	trigger <- struct{}{}
+	s.want(live(2), closed(1))
+
+	gentest.Must(t, os.Truncate(path, 0))
+	f := s.Acquire(0)
+	_, _, err := f.Get(keysOf(2)[3])
+	s.Fault(f, err) // makes Run poll
+	s.want(fault(2), refused(2, format.ErrFormat), live(1))
+	s.Release(f, 0)
+	s.want(closed(2))
+
+	gentest.Must(t, os.Rename(s.dir, s.dir+".away"))
+	gentest.Must(t, os.WriteFile(s.dir, nil, 0o644))
+	trigger <- struct{}{}
+	trigger <- struct{}{}
+	s.want(reader.Event{Kind: reader.EventDirUnreadable, Err: unix.ENOTDIR}) // once
+	gentest.Must(t, errors.Join(os.Remove(s.dir), os.Rename(s.dir+".away", s.dir)))
+	close(trigger)
+	cancel()
+	<-done
+}
+
+func TestRunPollsAtInterval(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx, time.Millisecond, nil)
+	}()
+	s.publish(1)
+	s.want(live(1))
+	cancel()
+	<-done
+}
