@@ -1,4 +1,4 @@
-# "make run" and "make test" need Go and nothing else. "make help" lists the rest.
+# "make run" and "make test" need only Go. "make help" lists all targets.
 
 GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
@@ -25,22 +25,22 @@ install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
 .PHONY: build run test race test-system docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
-build: ## both programs, in bin/
+build: ## build both programs in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
 
-run: build ## build a generation of testdata/promotions.csv and serve it, http and https
+run: build ## build a generation of testdata/promotions.csv and serve it over http and https
 	bin/promobuild build --quiet --data $(DATA) testdata/promotions.csv
 	@id=172FFC14-D229-4C93-B06B-F48B8C095512; port=$(lastword $(subst :, ,$(LISTEN))); \
 		printf '\nTry:\n  curl http://localhost:%s/promotions/%s\n  curl -k https://localhost:%s/promotions/%s\n\n' $$port $$id $$port $$id
 	@exec bin/promoserve --data $(DATA) --listen $(LISTEN) --tls-self-signed --drain 0s
 
-test: ## every test that needs nothing but Go
+test: ## run all tests that need only Go
 	go test ./...
 
-race: ## the same with the race detector
+race: ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker $(KUBERNETES) ## tests that need root, mounts or other programs; installs what is missing
+test-system: docker $(KUBERNETES) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	PATH='$(CURDIR)/$(KUBERNETES)':"$$PATH" go test -timeout 30m -tags system ./...
 
@@ -50,7 +50,7 @@ docker: # a running Docker engine and Compose; installs and starts them if none 
 		setsid dockerd >/var/log/dockerd.log 2>&1 & \
 		timeout 60 sh -c 'until docker info >/dev/null 2>&1; do sleep 0.2; done' || { tail /var/log/dockerd.log; exit 1; }; }
 
-$(KUBERNETES): # what renders and checks deploy/kubernetes
+$(KUBERNETES): # programs that render and validate deploy/kubernetes
 	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE)
 	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE)
 	mv $@.new $@
@@ -58,7 +58,7 @@ $(KUBERNETES): # what renders and checks deploy/kubernetes
 test-bench: peers ## that the peers in bench/ give right answers; installs them
 	cd bench && CGO_ENABLED=1 go test ./...
 
-lint: $(LINTER) ## gofmt, go vet, golangci-lint, shellcheck
+lint: $(LINTER) ## run gofmt, go vet, golangci-lint and shellcheck
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
 	go vet ./... && go vet -tags system ./... && cd bench && CGO_ENABLED=1 go vet ./...
 	$(LINTER) run --build-tags system ./...
@@ -69,7 +69,7 @@ lint: $(LINTER) ## gofmt, go vet, golangci-lint, shellcheck
 prose: ## check the language of comments, strings and documents
 	go run ./internal/prose .
 
-$(LINTER): # the version is in the name, so that another is installed
+$(LINTER): # the name has the version, so that a change of it installs again
 	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv bin/golangci-lint $@
 
@@ -81,7 +81,7 @@ $(AUDITOR):
 	GOBIN=$(CURDIR)/bin go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
 	mv bin/govulncheck $@
 
-fuzz: ## every fuzz target for FUZZTIME
+fuzz: ## run every fuzz target for FUZZTIME
 	@set -e; packages=$$(go list ./...); for p in $$packages; do targets=$$(go test -list '^Fuzz' $$p); \
 		for f in $$(echo "$$targets" | grep '^Fuzz'); do echo "$$p $$f"; \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p; done; done
@@ -95,14 +95,14 @@ scorecard: peers ## us, our peers and the machine side by side; SECONDS=900, or 
 peers: # programs that we are compared with
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || $(call install,$(PEERS))
 
-cover: ## the coverage of all tests
+cover: ## print the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
 golden: ## write the golden files and the tables of docs/reference.md again
 	go test ./format ./deploy -update
 
-clean: ## remove what was built, but no generations
+clean: ## remove built programs, but no generations
 	rm -rf bin cover.out
 
-help: ## this list
+help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14

@@ -32,7 +32,7 @@ var rules = []rule{
 	phrase(`who|whom`, `"who" is for people; name the caller, the process or the request`, "The goroutine who waits is woken.").
 		unless(people + `[\s,]+(who|whom)\b|-who\b`),
 	phrase(`whoever`, "name the caller", "Whoever holds the lock writes."),
-	phrase(`nobody`, `"no request", "no caller"`, "Nobody reads the file.").unless(`[ug]id\s*=\s*nobody`),
+	phrase(`nobody`, `"no request", "no caller"`, "Nobody reads the file.").unless(`[ug]id\s*=\s*nobody|(chown|runuser|-u)\s.{0,10}nobody`),
 	phrase(`everybody`, `"every caller", "every client"`, "Everybody waits for the disk."),
 	phrase(`behind`, `"after", "following"; "behind" is for proxies`, "The trailer stands behind the blocks.").
 		unless(`prox(y|ies)|balancer|haproxy|nginx|ingress`),
@@ -41,7 +41,8 @@ var rules = []rule{
 	phrase(`(says|say|said)\s+(so|that)`, `"reports", "states"`, "The header says so."),
 	phrase(`for\s+want\s+of`, `"because … ran out"`, "A connection waits for want of descriptors."),
 	phrase(`as\s+it\s+has`, `"like"`, "A zone with dashes, as it has."),
-	phrase(`that\s+one`, "name the thing", "It opens that one first."),
+	phrase(`that\s+one`, "name the thing", "It opens that one first.").
+		unless(`so\s+that\s+one\s+\w`),
 	phrase(`(go|goes|going|went|gone)\s+live`, `"becomes live"`, "The new file goes live."),
 	phrase(`(take|takes|taken|took|taking)(\s+\w+){0,4}\s+out\s+of\s+service`, `"demotes"`, "It takes the file out of service."),
 	phrase(`in\s+the\s+(place|stead)\s+of`, `"instead of"`, "It writes in the place of reading."),

@@ -1,9 +1,8 @@
-// Package synth makes promotions tables for tests, benchmarks and trials: rows
-// in the layout of the real ones, any number of them, the same for the same
-// seed on every machine.
+// Package synth generates data sets for tests, benchmarks and trials: any number
+// of rows in the layout of real data sets. The same seed gives the same rows on
+// every machine.
 //
-// It does not promise that the rows of a seed stay the same from one version
-// of this package to the next.
+// The rows of a seed may differ between versions of this package.
 package synth
 
 import (
@@ -13,47 +12,47 @@ import (
 	"promostore/format"
 )
 
-// A Kind is a way in which ids are given out.
+// A Kind is a scheme for assigning ids.
 type Kind int
 
-// The kinds. All but KeysV4 are hard on what takes ids for evenly spread.
+// The kinds. All but KeysV4 are adverse for code that expects evenly spread ids.
 const (
 	KeysV4         Kind = iota // UUID version 4: random
-	KeysV7                     // UUID version 7: a clock of milliseconds, then random
+	KeysV7                     // UUID version 7: milliseconds, then random
 	KeysSequential             // 0, 1, 2, …: all zero in the first 8 bytes
-	KeysSamePrefix             // all alike in the first 8 bytes, random behind them
+	KeysSamePrefix             // the same in the first 8 bytes, random after them
 )
 
 var kinds = [...]string{"v4", "v7", "sequential", "same-prefix"}
 
-// ParseKind is the inverse of String.
+// ParseKind parses the result of String.
 func ParseKind(s string) (Kind, error) {
 	for i, name := range kinds {
 		if s == name {
 			return Kind(i), nil
 		}
 	}
-	return 0, fmt.Errorf("kind of keys %q is none of %v", s, kinds)
+	return 0, fmt.Errorf("kind of keys %q is not one of %v", s, kinds)
 }
 
 func (k Kind) String() string { return kinds[k] }
 
-// Keys is a sequence of ids, each of which comes once.
+// Keys is a sequence of distinct ids.
 type Keys struct {
 	Kind Kind
 	Seed uint64
 }
 
-// perMilli is how many version 7 ids share a millisecond.
+// perMilli is the number of version 7 ids a millisecond.
 const perMilli = 16
 
-// clock is where the clock of version 7 ids starts: 2018-05-01 UTC, in
-// milliseconds since 1970.
+// clock is the time of the first version 7 id, 2018-05-01 UTC, in milliseconds
+// since 1970.
 const clock = 1525132800000
 
-// At is the id with index i, a pure function of k and i. Different indices
-// below 2^60 have different ids: the bits of an id that hold the index mixed
-// are a bijection of it.
+// At returns the id with index i. It is a pure function of k and i. Different
+// indices below 2^60 give different ids, because some bits of an id are a
+// bijection of its index.
 func (k Keys) At(i uint64) format.Key {
 	hi, lo := mix(i+k.Seed*gamma), scramble(i^k.Seed>>2)
 	switch k.Kind {
@@ -68,7 +67,7 @@ func (k Keys) At(i uint64) format.Key {
 	}
 }
 
-// Where a UUID has its version and its variant (RFC 9562, section 4).
+// Position of the version and the variant in a UUID (RFC 9562, section 4).
 const (
 	versionShift = 12
 	versionMask  = 0xF << versionShift
@@ -83,7 +82,7 @@ func keyOf(hi, lo uint64) format.Key {
 	return format.KeyAt(b[:])
 }
 
-// gamma is 2^64 divided by the golden ratio, odd.
+// gamma is 2^64 divided by the golden ratio, rounded to an odd number.
 const gamma = 0x9E3779B97F4A7C15
 
 // mix spreads x over 64 bits: the finalizer of SplitMix64 (Steele, Lea and
@@ -95,9 +94,9 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// scramble is a bijection of the numbers below 2^62. Multiplying by an odd
-// number modulo a power of two can be undone, and so can xor with the own
-// upper half.
+// scramble is a bijection of the numbers below 2^62: multiplication by an odd
+// number modulo a power of two is invertible, and so is xor with the upper half of
+// the number.
 func scramble(x uint64) uint64 {
 	x = x * gamma & lowMask
 	x ^= x >> 31

@@ -10,27 +10,27 @@ import (
 	"promostore/format"
 )
 
-// ErrTable says that no table has these numbers of rows and duplicates.
-var ErrTable = errors.New("no such table")
+// ErrTable reports invalid numbers of rows and duplicates.
+var ErrTable = errors.New("impossible data set")
 
-// A Table is a promotions CSV without a header row:
+// A Table is a data set as CSV without a header row:
 //
 //	d431e6be-7538-49ab-bd94-cfd297c66b8e,9.689842,2018-06-04 06:01:20 +0200 CEST
 //
-// Prices have six decimals, from 0.55 to just under 100. Dates go evenly from
-// the end of May to the end of October 2018 by the clock of Berlin, so 98 % of
-// them are summer time and the hour that occurs twice on 28 October has both.
+// Prices have six decimals, from 0.55 to just under 100. Dates are evenly
+// distributed from the end of May to the end of October 2018, in Berlin time: 98 %
+// are summer time, and the repeated hour on 28 October has both.
 type Table struct {
 	Keys       Keys
-	Rows       int64 // all of them
-	Duplicates int64 // of Rows: evenly spread, each repeats an earlier id with a price and a date of its own
+	Rows       int64 // including duplicates
+	Duplicates int64 // evenly spread rows that repeat an earlier id with another price and date
 }
 
 // Seconds since 1970 UTC.
 const (
 	firstExpiry = 1527717600 // 2018-05-31 00:00:00 +0200 CEST
 	endExpiry   = 1540944000 // 2018-10-31 01:00:00 +0100 CET
-	winterStart = 1540688400 // 2018-10-28 02:00:00 +0100 CET, which was 03:00:00 CEST
+	winterStart = 1540688400 // 2018-10-28 02:00:00 +0100 CET, the same as 03:00:00 CEST
 )
 
 // Millionths.
@@ -39,13 +39,13 @@ const (
 	endPrice = 100_000_000
 )
 
-// rowLen is the longest row in bytes, its line end included.
+// rowLen is the length of the longest row in bytes, including the line end.
 const rowLen = format.TextLen + len(",99.999999,2018-06-04 06:01:20 +0200 CEST\n")
 
-// chunkLen is how many bytes WriteTo writes at once, about.
+// chunkLen is the approximate length of a write of WriteTo in bytes.
 const chunkLen = 256 << 10
 
-// Check reports whether there can be such a table. The error is ErrTable.
+// Check checks the numbers of rows and duplicates. The error wraps ErrTable.
 func (t Table) Check() error {
 	if t.Rows < 0 || t.Duplicates < 0 || t.Duplicates > 0 && t.Duplicates >= t.Rows {
 		return fmt.Errorf("%w: %d rows, %d of them duplicates", ErrTable, t.Rows, t.Duplicates)
@@ -53,17 +53,17 @@ func (t Table) Check() error {
 	return nil
 }
 
-// WriteTo writes the table to w. The errors are those of Check and of w.
+// WriteTo writes the data set to w. It returns errors of Check and of w.
 func (t Table) WriteTo(w io.Writer) (n int64, err error) {
 	if err := t.Check(); err != nil {
 		return 0, err
 	}
 	var (
-		seed     = mix(t.Keys.Seed ^ 0x70726963652C6461) // another sequence than that of the ids
+		seed     = mix(t.Keys.Seed ^ 0x70726963652C6461) // a sequence independent of the ids
 		clock    = newWall()
 		buf      = make([]byte, 0, chunkLen+rowLen)
-		distinct = uint64(0) // ids given out so far
-		carry    = int64(0)  // row·Duplicates modulo Rows: a duplicate whenever it wraps
+		distinct = uint64(0) // distinct ids so far
+		carry    = int64(0)  // row·Duplicates modulo Rows; a row is a duplicate if it wraps
 	)
 	for row := range uint64(t.Rows) {
 		a := mix(seed + row*gamma)
@@ -90,13 +90,13 @@ func (t Table) WriteTo(w io.Writer) (n int64, err error) {
 	return n + int64(m), err
 }
 
-// below takes the random 64 bits of x to a number below n.
+// below maps 64 random bits to a number below n.
 func below(x, n uint64) uint64 {
 	hi, _ := bits.Mul64(x, n)
 	return hi
 }
 
-// appendPrice appends a comma and a price in millionths, below 100.
+// appendPrice appends a comma and a price, given in millionths and below 100.
 func appendPrice(dst []byte, p uint64) []byte {
 	whole, millionths := p/1_000_000, uint32(p%1_000_000)
 	dst = append(dst, ',')
@@ -115,8 +115,8 @@ const (
 	day      = 24 * hour
 )
 
-// wall writes dates. It has the text of every day at hand: the calendar took a
-// third of the time of a row.
+// wall writes dates. It holds the text of every day, because calendar arithmetic
+// took a third of the time of a row.
 type wall struct {
 	days [][dayLen]byte
 }
@@ -136,7 +136,7 @@ func newWall() *wall {
 	return c
 }
 
-// append appends a comma, the date of an instant, and a line end.
+// append appends a comma, the date of an instant and a line end.
 func (c *wall) append(dst []byte, instant uint64) []byte {
 	since, style, tail := instant-firstExpiry, " +0200 C", "EST\n"
 	if instant >= winterStart {
@@ -151,5 +151,5 @@ func (c *wall) append(dst []byte, instant uint64) []byte {
 	return append(append(dst, b[:]...), tail...)
 }
 
-// two is the two digits of n, first digit lowest.
+// two returns the two digits of n, the first digit in the lowest byte.
 func two(n uint64) uint64 { return '0' + n/10 | ('0'+n%10)<<8 }

@@ -33,8 +33,8 @@ func kinds() []synth.Kind {
 	return []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysSequential, synth.KeysSamePrefix}
 }
 
-// The rows are those of the sequence of ids, with as many duplicates as were
-// asked for, each of an earlier id.
+// TestRowsAndDuplicates checks that rows follow the sequence of ids, with the
+// requested number of duplicates, each of an earlier id.
 func TestRowsAndDuplicates(t *testing.T) {
 	for _, kind := range kinds() {
 		for _, want := range []struct{ rows, duplicates int64 }{
@@ -65,7 +65,7 @@ func TestRowsAndDuplicates(t *testing.T) {
 	}
 }
 
-// Every row is one that the real table could have.
+// TestLayout checks that every row has the layout of real data sets.
 func TestLayout(t *testing.T) {
 	berlin, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
@@ -103,11 +103,11 @@ func TestLayout(t *testing.T) {
 		t.Errorf("zones %v, want 98 %% CEST", zones)
 	}
 	if twice["CEST"] == 0 || twice["CET"] == 0 {
-		t.Errorf("the hour that occurs twice has %v", twice)
+		t.Errorf("the repeated hour has %v", twice)
 	}
 }
 
-func TestSameForTheSameSeed(t *testing.T) {
+func TestSeedDeterminesRows(t *testing.T) {
 	for _, kind := range kinds() {
 		text := func(seed uint64) string {
 			var b strings.Builder
@@ -119,10 +119,10 @@ func TestSameForTheSameSeed(t *testing.T) {
 		}
 		one := text(1)
 		if text(1) != one {
-			t.Errorf("%v: seed 1 gives two tables", kind)
+			t.Errorf("%v: seed 1 gives two data sets", kind)
 		}
 		if text(2) == one {
-			t.Errorf("%v: seeds 1 and 2 give the same table", kind)
+			t.Errorf("%v: seeds 1 and 2 give the same data set", kind)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestKeys(t *testing.T) {
 		for i := range uint64(n) {
 			k := keys.At(i)
 			if seen[k] {
-				t.Fatalf("%v: id %s comes twice", kind, k)
+				t.Fatalf("%v: id %s occurs twice", kind, k)
 			}
 			seen[k] = true
 			heads[k.Hi>>(64-48)] = true
@@ -145,11 +145,11 @@ func TestKeys(t *testing.T) {
 			switch kind {
 			case synth.KeysV4:
 				if text[14] != '4' {
-					t.Fatalf("%s is no version 4", text)
+					t.Fatalf("%s is not version 4", text)
 				}
 			case synth.KeysV7:
 				if text[14] != '7' || k.Hi>>16 < last.Hi>>16 {
-					t.Fatalf("%s behind %s is no version 7", text, last)
+					t.Fatalf("%s after %s is not version 7", text, last)
 				}
 			case synth.KeysSequential:
 				if (k != format.Key{Lo: i}) {
@@ -157,11 +157,11 @@ func TestKeys(t *testing.T) {
 				}
 			case synth.KeysSamePrefix:
 				if i > 0 && k.Hi != last.Hi {
-					t.Fatalf("%s behind %s has another prefix", text, last)
+					t.Fatalf("%s after %s has another prefix", text, last)
 				}
 			}
 			if kind != synth.KeysSequential && !strings.Contains("89ab", text[19:20]) {
-				t.Fatalf("%s has another variant than RFC 9562", text)
+				t.Fatalf("%s does not have the variant of RFC 9562", text)
 			}
 			last = k
 		}
@@ -178,11 +178,11 @@ func TestParseKind(t *testing.T) {
 		}
 	}
 	if _, err := synth.ParseKind("v5"); err == nil {
-		t.Error("v5 is a kind")
+		t.Error("ParseKind accepts v5")
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestImpossibleDataSets(t *testing.T) {
 	for _, table := range []synth.Table{
 		{Rows: -1}, {Rows: 1, Duplicates: -1}, {Rows: 0, Duplicates: 1}, {Rows: 5, Duplicates: 5},
 	} {

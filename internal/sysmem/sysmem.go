@@ -1,5 +1,7 @@
-// Package sysmem tells how much memory there is for this process, and how much
-// it has taken.
+// Package sysmem reports how much memory this process may use and has used.
+//
+// github.com/KimMachineGun/automemlimit also reads the limits of the parents of a
+// cgroup, but not memory.high, and it reports neither available memory nor peaks.
 package sysmem
 
 import (
@@ -14,9 +16,9 @@ import (
 	"syscall"
 )
 
-// Total is the memory, in bytes, that this process may use: that of the
-// machine, or the limit of its cgroup (version 1 or 2) or of one above it if
-// that is less. It is not what is free.
+// Total returns the memory that this process may use, in bytes: the memory of the
+// machine, or the lowest limit of its cgroup (version 1 or 2) and the parents of
+// that. It includes used memory.
 func Total() int64 {
 	total := int64(unlimited)
 	var info syscall.Sysinfo_t
@@ -26,8 +28,8 @@ func Total() int64 {
 	return min(total, cgroupLimit(os.DirFS("/")))
 }
 
-// Available is how much of Total is free or can be freed, in bytes; page cache
-// can. What other members of the cgroup have taken is not known.
+// Available returns how much of Total is free or can be reclaimed, in bytes. Page
+// cache can be reclaimed. Use by other members of the cgroup is not deducted.
 func Available() int64 { return available(os.DirFS("/")) }
 
 func available(root fs.FS) int64 {
@@ -38,7 +40,7 @@ func available(root fs.FS) int64 {
 	return min(n, cgroupLimit(root))
 }
 
-// availableIn is MemAvailable of /proc/meminfo.
+// availableIn returns MemAvailable from the text of /proc/meminfo.
 func availableIn(text []byte) int64 {
 	if n, ok := kibibytes(text, "MemAvailable"); ok {
 		return n
@@ -46,9 +48,8 @@ func availableIn(text []byte) int64 {
 	return unlimited
 }
 
-// Peak is the most bytes of this process that were in memory at a time; 0 if
-// that is not known. Not as getrusage has it, which begins with what the
-// parent had.
+// Peak returns the peak resident memory of this process in bytes, or 0 if it is
+// unknown. It does not use getrusage, whose figure starts at the peak of the parent.
 func Peak() int64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -58,7 +59,7 @@ func Peak() int64 {
 	return n
 }
 
-// kibibytes is the figure of this name, in bytes, in a file of "name: n kB".
+// kibibytes returns the value of a line "name: n kB", in bytes.
 func kibibytes(text []byte, name string) (n int64, ok bool) {
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		f := strings.Fields(lines.Text())
@@ -73,7 +74,7 @@ func kibibytes(text []byte, name string) (n int64, ok bool) {
 
 const unlimited = math.MaxInt64
 
-// cgroupLimit is the least limit of the cgroups that this process is in.
+// cgroupLimit returns the lowest limit of the cgroups of this process.
 func cgroupLimit(root fs.FS) int64 {
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
 	if err != nil {
@@ -88,7 +89,7 @@ func cgroupLimit(root fs.FS) int64 {
 		}
 		if f[0] == "0" && f[1] == "" {
 			limit = min(limit, walk(root, "sys/fs/cgroup", f[2], "memory.max"))
-			limit = min(limit, walk(root, "sys/fs/cgroup", f[2], "memory.high")) // beyond it everything crawls
+			limit = min(limit, walk(root, "sys/fs/cgroup", f[2], "memory.high")) // above it the kernel throttles the process
 		}
 		for _, controller := range strings.Split(f[1], ",") {
 			if controller == "memory" {
@@ -99,16 +100,16 @@ func cgroupLimit(root fs.FS) int64 {
 	return limit
 }
 
-// walk is the least number in a file of this name from the group up to the
-// root of its hierarchy. A group that cannot be seen, as from within a
-// container, has no limit of its own, but those above it are looked at.
+// walk returns the lowest number in the files of a name, from the group up to the
+// root of its hierarchy. It skips a group that is not visible, as in a container,
+// but reads its parents.
 func walk(root fs.FS, mount, group, name string) int64 {
 	limit := int64(unlimited)
 	for dir := path.Clean("/" + group); ; dir = path.Dir(dir) {
 		text, err := fs.ReadFile(root, path.Join(mount, dir, name))
 		if err == nil {
 			n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-			if err == nil && n >= 0 { // "max" is no number
+			if err == nil && n >= 0 { // "max" is not a number
 				limit = min(limit, n)
 			}
 		}

@@ -92,7 +92,7 @@ func TestAvailable(t *testing.T) {
 		files map[string]string
 		want  int64
 	}{
-		{"nothing known", nil, math.MaxInt64},
+		{"no files", nil, math.MaxInt64},
 		{"no control groups", map[string]string{"proc/meminfo": meminfo}, free},
 		{"no MemAvailable", map[string]string{"proc/meminfo": "MemTotal: 1 kB\n"}, math.MaxInt64},
 		{"damaged", map[string]string{
@@ -153,7 +153,7 @@ func TestAvailable(t *testing.T) {
 	}
 }
 
-// TestPeak: what a child had at most does not begin with what its parent had.
+// TestPeak checks that the peak of a child does not include that of its parent.
 func TestPeak(t *testing.T) {
 	const size = 256 << 20
 	if os.Getenv("PROMO_TEST_PEAK") != "" {
@@ -167,7 +167,7 @@ func TestPeak(t *testing.T) {
 	}
 	after := Peak()
 	if before <= 0 || after < size {
-		t.Errorf("%d bytes, then %d with %d more", before, after, size)
+		t.Errorf("the peak is %d bytes, and %d after an allocation of %d", before, after, size)
 	}
 	child := exec.Command(os.Args[0], "-test.run", "^TestPeak$")
 	child.Env = append(os.Environ(), "PROMO_TEST_PEAK=1")
