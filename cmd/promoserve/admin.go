@@ -15,13 +15,13 @@ import (
 	"promostore/format"
 )
 
-// An admin serves what only the operator may see, on an address of its own.
+// An admin serves profiles and build details on a loopback address.
 type admin struct {
 	ln  net.Listener
 	srv *http.Server
 }
 
-// adminAddress is the loopback address that text names.
+// adminAddress parses a loopback address.
 func adminAddress(text string) (*net.TCPAddr, error) {
 	if err := program.CheckAddress(text); err != nil {
 		return nil, err
@@ -31,12 +31,12 @@ func adminAddress(text string) (*net.TCPAddr, error) {
 		return nil, err
 	}
 	if !address.IP.IsLoopback() {
-		return nil, errors.New("not an address of the loopback interface")
+		return nil, errors.New("not a loopback address")
 	}
 	return address, nil
 }
 
-// listenAdmin listens on address. It serves nothing yet.
+// listenAdmin listens on address. The caller must call serve, and close.
 func listenAdmin(address *net.TCPAddr) (*admin, error) {
 	ln, err := net.ListenTCP("tcp", address)
 	if err != nil {
@@ -50,13 +50,12 @@ func listenAdmin(address *net.TCPAddr) (*admin, error) {
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /version", version)
-	// Profiles take as long as they are asked to, so there is no time limit on
-	// answers.
-	const patience = 10 * time.Second
-	return &admin{ln, &http.Server{Handler: mux, ReadTimeout: patience, IdleTimeout: patience}}, nil
+	// There is no write timeout: a profile may run for any duration.
+	const timeout = 10 * time.Second
+	return &admin{ln, &http.Server{Handler: mux, ReadTimeout: timeout, IdleTimeout: timeout}}, nil
 }
 
-// serve answers until close.
+// serve answers requests until close.
 func (a *admin) serve(log *slog.Logger) {
 	log.Info("admin", "address", a.ln.Addr().String())
 	a.srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
@@ -67,15 +66,15 @@ func (a *admin) serve(log *slog.Logger) {
 
 func (a *admin) close() {
 	_ = a.srv.Close()
-	_ = a.ln.Close() // serve may not have begun
+	_ = a.ln.Close() // srv does not know it before serve
 }
 
-// version tells what was built, from what and how.
+// version reports the version, the commit and the build settings of the program.
 func version(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Version  string            `json:"version"`
 		Go       string            `json:"go"`
-		Format   int               `json:"format"` // of the files that it reads
+		Format   int               `json:"format"` // version of the file format that it reads
 		Commit   string            `json:"commit,omitempty"`
 		Settings map[string]string `json:"settings"`
 	}{Version: program.Version(), Format: format.Version, Settings: map[string]string{}}
@@ -87,5 +86,5 @@ func version(w http.ResponseWriter, _ *http.Request) {
 		answer.Commit = answer.Settings["vcs.revision"]
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer) // an error is the client's
+	_ = json.NewEncoder(w).Encode(answer) // fails if the client has gone
 }

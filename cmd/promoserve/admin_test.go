@@ -10,12 +10,12 @@ import (
 	"syscall"
 	"testing"
 
+	"promostore/cmd/internal/program"
 	"promostore/format"
 )
 
-// TestAdmin asks for what the operator may see, there and on the port of
-// everybody.
-func TestAdmin(t *testing.T) {
+// Profiles are on the admin address, and not on the public port.
+func TestAdminServesProfilesOnItsAddressOnly(t *testing.T) {
 	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s")
 	address := s.await(t, "admin")["address"].(string)
 	for path, want := range map[string]string{
@@ -49,12 +49,12 @@ func TestAdmin(t *testing.T) {
 	}
 
 	s.signals <- syscall.SIGTERM
-	if code := s.awaitExit(t); code != exitDone {
+	if code := s.awaitExit(t); code != program.ExitDone {
 		t.Errorf("exit code %d", code)
 	}
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
-		t.Error("it still listens")
+		t.Error("the admin address is open after the exit")
 	}
 }
 
@@ -69,7 +69,7 @@ func getFrom(t *testing.T, address, path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-func TestAdminAddress(t *testing.T) {
+func TestAdminAddressMustBeLoopback(t *testing.T) {
 	for address, ok := range map[string]bool{
 		"127.0.0.1:6060": true,
 		"127.1.2.3:0":    true,

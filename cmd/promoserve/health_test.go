@@ -9,58 +9,62 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"promostore/cmd/internal/program"
 )
 
-// health runs "promoserve health" and returns its exit code and what it says.
-func health(args ...string) (int, string) {
+// runHealth runs "promoserve health" and returns its exit code and its output.
+func runHealth(args ...string) (int, string) {
 	var out bytes.Buffer
-	// The machine may be busy; a later flag of that name goes before.
-	code := run(append([]string{"promoserve", "health", "--timeout", "20s"}, args...), environment{&out, &out, make(chan os.Signal), time.Now})
+	// The machine may be busy. A later --timeout overrides this one.
+	code := run(append([]string{"promoserve", "health", "--timeout", "20s"}, args...), environment{&out, &out, noSignals})
 	return code, out.String()
 }
 
-func wantHealth(t *testing.T, code int, says string, args ...string) {
+// noSignals delivers no signal.
+var noSignals = program.NewSignals(make(chan os.Signal), time.Now)
+
+func wantHealth(t *testing.T, code int, output string, args ...string) {
 	t.Helper()
-	if got, out := health(args...); got != code || !strings.Contains(out, says) || says == "" && out != "" {
-		t.Errorf("health %q: exit code %d, %q, want %d, %q", args, got, out, code, says)
+	if got, out := runHealth(args...); got != code || !strings.Contains(out, output) || output == "" && out != "" {
+		t.Errorf("health %q: exit code %d, %q, want %d, %q", args, got, out, code, output)
 	}
 }
 
-func TestHealth(t *testing.T) {
+func TestHealthOfServer(t *testing.T) {
 	t.Setenv("PROMO_TLS_SELF_SIGNED", "true")
 	s := start(t)
-	wantHealth(t, exitFailed, `503 {"error":"no generation yet"}`, "--listen", s.address)
-	wantHealth(t, exitDone, "", "--listen", s.address, "--live")
+	wantHealth(t, program.ExitFailed, `503 {"error":"no generation yet"}`, "--listen", s.address)
+	wantHealth(t, program.ExitDone, "", "--listen", s.address, "--live")
 	s.build(t, "9.68")
 	s.await(t, "generation live")
-	wantHealth(t, exitDone, "", "--listen", s.address)
-	wantHealth(t, exitDone, "", "--listen", s.address, "--tls-only") // nobody vouches for the certificate
-	wantHealth(t, exitDone, "", "--url", "http://"+s.address)
-	wantHealth(t, exitDone, "", "--url", "https://"+s.address+"/")
-	wantHealth(t, exitDone, "", "--url", "https://"+s.address+"/healthz")
-	wantHealth(t, exitFailed, "404", "--url", "https://"+s.address+"/none")
+	wantHealth(t, program.ExitDone, "", "--listen", s.address)
+	wantHealth(t, program.ExitDone, "", "--listen", s.address, "--tls-only") // with a self-signed certificate
+	wantHealth(t, program.ExitDone, "", "--url", "http://"+s.address)
+	wantHealth(t, program.ExitDone, "", "--url", "https://"+s.address+"/")
+	wantHealth(t, program.ExitDone, "", "--url", "https://"+s.address+"/healthz")
+	wantHealth(t, program.ExitFailed, "404", "--url", "https://"+s.address+"/none")
 
-	// The server's own environment and flags. Its port on any address stands
-	// for this host.
+	// The environment and the flags of the server apply. An address without a
+	// host means this host.
 	_, port, err := net.SplitHostPort(s.address)
 	must(t, err)
 	t.Setenv("PROMO_LISTEN", ":"+port)
-	wantHealth(t, exitDone, "")
-	wantHealth(t, exitDone, "", "--listen", "0.0.0.0:"+port)
+	wantHealth(t, program.ExitDone, "")
+	wantHealth(t, program.ExitDone, "", "--listen", "0.0.0.0:"+port)
 	t.Setenv("PROMO_TLS_ONLY", "true")
-	wantHealth(t, exitDone, "")
+	wantHealth(t, program.ExitDone, "")
 	var stderr bytes.Buffer
-	if code := run([]string{"promoserve", "--listen", ":0", "health"}, environment{&stderr, &stderr, nil, time.Now}); code != exitFailed {
-		t.Errorf("of another server: exit code %d, %s", code, &stderr)
+	if code := run([]string{"promoserve", "--listen", ":0", "health"}, environment{&stderr, &stderr, noSignals}); code != program.ExitFailed {
+		t.Errorf("health of another server: exit code %d, %s", code, &stderr)
 	}
 }
 
-// TestHealthOfOthers asks what is no promoserve, or not one that works.
-func TestHealthOfOthers(t *testing.T) {
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+func TestHealthOfOtherServers(t *testing.T) {
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts no connection
 	must(t, err)
 	defer mute.Close()
-	wantHealth(t, exitFailed, "no answer in time", "--listen", mute.Addr().String(), "--timeout", "20ms")
+	wantHealth(t, program.ExitFailed, "no answer in time", "--listen", mute.Addr().String(), "--timeout", "20ms")
 
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -74,17 +78,17 @@ func TestHealthOfOthers(t *testing.T) {
 		}
 	}))
 	defer other.Close()
-	wantHealth(t, exitDone, "", "--url", other.URL)
-	wantHealth(t, exitFailed, "302", "--url", other.URL+"/moved")
-	wantHealth(t, exitFailed, "no answer in time", "--url", other.URL+"/stalled", "--timeout", "200ms")
-	wantHealth(t, exitFailed, "in plain http", "--url", strings.Replace(other.URL, "http:", "https:", 1)+"/", "--timeout", "10s")
+	wantHealth(t, program.ExitDone, "", "--url", other.URL)
+	wantHealth(t, program.ExitFailed, "302", "--url", other.URL+"/moved")
+	wantHealth(t, program.ExitFailed, "no answer in time", "--url", other.URL+"/stalled", "--timeout", "200ms")
+	wantHealth(t, program.ExitFailed, "HTTP answer to an HTTPS request", "--url", strings.Replace(other.URL, "http:", "https:", 1)+"/", "--timeout", "10s")
 	gone := other.URL
 	other.Close()
-	wantHealth(t, exitFailed, "refused", "--url", gone)
+	wantHealth(t, program.ExitFailed, "refused", "--url", gone)
 }
 
-// TestHealthCertificates wants those of other hosts to be checked.
-func TestHealthCertificates(t *testing.T) {
+// The certificate of another host is checked, that of this host is not.
+func TestHealthChecksCertificates(t *testing.T) {
 	for url, insecure := range map[string]bool{
 		"https://127.0.0.1:1321":         true,
 		"https://127.1.2.3/readyz":       true,
@@ -96,7 +100,7 @@ func TestHealthCertificates(t *testing.T) {
 		"https://127.0.0.1@example.org/": false,
 	} {
 		if p, err := remoteProbe(url, "/readyz"); err != nil || p.insecure != insecure {
-			t.Errorf("%s: any certificate is taken: %v, want %v: %v", url, p.insecure, insecure, err)
+			t.Errorf("%s: insecure is %v, want %v: %v", url, p.insecure, insecure, err)
 		}
 	}
 }

@@ -11,137 +11,104 @@ import (
 	"time"
 
 	"promostore/cmd/internal/notify"
+	"promostore/cmd/internal/program"
 	"promostore/httpd"
 	"promostore/reader"
 	"promostore/web"
 )
 
-// grace is how long requests in flight may take after the drain. The read and
-// write timeouts of the server end them earlier.
+// grace bounds the time that running requests have after the drain. The read and
+// write timeouts of the server end most of them earlier.
 const grace = 30 * time.Second
 
-// signalGap is how much later than the first a signal to stop must come to
-// mean more. Who stops a process and then its group, as timeout does, sends
-// two at once.
-const signalGap = time.Second
-
-var errSecondSignal = errors.New("stopped by a second signal, without waiting for requests in flight")
-
-// stopSignals tells signals to stop that mean something from others. For one
-// goroutine.
-type stopSignals struct {
-	signals <-chan os.Signal
-	now     func() time.Time
-	first   time.Time // when the first came
-}
-
-// isSecond reports whether sig, which came after the first, says not to wait.
-func (s *stopSignals) isSecond(sig os.Signal) bool {
-	return sig != syscall.SIGHUP && s.now().Sub(s.first) >= signalGap
-}
-
-// wait returns what comes from done, or errSecondSignal.
-func (s *stopSignals) wait(done <-chan error) error {
-	for {
-		select {
-		case err := <-done:
-			return err
-		case sig := <-s.signals:
-			if s.isSecond(sig) {
-				return errSecondSignal
-			}
-		}
+// serve runs the server until a signal stops it.
+func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error {
+	if info, err := os.Stat(opts.dir); err == nil && !info.IsDir() {
+		return fmt.Errorf("--data %s: %w", opts.dir, syscall.ENOTDIR)
 	}
-}
-
-// serve runs the server until a signal ends it.
-func serve(cfg config, log *slog.Logger, signals *stopSignals) error {
-	if info, err := os.Stat(cfg.dir); err == nil && !info.IsDir() {
-		return fmt.Errorf("--data %s: %w", cfg.dir, syscall.ENOTDIR)
-	}
-	var certificates *web.Certificates
+	var certificates *web.Certificates // nil without HTTPS
 	var err error
-	if cfg.certificates.Enabled() {
-		if certificates, err = web.OpenCertificates(cfg.certificates); err != nil {
+	if opts.certificates.Enabled() {
+		if certificates, err = web.OpenCertificates(opts.certificates); err != nil {
 			return err
 		}
 	}
-	ln, err := net.Listen("tcp", cfg.listen)
+	ln, err := net.Listen("tcp", opts.listen)
 	if err != nil {
 		return err
 	}
 	var operators *admin
-	if cfg.admin != nil {
-		if operators, err = listenAdmin(cfg.admin); err != nil {
+	if opts.admin != nil {
+		if operators, err = listenAdmin(opts.admin); err != nil {
 			return errors.Join(err, ln.Close())
 		}
 		defer operators.close()
 	}
-	// Before anything else is logged, so that whoever waits for the address
-	// misses nothing that comes after it.
-	log.Info("serving", "address", ln.Addr().String(), "data", cfg.dir, "https", certificates != nil, "version", cfg.http.Version)
+	// This is the first line of the log, so that a script that waits for the
+	// address misses no later line.
+	log.Info("serving", "address", ln.Addr().String(), "data", opts.dir, "https", certificates != nil, "version", opts.http.Version)
 	if operators != nil {
 		go operators.serve(log)
 	}
 	super := &supervisor{manager: notify.FromEnvironment(log)}
-	var srv *httpd.Server // before the first event: Run comes later
-	cfg.store.Notify = func(e reader.Event) {
+	var srv *httpd.Server // set before store.Run sends the first event
+	opts.store.Notify = func(e reader.Event) {
 		srv.Observe(e)
 		super.observe(e)
 	}
-	store := reader.NewStore(cfg.dir, cfg.store)
-	cfg.http.Store, cfg.http.Logger, cfg.http.Certificates = store, log, certificates
-	srv = httpd.New(cfg.http)
+	store := reader.NewStore(opts.dir, opts.store)
+	opts.http.Store, opts.http.Logger, opts.http.Certificates = store, log, certificates
+	srv = httpd.New(opts.http)
 
 	ctx, stopPolling := context.WithCancel(context.Background())
 	defer stopPolling()
-	nudge := make(chan struct{}, 1)
+	trigger := make(chan struct{}, 1)
 	polled := make(chan struct{})
 	go func() {
 		defer close(polled)
-		store.Run(ctx, cfg.poll, nudge)
+		store.Run(ctx, opts.poll, trigger)
 	}()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
-	go super.awaitEmpty(ctx, cfg.dir, cfg.poll)
+	go super.awaitEmpty(ctx, opts.dir, opts.poll)
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
-	go super.watch(watching, ln.Addr().String(), cfg.http.TLSOnly)
+	go super.watch(watching, ln.Addr().String(), opts.http.TLSOnly)
 
-	err = untilStopped(srv, cfg.drain, log, signals, super, nudge, served)
+	err = untilStopped(srv, opts.drain, log, signals, super, trigger, served)
 	stopPolling()
-	if errors.Is(err, errSecondSignal) {
-		return err // what is in flight may never end
+	if errors.Is(err, program.ErrSecondSignal) {
+		return err // running requests may never end, so the store cannot be closed
 	}
 	closed := make(chan error, 1)
 	go func() {
 		<-polled
 		closed <- store.Close()
 	}()
-	err = errors.Join(err, signals.wait(closed))
+	err = errors.Join(err, signals.Wait(closed))
 	log.Info("stopped")
 	return err
 }
 
-// untilStopped obeys signals until the server is shut down or fails.
-func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *stopSignals, super *supervisor, nudge chan<- struct{}, served <-chan error) error {
+// untilStopped handles signals until the server has shut down or failed.
+func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *program.Signals, super *supervisor, trigger chan<- struct{}, served <-chan error) error {
 	for {
 		select {
 		case err := <-served:
-			signals.first = signals.now()
+			signals.Stopping()
 			err = fmt.Errorf("listener: %w", err)
 			super.stop(err.Error())
 			return err
-		case sig := <-signals.signals:
+		case sig := <-signals.C:
 			if sig == syscall.SIGHUP {
 				super.reload(srv.ReloadCertificates)
 				select {
-				case nudge <- struct{}{}:
-				default: // one is waiting already
+				case trigger <- struct{}{}:
+				default: // a poll is due already
 				}
 				continue
 			}
-			signals.first = signals.now()
+			signals.Stopping()
 			srv.Drain()
 			super.stop("draining")
 			log.Info("draining", "signal", sig.String(), "drain_seconds", drain.Seconds())
@@ -150,21 +117,21 @@ func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, sign
 	}
 }
 
-// shutdown stops the server once it has drained. A second signal cuts it short.
-func shutdown(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *stopSignals) error {
+// shutdown stops the server after the drain, or at once on a second signal.
+func shutdown(srv *httpd.Server, drain time.Duration, log *slog.Logger, signals *program.Signals) error {
 	drained := make(chan error, 1)
 	timer := time.AfterFunc(drain, func() { drained <- nil })
 	defer timer.Stop()
-	if err := signals.wait(drained); err != nil {
+	if err := signals.Wait(drained); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- srv.Shutdown(ctx) }()
-	err := signals.wait(done)
+	err := signals.Wait(done)
 	if errors.Is(err, context.DeadlineExceeded) {
-		log.Warn("requests cut off", "grace_seconds", grace.Seconds())
+		log.Warn("running requests cut off", "grace_seconds", grace.Seconds())
 		return nil
 	}
 	return err

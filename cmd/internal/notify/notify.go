@@ -1,89 +1,82 @@
-// Package notify tells the service manager that started the program what
-// becomes of it, in the protocol of sd_notify(3): datagrams to the socket that
-// NOTIFY_SOCKET names.
+// Package notify reports the state of a server to the service manager that
+// started it, by the protocol of sd_notify(3).
 //
-// It does not promise that anybody listens. What cannot be sent is logged, and
-// nothing else comes of it.
+// It adds to github.com/coreos/go-systemd/v22/daemon: the time stamp that
+// Type=notify-reload needs, a watchdog that depends on a health check, and a
+// bound on the wait for a manager that does not read.
+//
+// Reports are best effort. A report that cannot be sent is logged and dropped.
 package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
-// sendTimeout bounds the wait for a manager that reads nothing.
+// sendTimeout bounds the wait for a manager that does not read.
 const sendTimeout = 5 * time.Second
 
-// A Manager is who is told. Safe for concurrent use.
+var errSendTimeout = errors.New("the service manager does not read its socket")
+
+// A Manager is the service manager that started the program, or none. It is
+// safe for concurrent use.
 type Manager struct {
-	socket   string        // empty: there is nobody to tell; @ begins an abstract one
-	watchdog time.Duration // 0: none
+	watchdog time.Duration // interval; 0 without a watchdog
 	log      *slog.Logger
+	timeout  time.Duration
+	sending  chan struct{} // holds an element while a report is being sent
 }
 
-// FromEnvironment is the manager that the environment names.
+// FromEnvironment returns the manager that NOTIFY_SOCKET names. WATCHDOG_USEC
+// and WATCHDOG_PID set its watchdog.
 func FromEnvironment(log *slog.Logger) *Manager {
-	m := &Manager{socket: os.Getenv("NOTIFY_SOCKET"), log: log}
-	if m.socket == "" {
+	m := &Manager{log: log, timeout: sendTimeout, sending: make(chan struct{}, 1)}
+	if !m.Listens() {
 		return m
 	}
-	var err error
-	if m.watchdog, err = watchdogOf(os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID")); err != nil {
-		log.Warn("no watchdog", "error", err)
+	interval, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("watchdog disabled", "error", err)
+		return m
 	}
+	m.watchdog = max(0, interval) // an interval of 292,000 years overflows
 	return m
 }
 
-// watchdogOf is the interval of a watchdog, or 0 if there is none or it is
-// another process's.
-func watchdogOf(usec, pid string) (time.Duration, error) {
-	if usec == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(usec, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("WATCHDOG_USEC: %w", err)
-	}
-	const most = int64(1<<63-1) / int64(time.Microsecond)
-	if n <= 0 || n > most {
-		return 0, fmt.Errorf("WATCHDOG_USEC: %d is not in 1..%d", n, most)
-	}
-	return time.Duration(n) * time.Microsecond, nil
-}
+// Listens reports whether a manager takes reports.
+func (m *Manager) Listens() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
-// Listens reports whether there is anybody to tell.
-func (m *Manager) Listens() bool { return m.socket != "" }
+// Ready reports that the program works, at first or again after Reloading.
+func (m *Manager) Ready(status string) { m.send(daemon.SdNotifyReady, statusLine(status)) }
 
-// Ready says that the program does its work now, or does again after Reloading.
-func (m *Manager) Ready(status string) { m.send("READY=1", statusLine(status)) }
-
-// Status says in a sentence how the program is.
+// Status describes the state of the program in a sentence.
 func (m *Manager) Status(status string) { m.send(statusLine(status)) }
 
-// Reloading says that the configuration is read again. Ready must follow.
+// Reloading reports that the program reads its configuration again. Ready must
+// follow.
 func (m *Manager) Reloading(status string) {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		panic("BUG: " + err.Error()) // every Linux has that clock
 	}
-	m.send("RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000), statusLine(status))
+	m.send(daemon.SdNotifyReloading, fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000), statusLine(status))
 }
 
-// Stopping says that the program is about to end.
-func (m *Manager) Stopping(status string) { m.send("STOPPING=1", statusLine(status)) }
+// Stopping reports that the program is about to end.
+func (m *Manager) Stopping(status string) { m.send(daemon.SdNotifyStopping, statusLine(status)) }
 
-// Watch tells the watchdog twice in each of its intervals that the program is
-// alive, as long as check says so, until ctx ends. A check that fails, or
-// takes longer than a quarter of the interval, is tried once more before the
-// interval is over. Without a watchdog Watch returns at once.
+// Watch keeps the watchdog from ending the program, until ctx ends. It reports
+// twice an interval, as long as check succeeds. A check that fails or takes
+// longer than a quarter of the interval is repeated before the interval is over.
+// Without a watchdog Watch returns at once.
 func (m *Manager) Watch(ctx context.Context, check func(context.Context) error) {
 	if m.watchdog == 0 {
 		return
@@ -91,9 +84,9 @@ func (m *Manager) Watch(ctx context.Context, check func(context.Context) error) 
 	for {
 		pause := m.watchdog / 2
 		if err := m.checked(ctx, check); err == nil {
-			m.send("WATCHDOG=1")
+			m.send(daemon.SdNotifyWatchdog)
 		} else if ctx.Err() == nil {
-			m.log.Error("watchdog not told", "error", err)
+			m.log.Error("health check failed", "error", err)
 			pause = m.watchdog / 16
 		}
 		select {
@@ -110,32 +103,41 @@ func (m *Manager) checked(ctx context.Context, check func(context.Context) error
 	return check(ctx)
 }
 
-// statusLine keeps a status on its line: a line end would begin another
-// variable.
+// statusLine joins the lines of a status, because a line end would begin the
+// next variable.
 func statusLine(status string) string {
 	return "STATUS=" + strings.Join(strings.FieldsFunc(status, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
-// send sends one datagram. The socket is looked up each time, since a manager
-// that is started anew has another one under the same name.
 func (m *Manager) send(variables ...string) {
-	if m.socket == "" {
+	if !m.Listens() {
 		return
 	}
-	if err := sendTo(m.socket, strings.Join(variables, "\n")); err != nil {
-		m.log.Warn("service manager not told", "error", err)
+	if err := m.notify(strings.Join(variables, "\n")); err != nil {
+		m.log.Warn("service manager not notified", "error", err)
 	}
 }
 
-func sendTo(socket, message string) error {
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
-	if err != nil {
-		return err
+// notify sends one datagram. If the manager does not read, one goroutine stays
+// until it does, and later reports are dropped. SdNotify has no timeout.
+func (m *Manager) notify(state string) error {
+	timeout := time.NewTimer(m.timeout)
+	defer timeout.Stop()
+	select {
+	case m.sending <- struct{}{}:
+	case <-timeout.C:
+		return errSendTimeout
 	}
-	defer c.Close()
-	if err := c.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil {
+	sent := make(chan error, 1)
+	go func() {
+		_, err := daemon.SdNotify(false, state)
+		<-m.sending
+		sent <- err
+	}()
+	select {
+	case err := <-sent:
 		return err
+	case <-timeout.C:
+		return errSendTimeout
 	}
-	_, err = c.Write([]byte(message))
-	return err
 }

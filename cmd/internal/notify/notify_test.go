@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,10 +20,10 @@ import (
 	"promostore/cmd/internal/notify"
 )
 
-// A manager receives what is sent to it.
+// A manager is the socket of a service manager.
 type manager struct{ *net.UnixConn }
 
-// listen makes the environment name a manager with this socket.
+// listen opens the socket of a manager and names it in the environment.
 func listen(t *testing.T, socket string) manager {
 	t.Helper()
 	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
@@ -56,7 +57,7 @@ func (m manager) want(t *testing.T, message string) {
 	}
 }
 
-func TestMessages(t *testing.T) {
+func TestReportsReachTheSocket(t *testing.T) {
 	for _, socket := range []string{
 		filepath.Join(t.TempDir(), "notify"),
 		fmt.Sprintf("@promostore-notify-test-%d", os.Getpid()), // abstract
@@ -64,7 +65,7 @@ func TestMessages(t *testing.T) {
 		m := listen(t, socket)
 		n := notify.FromEnvironment(slog.New(slog.DiscardHandler))
 		if !n.Listens() {
-			t.Fatal("there is a socket and nobody listens")
+			t.Fatal("Listens is false with a socket")
 		}
 		n.Status("two\nlines\r\nare one")
 		m.want(t, "STATUS=two; lines; are one")
@@ -91,17 +92,18 @@ func monotonic(t *testing.T) int64 {
 	return now.Nano() / 1000
 }
 
-// TestNobody tells nobody, and then somebody who is gone.
-func TestNobody(t *testing.T) {
+// Reports without a manager are silent. Reports to a manager that has gone are
+// logged.
+func TestReportsWithoutManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "1000")
 	var log bytes.Buffer
 	n := notify.FromEnvironment(slog.New(slog.NewTextHandler(&log, nil)))
 	if n.Listens() {
-		t.Error("somebody listens")
+		t.Error("Listens is true without a socket")
 	}
 	n.Ready("")
-	n.Watch(t.Context(), func(context.Context) error { panic("asked for nobody") })
+	n.Watch(t.Context(), func(context.Context) error { panic("checked without a manager") })
 	if log.Len() != 0 {
 		t.Errorf("log:\n%s", &log)
 	}
@@ -113,8 +115,8 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// TestWatchdog is told only what a check says, and again once it does.
-func TestWatchdog(t *testing.T) {
+// A check that hangs or fails delays the report to the watchdog, and is repeated.
+func TestWatchdogFollowsTheCheck(t *testing.T) {
 	m := listen(t, filepath.Join(t.TempDir(), "notify"))
 	const interval = 80 * time.Millisecond
 	t.Setenv("WATCHDOG_USEC", strconv.FormatInt(interval.Microseconds(), 10))
@@ -132,7 +134,7 @@ func TestWatchdog(t *testing.T) {
 			switch checks {
 			case 2:
 				n.Status("hangs")
-				<-ctx.Done() // in time
+				<-ctx.Done() // after a quarter of the interval
 				return ctx.Err()
 			case 3:
 				n.Status("fails")
@@ -144,9 +146,9 @@ func TestWatchdog(t *testing.T) {
 	for _, message := range []string{"WATCHDOG=1", "STATUS=hangs", "STATUS=fails", "WATCHDOG=1", "WATCHDOG=1"} {
 		m.want(t, message)
 	}
-	// Two halves between three that were told, and the quarter that hangs.
+	// Two pauses of half an interval, the check that hangs, two short pauses.
 	if took, least := time.Since(began), interval/2+interval/4+interval/16+interval/16+interval/2; took < least {
-		t.Errorf("told within %v, want %v at least", took, least)
+		t.Errorf("all reports within %v, want at least %v", took, least)
 	}
 	stop()
 	<-watched
@@ -157,8 +159,8 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
-// TestNoWatchdog has one that is another process's, or makes no sense.
-func TestNoWatchdog(t *testing.T) {
+// A watchdog of another process, or with an invalid interval, is ignored.
+func TestWatchdogDisabled(t *testing.T) {
 	for _, c := range []struct {
 		usec, pid string
 		logged    string
@@ -168,16 +170,43 @@ func TestNoWatchdog(t *testing.T) {
 		{"often", "", "WATCHDOG_USEC"},
 		{"0", "", "WATCHDOG_USEC"},
 		{"-1", "", "WATCHDOG_USEC"},
-		{"9223372036854776", "", "WATCHDOG_USEC"},
+		{"1000", "init", "WATCHDOG_PID"},
+		{"9223372036854775807", "", ""},
 	} {
 		listen(t, filepath.Join(t.TempDir(), "notify"))
 		t.Setenv("WATCHDOG_USEC", c.usec)
 		t.Setenv("WATCHDOG_PID", c.pid)
 		var log bytes.Buffer
 		n := notify.FromEnvironment(slog.New(slog.NewTextHandler(&log, nil)))
-		n.Watch(t.Context(), func(context.Context) error { panic("asked for no watchdog") })
+		n.Watch(t.Context(), func(context.Context) error { panic("checked without a watchdog") })
 		if !strings.Contains(log.String(), c.logged) || c.logged == "" && log.Len() != 0 {
 			t.Errorf("%q %q: log %q, want %q", c.usec, c.pid, &log, c.logged)
 		}
 	}
+}
+
+// A manager that does not read delays a report by the timeout, and leaves no more
+// than one goroutine.
+func TestManagerThatDoesNotRead(t *testing.T) {
+	m := listen(t, filepath.Join(t.TempDir(), "notify"))
+	var log bytes.Buffer
+	n := notify.FromEnvironment(slog.New(slog.NewTextHandler(&log, nil)))
+	n.SetTimeout(time.Second)
+	n.Status("0")
+	n.SetTimeout(5 * time.Millisecond)
+	before := runtime.NumGoroutine()
+	for i := range 1000 { // more than the queue of a socket, 10 by default
+		n.Status(strconv.Itoa(i + 1))
+		if strings.Count(log.String(), "does not read") == 3 {
+			break
+		}
+	}
+	if got := strings.Count(log.String(), "does not read"); got != 3 {
+		t.Fatalf("%d reports failed, want 3", got)
+	}
+	if added := runtime.NumGoroutine() - before; added > 1 {
+		t.Errorf("%d goroutines were added", added)
+	}
+	m.want(t, "STATUS=0") // reports that were sent arrive, in their order
+	m.want(t, "STATUS=1")
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// The scripts ask the program itself, by --generate-bash-completion. Where it
-// has nothing to offer the shell completes files.
+// The scripts call the program with --generate-bash-completion. The shell
+// completes file names where the program offers nothing.
 const (
 	bashScript = `_PROGRAM() {
 	local cur=${COMP_WORDS[COMP_CWORD]}
@@ -39,39 +39,39 @@ compdef _PROGRAM PROGRAM
 `
 )
 
-// CompletionCommand prints a script that completes the commands and flags of
-// a program in a shell. usage makes the error of a wrong call
-// out of its reason.
-func CompletionCommand(program string, usage func(reason string) error) *cli.Command {
+// CompletionCommand returns the command that prints a completion script for a
+// shell.
+func CompletionCommand(program string) *cli.Command {
 	return &cli.Command{
-		Name:            "completion",
-		Usage:           "print a script that completes commands and flags in a shell",
-		ArgsUsage:       "bash|zsh|fish",
-		HideHelpCommand: true,
-		Description: strings.ReplaceAll(`Example:
-   PROGRAM completion bash > /etc/bash_completion.d/PROGRAM
+		Name:      "completion",
+		Usage:     "print a shell completion script",
+		ArgsUsage: "bash|zsh|fish",
+		Description: strings.ReplaceAll(`Print a script that completes commands and flags.
+
+Examples:
    source <(PROGRAM completion bash)
+   PROGRAM completion bash > /etc/bash_completion.d/PROGRAM
    PROGRAM completion fish > ~/.config/fish/completions/PROGRAM.fish`, "PROGRAM", program),
-		Action: func(c *cli.Context) error {
-			if c.Args().Len() != 1 {
-				return usage("completion: one of bash, zsh and fish is needed")
+		Action: Printing(func(c *cli.Context) error {
+			args, err := Args(c, 1, 1)
+			if err != nil {
+				return err
 			}
 			var script string
-			switch shell := c.Args().First(); shell {
+			switch args[0] {
 			case "bash":
 				script = bashScript
 			case "zsh":
 				script = zshScript
 			case "fish":
-				var err error
 				if script, err = c.App.ToFishCompletion(); err != nil {
-					return fmt.Errorf("completion: %w", err)
+					return err
 				}
 			default:
-				return usage(fmt.Sprintf("completion: shell %q is none of bash, zsh and fish", shell))
+				return Usagef("shell %q is not bash, zsh or fish", args[0])
 			}
-			_, err := fmt.Fprint(c.App.Writer, strings.ReplaceAll(script, "PROGRAM", program))
+			_, err = fmt.Fprint(c.App.Writer, strings.ReplaceAll(script, "PROGRAM", program))
 			return err
-		},
+		}),
 	}
 }

@@ -1,14 +1,31 @@
-// Package program is what the two programs share: their version, their log, how
-// the environment sets flags, and the completion of their commands in a shell.
+// Package program holds the parts that promobuild and promoserve share: running
+// a command line, usage errors, exit codes, signals, certificates, logging,
+// environment variables and shell completion.
 package program
 
-import "runtime/debug"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"syscall"
 
-// stamp is set by the linker: "git describe" of what was built.
+	"github.com/urfave/cli/v2"
+)
+
+// Exit codes of both programs.
+const (
+	ExitDone   = 0
+	ExitFailed = 1
+	ExitUsage  = 2
+)
+
+// stamp is the output of "git describe". The linker sets it.
 var stamp string
 
-// Version is what was built: the commit of the Makefile's build, or what the go
-// command knows about it.
+// Version returns the version that was built: the one that the Makefile passes
+// to the linker, or else the one that the go command recorded.
 func Version() string {
 	if stamp != "" {
 		return stamp
@@ -17,4 +34,68 @@ func Version() string {
 		return info.Main.Version
 	}
 	return "unknown"
+}
+
+// Run runs app, whose name is args[0], and returns the exit code. It reports an
+// error on app.ErrWriter, prefixed with the program and the command.
+func Run(ctx context.Context, app *cli.App, args []string) int {
+	prepare(app)
+	ordered, err := permute(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, ordered)
+	}
+	return report(app, args, err)
+}
+
+// prepare applies the settings that all commands share.
+func prepare(app *cli.App) {
+	app.EnableBashCompletion = true
+	app.OnUsageError = onUsageError
+	app.ExitErrHandler = func(*cli.Context, error) {} // Run returns the exit code
+	for _, command := range app.Commands {
+		command.OnUsageError = onUsageError
+		command.HideHelpCommand = true // or "help" would not be a valid file name
+		command.UsageText = strings.TrimSpace(app.Name + " " + command.Name + flagsUsage(command) + " " + command.ArgsUsage)
+	}
+}
+
+func flagsUsage(command *cli.Command) string {
+	if len(command.Flags) == 0 {
+		return ""
+	}
+	return " [flags]"
+}
+
+// report prints err and returns the exit code that belongs to it.
+func report(app *cli.App, args []string, err error) int {
+	if err == nil {
+		return ExitDone
+	}
+	if errors.Is(err, errOutputClosed) {
+		return ExitFailed
+	}
+	called := calledAs(app, args)
+	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), err)
+	var usage *UsageError
+	var coder cli.ExitCoder // the help command returns one for an unknown topic
+	if errors.As(err, &usage) || errors.As(err, &coder) {
+		fmt.Fprintf(app.ErrWriter, "Run '%s --help' for usage.\n", called)
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+var errOutputClosed = errors.New("standard output is closed")
+
+// Printing wraps the action of a command that only prints. The command ends
+// without a message when the reader of standard output has gone, like the left
+// side of a shell pipeline.
+func Printing(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		err := action(c)
+		if errors.Is(err, syscall.EPIPE) {
+			return errOutputClosed
+		}
+		return err
+	}
 }

@@ -25,10 +25,10 @@ import (
 	"promostore/format/generation"
 )
 
-// A serviceManager receives what the programs that it started tell it.
+// A serviceManager is the socket of a service manager.
 type serviceManager struct{ *net.UnixConn }
 
-// newServiceManager is the manager of what the test starts from now on.
+// newServiceManager returns the manager of servers that the test starts later.
 func newServiceManager(t *testing.T, watchdog time.Duration) serviceManager {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "notify")
@@ -44,8 +44,8 @@ func newServiceManager(t *testing.T, watchdog time.Duration) serviceManager {
 	return serviceManager{c}
 }
 
-// want receives messages up to the first that matches, and fails if it is
-// anything but a status that is not the one.
+// want receives messages until one matches. Other messages than a status fail the
+// test.
 func (m serviceManager) want(t *testing.T, pattern string) {
 	t.Helper()
 	must(t, m.SetReadDeadline(time.Now().Add(20*time.Second)))
@@ -53,7 +53,7 @@ func (m serviceManager) want(t *testing.T, pattern string) {
 	for {
 		n, err := m.Read(b)
 		if err != nil {
-			t.Fatalf("nothing like %q: %v", pattern, err)
+			t.Fatalf("no message matches %q: %v", pattern, err)
 		}
 		got := string(b[:n])
 		if regexp.MustCompile("^" + pattern + "$").MatchString(got) {
@@ -65,8 +65,8 @@ func (m serviceManager) want(t *testing.T, pattern string) {
 	}
 }
 
-// TestNotifyFromUnreadable begins with a directory that cannot be read.
-func TestNotifyFromUnreadable(t *testing.T) {
+// A server whose directory cannot be read is not ready until it can.
+func TestSupervisorReportsUnreadableDirectory(t *testing.T) {
 	m := newServiceManager(t, 0)
 	s := newServer(t)
 	parent := filepath.Join(t.TempDir(), "parent")
@@ -74,7 +74,7 @@ func TestNotifyFromUnreadable(t *testing.T) {
 	must(t, os.WriteFile(parent, nil, 0o600))
 	s.start(t, "--drain", "1h", "--tls-self-signed")
 	m.want(t, "STATUS=no generation yet; directory cannot be read: .*not a directory")
-	s.signals <- syscall.SIGHUP // the manager did not ask for it, and it makes nothing ready
+	s.signals <- syscall.SIGHUP // a reload does not make the server ready
 	s.await(t, "certificate loaded")
 	must(t, os.Remove(parent))
 	m.want(t, "READY=1\nSTATUS=no generation yet")
@@ -92,8 +92,8 @@ func TestNotifyFromUnreadable(t *testing.T) {
 	m.want(t, "STOPPING=1\nSTATUS=draining")
 }
 
-// TestNotifyReady is ready with the generation, not before.
-func TestNotifyReady(t *testing.T) {
+// A server with only a bad generation becomes ready with the first good one.
+func TestSupervisorReadyWithFirstGoodGeneration(t *testing.T) {
 	m := newServiceManager(t, 0)
 	s := newServer(t)
 	must(t, os.Mkdir(s.dir, 0o700))
@@ -105,8 +105,8 @@ func TestNotifyReady(t *testing.T) {
 	m.want(t, "READY=1\nSTATUS=serving generation [0-9TZ]+")
 }
 
-// TestWatchdog is told by servers of every kind.
-func TestWatchdog(t *testing.T) {
+// The watchdog hears from a server of every kind, also at its connection limit.
+func TestWatchdogOfServer(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"http":  nil,
 		"both":  {"--tls-self-signed"},
@@ -116,8 +116,8 @@ func TestWatchdog(t *testing.T) {
 			m := newServiceManager(t, 400*time.Millisecond)
 			s := start(t, append(flags, "--max-conns-per-ip", "1")...)
 			m.wantWatchdog(t)
-			// Now somebody else has the only connection of this address. The
-			// check under way may have been before that, the next is not.
+			// From here another client has the only connection of this address. A
+			// running check may have connected before it, the next one did not.
 			c, err := net.Dial("tcp", s.address)
 			must(t, err)
 			defer c.Close()
@@ -140,9 +140,8 @@ func (m serviceManager) wantWatchdog(t *testing.T) {
 	}
 }
 
-// TestWatchdogOfHung lets the port answer in all the ways of a server that is
-// well and of one that is not.
-func TestWatchdogOfHung(t *testing.T) {
+// The watchdog hears from a server that answers, and not from one that hangs.
+func TestWatchdogOfHungServer(t *testing.T) {
 	const interval = 400 * time.Millisecond
 	m := newServiceManager(t, interval)
 	var code atomic.Int64
@@ -154,7 +153,7 @@ func TestWatchdogOfHung(t *testing.T) {
 		w.WriteHeader(int(code.Load()))
 	}))
 	defer other.Close()
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts no connection
 	must(t, err)
 	defer mute.Close()
 	gone := "127.0.0.1:0"
@@ -163,11 +162,11 @@ func TestWatchdogOfHung(t *testing.T) {
 		name    string
 		address string
 		code    int64
-		told    bool
+		alive   bool
 	}{
-		{"well", other.Listener.Addr().String(), 200, true},
-		{"no connection for this address", other.Listener.Addr().String(), 429, true},
-		{"no connection", other.Listener.Addr().String(), 503, true},
+		{"answers", other.Listener.Addr().String(), 200, true},
+		{"at its limit for this address", other.Listener.Addr().String(), 429, true},
+		{"at its limit", other.Listener.Addr().String(), 503, true},
 		{"panics", other.Listener.Addr().String(), 500, false},
 		{"hangs", other.Listener.Addr().String(), 0, false},
 		{"accepts nothing", mute.Addr().String(), 0, false},
@@ -185,15 +184,15 @@ func TestWatchdogOfHung(t *testing.T) {
 				s.watch(ctx, c.address, false)
 				stderr.Close()
 			}()
-			if c.told {
+			if c.alive {
 				m.wantWatchdog(t)
 			} else if _, err := fmt.Fscanln(log); errors.Is(err, io.EOF) {
-				t.Error("the log ends")
+				t.Error("the log has no line")
 			}
 			stop()
 			_, _ = io.Copy(io.Discard, log)
 			<-watched
-			if !c.told {
+			if !c.alive {
 				m.wantSilence(t)
 			}
 			m.drain(t)
@@ -201,15 +200,16 @@ func TestWatchdogOfHung(t *testing.T) {
 	}
 }
 
-// wantSilence fails if anything was sent.
+// wantSilence fails if a message was sent.
 func (m serviceManager) wantSilence(t *testing.T) {
 	t.Helper()
 	if n := m.drain(t); n != 0 {
-		t.Errorf("told %d times", n)
+		t.Errorf("%d messages", n)
 	}
 }
 
-// drain takes what was sent, and returns how much that is. It does not wait.
+// drain receives the messages that were sent and returns their number. It does
+// not wait.
 func (m serviceManager) drain(t *testing.T) (messages int) {
 	t.Helper()
 	conn, err := m.SyscallConn()

@@ -15,21 +15,21 @@ import (
 	"promostore/reader"
 )
 
-// A supervisor is told what becomes of the server: that it is ready once a
-// generation is live or there is known to be none, how it is, and for the
-// watchdog that it answers. Safe for concurrent use.
+// A supervisor reports the state of the server to the service manager. The
+// server is ready when a generation is live or the directory is known to have
+// none. It is safe for concurrent use.
 type supervisor struct {
 	manager *notify.Manager
 
 	stopping atomic.Bool
 
-	mu      sync.Mutex // guards what follows; held while the manager is told, so that it hears things in their order
-	known   bool       // a generation is live or there was none, and the manager knows
-	live    string     // the generation
-	problem string     // since it went live
+	mu      sync.Mutex // guards the fields below; held during a report, which keeps reports in order
+	ready   bool       // Ready has been reported
+	live    string     // ID of the live generation, or empty
+	problem string     // last problem since it became live
 }
 
-// observe follows what happens to generations.
+// observe reports a change of generations.
 func (s *supervisor) observe(e reader.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,16 +48,16 @@ func (s *supervisor) observe(e reader.Event) {
 	default:
 		return
 	}
-	s.tellLocked(s.live != "")
+	s.reportLocked(s.live != "")
 }
 
-// tellLocked tells the status, and that the server is ready if it is so for
-// the first time.
-func (s *supervisor) tellLocked(ready bool) {
+// reportLocked reports the status and, the first time that the server is ready,
+// its readiness.
+func (s *supervisor) reportLocked(ready bool) {
 	switch {
 	case s.stopping.Load():
-	case ready && !s.known:
-		s.known = true
+	case ready && !s.ready:
+		s.ready = true
 		s.manager.Ready(s.statusLocked())
 	default:
 		s.manager.Status(s.statusLocked())
@@ -75,9 +75,9 @@ func (s *supervisor) statusLocked() string {
 	return status
 }
 
-// awaitEmpty looks every interval whether there is no generation in dir, until
-// the server is ready, be it by that, or ctx ends. A directory that cannot be
-// read is not known to be empty.
+// awaitEmpty makes the server ready if dir has no generation. It looks every
+// interval until the server is ready or ctx ends. A directory that cannot be read
+// does not count as empty.
 func (s *supervisor) awaitEmpty(ctx context.Context, dir string, interval time.Duration) {
 	if !s.manager.Listens() {
 		return
@@ -86,7 +86,7 @@ func (s *supervisor) awaitEmpty(ctx context.Context, dir string, interval time.D
 	defer tick.Stop()
 	for {
 		list, err := generation.List(dir)
-		if s.decided(len(list) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist))) {
+		if s.readyIf(len(list) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist))) {
 			return
 		}
 		select {
@@ -97,34 +97,35 @@ func (s *supervisor) awaitEmpty(ctx context.Context, dir string, interval time.D
 	}
 }
 
-// decided reports whether the server has been ready once. It is if empty.
-func (s *supervisor) decided(empty bool) bool {
+// readyIf reports that the server is ready if empty. It returns whether readiness
+// has been reported.
+func (s *supervisor) readyIf(empty bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if empty && !s.known {
+	if empty && !s.ready {
 		s.problem = ""
-		s.tellLocked(true)
+		s.reportLocked(true)
 	}
-	return s.known
+	return s.ready
 }
 
-// reload calls f, during which the configuration is read again.
+// reload calls f between reports that the configuration is being read again.
 func (s *supervisor) reload(f func()) {
 	s.mu.Lock()
-	known := s.known // else Ready would say too much
-	if known {
+	ready := s.ready // a server that is not ready must not report Ready afterward
+	if ready {
 		s.manager.Reloading("reloading")
 	}
 	s.mu.Unlock()
 	f()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if known {
+	if ready {
 		s.manager.Ready(s.statusLocked())
 	}
 }
 
-// stop says that the server is about to end, and why.
+// stop reports that the server is about to end, and the reason.
 func (s *supervisor) stop(why string) {
 	s.stopping.Store(true)
 	s.mu.Lock()
@@ -132,19 +133,20 @@ func (s *supervisor) stop(why string) {
 	s.manager.Stopping(why)
 }
 
-// watch tells the watchdog that the server answers on its own port, until ctx
-// ends. What it catches is a process that takes no connections or answers
-// nothing any more. It does not look at generations: verifying one may take
-// any time, and a server with an old one is better than none.
+// watch keeps the watchdog content while the server answers on its own port,
+// until ctx ends. It catches a process that accepts no connection or answers no
+// request. It does not check generations: verification may take any time, and a
+// server with an old generation is better than none.
 func (s *supervisor) watch(ctx context.Context, address string, tlsOnly bool) {
 	p := localProbe(address, "/healthz", tlsOnly)
 	s.manager.Watch(ctx, func(ctx context.Context) error {
 		if s.stopping.Load() {
-			return nil // has deadlines of its own, and listens no more in the end
+			return nil // shutdown has its own deadlines and closes the listener
 		}
-		code, body, err := p.ask(ctx)
-		// At its limits of connections it lives, and says so before it listens
-		// to TLS. Who uses them up must not have it restarted.
+		code, body, err := p.do(ctx)
+		// A server at its connection limit is alive. It answers 429 or 503 in
+		// HTTP, before a TLS handshake. Clients that exhaust the limit must not
+		// be able to cause a restart.
 		switch {
 		case errors.Is(err, errPlainHTTP):
 			return nil

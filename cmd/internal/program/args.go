@@ -1,0 +1,85 @@
+package program
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// permute moves the flags of a command before its arguments, so that "inspect
+// FILE --json" works: package cli stops parsing flags at the first argument.
+func permute(app *cli.App, args []string) ([]string, error) {
+	at, command := find(app, args)
+	if command == nil || args[len(args)-1] == "--generate-bash-completion" { // which must stay last
+		return args, nil
+	}
+	var flags, arguments []string
+	for rest := args[at+1:]; len(rest) > 0; rest = rest[1:] {
+		arg := rest[0]
+		if arg == "--" {
+			arguments = append(arguments, rest[1:]...)
+			break
+		}
+		if isArgument(arg) {
+			arguments = append(arguments, arg)
+			continue
+		}
+		if arg == "--help" || arg == "-help" || arg == "-h" {
+			return slices.Concat(args[:at+1], []string{arg}), nil
+		}
+		flags = append(flags, arg)
+		if takesNext(command.Flags, arg) {
+			if len(rest) == 1 {
+				return args, Usagef("%s needs a value", arg)
+			}
+			rest = rest[1:]
+			flags = append(flags, rest[0])
+		}
+	}
+	return slices.Concat(args[:at+1], flags, []string{"--"}, arguments), nil
+}
+
+// find returns the command that args call and its index, or nil. The command is
+// the first argument after the flags of the program itself.
+func find(app *cli.App, args []string) (int, *cli.Command) {
+	for at := 1; at < len(args); at++ {
+		switch {
+		case isArgument(args[at]):
+			return at, app.Command(args[at])
+		case args[at] == "--":
+			return 0, nil
+		case takesNext(app.Flags, args[at]):
+			at++
+		}
+	}
+	return 0, nil
+}
+
+// isArgument reports whether arg is not a flag. A single dash is standard input.
+func isArgument(arg string) bool { return arg == "-" || !strings.HasPrefix(arg, "-") }
+
+// takesNext reports whether the argument after the flag arg is its value.
+func takesNext(flags []cli.Flag, arg string) bool {
+	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
+	if strings.Contains(name, "=") {
+		return false
+	}
+	for _, flag := range flags {
+		if slices.Contains(flag.Names(), name) {
+			f, ok := flag.(cli.DocGenerationFlag)
+			return ok && f.TakesValue()
+		}
+	}
+	return false
+}
+
+// calledAs returns the program and the command that args call, such as
+// "promobuild build".
+func calledAs(app *cli.App, args []string) string {
+	_, command := find(app, args)
+	if command == nil || command.Name == "help" {
+		return app.Name
+	}
+	return app.Name + " " + command.Name
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"net"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"promostore/cmd/internal/program"
+	"promostore/format"
+	"promostore/httpd"
+	"promostore/reader"
+	"promostore/web"
+)
+
+func serverFlags() []cli.Flag {
+	flags := slices.Concat(
+		[]cli.Flag{
+			&cli.PathFlag{Name: "data", Value: "./data", Usage: "serve the generations in `DIR`"},
+			&cli.StringFlag{Name: "listen", Value: ":1321", Usage: "listen on `ADDRESS`"},
+		},
+		program.CertificateFlags("enable HTTPS on the same port"),
+		[]cli.Flag{
+			&cli.BoolFlag{Name: "tls-only", Usage: "refuse HTTP"},
+			&cli.DurationFlag{Name: "poll", Value: time.Second, Usage: "look for a new generation every `DURATION`"},
+			&cli.StringFlag{Name: "verify", Value: "full", Usage: "verify `full|index` of a generation before it becomes live"},
+			&cli.StringFlag{Name: "access", Value: "auto", Usage: "read through `auto|mmap|pread`; auto maps a file that fits into memory"},
+			&cli.StringFlag{Name: "date-format", Value: "wall", Usage: "write dates as `wall|source|utc|rfc3339`"},
+			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as in the CSV", Usage: "truncate prices to `N` decimals, without rounding"},
+			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "serve for `DURATION` after SIGTERM"},
+			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one IP address"},
+			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "serve profiles and /version on `ADDRESS` of the loopback interface"},
+		},
+		program.LogFlags(),
+	)
+	program.WithEnv(flags)
+	return flags
+}
+
+// serverOptions holds the values of the flags.
+type serverOptions struct {
+	dir          string
+	listen       string
+	poll         time.Duration
+	drain        time.Duration
+	admin        *net.TCPAddr // nil without --admin-listen
+	certificates web.CertificateOptions
+	store        reader.StoreOptions // without Notify
+	http         httpd.Options       // without Store, Logger and Certificates
+}
+
+func serverOptionsOf(c *cli.Context) (serverOptions, error) {
+	opts := serverOptions{
+		dir:    c.Path("data"),
+		listen: c.String("listen"),
+		poll:   c.Duration("poll"),
+		drain:  c.Duration("drain"),
+	}
+	opts.http.TLSOnly = c.Bool("tls-only")
+	opts.http.MaxConnsPerIP = c.Int("max-conns-per-ip")
+	opts.http.Version = c.App.Version
+	opts.http.JSON.Decimals = c.Int("price-decimals")
+
+	switch verify := c.String("verify"); verify {
+	case "full":
+	case "index":
+		opts.store.IndexOnly = true
+	default:
+		return opts, program.Usagef("--verify %q is not full or index", verify)
+	}
+	switch access := c.String("access"); access {
+	case "auto":
+		opts.store.Access = reader.AccessAuto
+	case "mmap":
+		opts.store.Access = reader.AccessMmap
+	case "pread":
+		opts.store.Access = reader.AccessPread
+	default:
+		return opts, program.Usagef("--access %q is not auto, mmap or pread", access)
+	}
+	var err error
+	if opts.http.JSON.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
+		return opts, program.Usagef("--date-format: %v", err)
+	}
+	if err := program.CheckAddress(opts.listen); err != nil {
+		return opts, program.Usagef("--listen %q: %v", opts.listen, err)
+	}
+	if address := c.String("admin-listen"); address != "" {
+		if opts.admin, err = adminAddress(address); err != nil {
+			return opts, program.Usagef("--admin-listen %q: %v", address, err)
+		}
+	}
+	if opts.certificates, err = program.CertificateOptions(c); err != nil {
+		return opts, err
+	}
+	return opts, opts.check(c)
+}
+
+// check returns a usage error for values that make no sense.
+func (o *serverOptions) check(c *cli.Context) error {
+	switch {
+	case o.dir == "":
+		return program.Usagef("--data is empty")
+	case o.http.TLSOnly && !o.certificates.Enabled():
+		return program.Usagef("--tls-only needs --tls-cert and --tls-key, or --tls-self-signed")
+	case o.poll <= 0:
+		return program.Usagef("--poll %s is not positive", o.poll)
+	case o.drain < 0:
+		return program.Usagef("--drain %s is negative", o.drain)
+	case o.http.MaxConnsPerIP < 0:
+		return program.Usagef("--max-conns-per-ip %d is negative", o.http.MaxConnsPerIP)
+	case c.IsSet("price-decimals") && o.http.JSON.Decimals < 0:
+		return program.Usagef("--price-decimals %d is negative", o.http.JSON.Decimals)
+	}
+	return nil
+}
