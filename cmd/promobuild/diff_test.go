@@ -17,17 +17,17 @@ import (
 	"pgregory.net/rapid"
 
 	"promostore/builder"
+	"promostore/cmd/internal/program"
 	"promostore/format/generation"
 	"promostore/internal/gentest"
 	"promostore/internal/synth"
 )
 
-// TestDiff compares two tables in maps, and what diff says of their
-// generations.
-func TestDiff(t *testing.T) {
+// diff finds the same differences as a comparison of two maps.
+func TestDiffAgreesWithMaps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		tables := [2]map[string]promotion{{}, {}} // by the id in small letters
-		add := func(i int, p promotion) { tables[i][strings.ToLower(p.id)] = p }
+		sets := [2]map[string]promotion{{}, {}} // by the id in lower case
+		add := func(i int, p promotion) { sets[i][strings.ToLower(p.id)] = p }
 		for _, p := range rapid.SliceOfN(rapid.Custom(drawPromotion), 0, 200).Draw(t, "promotions") {
 			switch rapid.IntRange(0, 5).Draw(t, "where") {
 			case 0:
@@ -52,30 +52,30 @@ func TestDiff(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(dir)
-		for i, table := range tables {
+		for i, set := range sets {
 			var in strings.Builder
-			for _, p := range table {
+			for _, p := range set {
 				in.WriteString(p.row() + "\n")
 			}
 			id := fmt.Sprintf("20260101T00000000%dZ", i)
-			if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--allow-empty", "--memory", "64MiB", "--data", dir, "--generation", id, "-"); code != exitDone {
+			if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--allow-empty", "--memory", "64MiB", "--data", dir, "--generation", id, "-"); code != program.ExitDone {
 				t.Fatalf("build: exit code %d: %s", code, errs)
 			}
 		}
 		show := rapid.IntRange(0, 20).Draw(t, "show")
-		want := wantDiff(tables[0], tables[1], show)
+		want := wantDiff(sets[0], sets[1], show)
 		code, out, errs := promobuild(t, "", "diff", "--json", "--show", fmt.Sprint(show), "--data", dir, "20260101T000000000Z", "20260101T000000001Z")
 		var got diffCounts
-		if err := json.Unmarshal([]byte(out), &got); code != exitDone || err != nil {
+		if err := json.Unmarshal([]byte(out), &got); code != program.ExitDone || err != nil {
 			t.Fatalf("diff: exit code %d, %v: %s", code, err, errs)
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("diff says\n%v, want\n%v", got, want)
+			t.Fatalf("diff prints\n%v, want\n%v", got, want)
 		}
 	})
 }
 
-// diffCounts is what diff --json prints, but for the files.
+// diffCounts decodes the output of diff --json, except for the files.
 type diffCounts struct {
 	Added, Removed, Changed, Unchanged int
 	Shown                              struct {
@@ -90,10 +90,10 @@ type diffRow struct {
 	Date  string      `json:"expiration_date"`
 }
 
-// wantDiff is diff by the maps alone.
+// wantDiff compares two maps.
 func wantDiff(from, to map[string]promotion, show int) (d diffCounts) {
 	rowOf := func(p promotion) diffRow {
-		if id := strings.ToUpper(p.id); id != p.id || id == strings.ToLower(p.id) { // digits alone are lower case
+		if id := strings.ToUpper(p.id); id != p.id || id == strings.ToLower(p.id) { // an id without letters is in lower case
 			p.id = strings.ToLower(p.id)
 		}
 		return diffRow{p.id, json.Number(p.price), p.date}
@@ -123,28 +123,27 @@ func wantDiff(from, to map[string]promotion, show int) (d diffCounts) {
 	return d
 }
 
-// buildTable builds a generation of a synthetic table.
-func buildTable(t testing.TB, dir string, table synth.Table) string {
+// buildSynthetic builds a generation of synthetic rows.
+func buildSynthetic(t testing.TB, dir string, rows synth.Table) string {
 	t.Helper()
 	r, w := io.Pipe()
 	go func() {
-		_, err := table.WriteTo(w)
+		_, err := rows.WriteTo(w)
 		w.CloseWithError(err)
 	}()
-	summary, err := builder.Build(t.Context(), builder.Options{Dir: dir, Inputs: []builder.Input{builder.StreamInput("table", r)}, Memory: 256 << 20, Delimiter: ','})
+	summary, err := builder.Build(t.Context(), builder.Options{Dir: dir, Inputs: []builder.Input{builder.StreamInput("rows", r)}, Memory: 256 << 20, Delimiter: ','})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return summary.File
 }
 
-// TestDiffLarge compares files of many pieces, of which the one has ids all
-// over that the other lacks.
-func TestDiffLarge(t *testing.T) {
+// diff compares files of many buffers, and finds damage in the last block.
+func TestDiffOfLargeFiles(t *testing.T) {
 	dir := t.TempDir()
-	a := buildTable(t, dir, synth.Table{Rows: 200_000, Keys: synth.Keys{Seed: 1}})
-	b := buildTable(t, dir, synth.Table{Rows: 150_000, Keys: synth.Keys{Seed: 1}})
-	other := buildTable(t, dir, synth.Table{Rows: 100_000, Keys: synth.Keys{Seed: 2}})
+	a := buildSynthetic(t, dir, synth.Table{Rows: 200_000, Keys: synth.Keys{Seed: 1}})
+	b := buildSynthetic(t, dir, synth.Table{Rows: 150_000, Keys: synth.Keys{Seed: 1}})
+	other := buildSynthetic(t, dir, synth.Table{Rows: 100_000, Keys: synth.Keys{Seed: 2}})
 	for _, c := range []struct {
 		from, to string
 		want     string
@@ -160,21 +159,21 @@ func TestDiffLarge(t *testing.T) {
 		}
 	}
 
-	// The last block of the second is damaged: by then all has been compared.
+	// The last block of the second file is damaged. The other blocks have been
+	// compared when it is read.
 	gentest.Overwrite(t, b, 4096+150_000*32-100, []byte("damage"))
 	out, err := exec.Command("promobuild", "diff", a, b).CombinedOutput()
-	if exitCode(err) != exitFailed || !strings.Contains(string(out), "wrong checksum: at offset ") || strings.Contains(string(out), "unchanged") {
+	if exitCode(err) != program.ExitFailed || !strings.Contains(string(out), "wrong checksum: at offset ") || strings.Contains(string(out), "unchanged") {
 		t.Errorf("a damaged block at the end: %v: %s", err, out)
 	}
 }
 
-// TestInterrupted stops the commands that read whole files by their context,
-// as a signal does. Nothing has changed then.
-func TestInterrupted(t *testing.T) {
+// Commands that read whole files stop when their context ends, as a signal makes
+// it, and change nothing.
+func TestInterruptedCommandsChangeNothing(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 4 {
-		table := synth.Table{Rows: 1000, Keys: synth.Keys{Seed: uint64(i)}}
-		buildTable(t, dir, table)
+		buildSynthetic(t, dir, synth.Table{Rows: 1000, Keys: synth.Keys{Seed: uint64(i)}})
 	}
 	list, err := generation.List(dir)
 	if err != nil {
@@ -189,25 +188,24 @@ func TestInterrupted(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		command, _, _ := strings.Cut(args, " ")
 		code := run(ctx, strings.Fields("promobuild "+args+" --data "+dir), nil, &stdout, &stderr)
-		if code != exitFailed || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "promobuild: "+command+": interrupted: ") {
+		if code != program.ExitFailed || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "promobuild: "+command+": interrupted") {
 			t.Errorf("%s: exits with %d: %s%s", args, code, &stdout, &stderr)
 		}
 	}
 	if after := files(t, dir); !slices.Equal(after, before) {
-		t.Errorf("there are %v, were %v", after, before)
+		t.Errorf("files after: %v, before: %v", after, before)
 	}
 }
 
-// BenchmarkDiff is measured against reading both files and against checking
-// them, each from the disk and from memory.
+// BenchmarkDiff compares diff with cp of both files, from the disk and from memory.
 func BenchmarkDiff(b *testing.B) {
 	const rows = 10_000_000
 	dir := b.TempDir()
 	files := []string{
-		buildTable(b, dir, synth.Table{Rows: rows, Keys: synth.Keys{Seed: 1}}),
-		buildTable(b, dir, synth.Table{Rows: rows - rows/100, Keys: synth.Keys{Seed: 1}}),
+		buildSynthetic(b, dir, synth.Table{Rows: rows, Keys: synth.Keys{Seed: 1}}),
+		buildSynthetic(b, dir, synth.Table{Rows: rows - rows/100, Keys: synth.Keys{Seed: 1}}),
 	}
-	ways := []struct {
+	subjects := []struct {
 		name string
 		f    func() error
 	}{
@@ -220,15 +218,15 @@ func BenchmarkDiff(b *testing.B) {
 			return nil
 		}},
 		{"diff", func() error {
-			if code := run(b.Context(), []string{"promobuild", "diff", files[0], files[1]}, nil, io.Discard, os.Stderr); code != exitDone {
+			if code := run(b.Context(), []string{"promobuild", "diff", files[0], files[1]}, nil, io.Discard, os.Stderr); code != program.ExitDone {
 				return fmt.Errorf("exit code %d", code)
 			}
 			return nil
 		}},
 	}
 	for _, from := range []string{"disk", "memory"} {
-		for _, way := range ways {
-			b.Run(way.name+"/"+from, func(b *testing.B) {
+		for _, subject := range subjects {
+			b.Run(subject.name+"/"+from, func(b *testing.B) {
 				b.SetBytes(rows * 2 * 32)
 				for b.Loop() {
 					if from == "disk" {
@@ -238,7 +236,7 @@ func BenchmarkDiff(b *testing.B) {
 						}
 						b.StartTimer()
 					}
-					if err := way.f(); err != nil {
+					if err := subject.f(); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -247,7 +245,7 @@ func BenchmarkDiff(b *testing.B) {
 	}
 }
 
-// evict takes a file out of the page cache.
+// evict removes a file from the page cache.
 func evict(b *testing.B, path string) {
 	b.Helper()
 	f, err := os.Open(path)

@@ -5,35 +5,36 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/program"
 	"promostore/format"
 )
 
 func dumpCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "dump",
-		Usage:     "print the CSV that a generation was made of, in the order of the ids",
+		Usage:     "print a generation as CSV, in the order of the ids",
 		ArgsUsage: "FILE|DIR",
-		Description: `Prices and dates come back as they were written; ids in lower case, or in upper
-case if they were all upper case. There is no header row. DIR stands for its
-newest servable generation.
+		Description: `Print prices and dates as they were written. Print ids in upper case if all their
+letters were, else in lower case. There is no header row. DIR selects its newest
+servable generation.
 
 Example:
    promobuild dump data | gzip > promotions.csv.gz`,
-		Action: dump,
+		Action: program.Printing(dump),
 	}
 }
 
-// dumpLen is how many bytes dump writes at once, about.
+// dumpLen is the approximate size of one write, in bytes.
 const dumpLen = 256 << 10
 
 func dump(c *cli.Context) error {
-	args, err := wantArgs(c, 1, 1)
+	args, err := program.Args(c, 1, 1)
 	if err != nil {
 		return err
 	}
 	f, path, err := open(args[0])
 	if err != nil {
-		return fmt.Errorf("dump: %w", err)
+		return err
 	}
 	defer f.Close()
 	styles := f.Styles()
@@ -54,7 +55,7 @@ func dump(c *cli.Context) error {
 		_, err = c.App.Writer.Write(buf)
 	}
 	if err != nil {
-		return fmt.Errorf("dump: %s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/reader"
 )
@@ -15,28 +16,28 @@ import (
 func getCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "get",
-		Usage:     "print promotions as the server would answer them",
+		Usage:     "print promotions as JSON",
 		ArgsUsage: "FILE|DIR ID...",
-		Description: `One line of JSON for each ID, in their order, if what the file has there is
-undamaged. Exits with 1 if one is missing.
-DIR stands for its newest servable generation.
+		Description: `Print one line of JSON for each ID, in the order of the arguments, as the server
+answers it. Check the blocks that are read. Exit with 1 if an ID is missing. DIR
+selects its newest servable generation.
 
 Example:
    promobuild get data 172FFC14-D229-4C93-B06B-F48B8C095512`,
-		Action: get,
+		Action: program.Printing(get),
 	}
 }
 
 var errMissing = errors.New("not found")
 
 func get(c *cli.Context) error {
-	args, err := wantArgs(c, 2, math.MaxInt)
+	args, err := program.Args(c, 2, math.MaxInt)
 	if err != nil {
 		return err
 	}
 	f, path, err := open(args[0])
 	if err != nil {
-		return fmt.Errorf("get: %w", err)
+		return err
 	}
 	defer f.Close()
 	out := bufio.NewWriter(c.App.Writer)
@@ -45,10 +46,11 @@ func get(c *cli.Context) error {
 	for _, id := range args[1:] {
 		key, ok := reader.ParseID([]byte(id))
 		if !ok {
-			missing = append(missing, fmt.Errorf("get: %q is no id, so it is %w", id, errMissing))
+			missing = append(missing, fmt.Errorf("%q: %w: not an id", id, errMissing))
 			continue
 		}
-		// What is not there must be as certain as what is.
+		// The block is checked even for an id that is missing: a damaged block does
+		// not prove absence.
 		err := f.VerifyKey(key)
 		var r format.Record
 		var found bool
@@ -56,10 +58,10 @@ func get(c *cli.Context) error {
 			r, found, err = f.Get(key)
 		}
 		if err != nil {
-			return errors.Join(out.Flush(), fmt.Errorf("get: %s: %w", path, err))
+			return errors.Join(out.Flush(), fmt.Errorf("%s: %w", path, err))
 		}
 		if !found {
-			missing = append(missing, fmt.Errorf("get: %s: %w", id, errMissing))
+			missing = append(missing, fmt.Errorf("%s: %w", id, errMissing))
 			continue
 		}
 		line = append(format.DefaultJSONOptions.AppendJSON(line[:0], &r, f.Styles()), '\n')

@@ -10,6 +10,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/reader"
 )
@@ -17,26 +18,27 @@ import (
 func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
-		Usage:     "show the header, regions, counts, key range and dictionary of a generation",
+		Usage:     "show the header and the layout of a generation",
 		ArgsUsage: "FILE|DIR",
-		Description: `Reads all but the blocks. DIR stands for its newest servable generation.
+		Description: `Show the counts, the range of ids, the regions and the timestamp styles. Read
+everything but the blocks. DIR selects its newest servable generation.
 
 Example:
    promobuild inspect --json data/promotions-20261122T103000123Z-00000-of-00001.pgen`,
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
+			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
 		},
-		Action: inspect,
+		Action: program.Printing(inspect),
 	}
 }
 
-// inspection is what inspect prints.
+// inspection holds the facts that inspect prints.
 type inspection struct {
 	File           string          `json:"file"`
 	FormatVersion  int             `json:"format_version"`
 	Generation     string          `json:"generation"`
 	Created        time.Time       `json:"created"`
-	Shard          uint32          `json:"shard"` // counted from 0
+	Shard          uint32          `json:"shard"` // from 0
 	Shards         uint32          `json:"shards"`
 	Rows           uint64          `json:"rows"`
 	Records        uint64          `json:"records"`
@@ -48,17 +50,17 @@ type inspection struct {
 	FirstID        string          `json:"first_id"` // empty without records
 	LastID         string          `json:"last_id"`
 	Regions        []format.Region `json:"regions"`
-	Dates          []string        `json:"dates"` // the dictionary: one date in each of its layouts and zones
+	Dates          []string        `json:"dates"` // the same time in each timestamp style of the dictionary
 }
 
 func inspect(c *cli.Context) error {
-	args, err := wantArgs(c, 1, 1)
+	args, err := program.Args(c, 1, 1)
 	if err != nil {
 		return err
 	}
 	f, path, err := open(args[0])
 	if err != nil {
-		return fmt.Errorf("inspect: %w", err)
+		return err
 	}
 	defer f.Close()
 	x := inspectFile(f, path)

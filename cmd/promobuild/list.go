@@ -14,6 +14,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/program"
 	"promostore/format/generation"
 )
 
@@ -22,16 +23,18 @@ func listCommand() *cli.Command {
 		Name:      "list",
 		Usage:     "list the generations of a directory, oldest first",
 		ArgsUsage: "DIR",
-		Description: `Says which one is the newest that can be served, which is pinned, by whom and
-why, which are incomplete and which are bad. It looks at all but the blocks;
-verify looks at those too.
+		Description: `Show the newest servable generation, the pinned generation with its author and
+reason, and why others are not servable. Read everything but the blocks; the
+verify command reads those too. Exit with 0 unless DIR or its pin cannot be read.
+
+Times are in UTC.
 
 Example:
    promobuild list /srv/promotions`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON array"},
 		},
-		Action: list,
+		Action: program.Printing(list),
 	}
 }
 
@@ -39,29 +42,29 @@ Example:
 type listed struct {
 	Generation string    `json:"generation"`
 	Created    time.Time `json:"created"`
-	Newest     bool      `json:"newest"` // of those that can be served
+	Newest     bool      `json:"newest"` // the newest servable generation
 	Complete   bool      `json:"complete"`
 	Files      []string  `json:"files"`
 	Records    uint64    `json:"records"`
 	Bytes      int64     `json:"bytes"`
-	Error      string    `json:"error,omitempty"` // why it cannot be served
+	Error      string    `json:"error,omitempty"` // why it is not servable
 
-	Pin *generation.Pin `json:"pin,omitempty"` // if it is pinned
+	Pin *generation.Pin `json:"pin,omitempty"` // nil unless it is pinned
 }
 
 func list(c *cli.Context) error {
-	args, err := wantArgs(c, 1, 1)
+	args, err := program.Args(c, 1, 1)
 	if err != nil {
 		return err
 	}
 	generations, err := generation.List(args[0])
 	if err != nil {
-		return fmt.Errorf("list: %w", err)
+		return err
 	}
 	lines := []listed{}
 	newest := -1
 	for i, g := range generations {
-		lines = append(lines, look(g))
+		lines = append(lines, lineOf(g))
 		if lines[i].Error == "" {
 			newest = i
 		}
@@ -71,7 +74,7 @@ func list(c *cli.Context) error {
 	}
 	pin, pinErr := generation.ReadPin(args[0])
 	if pinErr != nil {
-		pinErr = fmt.Errorf("list: %w: unpin, or pin anew", pinErr)
+		pinErr = fmt.Errorf("%w\nReplace the pin: promobuild pin, or promobuild unpin", pinErr)
 	}
 	lines = markPinned(lines, pin)
 	if c.Bool("json") {
@@ -80,14 +83,14 @@ func list(c *cli.Context) error {
 	return errors.Join(printList(c.App.Writer, lines), pinErr)
 }
 
-// markPinned says in the line of the pinned generation that it is, and adds one
-// if there is none.
+// markPinned adds the pin to the line of its generation. A generation that is
+// missing gets a line of its own.
 func markPinned(lines []listed, pin generation.Pin) []listed {
 	if !pin.Active {
 		return lines
 	}
-	// Both are in the order of the IDs, which is that of their texts. Of two
-	// lines with one ID the first is that of a single file.
+	// The lines are sorted by ID, which is the order of their texts too. Of two
+	// lines with the same ID, the first is that of the single file.
 	i, found := slices.BinarySearchFunc(lines, pin.ID.String(), func(l listed, id string) int { return cmp.Compare(l.Generation, id) })
 	if !found {
 		lines = slices.Insert(lines, i, listed{Generation: pin.ID.String(), Created: pin.ID.Time(), Files: []string{}, Error: "missing"})
@@ -96,8 +99,9 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 	return lines
 }
 
-// look opens a generation's files to see whether it can be served.
-func look(g generation.Generation) listed {
+// lineOf returns the line of a generation. It opens the file to check whether the
+// generation is servable.
+func lineOf(g generation.Generation) listed {
 	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files}
 	h, err := g.Header()
 	switch {
@@ -117,7 +121,7 @@ func look(g generation.Generation) listed {
 
 func printList(w io.Writer, lines []listed) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "GENERATION\tCREATED\tRECORDS\tBYTES\tSTATE")
+	fmt.Fprintln(t, "GENERATION\tCREATED (UTC)\tRECORDS\tBYTES\tSTATE")
 	for _, l := range lines {
 		state := l.Error
 		switch {

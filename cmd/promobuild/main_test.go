@@ -9,18 +9,21 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"promostore/cmd/internal/program"
 )
 
 type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
-// An output that nobody reads any more is no error to tell; any other is.
-func TestBrokenOutput(t *testing.T) {
+// A command that only prints is silent when its reader has gone. Other errors of the
+// output are reported.
+func TestClosedOutputIsSilent(t *testing.T) {
 	data := t.TempDir()
 	args := strings.Fields("promobuild build --quiet --data " + data + " ../../testdata/promotions.csv")
 	var stdout, stderr bytes.Buffer
-	if code := run(context.Background(), args, strings.NewReader(""), &stdout, &stderr); code != exitDone {
+	if code := run(context.Background(), args, strings.NewReader(""), &stdout, &stderr); code != program.ExitDone {
 		t.Fatalf("build exits with %d: %s", code, &stderr)
 	}
 	for _, args := range []string{
@@ -33,34 +36,34 @@ func TestBrokenOutput(t *testing.T) {
 		}{{syscall.EPIPE, true}, {errors.New("no paper"), false}} {
 			var stderr bytes.Buffer
 			code := run(context.Background(), strings.Fields("promobuild "+args), strings.NewReader(""), brokenWriter{c.err}, &stderr)
-			if code != exitFailed || (stderr.Len() == 0) != c.quiet {
-				t.Errorf("%s, %v: exits with %d and says %q", args, c.err, code, &stderr)
+			if code != program.ExitFailed || (stderr.Len() == 0) != c.quiet {
+				t.Errorf("%s, %v: exits with %d and prints %q", args, c.err, code, &stderr)
 			}
 		}
 	}
 }
 
-// What nobody reads of a build is told: the generation is published without
-// its summary, and is not without its rejects.
-func TestBrokenOutputOfBuild(t *testing.T) {
+// A build reports that its output cannot be written. Without its summary the
+// generation is published; without its rejects it is not.
+func TestClosedOutputOfBuildIsReported(t *testing.T) {
 	for _, err := range []error{syscall.EPIPE, errors.New("no paper")} {
 		for _, flag := range []string{"", "--json"} {
 			data := t.TempDir()
 			args := strings.Fields("promobuild build --generation 20261122T103000123Z --data " + data + " ../../testdata/promotions.csv " + flag)
 			var stderr bytes.Buffer
 			code := run(context.Background(), args, strings.NewReader(""), brokenWriter{err}, &stderr)
-			want := "build: generation 20261122T103000123Z is published, but its summary could not be printed: " + err.Error()
-			if code != exitFailed || !strings.Contains(stderr.String(), want) {
-				t.Errorf("%v, %s: exits with %d and says %q", err, flag, code, &stderr)
+			want := "build: generation 20261122T103000123Z is published, but its summary cannot be printed: " + err.Error()
+			if code != program.ExitFailed || !strings.Contains(stderr.String(), want) {
+				t.Errorf("%v, %s: exits with %d and prints %q", err, flag, code, &stderr)
 			}
 			if names := files(t, data); len(names) != 1 {
-				t.Errorf("%v, %s: there are %v", err, flag, names)
+				t.Errorf("%v, %s: files %v", err, flag, names)
 			}
 		}
 	}
 
-	// A named pipe whose reader goes after the header row, which is when the
-	// pipe is full of the rows behind it.
+	// A named pipe whose reader closes it after the header row, while the pipe is
+	// full of later rows.
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "rejects")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
@@ -81,25 +84,24 @@ func TestBrokenOutputOfBuild(t *testing.T) {
 	if err := <-gone; err != nil {
 		t.Fatal(err)
 	}
-	if code != exitFailed || !strings.Contains(stderr.String(), "rejects: ") || !strings.Contains(stderr.String(), syscall.EPIPE.Error()) {
-		t.Errorf("rejects that nobody reads: exits with %d and says %q", code, &stderr)
+	if code != program.ExitFailed || !strings.Contains(stderr.String(), "rejects: ") || !strings.Contains(stderr.String(), syscall.EPIPE.Error()) {
+		t.Errorf("rejects without a reader: exits with %d and prints %q", code, &stderr)
 	}
 }
 
-// A build can be stopped by its context, too.
-func TestCancelled(t *testing.T) {
+func TestCanceledBuildPublishesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	data := t.TempDir()
 	var stdout, stderr bytes.Buffer
 	args := []string{"promobuild", "build", "--quiet", "--data", data, "../../testdata/promotions.csv"}
-	if code := run(ctx, args, strings.NewReader(""), &stdout, &stderr); code != exitFailed || stdout.Len() > 0 {
+	if code := run(ctx, args, strings.NewReader(""), &stdout, &stderr); code != program.ExitFailed || stdout.Len() > 0 {
 		t.Errorf("exits with %d: %s%s", code, &stdout, &stderr)
 	}
-	if !strings.Contains(stderr.String(), "interrupted: nothing was published") {
-		t.Errorf("it says %q", &stderr)
+	if !strings.Contains(stderr.String(), "interrupted; nothing was published") {
+		t.Errorf("the build prints %q", &stderr)
 	}
 	if left := files(t, data); len(left) > 0 {
-		t.Errorf("it left %v", left)
+		t.Errorf("the build left %v", left)
 	}
 }

@@ -13,10 +13,9 @@ import (
 	"promostore/builder"
 )
 
-// 20 M rows, five times what fits into the memory that the build is given, in
-// the order and with the keys that are hard on a sort: the memory holds, and
-// the file is the one that is built with memory to spare.
-func TestMemoryHolds(t *testing.T) {
+// A build of 20 M rows, five times as many as fit into its memory, stays within that
+// memory for every kind of key. Its file is the same as with ample memory.
+func TestBuildStaysWithinMemory(t *testing.T) {
 	const rows, memory = 20_000_000, 128 << 20
 	for _, keys := range []string{"v4", "v7", "sequential", "same-prefix"} {
 		t.Run(keys, func(t *testing.T) {
@@ -42,8 +41,8 @@ func TestMemoryHolds(t *testing.T) {
 	}
 }
 
-// Bad rows by the million, and many workers, have to stay within the memory too.
-func TestMemoryHoldsForBadRows(t *testing.T) {
+// Millions of bad rows and many workers stay within the memory too.
+func TestBadRowsStayWithinMemory(t *testing.T) {
 	input := filepath.Join(t.TempDir(), "bad.csv")
 	if err := os.WriteFile(input, bytes.Repeat([]byte("x\n"), 20_000_000), 0o600); err != nil {
 		t.Fatal(err)
@@ -63,7 +62,7 @@ func TestMemoryHoldsForBadRows(t *testing.T) {
 	}
 }
 
-// buildGenerated pipes generate into build.
+// buildGenerated pipes the output of generate into build.
 func buildGenerated(t *testing.T, keys, rows, memory string) builder.Summary {
 	t.Helper()
 	generate := exec.Command("promobuild", "generate", "--rows", rows, "--seed", "1", "--keys", keys)

@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"promostore/cmd/internal/program"
 	"promostore/internal/synth"
 )
 
-// A process is a promobuild that builds, and whose input has stalled.
+// A process is a running build whose input stalls.
 type process struct {
 	*exec.Cmd
 	stdin  io.WriteCloser
@@ -28,7 +29,7 @@ type process struct {
 	tmp    string
 }
 
-// startBuild returns when the build waits for input.
+// startBuild starts a build and returns when it waits for input.
 func startBuild(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{stderr: new(bytes.Buffer), drain: make(chan struct{}), data: filepath.Join(t.TempDir(), "data"), tmp: t.TempDir()}
@@ -61,8 +62,8 @@ func startBuild(t *testing.T, args ...string) *process {
 	return p
 }
 
-// feed writes more rows than the memory of the build holds. When it returns,
-// all but what a pipe holds has been read.
+// feed writes more rows than the memory of the build holds. When it returns, the
+// build has read all but the content of the pipe.
 func (p *process) feed(t *testing.T) {
 	t.Helper()
 	if _, err := (synth.Table{Rows: 2_000_000}).WriteTo(p.stdin); err != nil {
@@ -72,7 +73,7 @@ func (p *process) feed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, fd := range fds { // the spill has no name; it goes with the process
+	for _, fd := range fds { // the spill file is unlinked; the kernel frees it with the process
 		if name, _ := os.Readlink(fd); strings.HasPrefix(name, p.tmp) {
 			return
 		}
@@ -85,7 +86,7 @@ func (p *process) wait() error {
 	return p.Wait()
 }
 
-// files is what is in a directory, but for the lock.
+// files returns the names in a directory, except the lock.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -109,30 +110,30 @@ func exitCode(err error) int {
 	return 0
 }
 
-// interrupt sends sig and checks that the build stops as it should.
+// interrupt sends sig and checks that the build stops and cleans up.
 func (p *process) interrupt(t *testing.T, sig os.Signal) {
 	t.Helper()
 	if err := p.Process.Signal(sig); err != nil {
 		t.Fatal(err)
 	}
 	stuck := time.AfterFunc(time.Minute, func() {
-		t.Errorf("%v does not end it", sig)
+		t.Errorf("%v does not end the build", sig)
 		_ = p.Process.Kill()
 	})
 	err := p.wait()
 	stuck.Stop()
-	if exitCode(err) != exitFailed {
-		t.Errorf("%v: %v, want exit code %d", sig, err, exitFailed)
+	if exitCode(err) != program.ExitFailed {
+		t.Errorf("%v: %v, want exit code %d", sig, err, program.ExitFailed)
 	}
-	if !strings.Contains(p.stderr.String(), "promobuild: build: interrupted: nothing was published") {
-		t.Errorf("%v: the build says %q", sig, p.stderr)
+	if !strings.Contains(p.stderr.String(), "promobuild: build: interrupted; nothing was published") {
+		t.Errorf("%v: the build prints %q", sig, p.stderr)
 	}
 	if left := append(files(t, p.data), files(t, p.tmp)...); len(left) > 0 {
 		t.Errorf("%v left %v", sig, left)
 	}
 }
 
-func TestInterrupt(t *testing.T) {
+func TestInterruptedBuildCleansUp(t *testing.T) {
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		t.Run(sig.String(), func(t *testing.T) {
 			t.Run("before the first row", func(t *testing.T) {
@@ -156,7 +157,7 @@ func TestInterrupt(t *testing.T) {
 					t.Fatal(err)
 				}
 				p := startBuild(t, "--max-bad-rows", "1000000", "--rejects", fifo, "-")
-				// One chunk and some: its rejects are more than a buffer holds.
+				// Over one chunk, whose rejects are more than a buffer holds.
 				if _, err := io.WriteString(p.stdin, strings.Repeat("bad\n", 75_000)); err != nil {
 					t.Fatal(err)
 				}
@@ -166,15 +167,15 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// A build that is killed leaves files, which the next one removes.
-func TestKill(t *testing.T) {
+// A killed build leaves a temporary file, which the next build removes.
+func TestBuildAfterKilledBuildCleansUp(t *testing.T) {
 	p := startBuild(t, "-")
 	p.feed(t)
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.wait(); err == nil {
-		t.Fatal("a killed build exits well")
+		t.Fatal("the killed build exits with 0")
 	}
 	if left := files(t, p.data); len(left) != 1 || !strings.HasPrefix(left[0], ".") {
 		t.Errorf("the killed build left %v in the data directory, want a temporary file", left)
@@ -182,11 +183,11 @@ func TestKill(t *testing.T) {
 	if left := files(t, p.tmp); len(left) > 0 {
 		t.Errorf("the killed build left %v in the temporary directory", left)
 	}
-	table, err := filepath.Abs("../../testdata/promotions.csv")
+	rows, err := filepath.Abs("../../testdata/promotions.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("promobuild", "build", "--quiet", "--data", p.data, "--tmp", p.tmp, table).CombinedOutput(); err != nil {
+	if out, err := exec.Command("promobuild", "build", "--quiet", "--data", p.data, "--tmp", p.tmp, rows).CombinedOutput(); err != nil {
 		t.Fatalf("the next build: %v\n%s", err, out)
 	}
 	if left := files(t, p.data); len(left) != 1 || !strings.HasPrefix(left[0], "promotions-") {
@@ -197,8 +198,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// One build at a time: the second is refused and does the first no harm.
-func TestSecondBuild(t *testing.T) {
+// A second build of the same directory fails and does not disturb the first.
+func TestConcurrentBuildIsRefused(t *testing.T) {
 	p := startBuild(t, "--json", "-")
 	p.feed(t)
 	rejects := filepath.Join(t.TempDir(), "rejects.csv")
@@ -206,7 +207,7 @@ func TestSecondBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := exec.Command("promobuild", "build", "--data", p.data, "--tmp", p.tmp, "--rejects", rejects, "../../testdata/promotions.csv").CombinedOutput()
-	if exitCode(err) != exitFailed || !strings.Contains(string(out), "process "+strconv.Itoa(p.Process.Pid)+" is writing to "+p.data) {
+	if exitCode(err) != program.ExitFailed || !strings.Contains(string(out), "process "+strconv.Itoa(p.Process.Pid)+" is writing to "+p.data) {
 		t.Errorf("the second build: %v: %s", err, out)
 	}
 	if text, err := os.ReadFile(rejects); string(text) != "of the first\n" {
@@ -222,6 +223,6 @@ func TestSecondBuild(t *testing.T) {
 		t.Errorf("verify: %v: %s", err, out)
 	}
 	if left := append(files(t, p.data), files(t, p.tmp)...); len(left) != 1 {
-		t.Errorf("there are %v, want one generation", left)
+		t.Errorf("files %v, want one generation", left)
 	}
 }

@@ -14,21 +14,21 @@ import (
 	"promostore/builder"
 )
 
-// refresh is how often a bar is drawn.
+// refresh is the time between two drawings of a bar.
 const refresh = 100 * time.Millisecond
 
-// isTerminal reports whether somebody looks at w.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// newBar draws on w, in less than 80 columns. total is -1 if it is not known,
-// and counts bytes or rows.
-func newBar(w io.Writer, total int64, what string, bytes bool) *progressbar.ProgressBar {
+// newBar returns a bar on w of less than 80 columns. total counts bytes or rows;
+// it is -1 if unknown.
+func newBar(w io.Writer, total int64, title string, bytes bool) *progressbar.ProgressBar {
 	options := []progressbar.Option{
 		progressbar.OptionSetWriter(w),
-		progressbar.OptionSetDescription(what),
+		progressbar.OptionSetDescription(title),
 		progressbar.OptionSetWidth(10),
 		progressbar.OptionThrottle(refresh),
 		progressbar.OptionSetRenderBlankState(true),
@@ -41,20 +41,20 @@ func newBar(w io.Writer, total int64, what string, bytes bool) *progressbar.Prog
 	return progressbar.NewOptions64(total, options...)
 }
 
-// progress shows how a build is going: a bar on a terminal, else a line for
-// each phase.
+// progress shows the progress of a build: a bar on a terminal, otherwise a line
+// for each phase.
 type progress struct {
 	w    io.Writer
 	draw bool
 	stop chan struct{} // ends the drawing
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	status  builder.Status
 	started time.Time // of the phase
 	bar     *progressbar.ProgressBar
 }
 
-// newProgress shows on w until finish.
+// newProgress returns a progress that writes to w until finish.
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w, draw: isTerminal(w), stop: make(chan struct{})}
 	if p.draw {
@@ -63,7 +63,7 @@ func newProgress(w io.Writer) *progress {
 	return p
 }
 
-// observe is the Observe of builder.Options.
+// observe receives the status of the build; see builder.Options.
 func (p *progress) observe(s builder.Status) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -75,8 +75,8 @@ func (p *progress) observe(s builder.Status) {
 	p.status = s
 }
 
-// redraw draws by the clock, so that what is shown is right while the input
-// has stalled, too.
+// redraw draws the bar at intervals, so that the rate is right while the input
+// stalls.
 func (p *progress) redraw() {
 	tick := time.NewTicker(refresh)
 	defer tick.Stop()
@@ -100,7 +100,7 @@ func (p *progress) show(s builder.Status) {
 		_ = p.bar.Set64(s.Records)
 		return
 	}
-	_ = p.bar.Set64(s.InputBytes) // more than its size if it has grown: a bar need not be right
+	_ = p.bar.Set64(s.InputBytes) // exceeds the size if the input has grown; the bar tolerates that
 	rate := float64(s.Rows) / time.Since(p.started).Seconds()
 	p.bar.Describe(fmt.Sprintf("read %srows, %srows/s", humanize.SIWithDigits(float64(s.Rows), 1, ""), humanize.SIWithDigits(rate, 1, "")))
 }
@@ -126,7 +126,7 @@ func (p *progress) begin(s builder.Status) {
 	}
 }
 
-// finish takes the bar away for good.
+// finish removes the bar and ends the drawing.
 func (p *progress) finish() {
 	close(p.stop)
 	p.mu.Lock()
@@ -134,7 +134,7 @@ func (p *progress) finish() {
 	p.end()
 }
 
-// end takes the bar of a phase away.
+// end removes the bar of a phase.
 func (p *progress) end() {
 	if p.bar != nil {
 		_ = p.bar.Finish()

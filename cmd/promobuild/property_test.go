@@ -17,6 +17,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"promostore/cmd/internal/program"
 )
 
 // promobuild runs one command in this process.
@@ -26,15 +28,15 @@ func promobuild(t *rapid.T, stdin string, args ...string) (code int, stdout, std
 	return code, out.String(), errs.String()
 }
 
-// A promotion is a row that the test made up, in its canonical spelling.
+// A promotion is a generated row in its canonical spelling.
 type promotion struct{ id, price, date string }
 
 func (p promotion) row() string { return p.id + "," + p.price + "," + p.date }
 
 func drawPromotion(t *rapid.T) promotion {
 	raw := rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id")
-	if rapid.Bool().Draw(t, "alike") {
-		copy(raw, make([]byte, 15)) // ids that meet and that share their first bytes
+	if rapid.Bool().Draw(t, "short") {
+		copy(raw, make([]byte, 15)) // repeats ids, and makes ids that share their first bytes
 	}
 	text := hex.EncodeToString(raw)
 	id := strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-")
@@ -56,11 +58,11 @@ func drawPromotion(t *rapid.T) promotion {
 	return promotion{id, price, date}
 }
 
-// respell writes p in another of the accepted spellings.
+// respell returns p in another accepted spelling.
 func respell(t *rapid.T, p promotion) string {
 	if rapid.IntRange(0, 3).Draw(t, "mixed") == 0 && strings.ToLower(p.id) == p.id && strings.ContainsAny(p.id, "abcdef") {
 		i := strings.LastIndexAny(p.id, "abcdef")
-		if strings.IndexAny(p.id, "abcdef") < i { // one capital alone would be upper case
+		if strings.IndexAny(p.id, "abcdef") < i { // else the letters would all be capitals
 			p.id = p.id[:i] + strings.ToUpper(p.id[i:])
 		}
 	}
@@ -79,12 +81,12 @@ func respell(t *rapid.T, p promotion) string {
 	return strings.Join(fields, ",") + rapid.SampledFrom([]string{"\n", "\r\n", "\n\n"}).Draw(t, "end")
 }
 
-// What goes in comes out: dump gives the rows back sorted, get finds each of
-// them, and no id one bit away.
-func TestThereAndBack(t *testing.T) {
+// dump returns the rows of the input, sorted. get finds each of them, and no id that
+// differs in one bit.
+func TestDumpAndGetReturnTheInput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		promotions := rapid.SliceOfN(rapid.Custom(drawPromotion), 1, 300).Draw(t, "promotions")
-		want := map[string]promotion{} // by the id in small letters, which is the order of the file
+		want := map[string]promotion{} // by the id in lower case, which is the order of the file
 		var in strings.Builder
 		for _, p := range promotions {
 			if strings.ToUpper(p.id) == strings.ToLower(p.id) {
@@ -98,7 +100,7 @@ func TestThereAndBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(dir)
-		if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--memory", "64MiB", "--data", dir, "-"); code != exitDone {
+		if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--memory", "64MiB", "--data", dir, "-"); code != program.ExitDone {
 			t.Fatalf("build: exit code %d: %s", code, errs)
 		}
 
@@ -107,7 +109,7 @@ func TestThereAndBack(t *testing.T) {
 		for _, id := range slices.Sorted(maps.Keys(want)) {
 			rows.WriteString(want[id].row() + "\n")
 		}
-		if code != exitDone || dumped != rows.String() {
+		if code != program.ExitDone || dumped != rows.String() {
 			t.Fatalf("dump: exit code %d: %s\ngot  %q\nwant %q", code, errs, dumped, rows.String())
 		}
 		if records, err := csv.NewReader(strings.NewReader(dumped)).ReadAll(); err != nil || len(records) != len(want) {
@@ -121,7 +123,7 @@ func TestThereAndBack(t *testing.T) {
 				Price json.Number `json:"price"`
 				Date  string      `json:"expiration_date"`
 			}
-			if err := json.Unmarshal([]byte(out), &got); code != exitDone || err != nil {
+			if err := json.Unmarshal([]byte(out), &got); code != program.ExitDone || err != nil {
 				t.Fatalf("get %s: exit code %d, %v: %s", id, code, err, errs)
 			}
 			wall := strings.Replace(p.date[:19], "T", " ", 1)
@@ -134,29 +136,29 @@ func TestThereAndBack(t *testing.T) {
 			}
 			bit := rapid.IntRange(0, 127).Draw(t, "bit")
 			raw[bit/8] ^= 1 << (bit % 8)
-			away := fmt.Sprintf("%x-%x-%x-%x-%x", raw[:4], raw[4:6], raw[6:8], raw[8:10], raw[10:])
-			if _, there := want[away]; there {
+			other := fmt.Sprintf("%x-%x-%x-%x-%x", raw[:4], raw[4:6], raw[6:8], raw[8:10], raw[10:])
+			if _, there := want[other]; there {
 				continue
 			}
-			if code, out, _ := promobuild(t, "", "get", dir, away); code != exitFailed || out != "" {
-				t.Fatalf("get %s, which is not there: exit code %d, %q", away, code, out)
+			if code, out, _ := promobuild(t, "", "get", dir, other); code != program.ExitFailed || out != "" {
+				t.Fatalf("get %s, which is missing: exit code %d, %q", other, code, out)
 			}
 		}
 	})
 }
 
-// The directory of the newest generation stands for it, and a cut file never does.
-func TestNewestStandsForTheDirectory(t *testing.T) {
+// A directory selects its newest generation. verify reports a truncated one.
+func TestDirectorySelectsNewestGeneration(t *testing.T) {
 	dir := t.TempDir()
 	for i, price := range []string{"1.10", "2.20"} {
 		in := "172FFC14-D229-4C93-B06B-F48B8C095512," + price + ",2022-06-04 06:01:20\n"
 		id := fmt.Sprintf("20260101T00000000%dZ", i)
-		if code := run(context.Background(), []string{"promobuild", "build", "--quiet", "--data", dir, "--generation", id, "-"}, strings.NewReader(in), io.Discard, os.Stderr); code != exitDone {
+		if code := run(context.Background(), []string{"promobuild", "build", "--quiet", "--data", dir, "--generation", id, "-"}, strings.NewReader(in), io.Discard, os.Stderr); code != program.ExitDone {
 			t.Fatalf("build: exit code %d", code)
 		}
 	}
 	var out bytes.Buffer
-	if code := run(context.Background(), []string{"promobuild", "get", dir, "172ffc14d2294c93b06bf48b8c095512"}, nil, &out, os.Stderr); code != exitDone || !strings.Contains(out.String(), `"price":2.20,`) {
+	if code := run(context.Background(), []string{"promobuild", "get", dir, "172ffc14d2294c93b06bf48b8c095512"}, nil, &out, os.Stderr); code != program.ExitDone || !strings.Contains(out.String(), `"price":2.20,`) {
 		t.Errorf("get: exit code %d: %s", code, out.String())
 	}
 	names, err := filepath.Glob(filepath.Join(dir, "*.pgen"))
@@ -168,7 +170,7 @@ func TestNewestStandsForTheDirectory(t *testing.T) {
 	}
 	out.Reset()
 	var errs bytes.Buffer
-	if code := run(context.Background(), []string{"promobuild", "verify", dir}, nil, &out, &errs); code != exitFailed || !strings.Contains(errs.String(), "5000") {
-		t.Errorf("verify of a cut file: exit code %d: %s", code, errs.String())
+	if code := run(context.Background(), []string{"promobuild", "verify", dir}, nil, &out, &errs); code != program.ExitFailed || !strings.Contains(errs.String(), "5000") {
+		t.Errorf("verify of a truncated file: exit code %d: %s", code, errs.String())
 	}
 }

@@ -5,28 +5,30 @@ import (
 	"io"
 	"os"
 	"sync/atomic"
+
+	"promostore/cmd/internal/program"
 )
 
-// A rejectsFile is where the bad rows go. The first Write opens it: a build
-// that fails before leaves no file behind, a build that is refused because of
-// another does not cut off the other's rejects, and a named pipe that nobody
-// reads holds up only who writes to it.
+// A rejectsFile receives the bad rows. The first Write opens it, for three
+// reasons: a build that fails earlier leaves no file; a build that another build
+// excludes does not truncate the rejects of that one; and opening a named pipe
+// without a reader blocks only a Write.
 type rejectsFile struct {
 	path string
 	file atomic.Pointer[os.File] // nil before the first Write
 }
 
-// newRejects makes sure that the file with this path is none of the inputs,
-// which are those of the command line.
+// newRejects returns the rejects file with the given path. It is a usage error if
+// the file is one of the inputs, which are arguments of the command line.
 func newRejects(path string, inputs []string, stdin io.Reader) (*rejectsFile, error) {
 	rejects, err := os.Stat(path)
-	if err != nil || !rejects.Mode().IsRegular() { // nothing to overwrite
+	if err != nil || !rejects.Mode().IsRegular() { // there is no content to overwrite
 		return &rejectsFile{path: path}, nil
 	}
 	for _, input := range inputs {
 		st, err := statInput(input, stdin)
 		if err == nil && os.SameFile(st, rejects) {
-			return nil, usagef("build: --rejects %s would overwrite the input %s", path, input)
+			return nil, program.Usagef("--rejects %s would overwrite the input %s", path, input)
 		}
 	}
 	return &rejectsFile{path: path}, nil
@@ -42,12 +44,12 @@ func statInput(input string, stdin io.Reader) (os.FileInfo, error) {
 	return nil, fmt.Errorf("%s: %w", standardInputName, os.ErrInvalid)
 }
 
-// Write replaces what the file had before, the first time.
+// Write writes to the file. The first Write truncates it.
 func (r *rejectsFile) Write(p []byte) (int, error) {
 	f := r.file.Load()
 	if f == nil {
 		var err error
-		// Not os.Create, which makes a named pipe's writer its reader too.
+		// os.Create opens for reading too, so that a named pipe would have a reader.
 		if f, err = os.OpenFile(r.path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644); err != nil {
 			return 0, err
 		}
@@ -56,7 +58,8 @@ func (r *rejectsFile) Write(p []byte) (int, error) {
 	return f.Write(p)
 }
 
-// Close may be called while a Write is stuck, and ends it if it can.
+// Close closes the file. It may be called during a Write that blocks, and ends it
+// where the system can.
 func (r *rejectsFile) Close() error {
 	if f := r.file.Load(); f != nil {
 		return f.Close()

@@ -21,19 +21,19 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"promobuild": main})
 }
 
-// TestScript runs the scripts of testdata/script with promobuild as a process
-// of its own. Besides the commands of testscript they have:
+// TestScripts runs the scripts of testdata/script, which start promobuild as a
+// process. They have these commands in addition to those of testscript:
 //
-//	exits CODE COMMAND...   run it; it must exit with CODE
+//	exits CODE COMMAND...   run COMMAND, which must exit with CODE
 //	gzip FILE, zstd FILE    write FILE.gz or FILE.zst
-//	crlf FILE, bom FILE     give FILE other line ends, or a byte-order mark
-//	chop FILE               take the last byte, a line end, off FILE
-//	flip FILE OFFSET        change the byte there; negative counts from the end
-//	truncate FILE LENGTH    cut FILE
-//	jsonkeys KEY...         standard output is one JSON object with just these keys
-//	lines N                 standard output has as many lines
-func TestScript(t *testing.T) {
-	table, err := filepath.Abs("../../testdata/promotions.csv")
+//	crlf FILE, bom FILE     change line ends to CRLF, or add a byte-order mark
+//	chop FILE               remove the last byte, a line end
+//	flip FILE OFFSET        change the byte at OFFSET; a negative one counts from the end
+//	truncate FILE LENGTH    truncate FILE to LENGTH bytes
+//	jsonkeys KEY...         check that standard output is a JSON object with exactly these keys
+//	lines N                 check that standard output has N lines
+func TestScripts(t *testing.T) {
+	rows, err := filepath.Abs("../../testdata/promotions.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("TABLE", table)
+			env.Setenv("ROWS", rows)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -110,7 +110,7 @@ func jsonKeys(ts *testscript.TestScript, neg bool, args []string) {
 	dec := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
 	var object map[string]any
 	if err := dec.Decode(&object); err != nil {
-		ts.Fatalf("standard output is no JSON object: %v", err)
+		ts.Fatalf("standard output is not a JSON object: %v", err)
 	}
 	if dec.More() {
 		ts.Fatalf("standard output is more than one JSON object")
@@ -128,7 +128,8 @@ func lines(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// change is a command that changes FILE, or writes FILE and an extension.
+// change returns a command that applies f to each file. It writes the result to the
+// file with the extension ext.
 func change(ext string, f func([]byte) []byte) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, _ bool, args []string) {
 		for _, arg := range args {
@@ -138,6 +139,7 @@ func change(ext string, f func([]byte) []byte) func(*testscript.TestScript, bool
 	}
 }
 
+// changeAt returns a command that applies f to a file and a number.
 func changeAt(f func([]byte, int) []byte) func(*testscript.TestScript, bool, []string) {
 	return func(ts *testscript.TestScript, _ bool, args []string) {
 		at := must(strconv.Atoi(args[1]))

@@ -10,10 +10,12 @@ import (
 	"syscall"
 	"testing"
 
+	"promostore/cmd/internal/program"
 	"promostore/internal/synth"
 )
 
-// smallDisk mounts a file system of this size, in bytes. It needs root.
+// smallDisk mounts a file system of the given size and returns its directory. It
+// needs root.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "disk")
@@ -31,11 +33,11 @@ func smallDisk(t *testing.T, size string) string {
 	return dir
 }
 
-// A full disk fails the build, whether it is the one of the generations or the
-// one of what is spilled. What was there stays, and nothing else does.
-func TestFullDisk(t *testing.T) {
-	table := filepath.Join(t.TempDir(), "rows.csv")
-	f, err := os.Create(table)
+// A full disk fails the build, whether it holds the generations or the spill. Older
+// generations remain, and no other file does.
+func TestFullDiskFailsBuild(t *testing.T) {
+	rows := filepath.Join(t.TempDir(), "rows.csv")
+	f, err := os.Create(rows)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,12 +62,12 @@ func TestFullDisk(t *testing.T) {
 				t.Fatalf("the first build: %v: %s", err, out)
 			}
 			before := files(t, c.data)
-			out, err := build(c.memory, table)
-			if exitCode(err) != exitFailed || !strings.Contains(out, syscall.ENOSPC.Error()) || !strings.Contains(out, "make room") {
+			out, err := build(c.memory, rows)
+			if exitCode(err) != program.ExitFailed || !strings.Contains(out, syscall.ENOSPC.Error()) || !strings.Contains(out, "Free space") {
 				t.Errorf("a full disk: %v: %s", err, out)
 			}
 			if after := files(t, c.data); len(after) != 1 || after[0] != before[0] {
-				t.Errorf("the data directory had %v, now %v", before, after)
+				t.Errorf("data directory before: %v, after: %v", before, after)
 			}
 			if c.tmp != "" {
 				if left := files(t, c.tmp); len(left) > 0 {
@@ -73,14 +75,14 @@ func TestFullDisk(t *testing.T) {
 				}
 			}
 			if out, err := exec.Command("promobuild", "verify", c.data).CombinedOutput(); err != nil {
-				t.Errorf("what was there: %v: %s", err, out)
+				t.Errorf("verify of the first generation: %v: %s", err, out)
 			}
 		})
 	}
 }
 
-// The rejects can fill a disk of their own, and then the hint is about that.
-func TestFullDiskOfRejects(t *testing.T) {
+// If the disk of the rejects is full, the hint names --rejects.
+func TestFullDiskOfRejectsFailsBuild(t *testing.T) {
 	for _, c := range []struct{ rejects, hint string }{
 		{"/dev/full", "another disk: --rejects FILE"},
 		{filepath.Join(smallDisk(t, "64k"), "rejects.csv"), "another disk: --rejects FILE"},
@@ -89,17 +91,17 @@ func TestFullDiskOfRejects(t *testing.T) {
 		cmd := exec.Command("promobuild", "build", "--data", data, "--max-bad-rows", "100000", "--rejects", c.rejects, "-")
 		cmd.Stdin = strings.NewReader(strings.Repeat("bad\n", 20_000))
 		out, err := cmd.CombinedOutput()
-		if exitCode(err) != exitFailed || !strings.Contains(string(out), c.hint) || strings.Contains(string(out), "--tmp") {
+		if exitCode(err) != program.ExitFailed || !strings.Contains(string(out), c.hint) || strings.Contains(string(out), "--tmp") {
 			t.Errorf("%s: %v: %s", c.rejects, err, out)
 		}
 		if left := files(t, data); len(left) > 0 {
-			t.Errorf("%s: there are %v", c.rejects, left)
+			t.Errorf("%s: files %v", c.rejects, left)
 		}
 	}
 }
 
-// A full disk behind standard output fails what writes there.
-func TestFullOutput(t *testing.T) {
+// A full device as standard output fails every command that prints.
+func TestFullOutputIsReported(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +118,7 @@ func TestFullOutput(t *testing.T) {
 		var stderr strings.Builder
 		cmd := exec.Command("promobuild", strings.Fields(args)...)
 		cmd.Stdout, cmd.Stderr = full, &stderr
-		if err := cmd.Run(); exitCode(err) != exitFailed || !strings.Contains(stderr.String(), syscall.ENOSPC.Error()) {
+		if err := cmd.Run(); exitCode(err) != program.ExitFailed || !strings.Contains(stderr.String(), syscall.ENOSPC.Error()) {
 			t.Errorf("%s: %v: %s", args, err, &stderr)
 		}
 	}

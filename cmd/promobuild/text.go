@@ -2,7 +2,7 @@ package main
 
 import "github.com/dustin/go-humanize"
 
-// count is n and what there is n of: a noun whose plural ends in s.
+// count returns n with a noun whose plural ends in s: "1 row", "2 rows".
 func count(n int64, noun string) string {
 	if n != 1 {
 		noun += "s"

@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-func TestCount(t *testing.T) {
+func TestCountFormsPlural(t *testing.T) {
 	f := func(n int64, want string) {
 		t.Helper()
 		if got := count(n, "row"); got != want {

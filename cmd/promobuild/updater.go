@@ -1,106 +1,85 @@
 package main
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"log/slog"
-	"math"
 	"net"
-	"os"
-	"os/signal"
-	"syscall"
+	"slices"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 
-	"promostore/cmd/internal/notify"
 	"promostore/cmd/internal/program"
 	"promostore/updater"
 	"promostore/web"
 )
 
-const (
-	updaterPort = "1322"
-
-	// signalGap is how much later than the first a signal to stop must come to
-	// end the process at once: some send two for one.
-	signalGap = time.Second
-)
+const updaterPort = "1322"
 
 func updaterCommand() *cli.Command {
-	command := &cli.Command{
-		Name:      "updater",
-		Usage:     "take tables over HTTP and from a directory, and build them",
-		ArgsUsage: " ",
-		Description: `Serves POST /upload, which builds a generation of a CSV, plain, gzip or zstd,
-and answers when it is published. With --inbox it builds the files that are
-moved into a directory, too. GET /status tells how it goes; /healthz, /readyz
-and /prometheus are there as well, and need no token.
+	flags := slices.Concat(
+		buildFlags(),
+		[]cli.Flag{
+			&cli.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", DefaultText: ":1322; 127.0.0.1:1322 if uploads need no credentials"},
+			&cli.PathFlag{Name: "inbox", Usage: "build the files that are moved into `DIR`, then move them to done/ or failed/ in it"},
+			&cli.PathFlag{Name: "token-file", Usage: "require a token from `FILE` for uploads; one token a line, read for each upload"},
+		},
+		program.CertificateFlags("accept HTTPS instead of HTTP"),
+		[]cli.Flag{
+			&cli.PathFlag{Name: "tls-client-ca", Usage: "require a client certificate of a PEM authority in `FILE` for uploads"},
+			&cli.BoolFlag{Name: "insecure", Usage: "accept uploads without credentials on any address"},
+			&cli.StringFlag{Name: "max-upload", Value: "1TiB", Usage: "refuse an upload of more than `SIZE`, before decompression"},
+			&cli.DurationFlag{Name: "stall-timeout", Value: 30 * time.Second, Usage: "disconnect a client that sends less than 16 KiB in `DURATION`"},
+			&cli.IntFlag{Name: "keep", Usage: "after publishing, keep `N` generations and remove older ones", DefaultText: "all"},
+			&cli.StringFlag{Name: "after-publish", Usage: "run the shell `COMMAND` after publishing, with PROMO_GENERATION, PROMO_FILE, PROMO_RECORDS and PROMO_DATA set"},
+			&cli.DurationFlag{Name: "hook-timeout", Value: 5 * time.Minute, Usage: "kill the command of --after-publish after `DURATION`"},
+			&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "let a running build continue for `DURATION` after SIGTERM"},
+		},
+		program.LogFlags(),
+	)
+	program.WithEnv(flags)
+	return &cli.Command{
+		Name:  "updater",
+		Usage: "build generations from uploads and from a directory",
+		Description: `Accept POST /upload, build a generation from its CSV and answer when it is
+published. The CSV may be plain, gzip or zstd. With --inbox, also build the files
+that are moved into a directory. GET /status, /healthz, /readyz and /prometheus
+need no credentials.
 
-Without --token-file and --tls-client-ca it listens on loopback only.
+Uploads without --token-file and --tls-client-ca need no credentials. The updater
+then listens on the loopback interface only, unless --insecure is set.
 
-Example:
+Examples:
    promobuild updater --data /srv/promotions --inbox /srv/inbox --keep 3
    curl --form data=@promotions.csv http://localhost:1322/upload
    zstd -c promotions.csv | curl -T - -X POST http://localhost:1322/upload
 
-Every flag is an environment variable too: --token-file is PROMO_TOKEN_FILE.
-
 Signals:
    SIGHUP            read the certificate again
-   SIGTERM, SIGINT   take nothing new, give the build that runs --drain to end, and
-                     exit; one more, a second or more after the first, ends at once`,
-		Flags: append(tableFlags(),
-			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", DefaultText: ":1322; 127.0.0.1:1322 if anybody may upload"},
-			&cli.PathFlag{Name: "inbox", Usage: "`DIR` to take tables from; they end in done/ or failed/ below it"},
-			&cli.PathFlag{Name: "token-file", Usage: "`FILE` with the tokens that may upload, one a line; read again for each upload"},
-			&cli.PathFlag{Name: "tls-cert", Usage: "`FILE` with the certificate and its chain, PEM; turns https on, and http off"},
-			&cli.PathFlag{Name: "tls-key", Usage: "`FILE` with the certificate's key, PEM"},
-			&cli.BoolFlag{Name: "tls-self-signed", Usage: "turn https on with a certificate made at the start"},
-			&cli.PathFlag{Name: "tls-client-ca", Usage: "`FILE` with the authorities whose certificates may upload, PEM"},
-			&cli.BoolFlag{Name: "insecure", Usage: "let everybody upload who can reach --listen"},
-			&cli.StringFlag{Name: "max-upload", Value: "1TiB", Usage: "refuse uploads of more than `SIZE`, as they are sent"},
-			&cli.DurationFlag{Name: "stall-timeout", Value: 30 * time.Second, Usage: "cut clients off that send less than 16 KiB in `TIME`"},
-			&cli.IntFlag{Name: "keep", Usage: "after publishing, remove all but the newest `N` generations", DefaultText: "all"},
-			&cli.StringFlag{Name: "after-publish", Usage: "run the shell's `COMMAND` after publishing, with PROMO_GENERATION, PROMO_FILE, PROMO_RECORDS and PROMO_DATA"},
-			&cli.DurationFlag{Name: "hook-timeout", Value: 5 * time.Minute, Usage: "end that command after `TIME`"},
-			&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "`TIME` that a build which runs has after SIGTERM"},
-			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log from `debug|info|warn|error` on"},
-			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log as `text|json`"},
-		),
+   SIGTERM, SIGINT   refuse uploads, let a running build continue for --drain, and
+                     exit; one more, a second or more after the first, stops the
+                     build at once`,
+		Flags:  flags,
 		Action: runUpdater,
 	}
-	for _, f := range command.Flags {
-		program.WithEnv(f)
-	}
-	return command
 }
 
-// updaterConfig is what the flags say.
-type updaterConfig struct {
+// updaterOptions holds the values of the flags.
+type updaterOptions struct {
 	listen       string
 	certificates web.CertificateOptions
 	drain        time.Duration
 	updater      updater.Options
 }
 
-func updaterConfigOf(c *cli.Context) (updaterConfig, error) {
-	var cfg updaterConfig
-	if _, err := wantArgs(c, 0, 0); err != nil {
-		return cfg, err
-	}
-	table, err := tableOptions(c)
+func updaterOptionsOf(c *cli.Context) (updaterOptions, error) {
+	buildOpts, err := buildOptions(c)
 	if err != nil {
-		return cfg, err
+		return updaterOptions{}, err
 	}
-	cfg = updaterConfig{
+	opts := updaterOptions{
 		listen: c.String("listen"),
 		drain:  c.Duration("drain"),
 		updater: updater.Options{
-			Build:        table,
+			Build:        buildOpts,
 			Inbox:        c.Path("inbox"),
 			StallTimeout: c.Duration("stall-timeout"),
 			Keep:         c.Int("keep"),
@@ -108,137 +87,62 @@ func updaterConfigOf(c *cli.Context) (updaterConfig, error) {
 			HookTimeout:  c.Duration("hook-timeout"),
 			TokenFile:    c.Path("token-file"),
 			ClientCert:   c.Path("tls-client-ca") != "",
-			Hint:         hint,
+			Hint:         uploadHint,
 			Version:      program.Version(),
 		},
 	}
-	size, err := humanize.ParseBytes(c.String("max-upload"))
-	if err != nil || size < 1 || size > math.MaxInt64 {
-		return cfg, usagef("updater: --max-upload %q is no size such as 100GiB", c.String("max-upload"))
+	var ok bool
+	if opts.updater.MaxUpload, ok = size(c.String("max-upload")); !ok || opts.updater.MaxUpload < 1 {
+		return opts, program.Usagef("--max-upload %q is not a size such as 100GiB", c.String("max-upload"))
 	}
-	cfg.updater.MaxUpload = int64(size)
-	if cfg.certificates, err = program.CertificateOptions(c); err != nil {
-		return cfg, usagef("updater: %v", err)
+	if opts.certificates, err = program.CertificateOptions(c); err != nil {
+		return opts, err
 	}
-	return cfg, cfg.check(c.Bool("insecure"))
+	return opts, opts.check(c.Bool("insecure"))
 }
 
-// check fills in the address and refuses what contradicts itself.
-func (cfg *updaterConfig) check(insecure bool) error {
-	open := cfg.updater.TokenFile == "" && !cfg.updater.ClientCert
-	if cfg.listen == "" {
-		cfg.listen = ":" + updaterPort
+// check sets the default address and returns a usage error for values that make
+// no sense.
+func (o *updaterOptions) check(insecure bool) error {
+	open := o.updater.TokenFile == "" && !o.updater.ClientCert
+	if o.listen == "" {
+		o.listen = ":" + updaterPort
 		if open && !insecure {
-			cfg.listen = "127.0.0.1:" + updaterPort
+			o.listen = "127.0.0.1:" + updaterPort
 		}
 	}
-	if err := program.CheckAddress(cfg.listen); err != nil {
-		return usagef("updater: --listen %q: %v", cfg.listen, err)
+	if err := program.CheckAddress(o.listen); err != nil {
+		return program.Usagef("--listen %q: %v", o.listen, err)
 	}
+	host, _, _ := net.SplitHostPort(o.listen)
 	switch {
-	case open && !insecure && !isLoopback(cfg.listen):
-		return usagef("updater: --listen %q lets everybody upload who can reach it: it needs --token-file or --tls-client-ca, or --insecure", cfg.listen)
-	case cfg.updater.StallTimeout <= 0:
-		return usagef("updater: --stall-timeout %s is not positive", cfg.updater.StallTimeout)
-	case cfg.updater.HookTimeout <= 0:
-		return usagef("updater: --hook-timeout %s is not positive", cfg.updater.HookTimeout)
-	case cfg.updater.Keep < 0:
-		return usagef("updater: --keep %d is negative", cfg.updater.Keep)
-	case cfg.drain < 0:
-		return usagef("updater: --drain %s is negative", cfg.drain)
+	case open && !insecure && !program.IsLoopback(host):
+		return program.Usagef("--listen %q accepts uploads without credentials; add --token-file, --tls-client-ca or --insecure", o.listen)
+	case o.updater.StallTimeout <= 0:
+		return program.Usagef("--stall-timeout %s is not positive", o.updater.StallTimeout)
+	case o.updater.HookTimeout <= 0:
+		return program.Usagef("--hook-timeout %s is not positive", o.updater.HookTimeout)
+	case o.updater.Keep < 0:
+		return program.Usagef("--keep %d is negative", o.updater.Keep)
+	case o.drain < 0:
+		return program.Usagef("--drain %s is negative", o.drain)
 	}
 	return nil
 }
 
-func isLoopback(address string) bool {
-	host, _, err := net.SplitHostPort(address)
-	return err == nil && (host == "localhost" || net.ParseIP(host).IsLoopback())
-}
-
 func runUpdater(c *cli.Context) error {
-	cfg, err := updaterConfigOf(c)
+	if _, err := program.Args(c, 0, 0); err != nil {
+		return err
+	}
+	opts, err := updaterOptionsOf(c)
 	if err != nil {
 		return err
 	}
 	log, err := program.Logger(c, c.App.ErrWriter)
 	if err != nil {
-		return usagef("updater: %v", err)
-	}
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	if err := cfg.serve(c.Context, log, signals); err != nil {
-		return fmt.Errorf("updater: %w", err)
-	}
-	return nil
-}
-
-func (cfg *updaterConfig) serve(ctx context.Context, log *slog.Logger, signals <-chan os.Signal) error {
-	var certificates *web.Certificates // nil: plain http
-	var config *tls.Config
-	if cfg.certificates.Enabled() {
-		var err error
-		if certificates, err = web.OpenCertificates(cfg.certificates); err != nil {
-			return err
-		}
-		certificates.WarnOfExpiry(log)
-		config = certificates.Config()
-	}
-	cfg.updater.Logger = log
-	server, err := updater.New(cfg.updater)
-	if err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", cfg.listen)
-	if err != nil {
-		return errors.Join(err, server.Shutdown(ctx))
-	}
-	if host, _, _ := net.SplitHostPort(cfg.listen); config == nil && cfg.updater.TokenFile != "" && !isLoopback(cfg.listen) {
-		log.Warn("tokens come over plain http", "host", host)
-	}
-	log.Info("serving", "address", ln.Addr().String(), "data", cfg.updater.Build.Dir, "https", config != nil, "version", cfg.updater.Version)
-	manager := notify.FromEnvironment(log)
-	manager.Ready("taking tables")
-	watching, stopWatching := context.WithCancel(ctx)
-	defer stopWatching()
-	go manager.Watch(watching, server.Alive)
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln, config) }()
-	for {
-		select {
-		case err := <-served:
-			return errors.Join(err, server.Shutdown(ctx))
-		case <-ctx.Done():
-			return cfg.stop(server, log, manager, signals)
-		case sig := <-signals:
-			if sig != syscall.SIGHUP {
-				return cfg.stop(server, log, manager, signals)
-			}
-			if certificates != nil {
-				_ = certificates.Reload(log) // logs its error
-			}
-		}
-	}
-}
-
-// stop lets the build that runs end within the drain, or a second signal.
-func (cfg *updaterConfig) stop(server *updater.Server, log *slog.Logger, manager *notify.Manager, signals <-chan os.Signal) error {
-	first := time.Now()
-	manager.Stopping("waiting for the build that runs")
-	log.Info("stopping", "drain_seconds", cfg.drain.Seconds())
-	ctx, cancel := context.WithTimeout(context.Background(), cfg.drain)
-	defer cancel()
-	stopped := make(chan error, 1)
-	go func() { stopped <- server.Shutdown(ctx) }()
-	for {
-		select {
-		case err := <-stopped:
-			log.Info("stopped")
-			return err
-		case sig := <-signals:
-			if sig != syscall.SIGHUP && time.Since(first) >= signalGap {
-				cancel() // what is cut off still cleans up
-			}
-		}
-	}
+	signals, stop := program.NotifySignals()
+	defer stop()
+	return serveUpdater(c.Context, opts, log, signals)
 }

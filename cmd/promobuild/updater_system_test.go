@@ -18,16 +18,16 @@ import (
 	"promostore/internal/synth"
 )
 
-// An upload takes the memory of a build and no more, by a real curl.
-func TestUploadMemory(t *testing.T) {
+// An upload by curl stays within the memory of a build.
+func TestUploadStaysWithinMemory(t *testing.T) {
 	const rows, memory = 20_000_000, 128 << 20
 	data := filepath.Join(t.TempDir(), "data")
 	p := startUpdater(t, "--data", data, "--memory", "128MiB")
 	generate := "promobuild generate --rows " + strconv.Itoa(rows)
-	table := filepath.Join(t.TempDir(), "promotions.csv")
+	rowsFile := filepath.Join(t.TempDir(), "promotions.csv")
 	for _, upload := range []string{
 		generate + ` | curl -sS -T - -X POST http://%s/upload`,
-		generate + ` >` + table + ` && curl -sS --form data=@` + table + ` http://%s/upload`,
+		generate + ` >` + rowsFile + ` && curl -sS --form data=@` + rowsFile + ` http://%s/upload`,
 	} {
 		out, err := exec.Command("bash", "-o", "pipefail", "-c", fmt.Sprintf(upload, p.address)).CombinedOutput()
 		var sum struct{ Records int64 }
@@ -42,7 +42,7 @@ func TestUploadMemory(t *testing.T) {
 	}
 }
 
-// peakOf is the most memory that a process has had, in bytes.
+// peakOf returns the peak resident memory of a process, in bytes.
 func peakOf(t *testing.T, pid int) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -58,17 +58,17 @@ func peakOf(t *testing.T, pid int) int64 {
 	return n << 10
 }
 
-// A disk that is too small for an upload is a 507, and nothing is left on it.
-func TestUploadFullDisk(t *testing.T) {
-	for _, memory := range []string{"64MiB", "1GiB"} { // spilled, and not
+// An upload that the disk has no space for is answered with 507 and leaves no file.
+func TestUploadToFullDiskIsRefused(t *testing.T) {
+	for _, memory := range []string{"64MiB", "1GiB"} { // with and without a spill
 		data := smallDisk(t, "16m")
 		p := startUpdater(t, "--data", data, "--memory", memory)
-		table, feed := io.Pipe()
+		body, feed := io.Pipe()
 		go func() {
 			_, err := synth.Table{Rows: 3_000_000}.WriteTo(feed)
 			feed.CloseWithError(err)
 		}()
-		res, err := http.Post("http://"+p.address+"/upload", "text/csv", table)
+		res, err := http.Post("http://"+p.address+"/upload", "text/csv", body)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,13 +78,13 @@ func TestUploadFullDisk(t *testing.T) {
 			t.Errorf("%s: %s: %s, %v", memory, res.Status, text, err)
 		}
 		if left := files(t, data); len(left) > 0 {
-			t.Errorf("%s: it left %v", memory, left)
+			t.Errorf("%s: the upload left %v", memory, left)
 		}
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.wait(); err != nil {
-			t.Errorf("it exits with %v", err)
+			t.Errorf("the updater exits with %v", err)
 		}
 	}
 }

@@ -15,11 +15,12 @@ import (
 	"testing"
 	"time"
 
+	"promostore/cmd/internal/program"
 	"promostore/format/generation"
 	"promostore/internal/synth"
 )
 
-// An updaterProcess is a promobuild updater on a port of loopback.
+// An updaterProcess is a running updater on a loopback port.
 type updaterProcess struct {
 	*exec.Cmd
 	address string
@@ -76,16 +77,16 @@ func (p *updaterProcess) status(t *testing.T) string {
 	return string(text)
 }
 
-// An updater that is killed again and again, wherever it is, loses no file of
-// its inbox and builds none twice.
-func TestUpdaterKilled(t *testing.T) {
+// An updater that is killed repeatedly, at any time, loses no file of its inbox and
+// builds none twice.
+func TestKilledUpdaterBuildsEachFileOnce(t *testing.T) {
 	const numFiles = 15
 	dir := t.TempDir()
 	data, inbox := filepath.Join(dir, "data"), filepath.Join(dir, "inbox")
 	if err := os.Mkdir(inbox, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for i := range int64(numFiles) { // as many records as its number says
+	for i := range int64(numFiles) { // file N has N records
 		f, err := os.Create(filepath.Join(inbox, fmt.Sprintf("%03d.csv", i+1)))
 		if err != nil {
 			t.Fatal(err)
@@ -108,21 +109,21 @@ func TestUpdaterKilled(t *testing.T) {
 	kills := 0
 	for before := 0; before < numFiles; before = done() {
 		p := startUpdater(t, "--data", data, "--inbox", inbox)
-		// Some of its moves later: the fewer, the more kills.
+		// Kill it after up to 4 more files: few files make many kills.
 		deadline := time.Now().Add(20 * time.Second)
 		for goal := before + 1 + random.IntN(4); done() < min(goal, numFiles); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d files are done: %s", done(), p.status(t))
 			}
 		}
-		time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond) // to be killed anywhere
+		time.Sleep(time.Duration(random.IntN(3000)) * time.Microsecond) // at any point of a build
 		if err := p.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
 		_ = p.wait()
 		kills++
 	}
-	p := startUpdater(t, "--data", data, "--inbox", inbox) // what is left is settled
+	p := startUpdater(t, "--data", data, "--inbox", inbox) // finishes the interrupted moves
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -152,9 +153,9 @@ func TestUpdaterKilled(t *testing.T) {
 	t.Logf("%d kills", kills)
 }
 
-// An upload whose updater is killed leaves nothing that the next one does not
-// remove, and an upload and a build refuse each other.
-func TestUploadKilled(t *testing.T) {
+// An upload excludes a build. If its updater is killed, the next updater removes the
+// temporary file.
+func TestUpdaterAfterKilledUploadCleansUp(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	p := startUpdater(t, "--data", data)
 	body, feed := io.Pipe()
@@ -176,8 +177,8 @@ func TestUploadKilled(t *testing.T) {
 		}
 	}
 	out, err := exec.Command("promobuild", "build", "--quiet", "--data", data, "../../testdata/promotions.csv").CombinedOutput()
-	if exitCode(err) != exitFailed || !strings.Contains(string(out), fmt.Sprintf("process %d is writing", p.Process.Pid)) {
-		t.Errorf("a build beside the upload: %v: %s", err, out)
+	if exitCode(err) != program.ExitFailed || !strings.Contains(string(out), fmt.Sprintf("process %d is writing", p.Process.Pid)) {
+		t.Errorf("a build during the upload: %v: %s", err, out)
 	}
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -198,6 +199,6 @@ func TestUploadKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := p.wait(); err != nil {
-		t.Errorf("it exits with %v", err)
+		t.Errorf("the updater exits with %v", err)
 	}
 }

@@ -5,36 +5,38 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/cmd/internal/program"
 	"promostore/format"
 )
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
-		Usage:     "check a generation: every checksum, the order, the fences, the dictionary",
+		Usage:     "verify a generation completely",
 		ArgsUsage: "FILE|DIR",
-		Description: `Reads the whole file. Exits with 1 and says what is wrong, and where, if it is
-not one that can be served. DIR stands for its newest
-complete generation, servable or not.
+		Description: `Read the whole file and check every checksum, the order of the records, the
+fences and the dictionary. Exit with 1 and print the first defect and its offset
+if the file is not servable. DIR selects its newest complete generation, servable
+or not.
 
 Example:
    promobuild verify /srv/promotions`,
-		Action: verify,
+		Action: program.Printing(verify),
 	}
 }
 
-func verify(c *cli.Context) (err error) {
-	args, err := wantArgs(c, 1, 1)
+func verify(c *cli.Context) error {
+	args, err := program.Args(c, 1, 1)
 	if err != nil {
 		return err
 	}
 	path, err := newestComplete(args[0])
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	f, err := openFile(path)
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	defer f.Close()
 	var progress func(done, size int64)
@@ -47,7 +49,7 @@ func verify(c *cli.Context) (err error) {
 	err = f.Verify(c.Context, progress)
 	_ = finish()
 	if err != nil {
-		return fmt.Errorf("verify: %s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	h := f.Header()
 	_, err = fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", path,

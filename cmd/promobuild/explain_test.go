@@ -8,7 +8,7 @@ import (
 	"promostore/updater"
 )
 
-func TestHintNamesFlag(t *testing.T) {
+func TestUploadHintNamesFlag(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want updater.Hint
@@ -19,7 +19,7 @@ func TestHintNamesFlag(t *testing.T) {
 		{builder.ErrWindow, updater.Hint{Text: "compress it without the --ultra and --long flags of zstd"}},
 		{builder.ErrEmpty, updater.Hint{}},
 	} {
-		if got := hint(fmt.Errorf("upload: %w", c.err)); got != c.want {
+		if got := uploadHint(fmt.Errorf("upload: %w", c.err)); got != c.want {
 			t.Errorf("%v: %+v, want %+v", c.err, got, c.want)
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package program
 
 import (
 	"errors"
@@ -6,12 +6,36 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v2"
 )
 
-func TestPermute(t *testing.T) {
+func testApp() *cli.App {
+	value := func(name string) cli.Flag { return &cli.StringFlag{Name: name} }
+	on := func(name string) cli.Flag { return &cli.BoolFlag{Name: name} }
+	return &cli.App{
+		Name:      "p",
+		Writer:    io.Discard,
+		ErrWriter: io.Discard,
+		Flags:     []cli.Flag{value("listen"), on("only")},
+		Action:    NoCommand,
+		Commands: []*cli.Command{
+			{Name: "build", ArgsUsage: "FILE...", Flags: []cli.Flag{value("data"), value("memory"), on("json"), on("quiet")}},
+			{Name: "inspect", Flags: []cli.Flag{on("json")}},
+			{Name: "get"},
+			{Name: "health", Flags: []cli.Flag{value("listen"), on("live")}},
+		},
+	}
+}
+
+func TestPermuteMovesFlagsBeforeArguments(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"p", "p"},
 		{"p --version", "p --version"},
+		{"p --listen :0 health x --live", "p --listen :0 health --live -- x"},
+		{"p --listen health build x --json", "p --listen health build --json -- x"}, // the first health is a value
+		{"p --only health --live", "p --only health --live --"},
+		{"p -- health --live", "p -- health --live"},
 		{"p nosuch --x y", "p nosuch --x y"},
 		{"p inspect FILE --json", "p inspect --json -- FILE"},
 		{"p inspect --json FILE", "p inspect --json -- FILE"},
@@ -28,15 +52,13 @@ func TestPermute(t *testing.T) {
 		{"p get DIR a b", "p get -- DIR a b"},
 		{"p build x --generate-bash-completion", "p build x --generate-bash-completion"},
 	} {
-		app := newApp(strings.NewReader(""), io.Discard, io.Discard)
-		got, err := permute(app, strings.Fields(c.in))
+		got, err := permute(testApp(), strings.Fields(c.in))
 		if err != nil || !slices.Equal(got, strings.Fields(c.want)) {
 			t.Errorf("permute(%s) = %s, %v, want %s", c.in, strings.Join(got, " "), err, c.want)
 		}
 	}
-	app := newApp(strings.NewReader(""), io.Discard, io.Discard)
-	_, err := permute(app, []string{"p", "build", "x", "--memory"})
-	var usage *usageError
+	_, err := permute(testApp(), []string{"p", "build", "x", "--memory"})
+	var usage *UsageError
 	if !errors.As(err, &usage) {
 		t.Errorf("--memory without a value: %v", err)
 	}

@@ -5,9 +5,12 @@ import (
 	"os"
 
 	"promostore/builder"
+	"promostore/cmd/internal/program"
 )
 
-// inputs are the inputs that the arguments name.
+const standardInputName = "standard input"
+
+// inputs returns the inputs that the arguments name. A dash is standard input.
 func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 	var list []builder.Input
 	standard := false
@@ -17,7 +20,7 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 			continue
 		}
 		if standard {
-			return nil, usagef("build: standard input, -, is given twice")
+			return nil, program.Usagef("standard input, -, is given twice")
 		}
 		standard = true
 		list = append(list, standardInput(stdin))
@@ -25,8 +28,7 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 	return list, nil
 }
 
-const standardInputName = "standard input"
-
+// standardInput returns stdin as an input. Its size is known if it is a file.
 func standardInput(stdin io.Reader) builder.Input {
 	in := builder.StreamInput(standardInputName, stdin)
 	if f, ok := stdin.(*os.File); ok {

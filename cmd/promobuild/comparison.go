@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+
+	"promostore/format"
+)
+
+// A comparison holds the differences between two generations.
+type comparison struct {
+	From side `json:"from"`
+	To   side `json:"to"`
+
+	Added     int64 `json:"added"`
+	Removed   int64 `json:"removed"`
+	Changed   int64 `json:"changed"`
+	Unchanged int64 `json:"unchanged"`
+
+	Shown shown `json:"shown"`
+}
+
+// A side is one of the two files.
+type side struct {
+	File       string `json:"file"`
+	Generation string `json:"generation"`
+	Records    uint64 `json:"records"`
+}
+
+// shown holds the first rows of each kind, in the order of their ids.
+type shown struct {
+	Added   []row        `json:"added"`
+	Removed []row        `json:"removed"`
+	Changed []changedRow `json:"changed"`
+}
+
+type changedRow struct {
+	From row `json:"from"`
+	To   row `json:"to"`
+}
+
+// A row is a record with the dictionary of its file.
+type row struct {
+	record format.Record
+	styles []format.TimestampStyle
+}
+
+func (r row) MarshalJSON() ([]byte, error) {
+	return format.JSONOptions{Date: format.DateSource, Decimals: -1}.AppendJSON(nil, &r.record, r.styles), nil
+}
+
+func (r row) String() string { return string(r.record.AppendCSV(nil, r.styles, ',')) }
+
+func printComparison(w io.Writer, d *comparison) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "from\t%s: %s\n", d.From.File, count(int64(d.From.Records), "record"))
+	fmt.Fprintf(t, "to\t%s: %s\n", d.To.File, count(int64(d.To.Records), "record"))
+	fmt.Fprintf(t, "added\t%s\n", humanize.Comma(d.Added))
+	fmt.Fprintf(t, "removed\t%s\n", humanize.Comma(d.Removed))
+	fmt.Fprintf(t, "changed\t%s\n", humanize.Comma(d.Changed))
+	fmt.Fprintf(t, "unchanged\t%s\n", humanize.Comma(d.Unchanged))
+	title := func(kind string, n int, of int64) {
+		if n > 0 {
+			fmt.Fprintf(t, "\n%s, %s of %s:\n", kind, humanize.Comma(int64(n)), humanize.Comma(of))
+		}
+	}
+	title("added", len(d.Shown.Added), d.Added)
+	for _, r := range d.Shown.Added {
+		fmt.Fprintf(t, "+ %s\n", r)
+	}
+	title("removed", len(d.Shown.Removed), d.Removed)
+	for _, r := range d.Shown.Removed {
+		fmt.Fprintf(t, "- %s\n", r)
+	}
+	title("changed", len(d.Shown.Changed), d.Changed)
+	for _, r := range d.Shown.Changed {
+		fmt.Fprintf(t, "- %s\n+ %s\n", r.From, r.To)
+	}
+	return t.Flush()
+}

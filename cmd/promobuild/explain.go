@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+
+	"promostore/builder"
+	"promostore/updater"
+)
+
+// explain adds to an error of builder.Build the flags that help. rejects is the
+// path of the rejects file, or empty.
+func explain(ctx context.Context, err error, rejects string) error {
+	var at *fs.PathError
+	var bad *builder.BadRowsError
+	var dup *builder.DuplicatesError
+	var guard *builder.GuardError
+	hint := ""
+	switch {
+	case interrupted(ctx, err):
+		return fmt.Errorf("interrupted; nothing was published: %w", context.Cause(ctx))
+	case errors.As(err, &bad):
+		hint = "Correct the rows, or skip them: --max-bad-rows N --rejects FILE"
+	case errors.As(err, &dup):
+		hint = "Keep one row of each id: --duplicates=last or --duplicates=first"
+	case errors.As(err, &guard):
+		flag, value := guardFlag(guard)
+		hint = "To accept the data set: " + flag + " " + value
+	case errors.Is(err, builder.ErrEmpty):
+		hint = "To publish an empty data set: --allow-empty"
+	case errors.Is(err, builder.ErrWindow):
+		hint = "Compress the input without the --ultra and --long flags of zstd"
+	case errors.Is(err, builder.ErrMemory):
+		hint = "Use more memory: --memory SIZE"
+	case errors.Is(err, syscall.ENOSPC) && errors.As(err, &at) && at.Path == rejects:
+		hint = "Free space, or use another disk: --rejects FILE"
+	case errors.Is(err, syscall.ENOSPC):
+		hint = "Free space, or use another disk: --data DIR --tmp DIR"
+	default:
+		return err
+	}
+	return fmt.Errorf("%w\nNothing was published. %s", err, hint)
+}
+
+// interrupted reports whether err says that ctx has ended.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
+}
+
+// guardFlag returns the flag and the value that accept the data set.
+func guardFlag(e *builder.GuardError) (flag, value string) {
+	if e.Live == 0 {
+		return "--min-records", fmt.Sprint(e.Records)
+	}
+	return "--max-shrink", fmt.Sprintf("%.1f", e.MaxShrink())
+}
+
+// uploadHint returns the flag of the updater that accepts the data set that err
+// rejects, or other advice.
+func uploadHint(err error) updater.Hint {
+	var guard *builder.GuardError
+	switch {
+	case errors.As(err, &guard):
+		flag, value := guardFlag(guard)
+		return updater.Hint{Flag: flag, Text: flag + " " + value + " accepts it"}
+	case errors.As(err, new(*updater.TooLargeError)):
+		return updater.Hint{Flag: "--max-upload", Text: "--max-upload sets the limit"}
+	case errors.Is(err, builder.ErrWindow):
+		return updater.Hint{Text: "compress it without the --ultra and --long flags of zstd"}
+	}
+	return updater.Hint{}
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"math"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"promostore/builder"
+	"promostore/cmd/internal/program"
+	"promostore/internal/sysmem"
+)
+
+// buildFlags returns the flags that build and updater share.
+func buildFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "data", Value: "./data", Usage: "publish in `DIR`, and create it if it is missing", TakesFile: true},
+		&cli.StringFlag{Name: "memory", Usage: "use `SIZE` of memory, such as 512MiB or 4G; at least 64MiB", DefaultText: "a quarter of the memory of the machine or its cgroup"},
+		&cli.StringFlag{Name: "tmp", Usage: "spill to `DIR`", DefaultText: "the directory of --data", TakesFile: true},
+		&cli.IntFlag{Name: "workers", Usage: "parse and sort with `N` goroutines", DefaultText: "one a processor"},
+		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "keep this row of a repeated id: `last|first|error`; error fails the build"},
+		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
+		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; \\t is a tab"},
+		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
+		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
+		&cli.Float64Flag{Name: "max-shrink", Usage: "fail a build that has over `PERCENT` fewer records than the live generation", DefaultText: "no limit"},
+	}
+}
+
+// buildOptions returns the options that the flags of buildFlags select.
+func buildOptions(c *cli.Context) (builder.Options, error) {
+	opts := builder.Options{
+		Dir:        c.String("data"),
+		TempDir:    c.String("tmp"),
+		Workers:    c.Int("workers"),
+		MaxBadRows: c.Int64("max-bad-rows"),
+		AllowEmpty: c.Bool("allow-empty"),
+		MinRecords: c.Int64("min-records"),
+		MaxShrink:  c.Float64("max-shrink"),
+	}
+	switch {
+	case opts.Dir == "":
+		return opts, program.Usagef("--data is empty")
+	case opts.Workers < 0:
+		return opts, program.Usagef("--workers %d is negative", opts.Workers)
+	case opts.MaxBadRows < 0:
+		return opts, program.Usagef("--max-bad-rows %d is negative", opts.MaxBadRows)
+	case opts.MinRecords < 0:
+		return opts, program.Usagef("--min-records %d is negative", opts.MinRecords)
+	case c.IsSet("max-shrink") && !(opts.MaxShrink > 0 && opts.MaxShrink <= 100):
+		return opts, program.Usagef("--max-shrink %v is not above 0 and up to 100", opts.MaxShrink)
+	}
+	var err error
+	if opts.Memory, err = memory(c.String("memory")); err != nil {
+		return opts, err
+	}
+	if opts.Duplicates, err = duplicates(c.String("duplicates")); err != nil {
+		return opts, err
+	}
+	opts.Delimiter, err = delimiter(c.String("delimiter"))
+	return opts, err
+}
+
+func memory(text string) (int64, error) {
+	if text == "" {
+		return max(sysmem.Total()/4, builder.MinMemory), nil
+	}
+	n, ok := size(text)
+	if !ok {
+		return 0, program.Usagef("--memory %q is not a size such as 512MiB or 4G", text)
+	}
+	if n < builder.MinMemory {
+		return 0, program.Usagef("--memory %s is less than %s", text, humanize.IBytes(builder.MinMemory))
+	}
+	return n, nil
+}
+
+// size parses a number of bytes such as 512MiB.
+func size(text string) (n int64, ok bool) {
+	u, err := humanize.ParseBytes(text)
+	return int64(u), err == nil && u <= math.MaxInt64
+}
+
+func duplicates(text string) (builder.Duplicates, error) {
+	switch text {
+	case "last":
+		return builder.KeepLast, nil
+	case "first":
+		return builder.KeepFirst, nil
+	case "error":
+		return builder.FailOnDuplicate, nil
+	}
+	return 0, program.Usagef("--duplicates %q is not last, first or error", text)
+}
+
+func delimiter(text string) (byte, error) {
+	if text == `\t` {
+		text = "\t"
+	}
+	if len(text) != 1 || text[0] >= 0x80 {
+		return 0, program.Usagef("--delimiter %q is not one ASCII character", text)
+	}
+	if !builder.ValidDelimiter(text[0]) {
+		return 0, program.Usagef("--delimiter %q can be part of a field", text)
+	}
+	return text[0], nil
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+
+	"promostore/builder"
+)
+
+// printSummary prints the result of a build as a table.
+func printSummary(w io.Writer, s builder.Summary) error {
+	perRecord := ""
+	if s.Records > 0 {
+		perRecord = fmt.Sprintf(", %.2f bytes a record", float64(s.FileBytes)/float64(s.Records))
+	}
+	var phases []string
+	for _, phase := range []builder.Phase{builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhasePublish} {
+		if seconds, ok := s.Phases[phase]; ok {
+			phases = append(phases, fmt.Sprintf("%s %.2f s", phase, seconds))
+		}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "generation\t%s\n", s.Generation)
+	fmt.Fprintf(t, "file\t%s\n", s.File)
+	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(s.Rows))
+	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
+	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(s.Duplicates))
+	fmt.Fprintf(t, "bad rows\t%s\n", humanize.Comma(s.BadRows))
+	fmt.Fprintf(t, "input\t%s bytes\n", humanize.Comma(s.InputBytes))
+	fmt.Fprintf(t, "output\t%s bytes%s\n", humanize.Comma(s.FileBytes), perRecord)
+	fmt.Fprintf(t, "spilled\t%s bytes\n", humanize.Comma(s.SpilledBytes))
+	fmt.Fprintf(t, "time\t%.2f s: %s\n", s.Seconds, strings.Join(phases, ", "))
+	fmt.Fprintf(t, "speed\t%s rows/s\n", humanize.Comma(int64(float64(s.Rows)/max(s.Seconds, 1e-9))))
+	fmt.Fprintf(t, "peak memory\t%s\n", humanize.IBytes(uint64(s.PeakRSSBytes)))
+	return t.Flush()
+}
