@@ -35,7 +35,7 @@ type build struct {
 	started  time.Time
 	progress progress
 	source   *source
-	styles   styleTable
+	styles   styleDictionary
 	rows     rowCounter // passed through in the order of the chunks
 	sorter   *extsort.Sorter
 	summary  Summary

@@ -108,7 +108,7 @@ func median(v []float64) float64 {
 // BenchmarkParse parses one chunk on one processor.
 func BenchmarkParse(b *testing.B) {
 	data := csvOf(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3300})
-	var styles styleTable
+	var styles styleDictionary
 	p := newParser(',', &styles, len(data))
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {

@@ -41,10 +41,10 @@ type badLine struct {
 }
 
 // newParser returns a parser of chunks of at most chunkLen bytes.
-func newParser(delimiter byte, styles *styleTable, chunkLen int) *parser {
+func newParser(delimiter byte, styles *styleDictionary, chunkLen int) *parser {
 	return &parser{
 		delimiter: delimiter,
-		styles:    styleCache{table: styles},
+		styles:    styleCache{dictionary: styles},
 		records:   make([]format.Record, 0, chunkLen/minRowLen+1),
 	}
 }

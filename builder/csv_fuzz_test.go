@@ -23,7 +23,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("172ffc14-d229-4c93-b06b-f48b8c095512,\"5.\",2100-02-29 00:00:00\n\"\n\"\"\"\n,,\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		want, rows, bad := oracleCSV(data, ',')
-		var styles styleTable
+		var styles styleDictionary
 		p := newParser(',', &styles, len(data))
 		c := chunk{first: true, data: bytes.Clone(data)}
 		if err := p.parse(c); err != nil {

@@ -27,12 +27,12 @@ var tiny = sizes{
 	sort:  extsort.Sizes{Arena: 1500 * 8 * format.RecordLen, Page: 3, Leaf: 512, Direct: 8 << 10},
 }
 
-// inMemory is the sizes of a build without a spill.
+// inMemory selects the default sizes, which fit the data of these tests.
 var inMemory = sizes{}
 
 const testGeneration = generation.ID(1_700_000_000_000)
 
-// buildWith is Build with these sizes.
+// buildWith builds with these sizes.
 func buildWith(ctx context.Context, s sizes, opts Options) (Summary, error) {
 	opts.Memory = max(opts.Memory, MinMemory)
 	return (&build{Options: opts, sizes: s}).build(ctx)

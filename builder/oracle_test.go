@@ -3,10 +3,18 @@ package builder
 import (
 	"bytes"
 	"encoding/csv"
+	"io"
+	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"pgregory.net/rapid"
 )
 
 // The oracle parses rows without the parser of the builder: with encoding/csv,
@@ -122,4 +130,131 @@ func oracleHeader(line string, comma rune) bool {
 	r.Comma = comma
 	fields, err := r.Read()
 	return err == nil && !strings.Contains(line, "\r") && slices.EqualFunc(fields, []string{"id", "price", "expiration_date"}, strings.EqualFold)
+}
+
+// drawRow draws a row in one of the accepted spellings.
+func drawRow(t *rapid.T, comma string) string {
+	var id [36]byte
+	for i := range id {
+		id[i] = "0123456789abcdef"[rapid.IntRange(0, 15).Draw(t, "digit")]
+	}
+	if rapid.IntRange(0, 2).Draw(t, "prefix") == 0 {
+		copy(id[:], "00000000-0000-0000-0000-0000000000") // ids that collide
+	}
+	id[8], id[13], id[18], id[23] = '-', '-', '-', '-'
+	text := string(id[:])
+	if rapid.Bool().Draw(t, "upper") {
+		text = strings.ToUpper(text)
+	}
+	price := rapid.StringMatching(`[+-]?(0{0,3}[0-9]{1,8}(\.[0-9]{0,8})?|\.[0-9]{1,16})`).Draw(t, "price")
+	date := rapid.StringMatching(`(000[0-9]|1[0-9]{3}|2018|9999)-(0[1-9]|1[0-2])-([01][1-9]|2[0-8])`).Draw(t, "day")
+	clock := rapid.StringMatching(`([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]`).Draw(t, "clock")
+	switch rapid.IntRange(0, 5).Draw(t, "layout") {
+	case 0, 1:
+		date += " " + clock + " +0200 CEST"
+	case 2:
+		date += " " + clock
+	case 3:
+		date += " " + clock + rapid.StringMatching(` [+-]([01][0-9]|2[0-3])[0-5][0-9]( ([A-Z]{1,5}|é|[+-][0-9]{2}([0-9]{2})?))?`).Draw(t, "zone")
+	case 4:
+		date += "T" + clock + "Z"
+	case 5:
+		date += "T" + clock + rapid.StringMatching(`[+-]([01][0-9]|2[0-3]):[0-5][0-9]`).Draw(t, "zone")
+	}
+	fields := []string{text, price, date}
+	for i := range fields {
+		if rapid.IntRange(0, 7).Draw(t, "quoted") == 0 {
+			fields[i] = `"` + fields[i] + `"`
+		}
+	}
+	return strings.Join(fields, comma)
+}
+
+// Random rows in every accepted spelling, divided into inputs at random, come
+// back sorted and canonical.
+func TestBuildMatchesOracle(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		comma := rapid.SampledFrom([]string{",", ",", ";", "\t", "|"}).Draw(t, "comma")
+		rows := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string { return drawRow(t, comma) }), 1, 60).Draw(t, "rows")
+		var inputs []Input
+		want := map[string]string{}
+		total := int64(0)
+		for len(rows) > 0 {
+			n := rapid.IntRange(1, len(rows)).Draw(t, "part")
+			var b bytes.Buffer
+			if rapid.Bool().Draw(t, "bom") {
+				b.WriteString("\xef\xbb\xbf")
+			}
+			if rapid.Bool().Draw(t, "header") {
+				b.WriteString(strings.ReplaceAll("ID,\"Price\",expiration_DATE\n", ",", comma))
+			}
+			for i, row := range rows[:n] {
+				b.WriteString(row)
+				if i < n-1 || rapid.Bool().Draw(t, "last") {
+					b.WriteString(rapid.SampledFrom([]string{"\n", "\r\n", "\n\n", "\r\n\r\n"}).Draw(t, "end"))
+				}
+			}
+			byID, count, bad := oracleCSV(b.Bytes(), rune(comma[0]))
+			if len(bad) > 0 {
+				t.Fatalf("drew a bad row: line %d of %q", bad[0], b.String())
+			}
+			maps.Copy(want, byID)
+			total += count
+			inputs = append(inputs, stream("part", compress(t, b.Bytes())))
+			rows = rows[n:]
+		}
+		s := tiny
+		s.chunk = rapid.IntRange(256, 2048).Draw(t, "chunk")
+		dir, err := os.MkdirTemp("", "builder")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		sum, err := buildWith(t.Context(), s, Options{
+			Inputs: inputs, Dir: dir, Delimiter: comma[0],
+			Workers: rapid.IntRange(1, 3).Draw(t, "workers"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.ReadFile(sum.File)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := dump(t, file, comma[0])
+		var rowsWant []string
+		for _, id := range slices.Sorted(maps.Keys(want)) {
+			rowsWant = append(rowsWant, want[id])
+		}
+		if !slices.Equal(got, rowsWant) {
+			t.Fatalf("got  %q\nwant %q", got, rowsWant)
+		}
+		if sum.Rows != total || sum.Duplicates != total-int64(len(want)) {
+			t.Fatalf("%d rows and %d duplicates, want %d and %d", sum.Rows, sum.Duplicates, total, total-int64(len(want)))
+		}
+	})
+}
+
+// compress compresses data, or not, as drawn.
+func compress(t *rapid.T, data []byte) []byte {
+	var b bytes.Buffer
+	var w io.WriteCloser
+	switch rapid.IntRange(0, 3).Draw(t, "compression") {
+	case 0:
+		w = gzip.NewWriter(&b)
+	case 1:
+		var err error
+		if w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1)); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		return data
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

@@ -23,9 +23,9 @@ var errStyles = fmt.Errorf("more than %d timestamp styles", format.MaxStyles)
 // isFatal reports whether an error of a row fails the build.
 func isFatal(err error) bool { return errors.Is(err, errStyles) }
 
-// A styleTable numbers the styles of a build in the order in which workers meet
-// them, which differs from build to build. It is safe for concurrent use.
-type styleTable struct {
+// A styleDictionary numbers the styles of a build in the order in which workers
+// meet them, which differs from build to build. It is safe for concurrent use.
+type styleDictionary struct {
 	mu     sync.RWMutex
 	index  map[styleText]uint16
 	styles []format.TimestampStyle
@@ -39,10 +39,10 @@ type styleText struct {
 }
 
 // number returns the number of a style.
-func (t *styleTable) number(sep byte, rest []byte) (uint16, error) {
-	t.mu.RLock()
-	n, ok := t.index[styleText{sep, string(rest)}]
-	t.mu.RUnlock()
+func (d *styleDictionary) number(sep byte, rest []byte) (uint16, error) {
+	d.mu.RLock()
+	n, ok := d.index[styleText{sep, string(rest)}]
+	d.mu.RUnlock()
 	if ok {
 		return n, nil
 	}
@@ -50,32 +50,32 @@ func (t *styleTable) number(sep byte, rest []byte) (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if n, ok := t.index[styleText{sep, string(rest)}]; ok {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n, ok := d.index[styleText{sep, string(rest)}]; ok {
 		return n, nil
 	}
-	if len(t.styles) == format.MaxStyles {
+	if len(d.styles) == format.MaxStyles {
 		return 0, errStyles
 	}
-	if t.index == nil {
-		t.index = map[styleText]uint16{}
+	if d.index == nil {
+		d.index = map[styleText]uint16{}
 	}
-	n = uint16(len(t.styles))
-	t.index[styleText{sep, string(rest)}] = n
-	t.styles = append(t.styles, style)
+	n = uint16(len(d.styles))
+	d.index[styleText{sep, string(rest)}] = n
+	d.styles = append(d.styles, style)
 	return n, nil
 }
 
 // sorted returns the dictionary for the file and the new number of each style.
 // renumber is nil if no number changes.
-func (t *styleTable) sorted() (dictionary []format.TimestampStyle, renumber []uint16) {
+func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber []uint16) {
 	type entry struct {
 		bytes []byte
 		old   int
 	}
-	entries := make([]entry, len(t.styles))
-	for i, style := range t.styles {
+	entries := make([]entry, len(d.styles))
+	for i, style := range d.styles {
 		entries[i] = entry{style.AppendBinary(nil), i}
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
@@ -84,7 +84,7 @@ func (t *styleTable) sorted() (dictionary []format.TimestampStyle, renumber []ui
 	renumber = make([]uint16, len(entries))
 	identity := true
 	for i, e := range entries {
-		dictionary = append(dictionary, t.styles[e.old])
+		dictionary = append(dictionary, d.styles[e.old])
 		renumber[e.old] = uint16(i)
 		identity = identity && e.old == i
 	}
@@ -96,8 +96,8 @@ func (t *styleTable) sorted() (dictionary []format.TimestampStyle, renumber []ui
 
 // A styleCache remembers the last styles of one parser. Most files have few.
 type styleCache struct {
-	table   *styleTable
-	entries [4]struct {
+	dictionary *styleDictionary
+	entries    [4]struct {
 		styleText
 		number uint16
 	}
@@ -132,7 +132,7 @@ func (c *styleCache) number(sep byte, rest []byte) (uint16, error) {
 			return e.number, nil
 		}
 	}
-	n, err := c.table.number(sep, rest)
+	n, err := c.dictionary.number(sep, rest)
 	if err != nil {
 		return 0, err
 	}
