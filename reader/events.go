@@ -41,13 +41,14 @@ const (
 
 // A notifier delivers events to the Notify function of a Store.
 //
-// Its mutex is held during a call, so calls do not overlap. Do not notify while
-// holding another mutex that Notify may need, as that of Status.
+// Its mutex is held during a call, so calls do not overlap. Store.mu must not be
+// held, because Notify may call Status.
 type notifier struct {
 	mu sync.Mutex
 	f  func(Event) // may be nil
 }
 
+// notify delivers e and waits until it has been handled.
 func (n *notifier) notify(e Event) {
 	if n.f == nil {
 		return
