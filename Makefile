@@ -6,7 +6,8 @@ GOVULNCHECK = v1.9.0
 AUDITOR = bin/govulncheck-$(GOVULNCHECK)
 VULNDB ?= https://vuln.go.dev
 FUZZTIME ?= 10s
-PEERS = gcc g++ mariadb-server redis-server nginx-light wrk
+PEERS = fio gcc g++ mariadb-server nginx-light wrk
+SUITES ?= build lookup http limits scale
 KUSTOMIZE = v5.8.0
 KUBECTL_VALIDATE = v0.0.4
 KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)
@@ -89,10 +90,13 @@ fuzz: ## run every fuzz target for FUZZTIME
 bench: ## every benchmark; BENCH=regexp chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-scorecard: peers ## us, our peers and the machine side by side; SECONDS=900, or ROWS=, and AREAS= choose; files go to DIR=
-	cd bench && CGO_ENABLED=1 go run ./scorecard $(if $(ROWS),--rows $(ROWS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(AREAS),--areas $(AREAS)) $(if $(DIR),--dir '$(abspath $(DIR))')
+scorecard: peers ## measure against the peers and the machine, for docs/benchmarks.md; SUITES=, ROWS= and DIR= choose
+	cd bench && for suite in $(SUITES); do out=results/$$suite.txt; \
+		DIR='$(if $(DIR),$(abspath $(DIR)))' ROWS=$(ROWS) CGO_ENABLED=1 go test -run '^$$' -bench "(?i)^benchmark$$suite\$$" -benchtime 1x -timeout 0 . | tee $$out.new; \
+		grep -q '^ok' $$out.new && mv $$out.new $$out || exit 1; done
+	cd bench && go run ./cmd/report results ../docs/benchmarks.md
 
-peers: # programs that we are compared with
+peers: # programs that promostore is compared with
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || $(call install,$(PEERS))
 
 cover: ## print the coverage of all tests

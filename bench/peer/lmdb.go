@@ -1,11 +1,8 @@
-//go:build cgo
-
 package peer
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/PowerDNS/lmdb-go/lmdb"
@@ -13,28 +10,13 @@ import (
 	"promostore/format"
 )
 
-// LMDB is a B+ tree in a mapped file, in C.
-var LMDB = Peer{
-	Name:   "LMDB",
-	Module: "github.com/PowerDNS/lmdb-go",
-	Setup: "ids sorted in memory; MDB_APPEND in one transaction, MDB_NOSYNC, MDB_WRITEMAP, one sync at the end; " +
-		"read-only with MDB_NORDAHEAD and one long transaction a reader, values not copied by the binding",
-	engine: lmdbVersion,
-	Build:  buildLMDB,
-	Open:   openLMDB,
-}
-
-func lmdbVersion(context.Context) (string, error) {
-	major, minor, patch, _ := lmdb.Version()
-	return fmt.Sprintf("%d.%d.%d", major, minor, patch), nil
-}
-
-// lmdbRow is more bytes of the mapping than a row takes: 16 of id, some 40 of
-// value, 10 of node and a share of the pages above.
+// lmdbRow is more bytes of the mapping than a row needs: 16 of ID, some 40 of
+// value, 10 of node and a share of the upper pages.
 const lmdbRow = 128
 
-func newLMDB(path string, size int64, flags uint) (env *lmdb.Env, err error) {
-	if env, err = lmdb.NewEnv(); err != nil {
+func newLMDB(path string, size int64, flags uint) (*lmdb.Env, error) {
+	env, err := lmdb.NewEnv()
+	if err != nil {
 		return nil, err
 	}
 	if err := errors.Join(env.SetMapSize(size), env.Open(path, flags|lmdb.NoSubdir, 0o644)); err != nil {
@@ -43,12 +25,13 @@ func newLMDB(path string, size int64, flags uint) (env *lmdb.Env, err error) {
 	return env, nil
 }
 
+// buildLMDB appends all rows in one transaction, with one sync at the end.
 func buildLMDB(ctx context.Context, csv, path string) (err error) {
-	t, err := ReadTable(ctx, csv)
+	t, err := readTable(ctx, csv)
 	if err != nil {
 		return err
 	}
-	env, err := newLMDB(path, int64(t.Len())*lmdbRow+1<<20, lmdb.NoSync|lmdb.WriteMap)
+	env, err := newLMDB(path, int64(t.len)*lmdbRow+1<<20, lmdb.NoSync|lmdb.WriteMap)
 	if err != nil {
 		return err
 	}
@@ -58,7 +41,7 @@ func buildLMDB(ctx context.Context, csv, path string) (err error) {
 		if err != nil {
 			return err
 		}
-		for id, value := range t.All() {
+		for id, value := range t.all() {
 			if err := tx.Put(db, id, value, lmdb.Append); err != nil {
 				return err
 			}
@@ -68,9 +51,9 @@ func buildLMDB(ctx context.Context, csv, path string) (err error) {
 	return errors.Join(err, env.Sync(true))
 }
 
-type lmdbStore struct{ env *lmdb.Env }
-
-func openLMDB(path string) (Store, error) {
+// openLMDB opens a store whose readers have one long transaction each, and do
+// not copy values.
+func openLMDB(path string) (*Store, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -79,39 +62,27 @@ func openLMDB(path string) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return lmdbStore{env}, nil
-}
-
-func (s lmdbStore) Close() error { return s.env.Close() }
-
-func (s lmdbStore) Reader() (Reader, error) {
-	tx, err := s.env.BeginTxn(nil, lmdb.Readonly)
-	if err != nil {
-		return nil, err
+	reader := func() (Get, func() error, error) {
+		tx, err := env.BeginTxn(nil, lmdb.Readonly)
+		if err != nil {
+			return nil, nil, err
+		}
+		closeReader := func() error {
+			tx.Abort()
+			return nil
+		}
+		db, err := tx.OpenRoot(0)
+		if err != nil {
+			return nil, nil, errors.Join(err, closeReader())
+		}
+		tx.RawRead = true
+		return func(id *[format.KeyLen]byte, dst []byte) ([]byte, bool, error) {
+			v, err := tx.Get(db, id[:])
+			if lmdb.IsNotFound(err) {
+				return dst, false, nil
+			}
+			return append(dst, v...), err == nil, err
+		}, closeReader, nil
 	}
-	db, err := tx.OpenRoot(0)
-	if err != nil {
-		tx.Abort()
-		return nil, err
-	}
-	tx.RawRead = true
-	return lmdbReader{tx, db}, nil
-}
-
-type lmdbReader struct {
-	tx *lmdb.Txn
-	db lmdb.DBI
-}
-
-func (r lmdbReader) Get(id *[format.KeyLen]byte, dst []byte) ([]byte, bool, error) {
-	v, err := r.tx.Get(r.db, id[:])
-	if lmdb.IsNotFound(err) {
-		return dst, false, nil
-	}
-	return append(dst, v...), err == nil, err
-}
-
-func (r lmdbReader) Close() error {
-	r.tx.Abort()
-	return nil
+	return &Store{reader, env.Close}, nil
 }

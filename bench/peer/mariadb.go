@@ -19,37 +19,21 @@ import (
 
 // MariaDB is a server on a socket of its own.
 type MariaDB struct {
-	DB *sql.DB // has no limit of connections
+	DB *sql.DB // without a limit of connections
 
 	dir    string
 	server *exec.Cmd
 	gone   chan struct{} // closed when the server has ended
 }
 
-// Setup is the version and the settings, for people.
-func (m *MariaDB) Setup(ctx context.Context) (string, error) {
-	var version string
-	if err := m.DB.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%s: InnoDB, id UUID PRIMARY KEY, price and date as text; buffer pool %d MiB, sort buffer 64 MiB, redo log 1 GiB, "+
-		"flush_log_at_trx_commit 0, doublewrite off; LOAD DATA INFILE with unique_checks and foreign_key_checks 0, which sorts in bulk",
-		version, mariaPool()>>20), nil
-}
-
-func mariaPool() int64 { return min(8<<30, sysmem.Total()/3) }
-
-// startTime is how long a server may take until it answers.
-const startTime = time.Minute
-
-// StartMariaDB starts a server in dir, which must not be there yet. It dies
-// with this process. The error wraps ErrNotInstalled if there is no server.
-func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
-	server, err := LookPath("mariadbd", "mariadb-server")
+// StartMariaDB starts a server in dir, which must not exist. The server ends
+// with this process.
+func StartMariaDB(ctx context.Context, dir string) (*MariaDB, error) {
+	server, err := LookPath("mariadbd")
 	if err != nil {
 		return nil, err
 	}
-	installer, err := LookPath("mariadb-install-db", "mariadb-server")
+	installer, err := LookPath("mariadb-install-db")
 	if err != nil {
 		return nil, err
 	}
@@ -60,15 +44,13 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	install := exec.CommandContext(ctx, installer, append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...)
-	if err := run(install); err != nil {
+	if err := Run(exec.CommandContext(ctx, installer, append(args, "--auth-root-authentication-method=normal", "--skip-test-db")...)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	// The server takes the path of the socket from its data directory.
-	m = &MariaDB{dir: dir, gone: make(chan struct{})}
+	m := &MariaDB{dir: dir, gone: make(chan struct{})}
 	m.server = exec.Command(server, append(args,
-		"--skip-networking", "--socket=socket", "--pid-file="+filepath.Join(dir, "pid"),
-		fmt.Sprintf("--innodb-buffer-pool-size=%d", mariaPool()),
+		"--skip-networking", "--socket=socket", "--pid-file="+filepath.Join(dir, "pid"), // the socket is in the data directory
+		fmt.Sprintf("--innodb-buffer-pool-size=%d", min(8<<30, sysmem.Total()/3)),
 		"--innodb-sort-buffer-size=64M", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=OFF",
 		"--max-connections=1000")...)
 	m.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -83,7 +65,7 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 	}
 	go func() {
 		defer close(m.gone)
-		_ = m.server.Wait() // ProcessState has it
+		_ = m.server.Wait() // the state of the process has the error
 	}()
 	if err := m.connect(ctx); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -91,18 +73,20 @@ func StartMariaDB(ctx context.Context, dir string) (m *MariaDB, err error) {
 	return m, nil
 }
 
-// PID is the server's.
+// PID returns the process ID of the server.
 func (m *MariaDB) PID() int { return m.server.Process.Pid }
 
-// Socket is the path of the server's socket.
-func (m *MariaDB) Socket() string { return filepath.Join(m.dir, "data", "socket") }
+// DSN returns the name of the database for its driver.
+func (m *MariaDB) DSN() string { return "root@unix(" + m.socket() + ")/promotions" }
+
+func (m *MariaDB) socket() string { return filepath.Join(m.dir, "data", "socket") }
 
 // connect waits until the server answers, and makes the database.
 func (m *MariaDB) connect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		conn, err := net.Dial("unix", m.Socket())
+		conn, err := net.Dial("unix", m.socket())
 		if err == nil {
 			conn.Close()
 			break
@@ -116,19 +100,20 @@ func (m *MariaDB) connect(ctx context.Context) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	db, err := sql.Open("mysql", "root@unix("+m.Socket()+")/")
+	db, err := sql.Open("mysql", "root@unix("+m.socket()+")/")
 	if err != nil {
 		return err
 	}
-	m.DB = db
-	if _, err = db.ExecContext(ctx, "CREATE DATABASE promotions CHARACTER SET ascii COLLATE ascii_bin"); err != nil {
+	_, err = db.ExecContext(ctx, "CREATE DATABASE promotions CHARACTER SET ascii COLLATE ascii_bin")
+	if err = errors.Join(err, db.Close()); err != nil {
 		return err
 	}
-	m.DB, err = sql.Open("mysql", "root@unix("+m.Socket()+")/promotions")
-	return errors.Join(err, db.Close())
+	m.DB, err = sql.Open("mysql", m.DSN())
+	return err
 }
 
-// Load makes a table with this name of a CSV, in place of the one there was.
+// Load replaces the table of the given name with the rows of a CSV. Without
+// checks, InnoDB sorts in bulk.
 func (m *MariaDB) Load(ctx context.Context, csv, table string) error {
 	conn, err := m.DB.Conn(ctx)
 	if err != nil {
@@ -148,7 +133,7 @@ func (m *MariaDB) Load(ctx context.Context, csv, table string) error {
 	return nil
 }
 
-// TableBytes is the size of a table's file.
+// TableBytes returns the size of the file of a table.
 func (m *MariaDB) TableBytes(table string) (int64, error) {
 	info, err := os.Stat(filepath.Join(m.dir, "data", "promotions", table+".ibd"))
 	if err != nil {
@@ -157,17 +142,15 @@ func (m *MariaDB) TableBytes(table string) (int64, error) {
 	return info.Size(), nil
 }
 
-// Close stops the server and removes its files. It is killed, since nobody
-// will read them again.
+// Close kills the server and removes its files.
 func (m *MariaDB) Close() error {
 	var err error
 	if m.DB != nil {
 		err = m.DB.Close()
 	}
-	killed := m.server.Process.Kill()
-	if errors.Is(killed, os.ErrProcessDone) {
-		killed = nil
+	if kill := m.server.Process.Kill(); !errors.Is(kill, os.ErrProcessDone) {
+		err = errors.Join(err, kill)
 	}
 	<-m.gone
-	return errors.Join(err, killed, os.RemoveAll(m.dir))
+	return errors.Join(err, os.RemoveAll(m.dir))
 }

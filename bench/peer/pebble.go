@@ -17,23 +17,14 @@ import (
 	"promostore/internal/sysmem"
 )
 
-// Pebble is a log-structured merge tree.
-var Pebble = Peer{
-	Name:   "Pebble",
-	Module: "github.com/cockroachdb/pebble/v2",
-	Setup: "ids sorted in memory; tables of 64 MB written by sstable.Writer and ingested; newest format, " +
-		"blocks of 4 KB with Snappy, bloom filters of 10 bits an id on all levels; a cache of an eighth of the memory",
-	Build: buildPebble,
-	Open:  openPebble,
-}
+const (
+	pebbleTable  = 64 << 20 // bytes of a table
+	pebbleFormat = pebble.FormatNewest
+)
 
-// pebbleTable is the size of a table, in bytes, at which the next one begins.
-const pebbleTable = 64 << 20
-
-const pebbleFormat = pebble.FormatNewest
-
-// pebbleOptions are for building and reading. The caller gives the reference
-// to the cache back.
+// pebbleOptions returns the options for building and reading: blocks of 4 KB
+// with Snappy, Bloom filters of 10 bits an ID, a cache of an eighth of the
+// memory. The caller releases the cache.
 func pebbleOptions() *pebble.Options {
 	o := &pebble.Options{
 		Cache:              pebble.NewCache(sysmem.Total() / 8),
@@ -50,15 +41,15 @@ func pebbleOptions() *pebble.Options {
 	return o
 }
 
-// quietLogger leaves out what Pebble tells about its work.
 type quietLogger struct{}
 
 func (quietLogger) Infof(string, ...any)             {}
 func (quietLogger) Errorf(string, ...any)            {}
 func (quietLogger) Fatalf(format string, arg ...any) { panic(fmt.Sprintf("pebble: "+format, arg...)) }
 
+// buildPebble writes sorted tables and ingests them.
 func buildPebble(ctx context.Context, csv, path string) (err error) {
-	t, err := ReadTable(ctx, csv)
+	t, err := readTable(ctx, csv)
 	if err != nil {
 		return err
 	}
@@ -76,9 +67,9 @@ func buildPebble(ctx context.Context, csv, path string) (err error) {
 	return db.Ingest(ctx, tables)
 }
 
-// writeTables writes the rows into tables of their own, from which they can be
-// linked into the store in dir.
-func writeTables(ctx context.Context, t *Table, dir string, o *pebble.Options) (paths []string, err error) {
+// writeTables writes the rows to tables in dir, from which the store can link
+// them.
+func writeTables(ctx context.Context, t *table, dir string, o *pebble.Options) (paths []string, err error) {
 	var w *sstable.Writer
 	defer func() {
 		if w != nil {
@@ -86,15 +77,14 @@ func writeTables(ctx context.Context, t *Table, dir string, o *pebble.Options) (
 		}
 	}()
 	n := 0
-	for id, value := range t.All() {
+	for id, value := range t.all() {
 		if w == nil {
 			path := filepath.Join(dir, fmt.Sprintf("promotions-%d.sst", len(paths)))
 			f, err := vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
 			if err != nil {
 				return nil, err
 			}
-			w = sstable.NewWriter(objstorageprovider.NewFileWritable(f),
-				o.MakeWriterOptions(6, pebbleFormat.MaxTableFormat()))
+			w = sstable.NewWriter(objstorageprovider.NewFileWritable(f), o.MakeWriterOptions(6, pebbleFormat.MaxTableFormat()))
 			paths = append(paths, path)
 		}
 		if err := w.Set(id, value); err != nil {
@@ -112,44 +102,27 @@ func writeTables(ctx context.Context, t *Table, dir string, o *pebble.Options) (
 	return paths, nil
 }
 
-type pebbleStore struct {
-	db    *pebble.DB
-	cache *pebble.Cache
-}
-
-func openPebble(path string) (Store, error) {
+// openPebble opens a store, which needs no state for each reader.
+func openPebble(path string) (*Store, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, err
 	}
 	o := pebbleOptions()
+	defer o.Cache.Unref() // the store keeps its own reference
 	o.ReadOnly = true
 	db, err := pebble.Open(path, o)
 	if err != nil {
-		o.Cache.Unref()
 		return nil, err
 	}
-	return &pebbleStore{db, o.Cache}, nil
-}
-
-func (s *pebbleStore) Close() error {
-	err := s.db.Close()
-	s.cache.Unref()
-	return err
-}
-
-func (s *pebbleStore) Reader() (Reader, error) { return pebbleReader{s.db}, nil }
-
-type pebbleReader struct{ db *pebble.DB }
-
-func (r pebbleReader) Get(id *[format.KeyLen]byte, dst []byte) ([]byte, bool, error) {
-	v, closer, err := r.db.Get(id[:])
-	if errors.Is(err, pebble.ErrNotFound) {
-		return dst, false, nil
+	get := func(id *[format.KeyLen]byte, dst []byte) ([]byte, bool, error) {
+		v, closer, err := db.Get(id[:])
+		if errors.Is(err, pebble.ErrNotFound) {
+			return dst, false, nil
+		}
+		if err != nil {
+			return dst, false, err
+		}
+		return append(dst, v...), true, closer.Close()
 	}
-	if err != nil {
-		return dst, false, err
-	}
-	return append(dst, v...), true, closer.Close()
+	return &Store{func() (Get, func() error, error) { return get, func() error { return nil }, nil }, db.Close}, nil
 }
-
-func (r pebbleReader) Close() error { return nil }

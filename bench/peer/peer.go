@@ -1,99 +1,70 @@
-// Package peer has what people would use instead of promostore: stores that
-// are built of a promotions CSV and asked for promotions by id, and programs
-// that sort it. They are set up as their documentation says for a table that
-// is loaded at once and then only read.
+// Package peer holds the stores and the programs that promostore is compared
+// with. Each is set up as its documentation recommends for a data set that is
+// loaded at once and then only read.
 //
-// The stores keep an id as its 16 bytes, and price and date as the text of the
-// CSV, so that nothing is lost. Those which want sorted input get it from
-// ReadTable, whose time is theirs.
+// The stores keep an ID as 16 bytes, and price and date as the text of the CSV,
+// so that nothing is lost. Stores that need sorted input get it from readTable,
+// and the time of the sort is part of their time.
 //
-// It does not promise that a table is on the disk when Build returns, unless
-// the peer's own way of loading sees to that.
+// A data set is not necessarily on the disk when Build returns.
 package peer
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
 
 	"promostore/format"
 )
 
-// A Peer is a library.
+// Peer is a library that builds a store from a CSV.
 type Peer struct {
-	Name   string
-	Module string // its path, whose version is in the build
-	Setup  string // settings, for people
+	Name string
 
-	// engine is the version of a library in another language, of which Module is
-	// the binding; nil if Module is all.
-	engine func(context.Context) (string, error)
-
-	// Build makes a file or a directory with the name path of a CSV.
+	// Build writes a file or a directory to path.
 	Build func(ctx context.Context, csv, path string) error
 
-	// Open opens what Build made; nil if it cannot be asked for an id.
-	Open func(path string) (Store, error)
+	// Open opens the result of Build. It is nil if the peer does not look up IDs.
+	Open func(path string) (*Store, error)
 }
 
-// A Store is an open table. Safe for concurrent use.
-type Store interface {
-	// Reader is for one goroutine at a time. The caller closes it.
-	Reader() (Reader, error)
+// Store is an open data set.
+type Store struct {
+	// Reader returns a function for one goroutine at a time, and a function that
+	// closes it. It is safe for concurrent use.
+	Reader func() (get Get, closeReader func() error, err error)
 
 	// Close must not be called before all readers are closed.
-	Close() error
+	Close func() error
 }
 
-// A Reader looks promotions up.
-type Reader interface {
-	// Get appends price and date of an id to dst, as the CSV has them.
-	Get(id *[format.KeyLen]byte, dst []byte) (value []byte, found bool, err error)
+// Get appends the price and the date of an ID to dst, as the CSV has them.
+type Get func(id *[format.KeyLen]byte, dst []byte) (value []byte, found bool, err error)
 
-	Close() error
+// All lists the peers.
+var All = []Peer{
+	{"bbolt", buildBbolt, openBbolt},
+	{"Pebble", buildPebble, openPebble},
+	{"LMDB", buildLMDB, openLMDB},
+	{"SQLite", buildSQLite, openSQLite},
+	{"DuckDB", buildDuckDB, nil},
 }
 
-// All is every library that this program was built with.
-func All() []Peer { return append([]Peer{Bbolt, Pebble, Badger}, cgoPeers...) }
-
-// NeedsCgo is why Find does not find a peer.
-const NeedsCgo = "it needs cgo: a C compiler, Debian's gcc and g++, and CGO_ENABLED=1"
-
-// Find is the peer with this name; found is false if it needs cgo, and this
-// program was built without.
-func Find(name string) (p Peer, found bool) {
-	for _, p := range All() {
+// Find returns the peer with the given name.
+func Find(name string) (Peer, error) {
+	for _, p := range All {
 		if p.Name == name {
-			return p, true
+			return p, nil
 		}
 	}
-	return Peer{}, false
-}
-
-// Describe is the version, as the library itself tells it, and the settings.
-func (p *Peer) Describe(ctx context.Context) (string, error) {
-	if p.engine == nil {
-		return moduleVersion(p.Module) + ": " + p.Setup, nil
-	}
-	version, err := p.engine(ctx)
-	if err != nil {
-		return "", fmt.Errorf("version of %s: %w", p.Name, err)
-	}
-	return fmt.Sprintf("%s, through %s %s: %s", version, p.Module, moduleVersion(p.Module), p.Setup), nil
-}
-
-// moduleVersion is the version of a module in this program.
-func moduleVersion(module string) string {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == module {
-				return m.Version
-			}
-		}
-	}
-	return "version unknown"
+	return Peer{}, fmt.Errorf("no peer %q", name)
 }
 
 // PutKey writes the 16 bytes of a key.
@@ -102,15 +73,42 @@ func PutKey(id *[format.KeyLen]byte, k format.Key) {
 	binary.BigEndian.PutUint64(id[8:], k.Lo)
 }
 
-// syncFile brings a file to the disk.
+// ErrNotInstalled means that a program is missing; "make peers" installs it.
+var ErrNotInstalled = errors.New("not installed")
+
+// LookPath returns the path of a program. It also searches the directories of
+// servers, which are not in the path of an ordinary user.
+func LookPath(name string) (string, error) {
+	for _, dir := range []string{"", "/usr/sbin", "/usr/local/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w", name, ErrNotInstalled)
+}
+
+// Run runs a program that ends with this process. The error has the output of
+// the program to standard error.
+func Run(c *exec.Cmd) error {
+	var stderr bytes.Buffer
+	if c.Stderr == nil {
+		c.Stderr = &stderr
+	}
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(c.Path), err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return nil
+}
+
+// syncFile writes a file to the disk.
 func syncFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("sync of %s: %w", path, err)
-	}
-	return nil
+	return errors.Join(f.Sync(), f.Close())
 }
+
+// quote returns text as a literal of SQL.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

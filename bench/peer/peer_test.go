@@ -1,22 +1,22 @@
-package peer_test
+package peer
 
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
-	"promostore/bench/peer"
 	"promostore/format"
 	"promostore/internal/synth"
 )
 
-// newCSV is a table of n rows with ids of kind k, and its path.
-func newCSV(t testing.TB, k synth.Kind, n int64) (text []byte, path string) {
+// newCSV returns a CSV of n rows with IDs of kind k, and its path.
+func newCSV(t *testing.T, k synth.Kind, n int64) (text, path string) {
 	t.Helper()
 	var b bytes.Buffer
 	if _, err := (synth.Table{Keys: synth.Keys{Kind: k}, Rows: n}).WriteTo(&b); err != nil {
@@ -26,14 +26,24 @@ func newCSV(t testing.TB, k synth.Kind, n int64) (text []byte, path string) {
 	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes(), path
+	return b.String(), path
 }
 
-// TestStores builds a store with each library, and looks all its ids up, and
-// others.
+// sorted returns the lines of text in the order of their bytes.
+func sorted(text string) string {
+	return strings.Join(slices.Sorted(strings.Lines(text)), "")
+}
+
+func closing(t *testing.T, closeIt func() error) {
+	t.Helper()
+	if err := closeIt(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestStores(t *testing.T) {
 	const rows = 3000
-	for _, p := range peer.All() {
+	for _, p := range All {
 		if p.Open == nil {
 			continue
 		}
@@ -48,100 +58,153 @@ func TestStores(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer closing(t, store)
-				reader, err := store.Reader()
+				defer closing(t, store.Close)
+				get, closeReader, err := store.Reader()
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer closing(t, reader)
+				defer closing(t, closeReader)
 				var id [format.KeyLen]byte
-				for line := range bytes.Lines(text) {
-					key, _, err := format.ParseKey(line[:format.TextLen])
+				for line := range strings.Lines(text) {
+					key, _, err := format.ParseKey([]byte(line[:format.TextLen]))
 					if err != nil {
 						t.Fatal(err)
 					}
-					peer.PutKey(&id, key)
-					want := ">" + strings.TrimSuffix(string(line[format.TextLen+1:]), "\n")
-					if v, found, err := reader.Get(&id, []byte(">")); err != nil || !found || string(v) != want {
+					PutKey(&id, key)
+					want := ">" + strings.TrimSuffix(line[format.TextLen+1:], "\n")
+					if v, found, err := get(&id, []byte(">")); err != nil || !found || string(v) != want {
 						t.Fatalf("%s: %q, %v, %v; want %q", key, v, found, err, want)
 					}
 				}
 				for i := range uint64(100) {
-					peer.PutKey(&id, synth.Keys{Kind: kind}.At(rows+i))
-					if v, found, err := reader.Get(&id, nil); err != nil || found || len(v) > 0 {
-						t.Fatalf("id that is not there: %q, %v, %v", v, found, err)
+					PutKey(&id, synth.Keys{Kind: kind}.At(rows+i))
+					if v, found, err := get(&id, nil); err != nil || found || len(v) > 0 {
+						t.Fatalf("absent ID: %q, %v, %v", v, found, err)
 					}
 				}
 			})
 		}
+		if _, err := p.Open(filepath.Join(t.TempDir(), "none")); err == nil {
+			t.Errorf("%s: opens a missing store", p.Name)
+		}
 	}
 }
 
-func closing(t *testing.T, c interface{ Close() error }) {
-	t.Helper()
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-// TestReadTable holds the order of a table against that of GNU sort's rule.
-func TestReadTable(t *testing.T) {
-	for _, n := range []int64{0, 1, 2, 1000} {
-		text, csv := newCSV(t, synth.KeysV4, n)
-		if n == 2 { // no line end at the end
-			if err := os.WriteFile(csv, text[:len(text)-1], 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		table, err := peer.ReadTable(t.Context(), csv)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for id, value := range table.All() {
-			got = append(got, format.KeyAt(id).String()+","+string(value)+"\n")
-		}
-		if want := sortedLines(text); strings.Join(got, "") != strings.Join(want, "") || table.Len() != len(want) {
-			t.Errorf("%d rows: %q, want %q", n, got, want)
-		}
-	}
-	if _, err := peer.ReadTable(t.Context(), os.DevNull+"/none"); err == nil {
-		t.Error("a file that is not there is read")
-	}
-}
-
-// TestStop is that a build which is told to stop leaves with the error.
-func TestStop(t *testing.T) {
+func TestBuildCanceled(t *testing.T) {
 	_, csv := newCSV(t, synth.KeysV4, 100)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, p := range peer.All() {
+	for _, p := range All {
 		if err := p.Build(ctx, csv, filepath.Join(t.TempDir(), "store")); err == nil {
-			t.Errorf("%s was built after all", p.Name)
+			t.Errorf("%s: no error", p.Name)
 		}
 	}
 }
 
-// TestVersions is that what people read of a peer names its version: that of
-// the library, not of the binding.
-func TestVersions(t *testing.T) {
-	const module = `(v\d+\.\d+\.\d+|version unknown): ` // a test does not know its modules
-	library := map[string]string{
-		"bbolt": `^` + module, "Pebble": `^` + module, "Badger": `^` + module,
-		"LMDB":   `^0\.9\.\d+, through github.com/PowerDNS/lmdb-go ` + module,
-		"SQLite": `^3\.\d+\.\d+, through github.com/mattn/go-sqlite3 ` + module,
-		"DuckDB": `^v1\.\d+\.\d+, through github.com/duckdb/duckdb-go/v2 ` + module,
+func TestDuckDB(t *testing.T) {
+	text, csv := newCSV(t, synth.KeysV4, 3000)
+	path := filepath.Join(t.TempDir(), "sorted.parquet")
+	if err := buildDuckDB(t.Context(), csv, path); err != nil {
+		t.Fatal(err)
 	}
-	for _, p := range peer.All() {
-		want := library[p.Name]
-		if got, err := p.Describe(t.Context()); err != nil || want == "" || !regexp.MustCompile(want).MatchString(got) {
-			t.Errorf("%s: %s, %v; want %s", p.Name, got, err, want)
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, db.Close)
+	rows, err := db.QueryContext(t.Context(), "SELECT id::VARCHAR, price::VARCHAR, expiration_date FROM read_parquet("+quote(path)+")")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing(t, rows.Close)
+	var got strings.Builder
+	for rows.Next() {
+		var id, price, date string
+		if err := rows.Scan(&id, &price, &date); err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString(id + "," + price + "," + date + "\n")
+	}
+	if rows.Err() != nil || got.String() != sorted(text) {
+		t.Errorf("wrong rows, %v", rows.Err())
+	}
+}
+
+// TestReadTable reads files of few rows, one of them without a line end.
+func TestReadTable(t *testing.T) {
+	for _, n := range []int64{0, 1, 2, 1000} {
+		text, csv := newCSV(t, synth.KeysV4, n)
+		if n == 2 {
+			if err := os.WriteFile(csv, []byte(text[:len(text)-1]), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		table, err := readTable(t.Context(), csv)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for id, value := range table.all() {
+			got.WriteString(format.KeyAt(id).String() + "," + string(value) + "\n")
+		}
+		if got.String() != sorted(text) || int64(table.len) != n {
+			t.Errorf("%d rows: %q", n, got.String())
 		}
 	}
-	if _, err := peer.LookPath("no-such-program", "none"); !errors.Is(err, peer.ErrNotInstalled) {
-		t.Errorf("a program that is not there: %v", err)
+	if _, err := readTable(t.Context(), os.DevNull+"/none"); err == nil {
+		t.Error("a missing file is read")
 	}
-	if _, found := peer.Find("none"); found {
-		t.Error("a peer that is not there is found")
+}
+
+func TestSort(t *testing.T) {
+	text, csv := newCSV(t, synth.KeysV4, 5000)
+	out := filepath.Join(t.TempDir(), "sorted")
+	if err := Sort(t.Context(), csv, out, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(out); err != nil || string(got) != sorted(text) {
+		t.Errorf("wrong rows, %v", err)
+	}
+	if err := Sort(t.Context(), csv+".none", out, 64<<20); err == nil {
+		t.Error("a missing file is sorted")
+	}
+	if _, err := LookPath("no-such-program"); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("missing program: %v", err)
+	}
+}
+
+// TestMariaDB loads a table twice. It needs mariadb-server.
+func TestMariaDB(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "mariadb")
+	m, err := StartMariaDB(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		closing(t, m.Close)
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("files are left: %v", err)
+		}
+	}()
+	for _, rows := range []int64{10, 3000} {
+		text, csv := newCSV(t, synth.KeysV4, rows)
+		if err := m.Load(t.Context(), csv, "test"); err != nil {
+			t.Fatal(err)
+		}
+		query, err := m.DB.PrepareContext(t.Context(), "SELECT price, expiration_date FROM test WHERE id = ?")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closing(t, query.Close)
+		for line := range strings.Lines(text) {
+			id, want := line[:format.TextLen], strings.TrimSuffix(line[format.TextLen+1:], "\n")
+			var price, date string
+			if err := query.QueryRowContext(t.Context(), id).Scan(&price, &date); err != nil || price+","+date != want {
+				t.Fatalf("%s: %s,%s, %v; want %s", id, price, date, err, want)
+			}
+		}
+		if n, err := m.TableBytes("test"); err != nil || n < rows*16 {
+			t.Errorf("%d bytes, %v", n, err)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package peer
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -15,76 +14,57 @@ import (
 	"promostore/format"
 )
 
-// A Table is a promotions CSV in memory, as promobuild generate makes it, in
-// the order of its ids. Immutable.
-type Table struct {
-	text []byte
-	rows []row
+// A table is a CSV of promotions in memory, in the order of its IDs. The CSV
+// must look like the output of promobuild generate.
+type table struct {
+	text    []byte
+	buckets [256][]row // by the first byte of the ID
+	len     int
 }
 
-// A row is where a row's fields behind the id are in the text.
+// A row is the ID of a row, and the range of the text with price and date.
 type row struct {
 	key format.Key
 	off int64
 	len int32
 }
 
-// ReadTable reads and sorts the CSV with this path. It is quick about it, with
-// all processors, since what it takes counts as time of the peer.
-func ReadTable(ctx context.Context, path string) (*Table, error) {
-	text, err := os.ReadFile(path)
+// readTable reads and sorts a CSV. It uses all processors, because its time is
+// part of the time of the peers.
+func readTable(ctx context.Context, csv string) (*table, error) {
+	text, err := os.ReadFile(csv)
 	if err != nil {
 		return nil, err
 	}
-	t := &Table{text: text}
-	workers := runtime.GOMAXPROCS(0)
-	parts := make([][]row, workers)
+	t := &table{text: text}
+	parts := make([][256][]row, runtime.GOMAXPROCS(0))
 	var g errgroup.Group
+	g.SetLimit(len(parts))
 	for i := range parts {
-		g.Go(func() (err error) {
-			parts[i], err = t.parse(t.lineAt(i, workers), t.lineAt(i+1, workers))
-			return err
-		})
+		g.Go(func() error { return t.parse(t.lineAt(i, len(parts)), t.lineAt(i+1, len(parts)), &parts[i]) })
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	// Ids of most kinds are even in their first byte, so that the parts behind
-	// it can be sorted at the same time.
-	var ends [256]int
-	for _, part := range parts {
-		for i := range part {
-			ends[part[i].key.Hi>>56]++
+	for b := range t.buckets {
+		for i := range parts {
+			t.len += len(parts[i][b])
 		}
-	}
-	total := 0
-	for i, n := range ends {
-		ends[i], total = total, total+n
-	}
-	t.rows = make([]row, total)
-	for i, part := range parts {
-		for _, r := range part {
-			b := r.key.Hi >> 56
-			t.rows[ends[b]] = r
-			ends[b]++
-		}
-		parts[i] = nil
-	}
-	g.SetLimit(workers)
-	lo := 0
-	for _, hi := range ends {
-		bucket := t.rows[lo:hi]
 		g.Go(func() error {
-			slices.SortFunc(bucket, func(a, b row) int { return a.key.Compare(b.key) })
+			rows := parts[0][b]
+			for i := range parts[1:] {
+				rows = append(rows, parts[i+1][b]...)
+			}
+			slices.SortFunc(rows, func(a, b row) int { return a.key.Compare(b.key) })
+			t.buckets[b] = rows
 			return ctx.Err()
 		})
-		lo = hi
 	}
 	return t, g.Wait()
 }
 
-// lineAt is the offset of the first row that begins in the part i of n.
-func (t *Table) lineAt(i, n int) int {
+// lineAt returns the offset of the first row that begins in part i of n.
+func (t *table) lineAt(i, n int) int {
 	if i == 0 {
 		return 0
 	}
@@ -95,11 +75,7 @@ func (t *Table) lineAt(i, n int) int {
 	return len(t.text)
 }
 
-var errRow = errors.New("no id and a comma in front of price and date")
-
-func (t *Table) parse(lo, hi int) ([]row, error) {
-	const shortest = format.TextLen + len(",0.000000,2018-06-04 06:01:20 +0200 CET\n")
-	rows := make([]row, 0, (hi-lo)/shortest+1)
+func (t *table) parse(lo, hi int, buckets *[256][]row) error {
 	for lo < hi {
 		n := bytes.IndexByte(t.text[lo:], '\n')
 		if n < 0 {
@@ -107,32 +83,33 @@ func (t *Table) parse(lo, hi int) ([]row, error) {
 		}
 		line := t.text[lo : lo+n]
 		if len(line) < format.TextLen+1 || line[format.TextLen] != ',' {
-			return nil, fmt.Errorf("row at byte %d: %w", lo, errRow)
+			return fmt.Errorf("row at byte %d: no ID and a comma", lo)
 		}
 		key, _, err := format.ParseKey(line[:format.TextLen])
 		if err != nil {
-			return nil, fmt.Errorf("row at byte %d: %w", lo, err)
+			return fmt.Errorf("row at byte %d: %w", lo, err)
 		}
-		rows = append(rows, row{key, int64(lo + format.TextLen + 1), int32(n - format.TextLen - 1)})
+		b := &buckets[key.Hi>>56]
+		*b = append(*b, row{key, int64(lo + format.TextLen + 1), int32(n - format.TextLen - 1)})
 		lo += n + 1
 	}
-	return rows, nil
+	return nil
 }
 
-// Len is the number of rows.
-func (t *Table) Len() int { return len(t.rows) }
+// all returns the rows in the order of their IDs: the 16 bytes of the ID, and
+// price and date as they are in the CSV. The ID is valid until the next row.
+func (t *table) all() iter.Seq2[[]byte, []byte] { return t.part(0, len(t.buckets)) }
 
-// All is the rows in the order of their ids: the 16 bytes of the id, and price
-// and date as they were written, with the comma between them. The id is valid
-// until the next one, the text as long as t.
-func (t *Table) All() iter.Seq2[[]byte, []byte] {
+// part returns the rows of the buckets from lo to hi.
+func (t *table) part(lo, hi int) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		var id [format.KeyLen]byte
-		for i := range t.rows {
-			r := &t.rows[i]
-			PutKey(&id, r.key)
-			if !yield(id[:], t.text[r.off:r.off+int64(r.len)]) {
-				return
+		for _, rows := range t.buckets[lo:hi] {
+			for _, r := range rows {
+				PutKey(&id, r.key)
+				if !yield(id[:], t.text[r.off:r.off+int64(r.len)]) {
+					return
+				}
 			}
 		}
 	}

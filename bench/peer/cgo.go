@@ -1,5 +1,0 @@
-//go:build cgo
-
-package peer
-
-var cgoPeers = []Peer{LMDB, SQLite, DuckDB}
