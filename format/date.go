@@ -11,17 +11,18 @@ const (
 	maxSeconds = daysOf10000*daySeconds - 1
 )
 
-// ParseDate reads a date in one of the five layouts of the specification. The
-// calendar is checked. seconds is the wall clock since 0000-01-01 00:00:00;
-// zone is the rest, from the character between date and time on, for
-// ParseTimestampStyle. It shares the memory of text. The error is a *SyntaxError.
+// ParseDate parses the date and the time of a timestamp in one of the five
+// layouts, and checks them against the calendar. seconds is the wall clock since
+// 0000-01-01 00:00:00. sep, the character between date and time, and style, the
+// rest of text, are the arguments of ParseTimestampStyle. The error is a
+// *SyntaxError.
 func ParseDate(text []byte) (seconds uint64, sep byte, style []byte, err error) {
 	if len(text) < wallLen {
 		return 0, 0, nil, dateError(text)
 	}
 	sep = text[10]
-	// Each word holds two-digit numbers; the pattern turns digits into 0 to 9
-	// and the punctuation into 0, and all eight bytes are checked at once.
+	// Each word holds two-digit numbers. The pattern turns digits into 0 to 9
+	// and punctuation into 0, to check all eight bytes at once.
 	date, ok0 := twoDigits(binary.LittleEndian.Uint64(text), 0x2D30302D30303030, 0xFF0000FF00000000) // 2006-01-
 	rest, ok1 := twoDigits(binary.LittleEndian.Uint64(text[8:]), 0x30303A3030003030|uint64(sep)<<16, 0x0000FF0000FF0000)
 	tail, ok2 := twoDigits(binary.LittleEndian.Uint64(text[11:]), 0x30303A30303A3030, 0x0000FF0000FF0000) // 15:04:05
@@ -41,9 +42,9 @@ func ParseDate(text []byte) (seconds uint64, sep byte, style []byte, err error) 
 	return days*daySeconds + hour*3600 + minute*60 + second, sep, text[wallLen:], nil
 }
 
-// twoDigits reads eight characters, first in the lowest byte: byte i of v is
-// the number that the digits i and i+1 make. Bytes in mask must be those of
-// pattern; where pattern has '0' any digit will do.
+// twoDigits parses eight characters, the first in the lowest byte: byte i of v is
+// the value of the digits i and i+1. Bytes in mask must equal those of pattern;
+// a '0' in pattern stands for any digit.
 func twoDigits(x, pattern, mask uint64) (v uint64, ok bool) {
 	const ones = 0x0101010101010101
 	x ^= pattern
@@ -51,9 +52,9 @@ func twoDigits(x, pattern, mask uint64) (v uint64, ok bool) {
 	return x*10 + x>>8, bad == 0
 }
 
-// years has for each year the days from 0000-01-01 to its first, times two,
-// and 1 if it is a leap year. Dates of a few years are in a few of its cache
-// lines; to divide by 4, 100 and 400 instead costs 3 ns a date.
+// years maps a year to twice the number of days from 0000-01-01 to its first
+// day, plus 1 for a leap year. The dates of a few years use a few cache lines;
+// dividing by 4, 100 and 400 instead costs 3 ns for each date.
 var years = func() (years [10000]uint32) {
 	days := uint32(0)
 	for y := range years {
@@ -67,14 +68,15 @@ var years = func() (years [10000]uint32) {
 	return years
 }()
 
-// daysBefore has the days of a year before each month, counted from 1, for
-// years that are not and that are leap years. The 13th has them all.
+// daysBefore holds the days of a year before each month, counted from 1, for
+// common years and for leap years. Month 13 holds the days of the whole year.
 var daysBefore = [2][16]uint16{
 	{1: 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365},
 	{1: 0, 31, 60, 91, 121, 152, 182, 213, 244, 274, 305, 335, 366},
 }
 
-// dayNumber counts the days since 0000-01-01. There must be such a year.
+// dayNumber returns the number of days since 0000-01-01. year must be below
+// 10000. ok reports whether the date exists.
 func dayNumber(year, month, day uint64) (n uint64, ok bool) {
 	y := years[year]
 	before := &daysBefore[y&1]
@@ -89,12 +91,12 @@ func dateError(text []byte) error {
 	for i := 0; i < wallLen; i++ {
 		switch {
 		case i == len(text):
-			return syntaxError(i, "date: it ends after %d characters; one such as 2006-01-02 15:04:05 is expected", i)
+			return syntaxError(i, "date: %d characters, want at least those of 2006-01-02 15:04:05", i)
 		case pattern[i] == '0' && text[i]-'0' > 9:
-			return syntaxError(i, "date: %q at its character %d, not a digit; one such as 2006-01-02 15:04:05 is expected", charAt(text, i), i+1)
+			return syntaxError(i, "date: %q at character %d, want a digit as in 2006-01-02 15:04:05", charAt(text, i), i+1)
 		case i == 10 && text[i] == 'T':
 		case pattern[i] != '0' && text[i] != pattern[i]:
-			return syntaxError(i, "date: %q at its character %d, not %q; one such as 2006-01-02 15:04:05 is expected", charAt(text, i), i+1, pattern[i])
+			return syntaxError(i, "date: %q at character %d, want %q as in 2006-01-02 15:04:05", charAt(text, i), i+1, pattern[i])
 		}
 	}
 	num := func(i int) uint64 { return uint64(text[i]-'0')*10 + uint64(text[i+1]-'0') }
@@ -114,8 +116,8 @@ func dateError(text []byte) error {
 	}
 }
 
-// appendWall appends a wall clock, sep between date and time. seconds may lie
-// outside the years 0 to 9999 by the offset of a zone.
+// appendWall appends a wall clock with sep between date and time. seconds may lie
+// outside the years 0 to 9999 by an offset from UTC.
 //
 // The calendar arithmetic is civil_from_days of Howard Hinnant,
 // "chrono-Compatible Low-Level Date Algorithms", 2021.

@@ -1,96 +1,111 @@
-// Package format is the layout of a generation file: the records of one
-// promotions table, sorted by id, immutable and checksummed. It turns text
-// into records and back, writes files through an io.WriterAt, and reads and
-// verifies them through an io.ReaderAt. It touches no file system.
+// Package format defines the layout of a generation file: the records of one
+// data set of promotions, sorted by id, immutable and checksummed. It parses
+// and prints ids, prices and dates, writes files through an io.WriterAt, and
+// reads and verifies them through an io.ReaderAt. It does not use the file
+// system.
 //
 // # Specification, version 1
 //
-// All numbers are unsigned and big-endian. A file is five regions without
-// gaps; n is the number of records and b = ceil(n / 128) the number of blocks.
+// All numbers are unsigned and big-endian. A file consists of five regions
+// without gaps. In the tables, n is the number of records and
+// b = ceil(n / 128) the number of blocks.
 //
-//	offset          | size    | region
-//	0               | 4096    | header
-//	4096            | b·4096  | blocks
-//	4096 + b·4096   | b·16    | fences: the id of the first record of each block
-//	… + b·16        | b·4     | checksums: the CRC32C of each block
-//	… + b·4         | t       | trailer; it ends where the file ends
+//	offset          | size    | region    | meaning
+//	0               | 4096    | header    | counts, key range and limits of the file
+//	4096            | b·4096  | blocks    | the records
+//	4096 + b·4096   | b·16    | fences    | the id of the first record of each block
+//	… + b·16        | b·4     | checksums | the checksum of each block
+//	… + b·4         | t       | trailer   | checksums of two regions and the dictionary of styles
 //
-// Every checksum is a CRC32C (Castagnoli, RFC 3720 appendix B.4).
+// The trailer ends at the end of the file. Every checksum is a CRC32C
+// (Castagnoli, RFC 3720 appendix B.4).
 //
 // Header:
 //
-//	offset | size | field
-//	0      | 8    | magic "PROMOGEN"
-//	8      | 4    | version, 1
-//	12     | 4    | record length in bytes, 32
-//	16     | 4    | block length in bytes, 4096
-//	20     | 4    | shard, counted from 0
-//	24     | 4    | number of shards, 1 to 99999
-//	28     | 4    | zero
-//	32     | 8    | records, n, at most 2^40
-//	40     | 8    | rows of the input: records + duplicates + bad rows
-//	48     | 8    | duplicates: rows that gave way to another of the same id
-//	56     | 8    | bad rows that the build was told to tolerate
-//	64     | 8    | generation: when it was made, in milliseconds since 1970 UTC, before the year 10000
-//	72     | 16   | id of the first record; zero if there is none
-//	88     | 16   | id of the last record; zero if there is none
-//	104    | 8    | length of the file in bytes
-//	112    | 3980 | zero
-//	4092   | 4    | checksum of bytes 0 to 4091
+//	offset | size | field           | meaning
+//	0      | 8    | magic           | "PROMOGEN"
+//	8      | 4    | version         | 1
+//	12     | 4    | record length   | 32 bytes
+//	16     | 4    | block length    | 4096 bytes
+//	20     | 4    | shard           | number of this shard, counted from 0
+//	24     | 4    | shards          | number of shards, 1 to 99999
+//	28     | 4    | reserved        | zero
+//	32     | 8    | records         | n, at most 2^40
+//	40     | 8    | rows            | rows of the input: records + duplicates + bad rows
+//	48     | 8    | duplicates      | rows replaced by another row with the same id
+//	56     | 8    | bad rows        | rows that could not be parsed and were tolerated
+//	64     | 8    | generation      | time of creation in milliseconds since 1970 UTC, before the year 10000
+//	72     | 16   | first id        | id of the first record; zero without records
+//	88     | 16   | last id         | id of the last record; zero without records
+//	104    | 8    | file length     | bytes
+//	112    | 3980 | reserved        | zero
+//	4092   | 4    | header checksum | of bytes 0 to 4091
 //
-// A reader looks at magic, version, record length and block length before it
-// looks at anything else, so that a file of another version is told from a
-// damaged one.
+// A reader checks magic, version, record length and block length before
+// anything else, to distinguish a file of another version from a damaged one.
 //
 // Block: up to 128 records in strictly ascending order of their ids. Every
-// block but the last is full; the last is filled up with zeros. The blocks of
-// a file are one ascending sequence. A block is one page of 4 KiB, so a lookup
-// in a cold file reads one page.
+// block except the last is full; zeros fill up the last. The records of
+// consecutive blocks form one ascending sequence. A block is one page of 4 KiB,
+// so that a lookup in a file that is not in memory reads one page.
 //
 // Record:
 //
-//	offset | size | field
-//	0      | 16   | id
-//	16     | 8    | price
-//	24     | 8    | expiry
+//	offset | size | field  | meaning
+//	0      | 16   | id     | the 128 bits of the UUID
+//	16     | 8    | price  | see below
+//	24     | 8    | expiry | see below
 //
-// Price: bit 63 is the sign, bits 62 to 0 the digits of the price without its
-// point, below 10^16. The point stands scale digits from the right (see
-// expiry), so that 9.680 stays 9.680. A zero may carry the sign.
+// Price, from the high bit:
+//
+//	bits    | field  | meaning
+//	63      | sign   | 1: written with a minus; a zero may have one
+//	62 to 0 | digits | the price without its point, below 10^16
+//
+// The point stands scale digits from the right, see expiry. 9.680 is stored as
+// 9680 with a scale of 3, so it stays 9.680.
 //
 // Expiry, from the high bit:
 //
-//	bits     | field
-//	63 to 25 | wall clock: seconds since 0000-01-01 00:00:00, proleptic Gregorian, below 10000-01-01
-//	24 to 9  | zone: an index into the dictionary of zones
-//	8 to 6   | zero
-//	5 to 1   | scale of the price, 0 to 16
-//	0        | the id was written in upper case
+//	bits     | field      | meaning
+//	63 to 25 | wall clock | seconds since 0000-01-01 00:00:00, proleptic Gregorian, below 10000-01-01
+//	24 to 9  | style      | index into the dictionary of timestamp styles
+//	8 to 6   | reserved   | zero
+//	5 to 1   | scale      | decimals of the price, 0 to 16
+//	0        | upper case | 1: the id was written in upper case
 //
 // Trailer:
 //
-//	offset | size | field
-//	0      | 4    | checksum of the fences
-//	4      | 4    | checksum of the checksums
-//	8      | 4    | number of zones, at most 65536
-//	12     | 4    | length of the zones in bytes, z
-//	16     | z    | zones, in ascending order of their bytes, each once
-//	16 + z | 4    | checksum of bytes 0 to 15 + z of the trailer
+//	offset | size | field              | meaning
+//	0      | 4    | fences checksum    | of the region of the fences
+//	4      | 4    | checksums checksum | of the region of the checksums
+//	8      | 4    | styles             | number of timestamp styles, at most 65536
+//	12     | 4    | length of styles   | z, in bytes
+//	16     | z    | dictionary         | timestamp styles, in ascending order of their bytes, each once
+//	16 + z | 4    | trailer checksum   | of bytes 0 to 15 + z of the trailer
 //
-// TimestampStyle:
+// Timestamp style:
 //
-//	offset | size | field
-//	0      | 1    | layout of the date: 0 "2006-01-02 15:04:05", 1 the same with " -0700 MST",
-//	       |      | 2 with " -0700", 3 "2006-01-02T15:04:05Z", 4 "2006-01-02T15:04:05-07:00"
-//	1      | 1    | 1 if the offset was written with a minus, else 0; zero in layouts 0 and 3
-//	2      | 2    | offset from UTC in minutes, without its sign, below 1440; zero in layouts 0 and 3
-//	4      | 1    | length of the abbreviation in bytes, 1 to 63 in layout 1, else 0
-//	5      | …    | abbreviation: UTF-8 letters, or a sign and two or four digits
+//	offset | size | field               | meaning
+//	0      | 1    | layout              | see below
+//	1      | 1    | sign                | 1: the offset was written with a minus; zero in layouts 0 and 3
+//	2      | 2    | minutes             | offset from UTC without its sign, below 1440; zero in layouts 0 and 3
+//	4      | 1    | abbreviation length | bytes, 1 to 63 in layout 1, else 0
+//	5      | …    | abbreviation        | UTF-8 letters, or a sign and two or four digits
 //
-// # What it does not promise
+// Layout, in the notation of package time:
 //
-// The checksums find damage, not intent: they are no signature. A file that
-// is changed after it was opened is not noticed by Index; see package reader.
-// Version 1 keeps no fractions of a second and no price of more than 16
-// digits; the text parsers refuse both.
+//	value | layout
+//	0     | 2006-01-02 15:04:05
+//	1     | 2006-01-02 15:04:05 -0700 MST
+//	2     | 2006-01-02 15:04:05 -0700
+//	3     | 2006-01-02T15:04:05Z
+//	4     | 2006-01-02T15:04:05-07:00
+//
+// # Limits
+//
+// The checksums detect damage, not intent: they are not a signature. An Index
+// does not notice that its file changes after Open; package reader does.
+// Version 1 stores no fractions of a second and no price of more than 16
+// digits; the parsers reject both.
 package format

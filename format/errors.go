@@ -6,21 +6,21 @@ import (
 	"unicode/utf8"
 )
 
-// What can be wrong with a file. Errors of Open and Verify wrap exactly one of
-// these, or an error of the underlying reader, and say at which offset.
+// The kinds of damage. An error of Open or Verify wraps exactly one of these,
+// with the offset in the file, or an error of the underlying reader.
 var (
 	ErrFormat    = errors.New("not a generation file")
-	ErrVersion   = errors.New("another version of the format")
-	ErrTruncated = errors.New("not the length that its header says")
+	ErrVersion   = errors.New("unsupported version of the format")
+	ErrTruncated = errors.New("wrong file length")
 	ErrChecksum  = errors.New("wrong checksum")
 	ErrCorrupt   = errors.New("damaged")
 	ErrOrder     = errors.New("ids out of order")
 )
 
-// A SyntaxError says why a text is no id, price or date.
+// A SyntaxError reports why a text is not an id, a price or a date.
 type SyntaxError struct {
-	Offset int    // in the text: of the first wrong byte, or of the number or name that is out of bounds
-	Reason string // a sentence without its full stop
+	Offset int    // in the text, of the first wrong byte or the number out of range
+	Reason string // for people, without a full stop
 }
 
 func (e *SyntaxError) Error() string { return e.Reason }
@@ -29,13 +29,13 @@ func syntaxError(off int, format string, args ...any) error {
 	return &SyntaxError{Offset: off, Reason: fmt.Sprintf(format, args...)}
 }
 
-// charAt is the character that begins at b[i], for the reason of an error.
+// charAt returns the character that begins at b[i], for a SyntaxError.
 func charAt(b []byte, i int) rune {
 	r, _ := utf8.DecodeRune(b[i:])
 	return r
 }
 
-// corrupt wraps kind with the offset in the file and what was found there.
+// corrupt wraps kind with an offset in the file and a description.
 func corrupt[I int | int64](kind error, off I, format string, args ...any) error {
 	return fmt.Errorf("%w: at offset %d: %s", kind, off, fmt.Sprintf(format, args...))
 }

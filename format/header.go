@@ -2,20 +2,20 @@ package format
 
 import "encoding/binary"
 
-// A Header says what a file holds.
+// A Header holds the counts, the key range and the length of a file.
 type Header struct {
-	Shard, Shards uint32 // this file is shard Shard, counted from 0, of Shards
+	Shard, Shards uint32 // number of this shard, counted from 0, and of all shards
 	Records       uint64
 	Rows          uint64 // of the input: Records + Duplicates + BadRows
 	Duplicates    uint64
 	BadRows       uint64
 	Generation    int64 // milliseconds since 1970 UTC
-	MinKey        Key   // of the first record; zero if there is none
-	MaxKey        Key   // of the last record; zero if there is none
+	MinKey        Key   // of the first record; zero without records
+	MaxKey        Key   // of the last record; zero without records
 	FileLen       int64 // bytes
 }
 
-// Blocks is the number of blocks.
+// Blocks returns the number of blocks.
 func (h *Header) Blocks() int64 { return regionsOf(h.Records).numBlocks }
 
 // append appends the header page.
@@ -41,8 +41,8 @@ func (h *Header) append(dst []byte) []byte {
 	return dst
 }
 
-// parseHeader reads the header page. What it returns has been checked against
-// itself, not against the file.
+// parseHeader parses the header page, which may be cut short. It checks the
+// fields against each other, not against the file.
 func parseHeader(b []byte) (Header, error) {
 	if got := b[:min(len(b), len(Magic))]; string(got) != Magic {
 		return Header{}, corrupt(ErrFormat, magicOff, "magic %q, want %q", got, Magic)
@@ -64,10 +64,10 @@ func parseHeader(b []byte) (Header, error) {
 		}
 	}
 	if len(b) < HeaderLen {
-		return Header{}, corrupt(ErrTruncated, int64(len(b)), "the file ends within its header of %d bytes", HeaderLen)
+		return Header{}, corrupt(ErrTruncated, int64(len(b)), "end of file in the header of %d bytes", HeaderLen)
 	}
 	if got, want := Checksum(b[:headerSumOff]), binary.BigEndian.Uint32(b[headerSumOff:]); got != want {
-		return Header{}, corrupt(ErrChecksum, headerSumOff, "the header's is %08x, want %08x", got, want)
+		return Header{}, corrupt(ErrChecksum, headerSumOff, "header: %08x, want %08x", got, want)
 	}
 	h := Header{
 		Shard:      binary.BigEndian.Uint32(b[shardOff:]),
@@ -87,27 +87,27 @@ func parseHeader(b []byte) (Header, error) {
 func (h *Header) validate(b []byte) error {
 	switch {
 	case h.Records > MaxRecords:
-		return corrupt(ErrCorrupt, recordsOff, "%d records, more than %d", h.Records, uint64(MaxRecords))
+		return corrupt(ErrCorrupt, recordsOff, "%d records, above %d", h.Records, uint64(MaxRecords))
 	case h.Shards < 1 || h.Shards > MaxShards || h.Shard >= h.Shards:
 		return corrupt(ErrCorrupt, shardOff, "shard %d of %d", h.Shard, h.Shards)
 	case h.Duplicates > h.Rows || h.BadRows > h.Rows-h.Duplicates || h.Rows-h.Duplicates-h.BadRows != h.Records:
-		return corrupt(ErrCorrupt, rowsOff, "%d rows are not %d records, %d duplicates and %d bad rows", h.Rows, h.Records, h.Duplicates, h.BadRows)
+		return corrupt(ErrCorrupt, rowsOff, "%d rows, but %d records, %d duplicates and %d bad rows", h.Rows, h.Records, h.Duplicates, h.BadRows)
 	case h.Generation < 0 || h.Generation > MaxGeneration:
-		return corrupt(ErrCorrupt, generationOff, "generation %d, more than %d", uint64(h.Generation), uint64(MaxGeneration))
+		return corrupt(ErrCorrupt, generationOff, "generation %d, above %d", uint64(h.Generation), uint64(MaxGeneration))
 	case h.Records == 0 && (h.MinKey != Key{} || h.MaxKey != Key{}):
 		return corrupt(ErrCorrupt, minKeyOff, "ids in a file without records")
 	case h.Records == 1 && h.MinKey != h.MaxKey || h.Records > 1 && !h.MinKey.Less(h.MaxKey):
-		return corrupt(ErrCorrupt, minKeyOff, "%d records cannot go from %s to %s", h.Records, h.MinKey, h.MaxKey)
+		return corrupt(ErrCorrupt, minKeyOff, "%d records from %s to %s", h.Records, h.MinKey, h.MaxKey)
 	}
 	for _, pad := range [...][2]int{{headerPadOff, recordsOff}, {headerEndOff, headerSumOff}} {
 		if i := firstNonZero(b[pad[0]:pad[1]]); i >= 0 {
-			return corrupt(ErrCorrupt, int64(pad[0]+i), "%#x where there must be zeros", b[pad[0]+i])
+			return corrupt(ErrCorrupt, int64(pad[0]+i), "%#x in reserved bytes, want zero", b[pad[0]+i])
 		}
 	}
 	return nil
 }
 
-// firstNonZero is the index of the first byte that is not zero, or -1.
+// firstNonZero returns the index of the first byte that is not zero, or -1.
 func firstNonZero(b []byte) int {
 	for i, c := range b {
 		if c != 0 {

@@ -7,19 +7,20 @@ import (
 	"io"
 )
 
-// An Index is what there is to know about a file before its fences and blocks
-// are read: it takes little memory, whatever the file's size. It is immutable.
+// An Index holds the header, the dictionary and the offsets of the regions of a
+// file. It holds neither fences nor blocks, so its memory does not depend on the
+// number of records. It is immutable.
 type Index struct {
 	Header
-	Styles []TimestampStyle // the dictionary
+	Styles []TimestampStyle // the dictionary, by index
 
 	regions
 	fencesSum, checksumsSum uint32
 }
 
-// Open reads and checks everything of a file of size bytes but its blocks, for
-// which there is Verify: the header, fences and their order, checksums, zones.
-// The errors wrap one of the package's, or are those of r.
+// Open reads and checks a file of size bytes, except for its blocks: the header,
+// the fences and their order, the checksums and the trailer. Verify checks the
+// blocks. The error wraps one of this package or is an error of r.
 func Open(r io.ReaderAt, size int64) (*Index, error) {
 	page := make([]byte, min(max(size, 0), HeaderLen))
 	if err := readFull(r, page, 0); err != nil {
@@ -32,10 +33,10 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 	x := &Index{Header: h, regions: regionsOf(h.Records)}
 	trailerLen := h.FileLen - x.trailerOff
 	if trailerLen < minTrailerLen || trailerLen > minTrailerLen+maxStylesLen {
-		return nil, fmt.Errorf("header: %w", corrupt(ErrCorrupt, fileLenOff, "%d records do not make a file of %d bytes", h.Records, h.FileLen))
+		return nil, fmt.Errorf("header: %w", corrupt(ErrCorrupt, fileLenOff, "%d records cannot fill a file of %d bytes", h.Records, h.FileLen))
 	}
 	if h.FileLen != size {
-		return nil, fmt.Errorf("header: %w", corrupt(ErrTruncated, size, "the file ends there, and not after %d bytes", h.FileLen))
+		return nil, fmt.Errorf("header: %w", corrupt(ErrTruncated, size, "end of file, want %d bytes", h.FileLen))
 	}
 	trailer := make([]byte, trailerLen)
 	if err := readFull(r, trailer, x.trailerOff); err != nil {
@@ -55,17 +56,17 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 		return nil, fmt.Errorf("checksums: %w", err)
 	}
 	if sum != x.checksumsSum {
-		return nil, fmt.Errorf("checksums: %w", corrupt(ErrChecksum, x.checksumsOff, "their own is %08x, want %08x", sum, x.checksumsSum))
+		return nil, fmt.Errorf("checksums: %w", corrupt(ErrChecksum, x.checksumsOff, "region: %08x, want %08x", sum, x.checksumsSum))
 	}
 	return x, nil
 }
 
-// RecordsIn is the number of records in a block.
+// RecordsIn returns the number of records in a block.
 func (x *Index) RecordsIn(block int64) int {
 	return int(min(RecordsPerBlock, x.Records-uint64(block)*RecordsPerBlock))
 }
 
-// Regions names the regions of the file with their offsets, for people.
+// Regions returns the names, offsets and lengths of the regions of the file.
 func (x *Index) Regions() []Region {
 	return []Region{
 		{"header", 0, HeaderLen},
@@ -76,18 +77,18 @@ func (x *Index) Regions() []Region {
 	}
 }
 
-// A Region is a part of a file, in bytes.
+// A Region is a part of a file. Offset and Len are in bytes.
 type Region struct {
 	Name   string `json:"name"`
 	Offset int64  `json:"offset"`
 	Len    int64  `json:"bytes"`
 }
 
-// FenceOff is the offset in the file of the fence of a block.
+// FenceOff returns the offset in the file of the fence of a block.
 func (x *Index) FenceOff(block int64) int64 { return x.fencesOff + block*KeyLen }
 
-// Fences calls yield with the fence of each block, which is its first id, in
-// ascending order, as Open has checked them.
+// Fences calls yield with the fence of each block, its first id. Open has checked
+// that the fences ascend.
 func (x *Index) Fences(r io.ReaderAt, yield func(block int64, fence Key)) error {
 	return readSegments(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
 		for block := (off - x.fencesOff) / KeyLen; len(b) > 0; block, b = block+1, b[KeyLen:] {
@@ -104,14 +105,14 @@ func (x *Index) checkFences(r io.ReaderAt) error {
 		sum = crc32.Update(sum, castagnoli, b)
 		if off == x.fencesOff {
 			if last = KeyAt(b); last != x.MinKey {
-				disorder = corrupt(ErrCorrupt, off, "the first fence is %s, but the header's first id %s", last, x.MinKey)
+				disorder = corrupt(ErrCorrupt, off, "first fence %s, but first id %s in the header", last, x.MinKey)
 			}
 			off, b = off+KeyLen, b[KeyLen:]
 		}
 		for ; len(b) > 0 && disorder == nil; off, b = off+KeyLen, b[KeyLen:] {
 			k := KeyAt(b)
 			if !last.Less(k) {
-				disorder = corrupt(ErrOrder, off, "%s behind %s", k, last)
+				disorder = corrupt(ErrOrder, off, "%s after %s", k, last)
 			}
 			last = k
 		}
@@ -120,18 +121,19 @@ func (x *Index) checkFences(r io.ReaderAt) error {
 	switch {
 	case err != nil:
 		return err
-	case sum != x.fencesSum: // says more than what follows from it
-		return corrupt(ErrChecksum, x.fencesOff, "their own is %08x, want %08x", sum, x.fencesSum)
+	case sum != x.fencesSum: // first, because it explains the others
+		return corrupt(ErrChecksum, x.fencesOff, "region: %08x, want %08x", sum, x.fencesSum)
 	case disorder == nil && x.MaxKey.Less(last):
-		return corrupt(ErrCorrupt, x.checksumsOff-KeyLen, "the last fence is %s, but the header's last id %s", last, x.MaxKey)
+		return corrupt(ErrCorrupt, x.checksumsOff-KeyLen, "last fence %s, but last id %s in the header", last, x.MaxKey)
 	}
 	return disorder
 }
 
-// segmentLen is how much is read at once: a multiple of every width in the file.
+// segmentLen is the number of bytes of one read. It is a multiple of every width
+// in the file.
 const segmentLen = 1 << 20
 
-// readSegments calls f with the bytes from lo to hi, piece by piece.
+// readSegments calls f with the bytes from lo to hi, one segment at a time.
 func readSegments(r io.ReaderAt, lo, hi int64, f func(off int64, b []byte) error) error {
 	buf := make([]byte, min(segmentLen, hi-lo))
 	for off := lo; off < hi; off += int64(len(buf)) {
@@ -146,15 +148,15 @@ func readSegments(r io.ReaderAt, lo, hi int64, f func(off int64, b []byte) error
 	return nil
 }
 
-// readFull fills b. That the file ends early is ErrTruncated: its length was
-// checked before, so it has been cut since.
+// readFull fills b from offset off. An early end of the file is ErrTruncated:
+// Open checked the length, so the file was cut afterwards.
 func readFull(r io.ReaderAt, b []byte, off int64) error {
 	n, err := r.ReadAt(b, off)
 	if n == len(b) {
 		return nil
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return corrupt(ErrTruncated, off+int64(n), "the file ends there; %d bytes more were expected", len(b)-n)
+		return corrupt(ErrTruncated, off+int64(n), "end of file, want %d more bytes", len(b)-n)
 	}
 	return err
 }

@@ -6,15 +6,15 @@ import (
 	"math/bits"
 )
 
-// TextLen is the length of an id in its canonical form, 8-4-4-4-12 hexadecimal
-// digits (RFC 9562, section 4).
+// TextLen is the length in bytes of the canonical form of an id: 8-4-4-4-12
+// hexadecimal digits (RFC 9562, section 4).
 const TextLen = 36
 
-// A Key is an id as the file holds it: 128 bits whose order as a number is
-// their order in the file.
+// A Key is an id as a number of 128 bits. Files are sorted by this number.
 type Key struct{ Hi, Lo uint64 }
 
-// Compare is negative, zero or positive as k sorts before, with or after o.
+// Compare returns a negative number, zero or a positive number if k sorts
+// before, is or sorts after o.
 func (k Key) Compare(o Key) int {
 	if k.Hi != o.Hi {
 		return cmp.Compare(k.Hi, o.Hi)
@@ -27,7 +27,7 @@ func (k Key) Less(o Key) bool {
 	return k.Hi < o.Hi || k.Hi == o.Hi && k.Lo < o.Lo
 }
 
-// KeyAt reads the key in the first KeyLen bytes of b.
+// KeyAt decodes the first KeyLen bytes of b.
 func KeyAt(b []byte) Key {
 	_ = b[KeyLen-1]
 	return Key{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])}
@@ -39,9 +39,9 @@ func (k Key) put(b []byte) {
 	binary.BigEndian.PutUint64(b[8:], k.Lo)
 }
 
-// AppendText appends the canonical form of k.
+// AppendText appends the canonical form of k to dst.
 func (k Key) AppendText(dst []byte, upper bool) []byte {
-	// c is 0x27 or 0x07: the gap between '9'+1 and the letters.
+	// The distance from '9'+1 to 'a' is 0x27, to 'A' 0x07.
 	c := uint64(0x2727272727272727)
 	if upper {
 		c = 0x0707070707070707
@@ -62,22 +62,22 @@ func (k Key) AppendText(dst []byte, upper bool) []byte {
 	return append(dst, b[:]...)
 }
 
-// String is the canonical form of k in lower case.
+// String returns the canonical form of k in lower case.
 func (k Key) String() string { return string(k.AppendText(nil, false)) }
 
-// hexOf spreads the eight digits of v over eight bytes, first digit highest.
-// gap is what lies between the digits and the letters, in every byte.
+// hexOf spreads the eight digits of v over eight bytes, the first digit highest.
+// Every byte of gap is the distance from '9'+1 to the first letter.
 func hexOf(v uint32, gap uint64) uint64 {
 	x := uint64(v)
 	x = (x | x<<16) & 0x0000FFFF0000FFFF
 	x = (x | x<<8) & 0x00FF00FF00FF00FF
 	x = (x | x<<4) & 0x0F0F0F0F0F0F0F0F
-	letters := (x + 0x0606060606060606) >> 4 & 0x0101010101010101 // 1 where the digit is over 9
+	letters := (x + 0x0606060606060606) >> 4 & 0x0101010101010101 // 1 where the digit is above 9
 	return x + 0x3030303030303030 + letters*(gap&0xFF)
 }
 
-// ParseKey reads an id in its canonical form, in upper, lower or mixed case.
-// upper tells that it has letters and that all of them are capitals. The error
+// ParseKey parses the canonical form of an id, in upper, lower or mixed case.
+// upper reports whether it has letters and all of them are upper case. The error
 // is a *SyntaxError.
 func ParseKey(text []byte) (k Key, upper bool, err error) {
 	if len(text) != TextLen {
@@ -96,36 +96,36 @@ func ParseKey(text []byte) (k Key, upper bool, err error) {
 	if flags&pairIsHex == 0 || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
 		return Key{}, false, keyError(text)
 	}
-	return k, flags&(pairNoSmall|pairNoCapital) == pairNoSmall, nil
+	return k, flags&(pairNoLower|pairNoUpper) == pairNoLower, nil
 }
 
 func lowBytes(p0, p1, p2, p3 uint16) uint64 {
 	return uint64(p0&0xFF)<<24 | uint64(p1&0xFF)<<16 | uint64(p2&0xFF)<<8 | uint64(p3&0xFF)
 }
 
-// Flags of hexPairs, which hold for two pairs if they hold for each.
+// The flags of hexPairs. The conjunction of the flags of several pairs holds for
+// all of them.
 const (
-	pairIsHex     = 1 << 8  // both are hexadecimal digits
-	pairNoSmall   = 1 << 9  // and neither is a small letter
-	pairNoCapital = 1 << 10 // and neither is a capital
+	pairIsHex   = 1 << 8  // both characters are hexadecimal digits
+	pairNoLower = 1 << 9  // and neither is a lower-case letter
+	pairNoUpper = 1 << 10 // and neither is an upper-case letter
 )
 
-// hexPairs has the byte that two characters make, with flags, by the
-// characters as a little-endian number. Of its 128 KiB, ids in one case use
-// 256 entries in 2 KiB of cache lines. ParseKey takes 9 ns with it; with a
-// table of single characters 12 ns, and with eight characters at once in the
-// lanes of a word 16 ns.
+// hexPairs maps two characters, as a little-endian number, to their byte and
+// flags. It has 128 KiB, of which ids in one case use 256 entries in 2 KiB of
+// cache lines. ParseKey takes 9 ns with it, 12 ns with a table of single
+// characters, and 16 ns with eight characters in the lanes of a word.
 var hexPairs = func() (pairs [1 << 16]uint16) {
 	const digits = "0123456789abcdefABCDEF"
 	var single ['f' + 1]uint16
 	for i, c := range digits {
 		switch {
 		case i < 10:
-			single[c] = uint16(i) | pairIsHex | pairNoSmall | pairNoCapital
+			single[c] = uint16(i) | pairIsHex | pairNoLower | pairNoUpper
 		case i < 16:
-			single[c] = uint16(i) | pairIsHex | pairNoCapital
+			single[c] = uint16(i) | pairIsHex | pairNoUpper
 		default:
-			single[c] = uint16(i-6) | pairIsHex | pairNoSmall
+			single[c] = uint16(i-6) | pairIsHex | pairNoLower
 		}
 	}
 	for _, c := range digits {
@@ -141,20 +141,20 @@ func keyError(text []byte) error {
 	for i, c := range text[:min(len(text), TextLen)] {
 		if i == 8 || i == 13 || i == 18 || i == 23 {
 			if c != '-' {
-				return syntaxError(i, "id: %q at its character %d, not a dash; a UUID is expected", charAt(text, i), i+1)
+				return syntaxError(i, "id: %q at character %d, want a dash of a UUID", charAt(text, i), i+1)
 			}
 		} else if !isHex(c) {
-			return syntaxError(i, "id: %q at its character %d, not a hexadecimal digit; a UUID is expected", charAt(text, i), i+1)
+			return syntaxError(i, "id: %q at character %d, want a hexadecimal digit of a UUID", charAt(text, i), i+1)
 		}
 	}
-	return syntaxError(min(len(text), TextLen), "id: %d characters, not the 36 of a UUID", len(text))
+	return syntaxError(min(len(text), TextLen), "id: %d characters, want the 36 of a UUID", len(text))
 }
 
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
 }
 
-// CommonPrefix is the number of leading bits that k and o share, 0 to 128.
+// CommonPrefix returns the number of leading bits that k and o share, 0 to 128.
 func (k Key) CommonPrefix(o Key) int {
 	if k.Hi != o.Hi {
 		return bits.LeadingZeros64(k.Hi ^ o.Hi)

@@ -7,9 +7,9 @@ const Magic = "PROMOGEN"
 
 // Versions of the format, newest last.
 const (
-	version1 = 1 // 2026-11: 32-byte records, 16-byte fences, zones in the trailer
+	version1 = 1 // 2026-11: 32-byte records, 16-byte fences, timestamp styles in the trailer
 
-	// Version is what Writer writes and the only one that Open reads.
+	// Version is the version that Writer writes and Open accepts.
 	Version = version1
 )
 
@@ -24,14 +24,14 @@ const (
 
 	MaxRecords = 1 << 40 // so that no offset overflows an int64
 	MaxShards  = 99999   // five digits in the file name
-	MaxStyles  = 1 << 16 // zone is a 16-bit index
+	MaxStyles  = 1 << 16 // the index of a style has 16 bits
 	MaxScale   = 16      // decimals of a price
-	MaxDigits  = 16      // digits of a price, leading zeros of its integer part excluded
-	digitsEnd  = 1e16    // the first number of more digits
-	maxAbbrLen = 63      // bytes of a zone's abbreviation
+	MaxDigits  = 16      // digits of a price, without leading zeros of its integer part
+	digitsEnd  = 1e16    // the smallest number with more than MaxDigits digits
+	maxAbbrLen = 63      // bytes of the abbreviation in a timestamp style
 
-	// MaxGeneration is 9999-12-31T23:59:59.999Z in milliseconds since 1970,
-	// the last that a file name can say.
+	// MaxGeneration is 9999-12-31T23:59:59.999Z in milliseconds since 1970
+	// UTC, the last instant that fits into a file name.
 	MaxGeneration = 253402300799999
 )
 
@@ -88,7 +88,7 @@ const (
 	minTrailerLen = stylesOff + ChecksumLen
 )
 
-// A change of one of these changes the format: it needs a new version.
+// These lengths are part of the format. A change needs a new version.
 var (
 	_ [32 - RecordLen]struct{}
 	_ [RecordLen - 32]struct{}
@@ -100,10 +100,10 @@ var (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Checksum is the CRC32C of b.
+// Checksum returns the CRC32C of b.
 func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// regions is where the regions of a file of numBlocks blocks begin.
+// regions holds the offsets of the regions of a file of numBlocks blocks.
 type regions struct {
 	numBlocks                           int64
 	fencesOff, checksumsOff, trailerOff int64
@@ -118,5 +118,5 @@ func regionsOf(records uint64) regions {
 	return g
 }
 
-// BlockOff is the offset in the file of the block with this number.
+// BlockOff returns the offset in the file of the block with this number.
 func BlockOff(block int64) int64 { return HeaderLen + block*BlockLen }

@@ -7,11 +7,11 @@ import (
 	"strconv"
 )
 
-// A Price is a decimal number as it was written: 9.680 is not 9.68.
+// A Price is a decimal number with all its written digits: 9.680 is not 9.68.
 type Price struct {
-	Negative bool   // it was written with a minus, which a zero may have too
-	Digits   uint64 // all its digits, without the point; below 10^16
-	Scale    int    // how many of them stand behind the point, 0 to 16
+	Negative bool   // written with a minus; a zero may have one
+	Digits   uint64 // all digits without the point, below 10^16
+	Scale    int    // number of digits after the point, 0 to 16
 }
 
 var pow10 = func() (p [MaxDigits + 1]uint64) {
@@ -22,29 +22,29 @@ var pow10 = func() (p [MaxDigits + 1]uint64) {
 	return p
 }()
 
-// ParsePrice reads a decimal with an optional sign and up to 16 digits,
-// leading zeros of the integer part not counted. No exponent, no NaN, no
+// ParsePrice parses a decimal number with an optional sign and up to 16 digits,
+// without leading zeros of the integer part. It rejects exponents, NaN and
 // blanks. The error is a *SyntaxError.
 func ParsePrice(text []byte) (Price, error) {
 	p, first, point, end := scanPrice(text)
 	if end < len(text) {
-		return Price{}, syntaxError(end, "price: %q at its character %d, not a digit; a decimal such as 9.68 is expected", charAt(text, end), end+1)
+		return Price{}, syntaxError(end, "price: %q at character %d, want a digit of a decimal such as 9.68", charAt(text, end), end+1)
 	}
 	digits := point - first + p.Scale
 	if digits == 0 {
-		return Price{}, syntaxError(end, "price: no digits; a decimal such as 9.68 is expected")
+		return Price{}, syntaxError(end, "price: no digits, want a decimal such as 9.68")
 	}
 	if digits > MaxDigits {
 		digits -= len(text[first:point]) - len(bytes.TrimLeft(text[first:point], "0"))
 		if digits > MaxDigits {
-			return Price{}, syntaxError(first, "price: %d digits, more than %d", digits, MaxDigits)
+			return Price{}, syntaxError(first, "price: %d digits, above %d", digits, MaxDigits)
 		}
 	}
 	return p, nil
 }
 
-// CutPrice reads the decimal that text begins with, and how many bytes it has:
-// 0 if there is none, or if only ParsePrice can tell.
+// CutPrice parses the decimal number at the start of text and returns its length
+// in bytes. The length is 0 if there is no number, or if it needs ParsePrice.
 func CutPrice(text []byte) (p Price, n int) {
 	p, first, point, end := scanPrice(text)
 	if digits := point - first + p.Scale; digits == 0 || digits > MaxDigits {
@@ -53,9 +53,9 @@ func CutPrice(text []byte) (p Price, n int) {
 	return p, end
 }
 
-// scanPrice reads the longest decimal that text begins with. Its digits begin
-// at first, its integer part ends at point and all of it at end. More than
-// MaxDigits digits may not fit.
+// scanPrice parses the longest decimal number at the start of text. The digits
+// begin at first, the integer part ends at point and the number at end. p.Digits
+// may have overflowed if there are more than MaxDigits digits.
 func scanPrice(text []byte) (p Price, first, point, end int) {
 	i := 0
 	if i < len(text) && (text[i] == '-' || text[i] == '+') {
@@ -84,27 +84,27 @@ func scanPrice(text []byte) (p Price, first, point, end int) {
 	return p, first, point, i
 }
 
-// leadingDigits is the number that the n digits make with which eight
-// characters, the first in the lowest byte, begin.
+// leadingDigits parses the digits at the start of eight characters, the first in
+// the lowest byte. It returns their number n and value v.
 //
-// Pairs, fours and eights of digits are put together in the lanes of a word:
-// Johnny Lee and others, "Faster integer parsing", by way of Daniel Lemire,
-// "Quickly parsing eight digits", 2018.
+// It combines digits to pairs, fours and eights in the lanes of a word: Johnny
+// Lee and others, "Faster integer parsing", described by Daniel Lemire, "Quickly
+// parsing eight digits", 2018.
 func leadingDigits(x uint64) (v uint64, n int) {
 	const ones = 0x0101010101010101
 	x ^= '0' * ones
-	// A sum may carry into the byte behind, but only behind what is no digit.
+	// A sum may carry into the next byte, but only from a byte that is not a digit.
 	other := (x + (0x80-10)*ones | x) & (0x80 * ones)
 	n = bits.TrailingZeros64(other) / 8
-	x <<= 64 - 8*uint(n) // zeros in front
+	x <<= 64 - 8*uint(n) // leading zeros
 	x = x*10 + x>>8
 	const fours = 0x000000FF000000FF
 	return (x&fours*(100+1000000<<32) + x>>16&fours*(1+10000<<32)) >> 32, n
 }
 
-// AppendText appends p in its canonical form, which is a JSON number: a digit
-// on both sides of a point, no plus, no leading zeros. decimals of zero or
-// more cuts off what stands behind that many; a negative one leaves p whole.
+// AppendText appends the canonical form of p, a JSON number: digits on both sides
+// of the point, no plus and no leading zeros. It truncates p to decimals digits
+// after the point; negative decimals keep all digits.
 func (p Price) AppendText(dst []byte, decimals int) []byte {
 	digits, scale := p.Digits, p.Scale
 	if decimals >= 0 && decimals < scale {

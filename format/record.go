@@ -2,13 +2,12 @@ package format
 
 import "encoding/binary"
 
-// A Record is one promotion as the file holds it. The fields can be read
-// without a check: Validate tells whether they are within their limits.
+// A Record is the encoding of one promotion in a file. Its methods never fail;
+// Validate reports whether the fields are within their limits.
 type Record [RecordLen]byte
 
-// MakeRecord encodes a record. The arguments must come from ParseKey,
-// ParsePrice and ParseDate, zone from the dictionary that the record's file
-// will have.
+// MakeRecord encodes a record. The arguments must come from ParseKey, ParsePrice
+// and ParseDate; style is an index into the dictionary of the file.
 func MakeRecord(key Key, upper bool, price Price, seconds uint64, style uint16) (r Record) {
 	key.put(r[keyOff:])
 	word := price.Digits
@@ -24,7 +23,7 @@ func MakeRecord(key Key, upper bool, price Price, seconds uint64, style uint16) 
 	return r
 }
 
-// Key is the id of r.
+// Key returns the id of r.
 func (r *Record) Key() Key { return KeyAt(r[keyOff:]) }
 
 func (r *Record) expiry() uint64 { return binary.BigEndian.Uint64(r[expiryOff:]) }
@@ -32,7 +31,7 @@ func (r *Record) expiry() uint64 { return binary.BigEndian.Uint64(r[expiryOff:])
 // Upper reports whether the id was written in upper case.
 func (r *Record) Upper() bool { return r.expiry()&upperBit != 0 }
 
-// Price is the price of r.
+// Price returns the price of r.
 func (r *Record) Price() Price {
 	word := binary.BigEndian.Uint64(r[priceOff:])
 	return Price{
@@ -42,25 +41,26 @@ func (r *Record) Price() Price {
 	}
 }
 
-// Seconds is the wall clock of the expiry since 0000-01-01 00:00:00.
+// Seconds returns the wall clock of the expiry, in seconds since 0000-01-01
+// 00:00:00.
 func (r *Record) Seconds() uint64 { return r.expiry() >> secondsShift }
 
-// TimestampStyle is the index of the expiry's zone in the dictionary.
+// Style returns the index of the expiry's timestamp style in the dictionary.
 func (r *Record) Style() int { return int(r.expiry() >> styleShift & styleMask) }
 
-// SetStyle changes the index of the zone.
+// SetStyle changes the index of the timestamp style.
 func (r *Record) SetStyle(style uint16) {
 	word := r.expiry()&^(styleMask<<styleShift) | uint64(style)<<styleShift
 	binary.BigEndian.PutUint64(r[expiryOff:], word)
 }
 
-// Validate reports whether every field but the key, of which any will do, is
-// within its limits. numStyles is the size of the dictionary.
+// Validate reports whether every field is within its limits. numStyles is the
+// size of the dictionary. Every key is valid.
 func (r *Record) Validate(numStyles int) bool {
 	e := r.expiry()
-	return binary.BigEndian.Uint64(r[priceOff:])<<1 < digitsEnd<<1 && // the sign is shifted out
+	return binary.BigEndian.Uint64(r[priceOff:])<<1 < digitsEnd<<1 && // without the sign
 		e < (maxSeconds+1)<<secondsShift &&
 		uint64(uint16(e>>styleShift)) < uint64(numStyles) &&
-		// A scale of more than MaxScale carries into the first of the spare bits.
+		// A scale above MaxScale carries into the first of the spare bits.
 		((e&(scaleMask<<scaleShift)+(scaleMask-MaxScale)<<scaleShift)|e)&spareMask == 0
 }

@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// A Layout is one of the ways in which a date may be written.
+// A Layout is one of the layouts in which a row may write its timestamp.
 type Layout uint8
 
-// The layouts, in the notation of package time. Their numbers are in the file.
+// The layouts, in the notation of package time. Files store their numbers.
 const (
 	LayoutWall       Layout = iota // 2006-01-02 15:04:05
 	LayoutOffsetAbbr               // 2006-01-02 15:04:05 -0700 MST
@@ -19,17 +19,17 @@ const (
 	numLayouts
 )
 
-// A TimestampStyle is what a date has besides its wall clock: with both, the date can be
-// given back as it was written. Comparable.
+// A TimestampStyle holds everything about a timestamp except its wall clock.
+// Together they restore the text of the row. Values are comparable with ==.
 type TimestampStyle struct {
 	Layout   Layout
-	Negative bool   // the offset was written with a minus, which a zero may have too
+	Negative bool   // the offset was written with a minus; a zero may have one
 	Minutes  uint16 // offset from UTC without its sign, below 1440
-	Abbr     string // such as CEST or +03; LayoutOffsetAbbr only
+	Abbr     string // such as CEST or +03, for LayoutOffsetAbbr only
 }
 
-// Offset is how far the zone is ahead of UTC, in seconds. Dates that name no
-// zone count as UTC.
+// Offset returns the offset from UTC in seconds, positive to the east. It is zero
+// for a layout without an offset.
 func (z TimestampStyle) Offset() int64 {
 	if z.Negative {
 		return -int64(z.Minutes) * 60
@@ -37,8 +37,8 @@ func (z TimestampStyle) Offset() int64 {
 	return int64(z.Minutes) * 60
 }
 
-// ParseTimestampStyle reads what ParseDate left over. The offset of its *SyntaxError
-// counts from the start of rest.
+// ParseTimestampStyle parses the results sep and style of ParseDate. The error is
+// a *SyntaxError, whose offset counts from the start of rest.
 func ParseTimestampStyle(sep byte, rest []byte) (TimestampStyle, error) {
 	switch {
 	case sep == ' ' && len(rest) == 0:
@@ -47,7 +47,7 @@ func ParseTimestampStyle(sep byte, rest []byte) (TimestampStyle, error) {
 		return TimestampStyle{}, syntaxError(0, "date: fractions of a second are not supported")
 	case sep == ' ':
 		if rest[0] != ' ' {
-			return TimestampStyle{}, syntaxError(0, "date: %q behind the seconds; nothing, or a zone such as +0200 CEST is expected", charAt(rest, 0))
+			return TimestampStyle{}, syntaxError(0, "date: %q after the seconds, want nothing or an offset such as +0200 CEST", charAt(rest, 0))
 		}
 		z, err := parseOffset(rest, 1, false)
 		if err != nil {
@@ -59,31 +59,32 @@ func ParseTimestampStyle(sep byte, rest []byte) (TimestampStyle, error) {
 		}
 		z.Layout = LayoutOffsetAbbr
 		if rest[6] != ' ' {
-			return TimestampStyle{}, syntaxError(6, "date: %q behind the offset; a blank and the zone's name are expected", charAt(rest, 6))
+			return TimestampStyle{}, syntaxError(6, "date: %q after the offset, want a blank and an abbreviation such as CEST", charAt(rest, 6))
 		}
 		z.Abbr = string(rest[7:])
 		if at := abbrError(rest[7:]); at >= 0 {
-			return TimestampStyle{}, syntaxError(7+at, "date: the zone's name %.64q is neither up to %d bytes of letters nor an offset such as +03", rest[7:], maxAbbrLen)
+			return TimestampStyle{}, syntaxError(7+at, "date: abbreviation %.64q, want up to %d bytes of letters or an offset such as +03", rest[7:], maxAbbrLen)
 		}
 		return z, nil
 	case len(rest) == 1 && rest[0] == 'Z':
 		return TimestampStyle{Layout: LayoutUTC}, nil
 	case len(rest) == 0:
-		return TimestampStyle{}, syntaxError(0, "date: with a T between date and time, Z or an offset such as +02:00 is expected at the end")
+		return TimestampStyle{}, syntaxError(0, "date: no offset, want Z or an offset such as +02:00 after a time with T")
 	default:
 		z, err := parseOffset(rest, 0, true)
 		if err != nil {
 			return TimestampStyle{}, err
 		}
 		if len(rest) > len("-07:00") {
-			return TimestampStyle{}, syntaxError(len("-07:00"), "date: %q behind the offset; nothing is expected there", charAt(rest, len("-07:00")))
+			return TimestampStyle{}, syntaxError(len("-07:00"), "date: %q after the offset, want nothing", charAt(rest, len("-07:00")))
 		}
 		z.Layout = LayoutRFC3339
 		return z, nil
 	}
 }
 
-// parseOffset reads -0700, or -07:00 with a colon, at rest[i:].
+// parseOffset parses an offset at rest[i:], written like -07:00 if colon is set,
+// else like -0700.
 func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 	want := "-0700"
 	if colon {
@@ -93,7 +94,7 @@ func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 	digits := n[:0]
 	for j := range want {
 		if i+j >= len(rest) {
-			return TimestampStyle{}, syntaxError(len(rest), "date: the offset ends early; one such as %s is expected", want)
+			return TimestampStyle{}, syntaxError(len(rest), "date: incomplete offset, want one such as %s", want)
 		}
 		c := rest[i+j]
 		switch {
@@ -101,7 +102,7 @@ func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 		case j > 0 && want[j] != ':' && c-'0' <= 9:
 			digits = append(digits, uint16(c-'0'))
 		default:
-			return TimestampStyle{}, syntaxError(i+j, "date: %q in the offset; one such as %s is expected", charAt(rest, i+j), want)
+			return TimestampStyle{}, syntaxError(i+j, "date: %q in the offset, want one such as %s", charAt(rest, i+j), want)
 		}
 	}
 	hours, minutes := n[0]*10+n[1], n[2]*10+n[3]
@@ -111,7 +112,8 @@ func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 	return TimestampStyle{Negative: rest[i] == '-', Minutes: hours*60 + minutes}, nil
 }
 
-// abbrError is the offset of the first byte that makes b no abbreviation, or -1.
+// abbrError returns the offset of the first byte that makes b an invalid
+// abbreviation, or -1.
 func abbrError(b []byte) int {
 	if len(b) == 0 || len(b) > maxAbbrLen {
 		return 0
@@ -137,7 +139,7 @@ func abbrError(b []byte) int {
 	return -1
 }
 
-// AppendDate appends the date as it was written.
+// AppendDate appends the timestamp as the row wrote it.
 func (z TimestampStyle) AppendDate(dst []byte, seconds uint64) []byte {
 	sep := byte(' ')
 	if z.Layout == LayoutUTC || z.Layout == LayoutRFC3339 {
@@ -170,8 +172,8 @@ func (z TimestampStyle) appendOffset(dst []byte, colon bool) []byte {
 	return append2(dst, int64(z.Minutes%60))
 }
 
-// AppendBinary appends z as the dictionary holds it. The order of these bytes
-// is the order of the zones in the file.
+// AppendBinary appends the encoding of z in the dictionary. The dictionary is
+// sorted by these bytes.
 func (z TimestampStyle) AppendBinary(dst []byte) []byte {
 	negative := byte(0)
 	if z.Negative {
@@ -182,7 +184,8 @@ func (z TimestampStyle) AppendBinary(dst []byte) []byte {
 	return append(append(dst, byte(len(z.Abbr))), z.Abbr...)
 }
 
-// decodeTimestampStyle reads the zone at the start of b and the number of bytes it takes.
+// decodeTimestampStyle decodes the style at the start of b and returns its length
+// n in bytes.
 func decodeTimestampStyle(b []byte) (z TimestampStyle, n int, ok bool) {
 	if len(b) < styleHeadLen {
 		return TimestampStyle{}, 0, false

@@ -2,20 +2,20 @@ package format
 
 import "fmt"
 
-// A DateFormat is a way to give a date back.
+// A DateFormat is a format of the timestamps in JSON.
 type DateFormat int
 
 // The date formats.
 const (
-	DateWall    DateFormat = iota // the row's wall clock: 2006-01-02 15:04:05
-	DateSource                    // as the row wrote it
-	DateUTC                       // moved to UTC: 2006-01-02 15:04:05
-	DateRFC3339                   // 2006-01-02T15:04:05+02:00, or Z where the row named no zone
+	DateWall    DateFormat = iota // the wall clock of the row: 2006-01-02 15:04:05
+	DateSource                    // the text of the row
+	DateUTC                       // converted to UTC: 2006-01-02 15:04:05
+	DateRFC3339                   // 2006-01-02T15:04:05+02:00, or Z if the row has no offset
 )
 
 var dateFormats = [...]string{"wall", "source", "utc", "rfc3339"}
 
-// ParseDateFormat is the inverse of String.
+// ParseDateFormat returns the date format with this name.
 func ParseDateFormat(s string) (DateFormat, error) {
 	for i, name := range dateFormats {
 		if s == name {
@@ -25,24 +25,25 @@ func ParseDateFormat(s string) (DateFormat, error) {
 	return 0, fmt.Errorf("date format %q is none of %v", s, dateFormats)
 }
 
+// String returns the name of f.
 func (f DateFormat) String() string { return dateFormats[f] }
 
-// A JSONOptions is how records are given back as JSON. The zero value cuts prices to
-// integers: use DefaultJSONOptions.
+// JSONOptions control the JSON form of records. The zero value truncates prices
+// to integers; DefaultJSONOptions does not.
 type JSONOptions struct {
 	Date     DateFormat
-	Decimals int // of the price, the rest is cut off; negative: as written
+	Decimals int // of the price, which is truncated; negative: all
 }
 
-// DefaultJSONOptions gives the wall clock and the price as written.
+// DefaultJSONOptions selects the wall clock and all decimals.
 var DefaultJSONOptions = JSONOptions{Date: DateWall, Decimals: -1}
 
-// MaxJSONLen bounds what AppendJSON appends, in bytes.
+// MaxJSONLen is the maximum number of bytes that AppendJSON appends.
 const MaxJSONLen = len(`{"id":"","price":,"expiration_date":""}`) + TextLen + len("-0.") + MaxDigits +
 	wallLen + len("-") + len(" -0700 ") + maxAbbrLen
 
-// AppendJSON appends r as the JSON object that the server answers. r must be
-// valid for zones, the dictionary of its file.
+// AppendJSON appends r as the JSON object that servers answer. r must be valid
+// for styles, the dictionary of its file.
 func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) []byte {
 	dst = append(dst, `{"id":"`...)
 	dst = r.Key().AppendText(dst, r.Upper())
@@ -68,9 +69,9 @@ func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) 
 	return append(dst, `"}`...)
 }
 
-// AppendCSV appends r as the row of the CSV that it came from, in canonical
-// spelling and without a line end. delimiter stands between the fields. r must
-// be valid for zones.
+// AppendCSV appends r as a CSV row in canonical form, with delimiter between the
+// fields and without a line end. r must be valid for styles, the dictionary of
+// its file.
 func (r *Record) AppendCSV(dst []byte, styles []TimestampStyle, delimiter byte) []byte {
 	dst = append(r.Key().AppendText(dst, r.Upper()), delimiter)
 	dst = append(r.Price().AppendText(dst, -1), delimiter)

@@ -6,10 +6,10 @@ import (
 	"io"
 )
 
-// Verify reads every block of the file that x was opened from, and checks the
-// checksums, the order of the ids, the fields of every record, the fences and
-// the padding. progress, if not nil, is called now and then with the bytes of
-// blocks read so far; an error from it ends Verify.
+// Verify reads every block of the file of x and checks the checksums, the order
+// of the ids, the fields of every record, the fences and the padding. progress,
+// which may be nil, receives the number of bytes of blocks read so far; an error
+// of progress ends Verify.
 func (x *Index) Verify(r io.ReaderAt, progress func(done int64) error) error {
 	done := int64(0)
 	return x.Scan(r, func(records []Record) error {
@@ -21,9 +21,9 @@ func (x *Index) Verify(r io.ReaderAt, progress func(done int64) error) error {
 	})
 }
 
-// Scan calls yield with all records of the file in the order of their ids,
-// some at a time, each checked as by Verify before. The records are yield's
-// until it returns; its error ends Scan.
+// Scan calls yield with batches of all records of the file, in the order of
+// their ids, verified like by Verify. yield must not keep the records after it
+// returns; its error ends Scan.
 func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
 	var p Segment
 	for i := range x.Segments() {
@@ -38,27 +38,27 @@ func (x *Index) Scan(r io.ReaderAt, yield func(records []Record) error) error {
 	return nil
 }
 
-// segmentBlocks is how many blocks a Segment has, but for the last: 1 MiB.
+// segmentBlocks is the number of blocks in each Segment except the last: 1 MiB.
 const segmentBlocks = segmentLen / BlockLen
 
-// Pieces is how many pieces the blocks are read in.
+// Segments returns the number of segments that cover the blocks.
 func (x *Index) Segments() int64 { return (x.numBlocks + segmentBlocks - 1) / segmentBlocks }
 
-// A Segment is memory for a run of blocks with their fences and checksums. Its
-// zero value is ready for use, by one goroutine at a time.
+// A Segment is a buffer for consecutive blocks with their fences and checksums.
+// The zero value is ready for use. It is not safe for concurrent use.
 type Segment struct{ blocks, fences, sums []byte }
 
-// Read reads the piece with number i of the file that x was opened from, and
-// checks it as Verify does: all pieces are good if and only if the file is. The
-// records are valid until the next Read.
+// Read reads segment i of the file of x and verifies it. The blocks of a file
+// are good if and only if all its segments are. The records are valid until the
+// next Read.
 func (p *Segment) Read(x *Index, r io.ReaderAt, i int64) ([]Record, error) {
 	first := i * segmentBlocks
 	return p.read(x, r, first, min(segmentBlocks, x.numBlocks-first))
 }
 
-// read is Read for num blocks.
+// read is Read for num blocks from first.
 func (p *Segment) read(x *Index, r io.ReaderAt, first, num int64) ([]Record, error) {
-	// The fence behind the last block is its upper bound.
+	// The fence after the last block of the segment bounds its ids.
 	numFences := min(num+1, x.numBlocks-first)
 	p.blocks = resize(p.blocks, num*BlockLen)
 	p.fences = resize(p.fences, numFences*KeyLen)
@@ -82,7 +82,7 @@ func (p *Segment) read(x *Index, r io.ReaderAt, first, num int64) ([]Record, err
 	return Records(p.blocks[:n*RecordLen]), nil
 }
 
-// resize is b, or memory in its place, with n bytes.
+// resize returns b with n bytes, or a new slice if b is too small.
 func resize(b []byte, n int64) []byte {
 	if int64(cap(b)) < n {
 		return make([]byte, n)
@@ -90,50 +90,50 @@ func resize(b []byte, n int64) []byte {
 	return b[:n]
 }
 
-// VerifyBlock reads one block, which must be one of the file's, and checks it
-// as Verify does.
+// VerifyBlock reads one block of the file of x and verifies it.
 func (x *Index) VerifyBlock(r io.ReaderAt, block int64) error {
 	var p Segment
 	_, err := p.read(x, r, block, 1)
 	return err
 }
 
-// checkBlock checks a block. fences begins with its fence and that of the next
-// block, if there is one; sums begins with its checksum.
+// checkBlock verifies a block. fences begins with its fence and, unless it is the
+// last block, the next fence; sums begins with its checksum.
 func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 	off := BlockOff(block)
 	if got, want := Checksum(b), binary.BigEndian.Uint32(sums); got != want {
-		return corrupt(ErrChecksum, off, "the block's is %08x, want %08x", got, want)
+		return corrupt(ErrChecksum, off, "block: %08x, want %08x", got, want)
 	}
 	n := x.RecordsIn(block)
 	records := Records(b[:n*RecordLen])
 	if first, fence := records[0].Key(), KeyAt(fences); first != fence {
-		return corrupt(ErrCorrupt, off, "the first id is %s, but the fence %s", first, fence)
+		return corrupt(ErrCorrupt, off, "first id %s, but fence %s", first, fence)
 	}
 	if i := numGood(records, len(x.Styles)); i < n {
 		k, off := records[i].Key(), off+int64(i*RecordLen)
 		if i > 0 && !records[i-1].Key().Less(k) {
-			return corrupt(ErrOrder, off, "%s behind %s", k, records[i-1].Key())
+			return corrupt(ErrOrder, off, "%s after %s", k, records[i-1].Key())
 		}
-		return corrupt(ErrCorrupt, off, "price or date of %s is out of its limits", k)
+		return corrupt(ErrCorrupt, off, "price or date of %s out of range", k)
 	}
 	if i := firstNonZero(b[n*RecordLen:]); i >= 0 {
-		return corrupt(ErrCorrupt, off+int64(n*RecordLen+i), "%#x where there must be zeros", b[n*RecordLen+i])
+		return corrupt(ErrCorrupt, off+int64(n*RecordLen+i), "%#x in the padding, want zero", b[n*RecordLen+i])
 	}
 	last := records[n-1].Key()
 	if block < x.numBlocks-1 {
 		if next := KeyAt(fences[KeyLen:]); !last.Less(next) {
-			return corrupt(ErrOrder, off+BlockLen, "%s behind %s", next, last)
+			return corrupt(ErrOrder, off+BlockLen, "%s after %s", next, last)
 		}
 	} else if last != x.MaxKey {
-		return corrupt(ErrCorrupt, off+int64((n-1)*RecordLen), "the last id is %s, but the header's %s", last, x.MaxKey)
+		return corrupt(ErrCorrupt, off+int64((n-1)*RecordLen), "last id %s, but %s in the header", last, x.MaxKey)
 	}
 	return nil
 }
 
-// numGood is how many of records, of which there is one at least, are good,
-// from the first: valid, and behind the one before. Only where the first halves
-// of two ids are alike it looks at the second ones.
+// numGood returns the number of good records before the first bad one. A record
+// is good if it is valid and sorts after its predecessor. records must not be
+// empty. It compares the second half of two ids only if the first halves are
+// equal.
 func numGood(records []Record, numStyles int) int {
 	if !records[0].Validate(numStyles) {
 		return 0

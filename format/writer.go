@@ -10,33 +10,34 @@ import (
 	"unsafe"
 )
 
-// File is what a Writer writes to: an *os.File, open for reading and writing.
+// A File is the target of a Writer, such as an *os.File open for reading and
+// writing.
 type File interface {
 	io.ReaderAt
 	io.WriterAt
 }
 
-// A Writer writes one generation file from records that come in ascending
-// order. Placing a batch is cheap and gives it its place in the file; writing
-// it is the work, and batches can be written at the same time.
+// A Writer writes one generation file from records in ascending order. Reserve
+// assigns a batch its range of the file and is cheap; Batch.Write does the work
+// and may run concurrently with other writes.
 //
-// Memory is bounded: fences and checksums go to the file at once, at the place
-// that they have if every one of maxRecords comes, and are moved down at the
-// end if fewer came.
+// Memory is bounded. The fences and checksums are written at once, at their
+// offsets in a file of maxRecords records. Finish moves them down if there are
+// fewer records.
 type Writer struct {
 	file       File
 	maxRecords uint64
-	reserved   regions // for maxRecords
+	reserved   regions // of a file of maxRecords
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	records uint64
 	minKey  Key
 	maxKey  Key
-	tail    []Record // behind the last full block, fewer than a block
+	tail    []Record // after the last full block, fewer than a block
 }
 
-// NewWriter writes to file, which should be empty. More than maxRecords
-// records, or than MaxRecords, are an error.
+// NewWriter returns a Writer to file, which must be empty. Reserve accepts up to
+// maxRecords records, and no more than MaxRecords.
 func NewWriter(file File, maxRecords uint64) *Writer {
 	maxRecords = min(maxRecords, MaxRecords)
 	return &Writer{
@@ -47,17 +48,17 @@ func NewWriter(file File, maxRecords uint64) *Writer {
 	}
 }
 
-// A Batch is a run of records with a place in the file.
+// A Batch is a run of consecutive records with its range of the file.
 type Batch struct {
 	w       *Writer
-	block   int64    // the first that it fills
-	head    []Record // of that block, from the batches before
+	block   int64    // the first block that the batch fills
+	head    []Record // the start of this block, from earlier batches
 	records []Record
 }
 
-// Place gives records the place behind those of the last Place. Batches must
-// be placed in ascending order; the memory of records is used until Write has
-// returned. Safe for concurrent use, but then the caller orders the calls.
+// Reserve assigns records the range of the file after all records reserved
+// before. The calls must come in the order of the ids. The Batch refers to the
+// memory of records until Write returns.
 func (w *Writer) Reserve(records []Record) (Batch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -67,10 +68,10 @@ func (w *Writer) Reserve(records []Record) (Batch, error) {
 	}
 	first, last := records[0].Key(), records[len(records)-1].Key()
 	if w.records > 0 && !w.maxKey.Less(first) {
-		return Batch{}, fmt.Errorf("%w: %s is placed behind %s", ErrOrder, first, w.maxKey)
+		return Batch{}, fmt.Errorf("%w: %s after %s", ErrOrder, first, w.maxKey)
 	}
 	if uint64(len(records)) > w.maxRecords-w.records {
-		return Batch{}, fmt.Errorf("BUG: %d records are placed in a file for %d", w.records+uint64(len(records)), w.maxRecords)
+		return Batch{}, fmt.Errorf("BUG: %d records in a file for %d", w.records+uint64(len(records)), w.maxRecords)
 	}
 	if w.records == 0 {
 		w.minKey = first
@@ -86,11 +87,11 @@ func (w *Writer) Reserve(records []Record) (Batch, error) {
 }
 
 // Write writes the blocks that the batch fills. Batches may be written in any
-// order and at the same time.
+// order and concurrently.
 func (b Batch) Write() error {
 	for i := 1; i < len(b.records); i++ {
 		if !b.records[i-1].Key().Less(b.records[i].Key()) {
-			return fmt.Errorf("%w: %s is written behind %s", ErrOrder, b.records[i].Key(), b.records[i-1].Key())
+			return fmt.Errorf("%w: %s after %s", ErrOrder, b.records[i].Key(), b.records[i-1].Key())
 		}
 	}
 	if len(b.head)+len(b.records) < RecordsPerBlock {
@@ -108,7 +109,8 @@ func (b Batch) Write() error {
 	return b.w.writeBlocks(b.block, Bytes(b.records[:whole]))
 }
 
-// Extent is what part of the file Write fills, in bytes.
+// Range returns the offset and the length in bytes of the blocks that Write
+// writes.
 func (b Batch) Range() (off, n int64) {
 	return BlockOff(b.block), int64((len(b.head) + len(b.records)) / RecordsPerBlock * BlockLen)
 }
@@ -135,9 +137,9 @@ func (w *Writer) writeBlocks(block int64, data []byte) error {
 	return err
 }
 
-// Finish completes the file once every batch is written. Of h it uses Shard,
-// Shards, Generation, Duplicates and BadRows; it returns the whole header.
-// zones must be in ascending order of their AppendBinary. The caller cuts the
+// Finish completes the file after every batch is written, and returns its
+// header. Of h it uses Shard, Shards, Generation, Duplicates and BadRows. styles
+// must be in ascending order of their AppendBinary. The caller truncates the
 // file to FileLen and syncs it.
 func (w *Writer) Finish(h Header, styles []TimestampStyle) (Header, error) {
 	if err := checkStyles(styles); err != nil {
@@ -172,7 +174,8 @@ func (w *Writer) Finish(h Header, styles []TimestampStyle) (Header, error) {
 	return h, err
 }
 
-// move copies n bytes down from offset src to dst and returns their checksum.
+// move copies n bytes down from offset src to offset dst and returns their
+// checksum.
 func (w *Writer) move(src, dst, n int64) (sum uint32, err error) {
 	buf := make([]byte, min(n, 256<<10))
 	for n > 0 {
@@ -191,13 +194,13 @@ func (w *Writer) move(src, dst, n int64) (sum uint32, err error) {
 	return sum, nil
 }
 
-// Bytes is the memory of records, as it stands in the file.
+// Bytes returns the memory of records, which is their encoding in the file.
 func Bytes(records []Record) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(records))), len(records)*RecordLen)
 }
 
-// Records is the memory of b, whose length must be a multiple of RecordLen, as
-// records.
+// Records returns the memory of b as records. The length of b must be a multiple
+// of RecordLen.
 func Records(b []byte) []Record {
 	return unsafe.Slice((*Record)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/RecordLen)
 }

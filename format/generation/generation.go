@@ -36,8 +36,8 @@ import (
 	"promostore/format"
 )
 
-// An ID names a generation: milliseconds since 1970 UTC, from 0 to
-// format.MaxGeneration.
+// An ID identifies a generation by its time of creation: milliseconds since 1970
+// UTC, from 0 to format.MaxGeneration.
 type ID int64
 
 const (
@@ -46,22 +46,23 @@ const (
 	maxID    = ID(format.MaxGeneration)
 )
 
-// ErrName says that a text is no generation ID or no file name of one.
+// ErrName reports that a text is not a generation ID or not the file name of a
+// generation.
 var ErrName = errors.New("not a generation")
 
-// IDOf is the generation of an instant.
+// IDOf returns the ID of a generation created at t.
 func IDOf(t time.Time) ID { return ID(t.UnixMilli()) }
 
-// Time is the instant of id, in UTC.
+// Time returns the time of id, in UTC.
 func (id ID) Time() time.Time { return time.UnixMilli(int64(id)).UTC() }
 
-// String is id as in a file name: 20261122T103000123Z. The order of these
-// texts is the order of the IDs.
+// String returns id in the form of file names: 20261122T103000123Z. These texts
+// sort like the IDs.
 func (id ID) String() string {
 	return id.Time().Format(idLayout) + fmt.Sprintf("%03dZ", id.Time().UnixMilli()%1000)
 }
 
-// ParseID is the inverse of String, and accepts nothing else.
+// ParseID parses the result of String and rejects everything else.
 func ParseID(s string) (ID, error) {
 	if len(s) == idLen {
 		t, err := time.Parse(idLayout, s[:len(idLayout)])
@@ -73,7 +74,7 @@ func ParseID(s string) (ID, error) {
 	return 0, fmt.Errorf("%w: %q is not a UTC time such as 20261122T103000123Z", ErrName, s)
 }
 
-// A Name is the name of one file of a generation.
+// A Name identifies one file of a generation.
 type Name struct {
 	ID     ID
 	Shard  int // counted from 0
@@ -85,12 +86,12 @@ const (
 	suffix = ".pgen"
 )
 
-// String is the file's name.
+// String returns the file name.
 func (n Name) String() string {
 	return fmt.Sprintf("%s%s-%05d-of-%05d%s", prefix, n.ID, n.Shard, n.Shards, suffix)
 }
 
-// ParseName is the inverse of String, and accepts nothing else.
+// ParseName parses the result of String and rejects everything else.
 func ParseName(s string) (Name, error) {
 	const (
 		shardAt  = len(prefix) + idLen + len("-")

@@ -7,18 +7,18 @@ import (
 	"slices"
 )
 
-// A Generation is what a directory has of one generation.
+// A Generation holds the files of one generation in a directory.
 type Generation struct {
 	ID     ID
-	Shards int      // how many files make it whole
-	Files  []string // paths, by shard
+	Shards int      // number of files of the complete generation
+	Files  []string // paths of the present files, by shard
 }
 
-// Complete reports whether every shard is there.
+// Complete reports whether every file of g is present.
 func (g Generation) Complete() bool { return len(g.Files) == g.Shards }
 
-// List is the generations in dir, oldest first. It goes by the names alone;
-// names that are not those of a generation are passed over.
+// List returns the generations in dir, oldest first. It reads names only, and
+// ignores names that ParseName rejects and directories.
 func List(dir string) ([]Generation, error) {
 	entries, err := os.ReadDir(dir) // sorted by name, so by ID and then by shard
 	if err != nil {

@@ -15,11 +15,11 @@ import (
 	"promostore/internal/fsx"
 )
 
-// ErrPin says that there is a pin which cannot be read. What it pins is not
-// known: servers keep what they serve, and nothing is pruned.
+// ErrPin reports that a pin exists but cannot be read. Servers then keep the live
+// generation, and Prune removes nothing.
 var ErrPin = errors.New("the pin cannot be read")
 
-// PinName is the file of a directory that has its pin.
+// PinName is the name of the file that holds the pin of a directory.
 const PinName = "promotions.pin"
 
 const (
@@ -27,26 +27,26 @@ const (
 	maxPinLen   = 64 << 10 // bytes of the file
 )
 
-// A Pin says which generation of a directory to serve, whatever is newer. One
-// that is not Active says who has unpinned and why: since it is a file as well,
-// copies that never delete carry it, too.
+// A Pin selects the generation of a directory to serve instead of the newest. A
+// pin that is not Active records the reason for unpinning. It remains a file, so
+// that rsync without --delete transfers it.
 type Pin struct {
 	Active bool
-	ID     ID // of an active pin
-	By     string
-	Reason string
-	At     time.Time
+	ID     ID        // of the pinned generation, if Active
+	By     string    // the person or program that pinned or unpinned
+	Reason string    // for people
+	At     time.Time // of pinning or unpinning
 }
 
-// pinText is a Pin as the file has it: one line of JSON.
+// pinText is the JSON form of a Pin. The file holds it on one line.
 type pinText struct {
-	Generation *string   `json:"generation"` // empty: nothing is pinned
+	Generation *string   `json:"generation"` // empty: no generation is pinned
 	By         string    `json:"by"`
 	Reason     string    `json:"reason"`
 	At         time.Time `json:"at"`
 }
 
-// MarshalJSON gives p as the file has it.
+// MarshalJSON returns the JSON form of p.
 func (p Pin) MarshalJSON() ([]byte, error) {
 	text := pinText{new(string), p.By, p.Reason, p.At}
 	if p.Active {
@@ -54,20 +54,19 @@ func (p Pin) MarshalJSON() ([]byte, error) {
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // people read it
+	e.SetEscapeHTML(false) // for people
 	err := e.Encode(text)
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
 }
 
-// UnmarshalJSON is the inverse of MarshalJSON. It passes over fields that it
-// does not know.
+// UnmarshalJSON parses the JSON form of a Pin. It ignores unknown fields.
 func (p *Pin) UnmarshalJSON(b []byte) error {
 	var text pinText
 	if err := json.Unmarshal(b, &text); err != nil {
 		return err
 	}
 	if text.Generation == nil {
-		return errors.New("it names no generation, not even an empty one")
+		return errors.New("the field generation is missing")
 	}
 	q := Pin{By: text.By, Reason: text.Reason, At: text.At}
 	if *text.Generation != "" {
@@ -81,15 +80,15 @@ func (p *Pin) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Equal reports whether p and q say the same.
+// Equal reports whether p and q have the same fields.
 func (p Pin) Equal(q Pin) bool {
 	at := p.At.Equal(q.At)
 	p.At, q.At = time.Time{}, time.Time{}
 	return at && p == q
 }
 
-// ReadPin is the pin of dir, not active if there is none. The error wraps
-// ErrPin.
+// ReadPin returns the pin of dir, or an inactive Pin if there is none. The error
+// wraps ErrPin.
 func ReadPin(dir string) (Pin, error) {
 	path := filepath.Join(dir, PinName)
 	text, err := readSmall(path)
@@ -106,7 +105,7 @@ func ReadPin(dir string) (Pin, error) {
 	return p, nil
 }
 
-// readSmall reads a regular file of up to maxPinLen.
+// readSmall reads a regular file of up to maxPinLen bytes.
 func readSmall(path string) ([]byte, error) {
 	f, err := fsx.OpenRegular(path)
 	if err != nil {
@@ -115,16 +114,16 @@ func readSmall(path string) ([]byte, error) {
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxPinLen+1))
 	if err == nil && len(text) > maxPinLen {
-		err = fmt.Errorf("it is longer than %d bytes", maxPinLen)
+		err = fmt.Errorf("longer than %d bytes", maxPinLen)
 	}
 	return text, err
 }
 
-// SetPin makes p the pin of dir, durably. What an active one pins must be
-// there; whether it is good is for the caller to find out before.
+// SetPin makes p the pin of dir, durably. The pinned generation must be in dir;
+// the caller checks before that it is servable.
 //
-// It does not need the Writer, so that a build which runs keeps nobody from
-// going back. Against Prune there is a lock of the directory itself.
+// SetPin does not need a Writer, so that it works during a build. A lock of the
+// directory itself excludes Prune.
 func SetPin(dir string, p Pin) error {
 	text, err := p.MarshalJSON()
 	if err != nil {
@@ -132,7 +131,7 @@ func SetPin(dir string, p Pin) error {
 	}
 	text = append(text, '\n')
 	if len(text) > maxPinLen {
-		return fmt.Errorf("a pin of %d bytes is longer than %d: shorten the reason", len(text), maxPinLen)
+		return fmt.Errorf("pin of %d bytes, above %d: shorten the reason", len(text), maxPinLen)
 	}
 	unlock, err := lockDir(dir)
 	if err != nil {
@@ -156,9 +155,9 @@ func SetPin(dir string, p Pin) error {
 	return fsx.SyncDir(dir)
 }
 
-// writeFile makes a file of its own, durably but for its name.
+// writeFile writes and syncs a new file. It does not sync the directory.
 func writeFile(path string, text []byte) error {
-	if err := removeIfThere(path); err != nil { // left by who was killed
+	if err := removeIfThere(path); err != nil { // left by a killed process
 		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
@@ -172,9 +171,9 @@ func writeFile(path string, text []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// sweepPin removes what a killed SetPin has left.
+// sweepPin removes the temporary file of a killed SetPin.
 func sweepPin(dir string) error {
-	unlock, err := lockDir(dir) // from then on it is nobody's who lives
+	unlock, err := lockDir(dir) // then no running SetPin uses the file
 	if err != nil {
 		return err
 	}
@@ -190,8 +189,8 @@ func removeIfThere(path string) error {
 	return err
 }
 
-// lockDir waits for the lock that keeps pins and removals apart. It is held for
-// moments, and of the directory, so that it needs no file.
+// lockDir waits for the lock that serializes SetPin and Prune, which hold it for
+// moments. It locks the directory itself and needs no lock file.
 func lockDir(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -10,32 +10,32 @@ import (
 	"promostore/internal/fsx"
 )
 
-// Pruned is what Prune has done, or with DryRun would have done.
+// Pruned is the result of Prune, or with DryRun the result it would have.
 type Pruned struct {
-	Kept    []Generation // what is left, oldest first
+	Kept    []Generation // oldest first
 	Removed []Generation // oldest first
-	Bytes   int64        // length of the files removed
+	Bytes   int64        // length of the removed files
 }
 
-// PruneOptions says what to keep.
+// PruneOptions control Prune.
 type PruneOptions struct {
-	Keep   int                    // how many good generations, at least 1
-	Check  func(Generation) error // reports why a generation is not servable; it must verify the blocks
+	Keep   int                    // number of servable generations to keep, at least 1
+	Check  func(Generation) error // reports why a generation is not servable, and verifies the blocks
 	DryRun bool                   // remove nothing
 }
 
-// Prune removes what is older than the newest good generations, of which it
-// keeps as many as told, except for the pinned one. Generations that are bad or
-// incomplete count for nothing, and are removed only if they are older, too:
-// newer ones may still be arriving.
+// Prune keeps the newest opts.Keep servable generations and the pinned one, and
+// removes all older generations. Generations that are not servable do not count
+// towards opts.Keep. Prune keeps those that are newer than the oldest generation
+// kept, because their files may still be arriving.
 //
-// If there are fewer good ones than it should keep, or the pin cannot be read,
-// it removes nothing. Files are unlinked one by one, oldest first, so that a
-// crash leaves what a smaller Prune would have; who has one open goes on
-// reading it. Pruned is right also if there is an error.
+// Prune removes nothing if there are fewer than opts.Keep servable generations
+// or if the pin cannot be read. It unlinks the files one by one, oldest first,
+// so that a crash leaves the newest. A process that has a removed file open can
+// still read it. The result is also valid with an error.
 func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	if opts.Keep < 1 {
-		return Pruned{}, fmt.Errorf("%d generations are to be kept, not at least 1", opts.Keep)
+		return Pruned{}, fmt.Errorf("%d generations to keep, want at least 1", opts.Keep)
 	}
 	list, err := List(w.dir)
 	if err != nil {
@@ -59,10 +59,10 @@ func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	}, opts.DryRun)
 }
 
-// oldestKept is the ID from which on all are kept.
+// oldestKept returns the lowest ID of the generations to keep.
 func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOptions) (ID, error) {
 	if len(list) <= opts.Keep {
-		return 0, nil // without a look at files that may be large
+		return 0, nil // without reading files, which may be large
 	}
 	good := 0
 	for i := len(list) - 1; i >= 0; i-- {
@@ -73,8 +73,8 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 		if err != nil {
 			continue
 		}
-		// What is kept must outlive a power cut behind the removal of the rest:
-		// a file that was copied here may not be on the disk yet.
+		// The kept generations must survive a power cut after the removal of
+		// the others. A copied file may not be on the disk yet.
 		if err := syncFiles(list[i]); err != nil {
 			return 0, err
 		}
@@ -85,7 +85,7 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 	return 0, nil
 }
 
-// remove removes those of list that are old.
+// remove removes the generations of list for which old returns true.
 func (w *Writer) remove(list []Generation, old func(Generation) bool, dryRun bool) (p Pruned, err error) {
 	for _, g := range list {
 		if err != nil || !old(g) {
@@ -107,7 +107,7 @@ func (w *Writer) remove(list []Generation, old func(Generation) bool, dryRun boo
 	return p, err
 }
 
-// removeFiles unlinks the files of g and returns what they were long.
+// removeFiles unlinks the files of g and returns their total length.
 func removeFiles(g Generation, dryRun bool) (n int64, err error) {
 	for _, path := range g.Files {
 		info, err := os.Lstat(path)
@@ -117,13 +117,14 @@ func removeFiles(g Generation, dryRun bool) (n int64, err error) {
 		switch {
 		case err == nil:
 			n += info.Size()
-		case !errors.Is(err, fs.ErrNotExist): // else another was faster
+		case !errors.Is(err, fs.ErrNotExist): // another process may have removed it
 			return n, err
 		}
 	}
 	return n, nil
 }
 
+// syncFiles makes the contents of the files of g durable.
 func syncFiles(g Generation) error {
 	for _, path := range g.Files {
 		f, err := fsx.OpenRegular(path)

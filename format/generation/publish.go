@@ -13,7 +13,7 @@ import (
 	"promostore/internal/fsx"
 )
 
-// ErrLocked says that another process writes to the directory.
+// ErrLocked reports that another process has the Writer of a directory.
 var ErrLocked = errors.New("the directory is in use")
 
 const (
@@ -33,15 +33,16 @@ func isTempName(s string) bool {
 	return err == nil
 }
 
-// A Writer is the right to change a directory. One process has it at a time.
+// A Writer publishes and prunes generations of a directory. Only one process has
+// one at a time.
 type Writer struct {
 	dir  string
 	lock *os.File
 }
 
-// OpenWriter takes the lock of dir, which it creates if need be, and sweeps up
-// what killed writers have left. If another process has the lock the error
-// wraps ErrLocked and says which.
+// OpenWriter creates dir if it does not exist, takes its lock, and removes the
+// temporary files of killed writers. If another process has the lock, the error
+// wraps ErrLocked and names the process.
 func OpenWriter(dir string) (*Writer, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -58,9 +59,9 @@ func OpenWriter(dir string) (*Writer, error) {
 	return w, nil
 }
 
-// makeDir creates dir, durably, if it is not there.
+// makeDir creates dir and its parents, durably, if they do not exist.
 func makeDir(dir string) error {
-	var parents []string // of the directories that are created
+	var parents []string // of the directories to create
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
 		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
 			break
@@ -83,7 +84,7 @@ func (w *Writer) acquire() error {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := io.ReadAll(io.NewSectionReader(w.lock, 0, 64))
 		pid := strings.TrimSpace(string(holder))
-		return fmt.Errorf("%w: process %s is writing to %s; wait until it is done, or stop it", ErrLocked, pid, w.dir)
+		return fmt.Errorf("%w: process %s is writing to %s; wait for it or stop it", ErrLocked, pid, w.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", w.lock.Name(), err)
@@ -97,17 +98,16 @@ func (w *Writer) acquire() error {
 	return w.sweep()
 }
 
-// Close gives the lock back. The lock file stays: removing it would let two
-// writers lock two files of the same name.
+// Close releases the lock. The lock file remains: if it were removed, two
+// writers could lock two files of the same name.
 func (w *Writer) Close() error { return closeLocked(w.lock) }
 
-// closeLocked unlocks and closes f. To close it alone would leave the lock to
-// the copies of its descriptor, which a command that is being started has until
-// it runs.
+// closeLocked unlocks and closes f. Closing alone would leave the lock to copies
+// of the descriptor, which a starting child process has until it calls exec.
 func closeLocked(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 	if cerr := f.Close(); cerr != nil {
-		return cerr // also if it was closed before
+		return cerr // also if f was closed before
 	}
 	return err
 }
@@ -131,8 +131,8 @@ func (w *Writer) sweep() error {
 	return nil
 }
 
-// Next is the ID for a generation that is made now: now, or if the directory
-// already has that or a later one, the first ID behind them.
+// Next returns the ID of a generation created now. If the directory has this or
+// a later ID, Next returns the first ID after the newest.
 func (w *Writer) Next(now time.Time) (ID, error) {
 	list, err := List(w.dir)
 	if err != nil {
@@ -145,8 +145,8 @@ func (w *Writer) Next(now time.Time) (ID, error) {
 	return id, nil
 }
 
-// Create begins a generation of one shard. id must be behind all that are
-// there.
+// Create begins a generation of one shard. id must be greater than all IDs in the
+// directory.
 func (w *Writer) Create(id ID) (*Pending, error) {
 	if id < 0 || id > maxID {
 		return nil, fmt.Errorf("%w: %d ms since 1970 is out of range", ErrName, int64(id))
@@ -168,26 +168,26 @@ func (w *Writer) checkNewest(id ID) error {
 		return err
 	}
 	if n := len(list); n > 0 && id <= list[n-1].ID {
-		return fmt.Errorf("generation %s would not be the newest: %s has %s already", id, w.dir, list[n-1].ID)
+		return fmt.Errorf("generation %s would not be the newest: %s already has %s", id, w.dir, list[n-1].ID)
 	}
 	return nil
 }
 
-// A Pending file is a generation that is being written, under a name that no
-// server looks at. It ends with Publish or Discard.
+// A Pending is the file of an unpublished generation, under a temporary name that
+// servers ignore. The caller calls Publish or Discard.
 type Pending struct {
 	*os.File
 	w  *Writer
 	id ID
 }
 
-// Path is the name that the file gets when it is published.
+// Path returns the path of the file after Publish.
 func (p *Pending) Path() string {
 	return filepath.Join(p.w.dir, Name{ID: p.id, Shards: 1}.String())
 }
 
-// Renew gives the file an ID as Next does, for a build that takes long while
-// files come by other ways.
+// Renew changes the ID to the result of Next, if that is greater. A long build
+// needs it if newer generations arrived by other ways.
 func (p *Pending) Renew(now time.Time) (ID, error) {
 	id, err := p.w.Next(now)
 	if err == nil {
@@ -196,10 +196,9 @@ func (p *Pending) Renew(now time.Time) (ID, error) {
 	return p.id, err
 }
 
-// Publish makes the file durable and gives it its name, unless a generation of
-// that ID or a later one has come meanwhile. When it returns nil, the
-// generation is there, whole, and survives a power cut. When it returns an
-// error nothing is there.
+// Publish makes the file durable and renames it to Path. It fails if the
+// directory has this or a later ID by now. After success the generation survives
+// a power cut; after an error nothing of it remains.
 func (p *Pending) Publish() error {
 	err := p.Sync()
 	if cerr := p.Close(); err == nil {
@@ -224,7 +223,7 @@ func (p *Pending) Publish() error {
 	return nil
 }
 
-// Discard removes the file. After Publish it does nothing.
+// Discard removes the file. It does nothing after Publish.
 func (p *Pending) Discard() error {
 	err := p.Close()
 	if errors.Is(err, os.ErrClosed) {
