@@ -28,7 +28,7 @@ func TestUploadWithoutSpace(t *testing.T) {
 
 // A client that sends too slowly is disconnected and releases the build slot.
 func TestUploadStalls(t *testing.T) {
-	const timeout = 300 * time.Millisecond
+	const timeout = 600 * time.Millisecond
 	f := start(t, func(o *updater.Options) { o.StallTimeout = timeout })
 	head := "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
 	for name, send := range map[string]func(io.Writer) error{

@@ -56,14 +56,18 @@ func TestHookRunsAfterPublishing(t *testing.T) {
 // A command that fails or hangs is counted and logged. It delays neither the
 // answer nor the next build.
 func TestHookFailureDelaysNothing(t *testing.T) {
-	for _, c := range []struct{ name, command, want string }{
-		{"exit status", "exit 3", "exit status 3"},
-		{"missing program", "/no/such/program", "exit status 127"},
-		{"timeout with a child that holds the output", "sleep 1000 & sleep 1000", "still running after 200ms"},
+	for _, c := range []struct {
+		name, command string
+		timeout       time.Duration
+		want          string
+	}{
+		{"exit status", "exit 3", time.Minute, "exit status 3"},
+		{"missing program", "/no/such/program", time.Minute, "exit status 127"},
+		{"timeout with a child that holds the output", "sleep 1000 & sleep 1000", 200 * time.Millisecond, "still running after 200ms"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := start(t, func(o *updater.Options) {
-				o.Hook, o.HookTimeout = c.command, 200*time.Millisecond
+				o.Hook, o.HookTimeout = c.command, c.timeout
 			})
 			f.post(t, strings.NewReader(dataSet(t, 1))).want(t, http.StatusCreated, "")
 			if got := f.hook(t, 0)["error"]; got != c.want {
