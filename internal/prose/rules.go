@@ -40,7 +40,8 @@ var rules = []rule{
 	phrase(`alike`, `"the same"`, "Both files are alike."),
 	phrase(`(says|say|said)\s+(so|that)`, `"reports", "states"`, "The header says so."),
 	phrase(`for\s+want\s+of`, `"because … ran out"`, "A connection waits for want of descriptors."),
-	phrase(`as\s+it\s+has`, `"like"`, "A zone with dashes, as it has."),
+	phrase(`as\s+it\s+has`, `"like"`, "A zone with dashes, as it has.").
+		unless(`as\s+(soon|long|often)\s+as\s+it\s+has`),
 	phrase(`that\s+one`, "name the thing", "It opens that one first.").
 		unless(`so\s+that\s+one\s+\w`),
 	phrase(`(go|goes|going|went|gone)\s+live`, `"becomes live"`, "The new file goes live."),
