@@ -11,7 +11,8 @@ import (
 	"promostore/format"
 )
 
-// The regions of corruptible, of 130 records in 2 blocks and 3 zones.
+// Offsets in the result of corruptible: 130 records in 2 blocks, 3 timestamp
+// styles.
 const (
 	block0Off    = 4096
 	block1Off    = block0Off + 4096
@@ -19,18 +20,18 @@ const (
 	checksumsOff = fencesOff + 2*16
 	trailerOff   = checksumsOff + 2*4
 	stylesOff    = trailerOff + 16
-	zone1Off     = stylesOff + 5    // behind a zone without abbreviation
-	zone2Off     = zone1Off + 5 + 3 // behind +0100 CET
+	style1Off    = stylesOff + 5     // after a style without abbreviation
+	style2Off    = style1Off + 5 + 3 // after +0100 CET
 )
 
-// corruptible is a valid file to damage.
+// corruptible returns a valid file for a test to damage.
 func corruptible(t *testing.T) []byte {
 	t.Helper()
 	rows := goldenRows(128)
 	rows = append(rows, "ffffffff-ffff-ffff-ffff-fffffffffff0,1.5,2018-08-04 05:32:31", "ffffffff-ffff-ffff-ffff-ffffffffffff,2,2018-08-04 05:32:31")
-	b := parseTable(t, format.Header{Shards: 2, Generation: 1}, rows).write(t)
-	if len(b) != zone2Off+5+4+4 {
-		t.Fatalf("the file has %d bytes", len(b))
+	b := parseRows(t, format.Header{Shards: 2, Generation: 1}, rows).write(t)
+	if len(b) != style2Off+5+4+4 {
+		t.Fatalf("file of %d bytes, want %d", len(b), style2Off+5+4+4)
 	}
 	if _, err := open(b); err != nil {
 		t.Fatal(err)
@@ -38,8 +39,8 @@ func corruptible(t *testing.T) []byte {
 	return b
 }
 
-// reseal makes all the checksums right again, so that what is wrong has to be
-// found by what it says.
+// reseal recomputes all checksums, so that only the other checks can find the
+// damage.
 func reseal(b []byte) {
 	put := func(at, lo, hi int) { binary.BigEndian.PutUint32(b[at:], format.Checksum(b[lo:hi])) }
 	put(checksumsOff, block0Off, block1Off)
@@ -57,9 +58,9 @@ func TestCorrupt(t *testing.T) {
 
 	for _, c := range []struct {
 		name   string
-		stage  string // how the error begins: where the damage is found
+		stage  string // prefix of the error: the check that finds the damage
 		kind   error
-		sealed bool // with right checksums
+		sealed bool // with recomputed checksums
 		damage func(b []byte) []byte
 	}{
 		{"empty", "header", format.ErrFormat, false, func(b []byte) []byte { return nil }},
@@ -75,82 +76,82 @@ func TestCorrupt(t *testing.T) {
 		{"shard 2 of 2", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[20:], 2); return b }},
 		{"shard 0 of 0", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 0); return b }},
 		{"100,000 shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 100000); return b }},
-		{"padding behind shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[31] = 1; return b }},
-		{"padding at the end", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[4091] = 1; return b }},
-		{"padding behind the length", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[112] = 1; return b }},
+		{"reserved bytes after shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[31] = 1; return b }},
+		{"last reserved byte", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[4091] = 1; return b }},
+		{"first reserved byte after the length", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[112] = 1; return b }},
 		{"2^40+1 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<40+1); u64(b[40:], 1<<40+1); return b }},
 		{"2^40 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<40); u64(b[40:], 1<<40); return b }},
 		{"2^64-1 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<64-1); u64(b[40:], 1<<64-1); return b }},
-		{"records that overflow", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<59+records); u64(b[40:], 1<<59+rows); return b }},
-		{"2^40 records in a file that says to be long enough", "header", format.ErrTruncated, true, func(b []byte) []byte {
+		{"records whose length overflows", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<59+records); u64(b[40:], 1<<59+rows); return b }},
+		{"2^40 records and a matching length", "header", format.ErrTruncated, true, func(b []byte) []byte {
 			u64(b[32:], 1<<40)
 			u64(b[40:], 1<<40)
 			u64(b[104:], 4096+1<<33*(4096+16+4)+20)
 			return b
 		}},
-		{"blocks that count as trailer", "trailer", format.ErrChecksum, true, func(b []byte) []byte { u64(b[32:], 0); u64(b[40:], 0); clear(b[72:104]); return b }},
+		{"blocks in place of the trailer", "trailer", format.ErrChecksum, true, func(b []byte) []byte { u64(b[32:], 0); u64(b[40:], 0); clear(b[72:104]); return b }},
 		{"rows", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows+1); return b }},
-		{"rows that overflow", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[48:], 1<<63); u64(b[56:], 1<<63); return b }},
+		{"sum of rows that overflows", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[48:], 1<<63); u64(b[56:], 1<<63); return b }},
 		{"duplicates that wrap around", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows-1); u64(b[48:], 1<<64-1); return b }},
 		{"bad rows that wrap around", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[40:], rows-1); u64(b[56:], 1<<64-1); return b }},
 		{"generation", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[64:], format.MaxGeneration+1); return b }},
 		{"generation before 1970", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[64:], 1<<64-1); return b }},
-		{"first id behind the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], bytes.Repeat([]byte{0xFF}, 16)); clear(b[88:104]); return b }},
-		{"first id is the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], b[88:104]); return b }},
+		{"first id after the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], bytes.Repeat([]byte{0xFF}, 16)); clear(b[88:104]); return b }},
+		{"first id equal to the last", "header", format.ErrCorrupt, true, func(b []byte) []byte { copy(b[72:88], b[88:104]); return b }},
 		{"length of 2^63", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], 1<<63); return b }},
 		{"length below the regions", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], trailerOff+19); return b }},
-		{"length with endless zones", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], trailerOff+20+65536*68+1); return b }},
-		{"length of more", "header", format.ErrTruncated, true, func(b []byte) []byte { u64(b[104:], uint64(len(b))+1); return b }},
+		{"length above the largest dictionary", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[104:], trailerOff+20+65536*68+1); return b }},
+		{"length above the size", "header", format.ErrTruncated, true, func(b []byte) []byte { u64(b[104:], uint64(len(b))+1); return b }},
 		{"trailing garbage", "header", format.ErrTruncated, false, func(b []byte) []byte { return append(b, 0) }},
-		{"a byte lost", "header", format.ErrTruncated, false, func(b []byte) []byte { return b[:len(b)-1] }},
+		{"last byte missing", "header", format.ErrTruncated, false, func(b []byte) []byte { return b[:len(b)-1] }},
 
 		{"trailer checksum", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[len(b)-1]++; return b }},
-		{"zone in the trailer", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[stylesOff+3] ^= 1; return b }},
-		{"number of zones, too few", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 2); return b }},
-		{"number of zones, too many", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 4); return b }},
-		{"number of zones, endless", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 1<<32-1); return b }},
-		{"length of zones", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[trailerOff+15]++; return b }},
-		{"layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off] = 5; return b }},
-		{"sign", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+1] = 2; return b }},
-		{"minutes", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+2] = 6; return b }},
+		{"dictionary checksum", "trailer", format.ErrChecksum, false, func(b []byte) []byte { b[stylesOff+3] ^= 1; return b }},
+		{"number of styles too low", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 2); return b }},
+		{"number of styles too high", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 4); return b }},
+		{"number of styles 2^32-1", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 1<<32-1); return b }},
+		{"length of styles", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[trailerOff+15]++; return b }},
+		{"layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off] = 5; return b }},
+		{"sign", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+1] = 2; return b }},
+		{"minutes", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+2] = 6; return b }},
 		{"minutes without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[stylesOff+3] = 1; return b }},
 		{"sign without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[stylesOff+1] = 1; return b }},
-		{"abbreviation over the end", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+4] = 5; return b }},
-		{"abbreviation short", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+4] = 3; return b }},
-		{"abbreviation empty", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone1Off+4] = 0; return b }},
-		{"abbreviation of no letters", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+5] = '"'; return b }},
-		{"abbreviation of no UTF-8", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off+5] = 0xFF; return b }},
-		{"abbreviation in another layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[zone2Off] = 2; return b }},
-		{"zones out of order", "trailer", format.ErrOrder, true, func(b []byte) []byte { b[zone1Off+3] = 121; return b }},
-		{"zone twice", "trailer", format.ErrOrder, true, func(b []byte) []byte {
-			zone1 := bytes.Clone(b[zone1Off:zone2Off])
-			b = append(append(b[:zone2Off], zone1...), b[len(b)-4:]...)
-			b[trailerOff+15] = byte(5 + 2*len(zone1))
+		{"abbreviation beyond the end", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+4] = 5; return b }},
+		{"abbreviation too short", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+4] = 3; return b }},
+		{"abbreviation empty", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style1Off+4] = 0; return b }},
+		{"abbreviation with a quote", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+5] = '"'; return b }},
+		{"abbreviation in invalid UTF-8", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+5] = 0xFF; return b }},
+		{"abbreviation in another layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off] = 2; return b }},
+		{"styles out of order", "trailer", format.ErrOrder, true, func(b []byte) []byte { b[style1Off+3] = 121; return b }},
+		{"duplicate style", "trailer", format.ErrOrder, true, func(b []byte) []byte {
+			style1 := bytes.Clone(b[style1Off:style2Off])
+			b = append(append(b[:style2Off], style1...), b[len(b)-4:]...)
+			b[trailerOff+15] = byte(5 + 2*len(style1))
 			u64(b[104:], uint64(len(b)))
 			return b
 		}},
 
 		{"fence", "fences", format.ErrChecksum, false, func(b []byte) []byte { b[fencesOff+16]++; return b }},
 		{"fences out of order", "fences", format.ErrOrder, true, func(b []byte) []byte { clear(b[fencesOff+16 : fencesOff+32]); return b }},
-		{"fences alike", "fences", format.ErrOrder, true, func(b []byte) []byte { copy(b[fencesOff+16:], b[fencesOff:fencesOff+16]); return b }},
+		{"equal fences", "fences", format.ErrOrder, true, func(b []byte) []byte { copy(b[fencesOff+16:], b[fencesOff:fencesOff+16]); return b }},
 		{"first fence", "fences", format.ErrCorrupt, true, func(b []byte) []byte { b[fencesOff+15] ^= 1; return b }},
 		{"first id", "fences", format.ErrCorrupt, true, func(b []byte) []byte { b[72+15] ^= 1; return b }},
 		{"last id before the last fence", "fences", format.ErrCorrupt, true, func(b []byte) []byte { b[88] = 0xFE; return b }},
 
 		{"checksums", "checksums", format.ErrChecksum, false, func(b []byte) []byte { b[checksumsOff]++; return b }},
 
-		{"a record", "block 0", format.ErrChecksum, false, func(b []byte) []byte { b[block0Off+20] ^= 1; return b }},
+		{"record", "block 0", format.ErrChecksum, false, func(b []byte) []byte { b[block0Off+20] ^= 1; return b }},
 		{"padding of the block", "block 1", format.ErrChecksum, false, func(b []byte) []byte { b[fencesOff-1] = 1; return b }},
 		{"first record and fence differ", "block 1", format.ErrCorrupt, true, func(b []byte) []byte { b[block1Off+15]++; return b }},
 		{"records out of order", "block 0", format.ErrOrder, true, func(b []byte) []byte {
 			swap(b[block0Off+32:block0Off+64], b[block0Off+64:block0Off+96])
 			return b
 		}},
-		{"an id twice", "block 0", format.ErrOrder, true, func(b []byte) []byte {
+		{"duplicate id", "block 0", format.ErrOrder, true, func(b []byte) []byte {
 			copy(b[block0Off+32:], b[block0Off:block0Off+16])
 			return b
 		}},
-		{"blocks that overlap", "block 0", format.ErrOrder, true, func(b []byte) []byte {
+		{"overlapping blocks", "block 0", format.ErrOrder, true, func(b []byte) []byte {
 			copy(b[block1Off:], b[block1Off-32:block1Off-16])
 			copy(b[fencesOff+16:], b[block1Off-32:block1Off-16])
 			return b
@@ -164,8 +165,8 @@ func TestCorrupt(t *testing.T) {
 		{"spare bit 6", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 1<<6, 1<<6); return b }},
 		{"spare bit 7", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 1<<7, 1<<7); return b }},
 		{"spare bit 8", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 1<<8, 1<<8); return b }},
-		{"zone 3", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 3<<9, 0xFFFF<<9); return b }},
-		{"zone 65535", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 0xFFFF<<9, 0xFFFF<<9); return b }},
+		{"style 3", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 3<<9, 0xFFFF<<9); return b }},
+		{"style 65535", "block 0", format.ErrCorrupt, true, func(b []byte) []byte { setExpiry(b[block0Off:], 0xFFFF<<9, 0xFFFF<<9); return b }},
 		{"year 10000", "block 0", format.ErrCorrupt, true, func(b []byte) []byte {
 			setExpiry(b[block0Off:], (maxSeconds+1)<<25, (1<<39-1)<<25)
 			return b
@@ -178,21 +179,21 @@ func TestCorrupt(t *testing.T) {
 			}
 			_, err := open(b)
 			if !errors.Is(kindOf(err), c.kind) || !strings.HasPrefix(err.Error(), c.stage+":") {
-				t.Errorf("error %v, want of the stage %s: %v", err, c.stage, c.kind)
+				t.Errorf("error %v, want stage %s and kind %v", err, c.stage, c.kind)
 			}
 		})
 	}
 }
 
-// TestLimits changes fields to the last value that is allowed.
+// TestLimits sets fields to their highest valid value.
 func TestLimits(t *testing.T) {
 	for name, change := range map[string]func(b []byte){
 		"price":        func(b []byte) { binary.BigEndian.PutUint64(b[block0Off+16:], 1<<63|uint64(1e16-1)) },
 		"scale 16":     func(b []byte) { setExpiry(b[block0Off:], 16<<1, 31<<1) },
-		"zone 2":       func(b []byte) { setExpiry(b[block0Off:], 2<<9, 0xFFFF<<9) },
+		"style 2":      func(b []byte) { setExpiry(b[block0Off:], 2<<9, 0xFFFF<<9) },
 		"year 9999":    func(b []byte) { setExpiry(b[block0Off:], maxSeconds<<25, (1<<39-1)<<25) },
 		"99999 shards": func(b []byte) { binary.BigEndian.PutUint32(b[24:], 99999) },
-		"minutes":      func(b []byte) { binary.BigEndian.PutUint16(b[zone2Off+2:], 24*60-1) },
+		"minutes":      func(b []byte) { binary.BigEndian.PutUint16(b[style2Off+2:], 24*60-1) },
 		"generation":   func(b []byte) { binary.BigEndian.PutUint64(b[64:], format.MaxGeneration) },
 		"bad rows": func(b []byte) {
 			binary.BigEndian.PutUint64(b[40:], 1<<64-1)
@@ -214,13 +215,13 @@ func swap(a, b []byte) {
 	copy(b, c)
 }
 
-// setExpiry sets the masked bits of a record's expiry.
+// setExpiry sets the bits in mask of the expiry of a record.
 func setExpiry(record []byte, bits, mask uint64) {
 	word := binary.BigEndian.Uint64(record[24:])
 	binary.BigEndian.PutUint64(record[24:], word&^mask|bits)
 }
 
-func TestCutAtEveryLength(t *testing.T) {
+func TestTruncatedAtEveryLength(t *testing.T) {
 	b := corruptible(t)
 	for n := range b {
 		want := format.ErrTruncated
@@ -228,16 +229,16 @@ func TestCutAtEveryLength(t *testing.T) {
 			want = format.ErrFormat
 		}
 		if _, err := open(b[:n]); !errors.Is(err, want) {
-			t.Errorf("a file that is cut after %d bytes: %v, want %v", n, err, want)
+			t.Errorf("file cut to %d bytes: %v, want %v", n, err, want)
 		}
-		// It was longer when its size was asked for.
+		// The file is cut between the call of Stat and Open.
 		r := bytes.NewReader(b[:n])
 		x, err := format.Open(r, int64(len(b)))
 		if err == nil {
 			err = x.Verify(r, nil)
 		}
 		if !errors.Is(err, format.ErrTruncated) {
-			t.Errorf("a file that loses all but %d bytes: %v, want %v", n, err, format.ErrTruncated)
+			t.Errorf("file cut to %d bytes before Open: %v, want %v", n, err, format.ErrTruncated)
 		}
 	}
 	x, err := format.Open(bytes.NewReader(b), int64(len(b)))
@@ -246,10 +247,10 @@ func TestCutAtEveryLength(t *testing.T) {
 	}
 	for n := range fencesOff {
 		if err := x.Verify(bytes.NewReader(b[:n]), nil); !errors.Is(err, format.ErrTruncated) {
-			t.Errorf("a file that is cut after %d bytes once it is open: %v, want %v", n, err, format.ErrTruncated)
+			t.Errorf("file cut to %d bytes after Open: Verify: %v, want %v", n, err, format.ErrTruncated)
 		}
 		if err := x.VerifyBlock(bytes.NewReader(b[:n]), 1); !errors.Is(err, format.ErrTruncated) {
-			t.Errorf("a file that is cut after %d bytes: VerifyBlock says %v, want %v", n, err, format.ErrTruncated)
+			t.Errorf("file cut to %d bytes after Open: VerifyBlock: %v, want %v", n, err, format.ErrTruncated)
 		}
 	}
 }
@@ -260,7 +261,7 @@ func TestEveryBitFlipped(t *testing.T) {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
 			if _, err := open(b); kindOf(err) == nil {
-				t.Fatalf("bit %d of byte %d is flipped: %v", bit, i, err)
+				t.Fatalf("bit %d of byte %d flipped: %v", bit, i, err)
 			}
 			b[i] ^= 1 << bit
 		}

@@ -15,18 +15,18 @@ import (
 var (
 	yearZero = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 
-	blankZone = regexp.MustCompile(`^(?: ([+-])([01][0-9]|2[0-3])([0-5][0-9])(?: (\p{L}+|[+-][0-9]{2}|[+-][0-9]{4}))?)?$`)
-	tZone     = regexp.MustCompile(`^(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$`)
+	blankStyle = regexp.MustCompile(`^(?: ([+-])([01][0-9]|2[0-3])([0-5][0-9])(?: (\p{L}+|[+-][0-9]{2}|[+-][0-9]{4}))?)?$`)
+	tStyle     = regexp.MustCompile(`^(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$`)
 )
 
-// A date is what ParseDate and ParseTimestampStyle say together.
+// A date holds the results of ParseDate and ParseTimestampStyle.
 type date struct {
 	seconds uint64
 	style   format.TimestampStyle
 }
 
-// parseDate is both parsers. The offset of an error counts from the start of
-// text.
+// parseDate parses text with ParseDate and ParseTimestampStyle. The offset of an
+// error counts from the start of text.
 func parseDate(tb rapid.TB, text string) (d date, offset int, ok bool) {
 	tb.Helper()
 	seconds, sep, rest, err := format.ParseDate([]byte(text))
@@ -40,7 +40,7 @@ func parseDate(tb rapid.TB, text string) (d date, offset int, ok bool) {
 	return date{seconds, style}, 0, true
 }
 
-// oracleDate is what package time and regexp make of text.
+// oracleDate parses text with packages time and regexp.
 func oracleDate(text string) (d date, ok bool) {
 	const wall = len(time.DateTime)
 	if len(text) < wall || text[10] != ' ' && text[10] != 'T' {
@@ -53,9 +53,9 @@ func oracleDate(text string) (d date, ok bool) {
 	}
 	d.seconds = uint64(at.Unix() - yearZero.Unix())
 	rest := text[wall:]
-	syntax := blankZone
+	syntax := blankStyle
 	if text[10] == 'T' {
-		syntax = tZone
+		syntax = tStyle
 	}
 	m := syntax.FindStringSubmatch(rest)
 	if m == nil {
@@ -85,8 +85,8 @@ func oracleDate(text string) (d date, ok bool) {
 	return d, len(d.style.Abbr) <= 63
 }
 
-// checkDate compares the parsers with oracleDate, AppendDate with text, and
-// the instant with what package time makes of text where it can read it.
+// checkDate compares the parsers with oracleDate, AppendDate with text, and the
+// instant with package time, for the layouts that package time can parse.
 func checkDate(tb rapid.TB, text string) {
 	tb.Helper()
 	got, _, ok := parseDate(tb, text)
@@ -98,9 +98,9 @@ func checkDate(tb rapid.TB, text string) {
 		return
 	}
 	if back := string(got.style.AppendDate([]byte("x"), got.seconds)); back != "x"+text {
-		tb.Fatalf("AppendDate gives %q for %q", back, text)
+		tb.Fatalf("AppendDate returns %q, want %q", back, text)
 	}
-	text = text[:len(text)-len(got.style.Abbr)] // package time would guess an offset from it
+	text = text[:len(text)-len(got.style.Abbr)] // package time would derive an offset from it
 	for _, layout := range []string{time.DateTime, "2006-01-02 15:04:05 -0700 ", "2006-01-02 15:04:05 -0700", time.RFC3339} {
 		if at, err := time.Parse(layout, text); err == nil {
 			if instant := yearZero.Unix() + int64(got.seconds) - got.style.Offset(); instant != at.Unix() {
@@ -110,7 +110,7 @@ func checkDate(tb rapid.TB, text string) {
 	}
 }
 
-// genStyle draws a valid zone.
+// genStyle draws a valid timestamp style.
 func genStyle() *rapid.Generator[format.TimestampStyle] {
 	return rapid.Custom(func(t *rapid.T) format.TimestampStyle {
 		z := format.TimestampStyle{Layout: rapid.SampledFrom([]format.Layout{
@@ -137,21 +137,21 @@ func genSeconds() *rapid.Generator[uint64] { return rapid.Uint64Range(0, maxSeco
 
 func TestDateRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := date{genSeconds().Draw(t, "seconds"), genStyle().Draw(t, "zone")}
+		want := date{genSeconds().Draw(t, "seconds"), genStyle().Draw(t, "style")}
 		text := string(want.style.AppendDate(nil, want.seconds))
 		if got, _, ok := parseDate(t, text); !ok || got != want {
-			t.Fatalf("%+v gives %q, which gives %+v, %t", want, text, got, ok)
+			t.Fatalf("%+v is written %q and parsed as %+v, %t", want, text, got, ok)
 		}
 		checkDate(t, text)
 		at := yearZero.Add(0).AddDate(0, 0, int(want.seconds/86400)).Add(time.Duration(want.seconds%86400) * time.Second)
 		if got := strings.Replace(text[:len(time.DateTime)], "T", " ", 1); got != at.Format(time.DateTime) {
-			t.Fatalf("%d seconds give %q, want %q", want.seconds, got, at.Format(time.DateTime))
+			t.Fatalf("%d seconds: %q, want %q", want.seconds, got, at.Format(time.DateTime))
 		}
 	})
 }
 
-// TestCalendar goes through days of every year, all the days of some, and the
-// days that there are not.
+// TestCalendar parses some days of every year, and all combinations of month and
+// day of some years, existing or not.
 func TestCalendar(t *testing.T) {
 	check := func(year, month, day int) {
 		text := fmt.Sprintf("%04d-%02d-%02d 00:00:00", year, month, day)
@@ -159,13 +159,13 @@ func TestCalendar(t *testing.T) {
 		exists := at.Format(time.DateTime) == text
 		got, _, ok := parseDate(t, text)
 		if ok != exists {
-			t.Fatalf("date %q: accepted is %t, want %t", text, ok, exists)
+			t.Fatalf("date %q: ok is %t, want %t", text, ok, exists)
 		}
 		if want := uint64(at.Unix() - yearZero.Unix()); exists && got.seconds != want {
 			t.Fatalf("date %q: %d, want %d", text, got.seconds, want)
 		}
 		if back := string(got.style.AppendDate(nil, got.seconds)); exists && back != text {
-			t.Fatalf("date %q comes back as %q", text, back)
+			t.Fatalf("date %q is written as %q", text, back)
 		}
 	}
 	for year := range 10000 {
@@ -194,7 +194,8 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// TestParseDateEveryByte puts every byte at every place.
+// TestParseDateEveryByte replaces each byte by each value, and cuts and extends
+// the text at each offset.
 func TestParseDateEveryByte(t *testing.T) {
 	for _, valid := range []string{
 		"2018-08-04 05:32:31",
@@ -218,7 +219,7 @@ func TestParseDateEveryByte(t *testing.T) {
 
 func TestParseDateTwoBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := genStyle().Draw(t, "zone").AppendDate(nil, genSeconds().Draw(t, "seconds"))
+		text := genStyle().Draw(t, "style").AppendDate(nil, genSeconds().Draw(t, "seconds"))
 		for range 2 {
 			text[rapid.IntRange(0, len(text)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "byte")
 		}
@@ -228,22 +229,22 @@ func TestParseDateTwoBytes(t *testing.T) {
 
 func TestParseDateWrongByte(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		style := genStyle().Filter(func(z format.TimestampStyle) bool { return len(z.Abbr) == len([]rune(z.Abbr)) }).Draw(t, "zone")
+		style := genStyle().Filter(func(z format.TimestampStyle) bool { return len(z.Abbr) == len([]rune(z.Abbr)) }).Draw(t, "style")
 		text := style.AppendDate(nil, genSeconds().Draw(t, "seconds"))
 		at := rapid.IntRange(0, len(text)-1).Draw(t, "at")
 		text[at] = rapid.SampledFrom([]byte("!/;_\x00\xad\xb0\xff")).Draw(t, "byte")
 		if _, offset, ok := parseDate(t, string(text)); ok || offset != at {
-			t.Fatalf("date %q: accepted is %t, offset %d, want %d", text, ok, offset, at)
+			t.Fatalf("date %q: ok is %t, offset %d, want %d", text, ok, offset, at)
 		}
 	})
 }
 
-func TestParseDateOffset(t *testing.T) {
+func TestParseDateErrorOffset(t *testing.T) {
 	f := func(text string, offset int) {
 		t.Helper()
 		checkDate(t, text)
 		if _, got, ok := parseDate(t, text); ok || got != offset {
-			t.Errorf("date %q: accepted is %t, offset %d, want %d", text, ok, got, offset)
+			t.Errorf("date %q: ok is %t, offset %d, want %d", text, ok, got, offset)
 		}
 	}
 	f("", 0)
@@ -287,7 +288,7 @@ func TestParseDateOffset(t *testing.T) {
 	f("2018-08-04 05:32:31 +0200 "+strings.Repeat("5", 1<<20), 26)
 }
 
-func TestDateAccepted(t *testing.T) {
+func TestParseDateLayouts(t *testing.T) {
 	for _, text := range []string{
 		"2018-08-04 05:32:31",
 		"2018-08-04 05:32:31 +0200 CEST",
@@ -306,7 +307,7 @@ func TestDateAccepted(t *testing.T) {
 	} {
 		checkDate(t, text)
 		if _, offset, ok := parseDate(t, text); !ok {
-			t.Errorf("date %q is refused at %d", text, offset)
+			t.Errorf("date %q is rejected at offset %d", text, offset)
 		}
 	}
 }

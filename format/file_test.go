@@ -17,14 +17,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// kinds are the errors of which every error of Open and Verify wraps exactly
-// one, when the reader itself makes none.
+// kinds holds the kinds of damage. Every error of Open and Verify wraps exactly
+// one of them unless the reader fails.
 var kinds = []error{
 	format.ErrFormat, format.ErrVersion, format.ErrTruncated,
 	format.ErrChecksum, format.ErrCorrupt, format.ErrOrder,
 }
 
-// kindOf is the one of kinds that err wraps, or nil.
+// kindOf returns the only one of kinds that err wraps, or nil.
 func kindOf(err error) error {
 	var kind error
 	for _, k := range kinds {
@@ -38,8 +38,8 @@ func kindOf(err error) error {
 	return kind
 }
 
-// A memFile is a format.File in memory. Its reads are as awkward as io.ReaderAt
-// allows: one that ends where the file ends says io.EOF.
+// A memFile is a format.File in memory. A read up to the end of the file returns
+// io.EOF, which io.ReaderAt permits.
 type memFile struct {
 	mu sync.RWMutex
 	b  []byte
@@ -64,24 +64,24 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	return copy(f.b[off:], p), nil
 }
 
-// A table is what a file holds.
-type table struct {
+// A dataSet holds the content of a file.
+type dataSet struct {
 	header  format.Header // Shard, Shards, Generation, Duplicates and BadRows
 	styles  []format.TimestampStyle
 	records []format.Record
 }
 
-// write is t as one batch writes it.
-func (t table) write(tb rapid.TB) []byte {
+// write returns the file of t, written in one batch.
+func (t dataSet) write(tb rapid.TB) []byte {
 	tb.Helper()
 	var f memFile
 	w := format.NewWriter(&f, uint64(len(t.records)))
-	place(tb, w, t.records)
+	writeBatch(tb, w, t.records)
 	return finish(tb, w, &f, t)
 }
 
-// place places one batch and writes it.
-func place(tb rapid.TB, w *format.Writer, records []format.Record) {
+// writeBatch reserves and writes one batch.
+func writeBatch(tb rapid.TB, w *format.Writer, records []format.Record) {
 	tb.Helper()
 	batch, err := w.Reserve(records)
 	if err != nil {
@@ -92,8 +92,8 @@ func place(tb rapid.TB, w *format.Writer, records []format.Record) {
 	}
 }
 
-// finish completes the file and checks the header that it got.
-func finish(tb rapid.TB, w *format.Writer, f *memFile, t table) []byte {
+// finish completes the file and checks the returned header.
+func finish(tb rapid.TB, w *format.Writer, f *memFile, t dataSet) []byte {
 	tb.Helper()
 	got, err := w.Finish(t.header, t.styles)
 	if err != nil {
@@ -107,17 +107,18 @@ func finish(tb rapid.TB, w *format.Writer, f *memFile, t table) []byte {
 	}
 	want.FileLen = got.FileLen
 	if got != want {
-		tb.Fatalf("Finish returned the header %+v, want %+v", got, want)
+		tb.Fatalf("Finish: header %+v, want %+v", got, want)
 	}
 	return f.b[:got.FileLen]
 }
 
-// open opens and verifies b, at once and block by block, and reads all of it.
-func open(b []byte) (table, error) {
+// open opens b, verifies it as a whole and block by block, and returns its
+// content.
+func open(b []byte) (dataSet, error) {
 	r := bytes.NewReader(b)
 	x, err := format.Open(r, int64(len(b)))
 	if err != nil {
-		return table{}, err
+		return dataSet{}, err
 	}
 	err = x.Verify(r, nil)
 	var blocksErr error
@@ -125,12 +126,12 @@ func open(b []byte) (table, error) {
 		blocksErr = errors.Join(blocksErr, x.VerifyBlock(r, block))
 	}
 	if (err == nil) != (blocksErr == nil) {
-		return table{}, fmt.Errorf("Verify says %s, but VerifyBlock %s", fmt.Sprint(err), fmt.Sprint(blocksErr)) // of no kind
+		return dataSet{}, fmt.Errorf("Verify: %s, but VerifyBlock: %s", fmt.Sprint(err), fmt.Sprint(blocksErr)) // wraps none of kinds
 	}
 	if err != nil {
-		return table{}, err
+		return dataSet{}, err
 	}
-	t := table{header: x.Header, styles: x.Styles}
+	t := dataSet{header: x.Header, styles: x.Styles}
 	for block := range x.Blocks() {
 		off := format.BlockOff(block)
 		n := x.RecordsIn(block)
@@ -139,8 +140,8 @@ func open(b []byte) (table, error) {
 	return t, nil
 }
 
-// csv is the rows of t.
-func (t table) csv() string {
+// csv returns t as CSV.
+func (t dataSet) csv() string {
 	var b []byte
 	for i := range t.records {
 		b = append(t.records[i].AppendCSV(b, t.styles, ','), '\n')
@@ -148,16 +149,16 @@ func (t table) csv() string {
 	return string(b)
 }
 
-// parseTable makes a table of rows such as a CSV has, in any order.
-func parseTable(tb rapid.TB, header format.Header, rows []string) table {
+// parseRows returns the data set of CSV rows in any order.
+func parseRows(tb rapid.TB, header format.Header, rows []string) dataSet {
 	tb.Helper()
-	t := table{header: header}
+	t := dataSet{header: header}
 	byText := map[string]format.TimestampStyle{}
-	type rowZone struct {
+	type rowStyle struct {
 		record format.Record
 		style  string
 	}
-	var parsed []rowZone
+	var parsed []rowStyle
 	for _, row := range rows {
 		f := strings.Split(row, ",")
 		key, upper, err0 := format.ParseKey([]byte(f[0]))
@@ -169,7 +170,7 @@ func parseTable(tb rapid.TB, header format.Header, rows []string) table {
 		}
 		text := string(style.AppendBinary(nil))
 		byText[text] = style
-		parsed = append(parsed, rowZone{format.MakeRecord(key, upper, price, seconds, 0), text})
+		parsed = append(parsed, rowStyle{format.MakeRecord(key, upper, price, seconds, 0), text})
 	}
 	order := slices.Sorted(maps.Keys(byText))
 	for _, text := range order {
@@ -186,15 +187,15 @@ func parseTable(tb rapid.TB, header format.Header, rows []string) table {
 
 func compareRecords(a, b format.Record) int { return a.Key().Compare(b.Key()) }
 
-// genTable draws a table of up to maxRecords records.
-func genTable(maxRecords int) *rapid.Generator[table] {
-	return rapid.Custom(func(t *rapid.T) table {
-		styles := rapid.SliceOfNDistinct(genStyle(), 1, 5, func(z format.TimestampStyle) format.TimestampStyle { return z }).Draw(t, "zones")
+// genDataSet draws a data set of up to maxRecords records.
+func genDataSet(maxRecords int) *rapid.Generator[dataSet] {
+	return rapid.Custom(func(t *rapid.T) dataSet {
+		styles := rapid.SliceOfNDistinct(genStyle(), 1, 5, func(z format.TimestampStyle) format.TimestampStyle { return z }).Draw(t, "styles")
 		slices.SortFunc(styles, func(a, b format.TimestampStyle) int {
 			return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
 		})
 		n := rapid.IntRange(0, maxRecords).Draw(t, "records")
-		// Drawing every field of every record is slow: a seed gives the rest.
+		// Drawing every field of every record is slow: derive them from a seed.
 		seed := rapid.Uint64().Draw(t, "seed")
 		records := make([]format.Record, n)
 		for i := range records {
@@ -203,7 +204,7 @@ func genTable(maxRecords int) *rapid.Generator[table] {
 			price := format.Price{Digits: seed >> 32, Scale: int(seed>>60) + 1, Negative: seed>>59&1 == 1}
 			records[i] = format.MakeRecord(key, seed>>58&1 == 1, price, seed>>30, uint16(seed>>20)%uint16(len(styles)))
 		}
-		return table{
+		return dataSet{
 			header: format.Header{
 				Shard: rapid.Uint32Max(9).Draw(t, "shard"), Shards: 10,
 				Generation: rapid.Int64Range(0, format.MaxGeneration).Draw(t, "generation"),
@@ -218,26 +219,26 @@ func genTable(maxRecords int) *rapid.Generator[table] {
 
 func TestFileRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		want := genTable(700).Draw(t, "table")
+		want := genDataSet(700).Draw(t, "data set")
 		b := want.write(t)
 		got, err := open(b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !slices.Equal(got.records, want.records) {
-			t.Fatal("the records differ")
+			t.Fatal("records differ")
 		}
 		if !slices.Equal(got.styles, want.styles) {
-			t.Fatalf("zones %+v, want %+v", got.styles, want.styles)
+			t.Fatalf("styles %+v, want %+v", got.styles, want.styles)
 		}
 		if again := got.write(t); !bytes.Equal(again, b) {
-			t.Fatal("written again, the bytes differ")
+			t.Fatal("the rewritten file differs")
 		}
 	})
 }
 
 func TestIndex(t *testing.T) {
-	full := genTable(1000).Filter(func(t table) bool { return len(t.records) > 2*format.RecordsPerBlock }).Example(1)
+	full := genDataSet(1000).Filter(func(t dataSet) bool { return len(t.records) > 2*format.RecordsPerBlock }).Example(1)
 	b := full.write(t)
 	x, err := format.Open(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
@@ -246,12 +247,12 @@ func TestIndex(t *testing.T) {
 	off, total := int64(0), 0
 	for _, r := range x.Regions() {
 		if r.Offset != off {
-			t.Errorf("region %s begins at %d, want %d", r.Name, r.Offset, off)
+			t.Errorf("region %s at offset %d, want %d", r.Name, r.Offset, off)
 		}
 		off += r.Len
 	}
 	if off != x.FileLen {
-		t.Errorf("the regions end at %d, want %d", off, x.FileLen)
+		t.Errorf("end of the regions at %d, want %d", off, x.FileLen)
 	}
 	if err := x.Fences(bytes.NewReader(b), func(block int64, fence format.Key) {
 		if got := full.records[block*format.RecordsPerBlock].Key(); got != fence || format.KeyAt(b[x.FenceOff(block):]) != fence {
@@ -262,13 +263,13 @@ func TestIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if total != len(full.records) {
-		t.Errorf("%d records in the blocks, want %d", total, len(full.records))
+		t.Errorf("%d records in all blocks, want %d", total, len(full.records))
 	}
 }
 
 func TestVerifyProgress(t *testing.T) {
-	// More than one piece of 1 MiB.
-	full := parseTable(t, format.Header{Shards: 1}, []string{"00000000-0000-0000-0000-000000000000,1,2022-06-04 06:01:20"})
+	// More than one segment of 1 MiB.
+	full := parseRows(t, format.Header{Shards: 1}, []string{"00000000-0000-0000-0000-000000000000,1,2022-06-04 06:01:20"})
 	for i := range 3 << 15 {
 		r := full.records[0]
 		full.records = append(full.records, format.MakeRecord(format.Key{Lo: uint64(i) + 1}, false, r.Price(), r.Seconds(), 0))
@@ -284,15 +285,15 @@ func TestVerifyProgress(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.IsSortedFunc(seen, cmp.Compare) || len(seen) < 2 || seen[len(seen)-1] != x.Blocks()*format.BlockLen {
-		t.Errorf("progress %v, want it to rise to %d", seen, x.Blocks()*format.BlockLen)
+		t.Errorf("progress %v, want it to ascend to %d", seen, x.Blocks()*format.BlockLen)
 	}
 	stop := errors.New("stop")
 	if err := x.Verify(r, func(int64) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("Verify returned %v, want the error of progress", err)
+		t.Errorf("Verify: %v, want the error of progress", err)
 	}
 }
 
-// A failingReader fails at the n-th read.
+// A failingReader fails after n reads.
 type failingReader struct {
 	io.ReaderAt
 	n   int
@@ -307,8 +308,8 @@ func (r *failingReader) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func TestReadErrors(t *testing.T) {
-	b := genTable(300).Filter(func(t table) bool { return len(t.records) > 200 }).Example(1).write(t)
-	errDisk := errors.New("the disk is gone")
+	b := genDataSet(300).Filter(func(t dataSet) bool { return len(t.records) > 200 }).Example(1).write(t)
+	errDisk := errors.New("disk error")
 	for n := range 100 {
 		r := &failingReader{bytes.NewReader(b), n, errDisk}
 		x, err := format.Open(r, int64(len(b)))
@@ -316,16 +317,16 @@ func TestReadErrors(t *testing.T) {
 			err = x.Verify(r, nil)
 		}
 		if err == nil {
-			if n < 6 { // header, trailer, fences, checksums, blocks and theirs
-				t.Errorf("only %d reads", n)
+			if n < 6 { // header, trailer, fences, checksums, blocks with fences and checksums
+				t.Errorf("%d reads, want at least 6", n)
 			}
 			return
 		}
 		if !errors.Is(err, errDisk) || kindOf(err) != nil {
-			t.Errorf("read %d fails: %v, want %v", n, err, errDisk)
+			t.Errorf("failure of read %d: %v, want %v", n, err, errDisk)
 		}
 	}
-	t.Error("100 reads are not enough")
+	t.Error("more than 100 reads")
 }
 
 func ExampleOpen() {

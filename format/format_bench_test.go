@@ -8,11 +8,11 @@ import (
 	"promostore/format"
 )
 
-// benchTexts is how many different texts a parser sees before the first comes
-// again: enough that the branch predictor cannot learn them by heart.
+// benchTexts is the number of different texts that a parser reads in turn. It is
+// too high for the branch predictor to learn them.
 const benchTexts = 1 << 10
 
-// makeTexts makes texts that lie one behind the other, as in a file.
+// makeTexts returns texts that follow each other in memory, like in a file.
 func makeTexts(text func(*rand.Rand) string) (texts [benchTexts][]byte) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var buf []byte
@@ -41,7 +41,7 @@ func BenchmarkParseKey(b *testing.B) {
 
 func BenchmarkParsePrice(b *testing.B) {
 	texts := makeTexts(func(rng *rand.Rand) string {
-		return fmt.Sprintf("%d.%06d", rng.IntN(100), rng.IntN(1e6)) // like the real rows
+		return fmt.Sprintf("%d.%06d", rng.IntN(100), rng.IntN(1e6)) // like a real data set
 	})
 	for i := 0; b.Loop(); i++ {
 		p, err := format.ParsePrice(texts[i%benchTexts])

@@ -14,13 +14,13 @@ import (
 	"promostore/format"
 )
 
-// A golden file of a version that was released is never written again: a
-// change of the format gets a version and files of its own.
+// The golden files of a released version never change. A change of the format
+// needs a new version with new files.
 var update = flag.Bool("update", false, "write the golden files")
 
 const goldenDir = "testdata/golden"
 
-// goldens are the golden files by their names, and what they hold.
+// goldens holds the names and the contents of the golden files.
 var goldens = []struct {
 	name   string
 	header format.Header
@@ -51,18 +51,18 @@ var goldens = []struct {
 	{"v1-rows", format.Header{Shards: 1, Generation: 1795343400123, Duplicates: 1}, goldenRows(300)},
 }
 
-// goldenRows makes n rows such as the real ones.
+// goldenRows returns n rows like those of a real data set.
 func goldenRows(n int) []string {
 	rng := rand.New(rand.NewPCG(1, uint64(n)))
 	rows := make([]string, n)
 	for i := range rows {
 		id := fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", rng.Uint32(), rng.Uint32N(1<<16), rng.Uint32N(1<<16), rng.Uint32N(1<<16), rng.Uint64N(1<<48))
-		month, zone := 6+rng.IntN(6), "+0200 CEST"
+		month, offset := 6+rng.IntN(6), "+0200 CEST"
 		if month > 10 {
-			zone = "+0100 CET"
+			offset = "+0100 CET"
 		}
 		rows[i] = fmt.Sprintf("%s,%d.%0*d,2018-%02d-%02d %02d:%02d:%02d %s", id, rng.IntN(100), 2+i%5, rng.IntN(100),
-			month, 1+rng.IntN(30), rng.IntN(24), rng.IntN(60), rng.IntN(60), zone)
+			month, 1+rng.IntN(30), rng.IntN(24), rng.IntN(60), rng.IntN(60), offset)
 	}
 	slices.Sort(rows)
 	return rows
@@ -79,7 +79,7 @@ func TestGolden(t *testing.T) {
 		path := filepath.Join(goldenDir, g.name+".pgen")
 		paths = append(paths, path)
 		t.Run(g.name, func(t *testing.T) {
-			written := parseTable(t, g.header, g.rows).write(t)
+			written := parseRows(t, g.header, g.rows).write(t)
 			if *update {
 				if err := os.WriteFile(path, written, 0o644); err != nil {
 					t.Fatal(err)
@@ -90,17 +90,17 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(written, golden) {
-				t.Errorf("Writer writes another file at offset %d", firstDifference(written, golden))
+				t.Errorf("the file of Writer differs at offset %d", firstDifference(written, golden))
 			}
 			got, err := open(golden)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if rows := strings.Split(strings.TrimSuffix(got.csv(), "\n"), "\n"); len(g.rows) > 0 && !slices.Equal(rows, g.rows) {
-				t.Errorf("the file holds\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(g.rows, "\n"))
+				t.Errorf("content\n%s\nwant\n%s", strings.Join(rows, "\n"), strings.Join(g.rows, "\n"))
 			}
 			if uint64(len(g.rows)) != got.header.Records || len(got.records) != len(g.rows) {
-				t.Errorf("%d records, header says %d, want %d", len(got.records), got.header.Records, len(g.rows))
+				t.Errorf("%d records, %d in the header, want %d", len(got.records), got.header.Records, len(g.rows))
 			}
 			h := got.header
 			if h.Shard != g.header.Shard || h.Shards != g.header.Shards || h.Generation != g.header.Generation ||
@@ -115,6 +115,6 @@ func TestGolden(t *testing.T) {
 	}
 	slices.Sort(paths)
 	if !slices.Equal(found, paths) {
-		t.Errorf("the golden files are %q, want %q", found, paths)
+		t.Errorf("golden files %q, want %q", found, paths)
 	}
 }

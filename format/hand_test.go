@@ -8,8 +8,8 @@ import (
 	"promostore/format"
 )
 
-// A builder of bytes by the specification in doc.go, which shares nothing with
-// the package under test.
+// bytesByHand encodes a file according to the specification in doc.go. It shares
+// no code with the package under test.
 type bytesByHand []byte
 
 func (b *bytesByHand) text(s string) { *b = append(*b, s...) }
@@ -18,14 +18,14 @@ func (b *bytesByHand) u16(v uint16)  { *b = binary.BigEndian.AppendUint16(*b, v)
 func (b *bytesByHand) u32(v uint32)  { *b = binary.BigEndian.AppendUint32(*b, v) }
 func (b *bytesByHand) u64(v uint64)  { *b = binary.BigEndian.AppendUint64(*b, v) }
 
-// zeros fills up to the offset end.
+// zeros appends zeros up to offset end.
 func (b *bytesByHand) zeros(end int) { *b = append(*b, make([]byte, end-len(*b))...) }
 
-// sum appends the checksum of what stands from offset start on.
+// sum appends the checksum of the bytes from offset start.
 func (b *bytesByHand) sum(start int) { b.u32(crc32c((*b)[start:])) }
 
-// crc32c is the CRC32C bit by bit: RFC 3720 appendix B.4, whose polynomial is
-// 0x1EDC6F41 with its bits in reverse.
+// crc32c computes a CRC32C bit by bit. The polynomial 0x1EDC6F41 of RFC 3720,
+// appendix B.4, is bit-reversed.
 func crc32c(b []byte) uint32 {
 	crc := ^uint32(0)
 	for _, c := range b {
@@ -43,18 +43,18 @@ func crc32c(b []byte) uint32 {
 
 func TestChecksum(t *testing.T) {
 	if got, want := crc32c([]byte("123456789")), uint32(0xE3069283); got != want {
-		t.Fatalf("the test's own CRC32C is %#x, want %#x", got, want)
+		t.Fatalf("CRC32C of the test: %#x, want %#x", got, want)
 	}
 	for n := range 300 {
 		b := bytes.Repeat([]byte{byte(n), 7}, n)
 		if got, want := format.Checksum(b), crc32c(b); got != want {
-			t.Errorf("the checksum of %d bytes is %#x, want %#x", len(b), got, want)
+			t.Errorf("checksum of %d bytes: %#x, want %#x", len(b), got, want)
 		}
 	}
 }
 
-// TestByHand writes the file of one promotion from the specification alone.
-func TestByHand(t *testing.T) {
+// TestSpecification encodes the file of one promotion from the specification.
+func TestSpecification(t *testing.T) {
 	var b bytesByHand
 
 	// Header.
@@ -64,7 +64,7 @@ func TestByHand(t *testing.T) {
 	b.u32(4096)                                                                // block length
 	b.u32(0)                                                                   // shard
 	b.u32(1)                                                                   // shards
-	b.u32(0)                                                                   // zero
+	b.u32(0)                                                                   // reserved
 	b.u64(1)                                                                   // records
 	b.u64(6)                                                                   // rows
 	b.u64(2)                                                                   // duplicates
@@ -80,7 +80,7 @@ func TestByHand(t *testing.T) {
 	b.text("\x17\x2F\xFC\x14\xD2\x29\x4C\x93\xB0\x6B\xF4\x8B\x8C\x09\x55\x12") // id
 	b.u64(1<<63 | 9680)                                                        // price: -9.680
 	// 2022-06-04 06:01:20 is 738,675 days and 21,680 seconds after 0000-01-01.
-	b.u64((738675*86400+21680)<<25 | 0<<9 | 3<<1 | 1) // wall clock, zone 0, scale 3, upper case
+	b.u64((738675*86400+21680)<<25 | 0<<9 | 3<<1 | 1) // wall clock, style 0, scale 3, upper case
 	b.zeros(8192)
 
 	// Fences.
@@ -93,8 +93,8 @@ func TestByHand(t *testing.T) {
 	trailer := len(b)
 	b.sumOf(8192, 8192+16)      // of the fences
 	b.sumOf(8192+16, 8192+16+4) // of the checksums
-	b.u32(1)                    // zones
-	b.u32(9)                    // bytes of zones
+	b.u32(1)                    // styles
+	b.u32(9)                    // bytes of styles
 	b.u8(1)                     // layout: 2006-01-02 15:04:05 -0700 MST
 	b.u8(0)                     // plus
 	b.u16(120)                  // minutes
@@ -108,22 +108,22 @@ func TestByHand(t *testing.T) {
 	}
 	const row = "172FFC14-D229-4C93-B06B-F48B8C095512,-9.680,2022-06-04 06:01:20 +0200 CEST"
 	if got.csv() != row+"\n" {
-		t.Errorf("the file by hand holds %q, want %q", got.csv(), row)
+		t.Errorf("content %q, want %q", got.csv(), row)
 	}
 	if h := got.header; h.Rows != 6 || h.Duplicates != 2 || h.BadRows != 3 || h.Generation != 1795343400123 {
-		t.Errorf("the file by hand has the header %+v", h)
+		t.Errorf("header %+v", h)
 	}
 	header := format.Header{Shards: 1, Duplicates: 2, BadRows: 3, Generation: 1795343400123}
-	if written := parseTable(t, header, []string{row}).write(t); !bytes.Equal(written, b) {
-		t.Errorf("Writer writes another file at offset %d", firstDifference(written, b))
+	if written := parseRows(t, header, []string{row}).write(t); !bytes.Equal(written, b) {
+		t.Errorf("the file of Writer differs at offset %d", firstDifference(written, b))
 	}
 }
 
 // sumOf appends the checksum of the bytes from lo to hi.
 func (b *bytesByHand) sumOf(lo, hi int) { b.u32(crc32c((*b)[lo:hi])) }
 
-// TestByHandEmpty writes the file without records.
-func TestByHandEmpty(t *testing.T) {
+// TestSpecificationEmpty encodes the file without records.
+func TestSpecificationEmpty(t *testing.T) {
 	var b bytesByHand
 	b.text("PROMOGEN")
 	b.u32(1)
@@ -137,8 +137,8 @@ func TestByHandEmpty(t *testing.T) {
 	b.sum(0)
 	b.u32(0) // checksum of no fences
 	b.u32(0) // checksum of no checksums
-	b.u32(0) // zones
-	b.u32(0) // bytes of zones
+	b.u32(0) // styles
+	b.u32(0) // bytes of styles
 	b.sumOf(4096, 4096+16)
 
 	got, err := open(b)
@@ -146,10 +146,10 @@ func TestByHandEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(got.records) != 0 || len(got.styles) != 0 {
-		t.Errorf("the empty file holds %+v", got)
+		t.Errorf("content of the empty file: %+v", got)
 	}
-	if written := (table{header: format.Header{Shard: 2, Shards: 3}}).write(t); !bytes.Equal(written, b) {
-		t.Errorf("Writer writes another file at offset %d", firstDifference(written, b))
+	if written := (dataSet{header: format.Header{Shard: 2, Shards: 3}}).write(t); !bytes.Equal(written, b) {
+		t.Errorf("the file of Writer differs at offset %d", firstDifference(written, b))
 	}
 }
 

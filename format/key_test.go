@@ -14,14 +14,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checkKey compares ParseKey with google/uuid and encoding/hex, and what it
-// gives with AppendText.
+// checkKey compares ParseKey with google/uuid and encoding/hex, and AppendText
+// with text.
 func checkKey(tb rapid.TB, text string) {
 	tb.Helper()
 	k, upper, err := format.ParseKey([]byte(text))
 	want, wantErr := uuid.Parse(text)
 	if len(text) != format.TextLen {
-		wantErr = errors.New("uuid reads other forms too")
+		wantErr = errors.New("uuid accepts other forms too")
 	}
 	if wantErr != nil {
 		if err == nil {
@@ -44,25 +44,26 @@ func checkKey(tb rapid.TB, text string) {
 		canonical = text
 	}
 	if got := string(k.AppendText([]byte("x"), upper)); got != "x"+canonical {
-		tb.Fatalf("AppendText gives %q for %q", got, text)
+		tb.Fatalf("AppendText: %q, want %q", got, "x"+canonical)
 	}
 }
 
-// checkSyntaxError checks what every *SyntaxError has, and returns its offset.
+// checkSyntaxError checks the properties of every *SyntaxError and returns its
+// offset.
 func checkSyntaxError(tb rapid.TB, text string, err error) int {
 	tb.Helper()
 	var syntax *format.SyntaxError
 	if !errors.As(err, &syntax) {
-		tb.Fatalf("%q: %v is no *SyntaxError", text, err)
+		tb.Fatalf("%q: %v is not a *SyntaxError", text, err)
 	}
 	if syntax.Offset < 0 || syntax.Offset > len(text) {
-		tb.Fatalf("%q: offset %d is not in the text", text, syntax.Offset)
+		tb.Fatalf("%q: offset %d outside the text", text, syntax.Offset)
 	}
 	if syntax.Reason == "" || strings.HasSuffix(syntax.Reason, ".") || len(syntax.Reason) > 500 {
 		tb.Fatalf("%q: reason %q", text, syntax.Reason)
 	}
 	if strings.Contains(syntax.Reason, "%!") && !strings.Contains(text, "%") {
-		tb.Fatalf("%q: reason %q is badly formatted", text, syntax.Reason)
+		tb.Fatalf("%q: badly formatted reason %q", text, syntax.Reason)
 	}
 	return syntax.Offset
 }
@@ -73,7 +74,7 @@ func genKey() *rapid.Generator[format.Key] {
 	})
 }
 
-// genKeyText draws an id with each letter in either case.
+// genKeyText draws an id in upper, lower or mixed case.
 func genKeyText() *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
 		text := genKey().Draw(t, "key").AppendText(nil, rapid.Bool().Draw(t, "upper"))
@@ -93,8 +94,8 @@ func TestParseKey(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkKey(t, genKeyText().Draw(t, "text")) })
 }
 
-// TestParseKeyEveryByte puts every byte at every place, so that each lane of
-// each word of the parser sees each value.
+// TestParseKeyEveryByte replaces each byte by each value, because the parser has
+// a table entry for each pair.
 func TestParseKeyEveryByte(t *testing.T) {
 	for _, valid := range []string{
 		"172ffc14-d229-4c93-b06b-f48b8c095512",
@@ -111,7 +112,7 @@ func TestParseKeyEveryByte(t *testing.T) {
 	}
 }
 
-// TestParseKeyTwoBytes puts two wrong bytes at once, which could cancel out.
+// TestParseKeyTwoBytes replaces two bytes, whose errors could cancel out.
 func TestParseKeyTwoBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(genKeyText().Draw(t, "text"))
@@ -122,7 +123,7 @@ func TestParseKeyTwoBytes(t *testing.T) {
 	})
 }
 
-func TestParseKeyOffset(t *testing.T) {
+func TestParseKeyErrorOffset(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(genKeyText().Draw(t, "text"))
 		at := rapid.IntRange(0, len(text)-1).Draw(t, "at")
@@ -136,12 +137,12 @@ func TestParseKeyOffset(t *testing.T) {
 	for n := range len(valid) {
 		_, _, err := format.ParseKey([]byte(valid[:n]))
 		if got := checkSyntaxError(t, valid[:n], err); got != n {
-			t.Errorf("an id that is cut after %d bytes: offset %d", n, got)
+			t.Errorf("id cut to %d bytes: offset %d", n, got)
 		}
 	}
 	_, _, err := format.ParseKey([]byte(valid + "0"))
 	if got := checkSyntaxError(t, valid+"0", err); got != len(valid) {
-		t.Errorf("an id that is too long: offset %d, want %d", got, len(valid))
+		t.Errorf("id with a further byte: offset %d, want %d", got, len(valid))
 	}
 }
 
@@ -153,17 +154,17 @@ func TestKeyOrder(t *testing.T) {
 		}
 		want := strings.Compare(a.String(), b.String())
 		if got := a.Compare(b); got != want {
-			t.Fatalf("%s and %s compare as %d, want %d", a, b, got, want)
+			t.Fatalf("Compare(%s, %s) = %d, want %d", a, b, got, want)
 		}
 		if got := a.Less(b); got != (want < 0) {
-			t.Fatalf("%s less than %s: %t", a, b, got)
+			t.Fatalf("Less(%s, %s) = %t", a, b, got)
 		}
 		prefix := 0
 		for prefix < 128 && bit(a, prefix) == bit(b, prefix) {
 			prefix++
 		}
 		if got := a.CommonPrefix(b); got != prefix {
-			t.Fatalf("%s and %s share %d bits, want %d", a, b, got, prefix)
+			t.Fatalf("CommonPrefix(%s, %s) = %d, want %d", a, b, got, prefix)
 		}
 	})
 }
@@ -176,7 +177,7 @@ func bit(k format.Key, i int) bool {
 func TestKeyAt(t *testing.T) {
 	raw := bytes.Repeat([]byte{0, 0x80, 0xFF, 0x7F}, 4)
 	if got, want := format.KeyAt(append(raw, 1)).String(), "0080ff7f-0080-ff7f-0080-ff7f0080ff7f"; got != want {
-		t.Errorf("KeyAt gives %s, want %s", got, want)
+		t.Errorf("KeyAt: %s, want %s", got, want)
 	}
 }
 

@@ -10,12 +10,12 @@ import (
 	"promostore/format"
 )
 
-// FuzzOpen opens arbitrary bytes. With seal their checksums are made right, or
-// else hardly any would get behind the header. A file that is accepted is
-// written again, and must be the same.
+// FuzzOpen opens arbitrary bytes. With seal it recomputes their checksums first,
+// because few inputs would pass the header otherwise. It rewrites every accepted
+// file and compares the bytes.
 //
-// Run it with -fuzzminimizetime=1s: making inputs of some KiB minimal takes a
-// minute for each by default, and nothing is tried in the meantime.
+// Run it with -fuzzminimizetime=1s. By default, minimizing an input of some KiB
+// blocks the fuzzer for a minute.
 func FuzzOpen(f *testing.F) {
 	paths, err := filepath.Glob(filepath.Join(goldenDir, "*.pgen"))
 	if err != nil || len(paths) == 0 {
@@ -37,11 +37,11 @@ func FuzzOpen(f *testing.F) {
 		got, err := open(b)
 		if err != nil {
 			if kindOf(err) == nil {
-				t.Fatalf("%v is none of the package's errors", err)
+				t.Fatalf("%v is not a kind of damage", err)
 			}
 			return
 		}
-		for i := range min(len(got.records), 4) { // all of them would be slow
+		for i := range min(len(got.records), 4) { // all records would be slow
 			r := &got.records[i]
 			for _, s := range []format.JSONOptions{
 				format.DefaultJSONOptions,
@@ -51,13 +51,13 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 		if again := got.write(t); !bytes.Equal(again, b) {
-			t.Fatalf("written again, it differs at offset %d", firstDifference(again, b))
+			t.Fatalf("the rewritten file differs at offset %d", firstDifference(again, b))
 		}
 	})
 }
 
-// sealAny makes the checksums right of whatever b is, as far as its header
-// tells where they are.
+// sealAny recomputes the checksums of b, at the offsets that follow from its
+// header.
 func sealAny(b []byte) {
 	if len(b) < format.HeaderLen {
 		return

@@ -14,8 +14,8 @@ import (
 
 var priceSyntax = regexp.MustCompile(`^([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))$`)
 
-// pricePlain is text in the spelling that AppendText gives, by priceSyntax and
-// strings alone, or false if text is no price.
+// pricePlain returns the canonical form of a price, computed with priceSyntax and
+// package strings only. ok is false if text is not a price.
 func pricePlain(text string) (plain string, ok bool) {
 	m := priceSyntax.FindStringSubmatch(text)
 	if m == nil {
@@ -65,23 +65,23 @@ func checkPrice(tb rapid.TB, text string) {
 	}
 }
 
-// checkDecimals checks that AppendText cuts off what stands behind decimals.
+// checkDecimals checks that AppendText truncates p to decimals.
 func checkDecimals(tb rapid.TB, p format.Price, decimals int) {
 	tb.Helper()
 	got := string(p.AppendText(nil, decimals))
 	if !json.Valid([]byte(got)) {
-		tb.Fatalf("AppendText(%d) of %s gives %s, which is no JSON", decimals, p, got)
+		tb.Fatalf("AppendText(%d) of %s: %s is not JSON", decimals, p, got)
 	}
 	_, fraction, _ := strings.Cut(got, ".")
 	if want := min(decimals, p.Scale); len(fraction) != want {
-		tb.Fatalf("AppendText(%d) of %s gives %s, want %d decimals", decimals, p, got, want)
+		tb.Fatalf("AppendText(%d) of %s: %s, want %d decimals", decimals, p, got, want)
 	}
-	// Quo of big.Int goes toward zero, as cutting off does.
+	// Quo of big.Int truncates toward zero.
 	ten := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(decimals)), nil)
 	want := new(big.Rat).Mul(priceRat(p), new(big.Rat).SetInt(ten))
 	want.SetFrac(new(big.Int).Quo(want.Num(), want.Denom()), ten)
 	if value, _ := new(big.Rat).SetString(got); value.Cmp(want) != 0 {
-		tb.Fatalf("AppendText(%d) of %s gives %s, want %s", decimals, p, got, want.RatString())
+		tb.Fatalf("AppendText(%d) of %s: %s, want %s", decimals, p, got, want.RatString())
 	}
 }
 
@@ -94,7 +94,7 @@ func priceRat(p format.Price) *big.Rat {
 	return r
 }
 
-func TestParsePriceCases(t *testing.T) {
+func TestParsePriceSpellings(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		checkPrice(t, text)
@@ -120,7 +120,7 @@ func TestParsePriceCases(t *testing.T) {
 	f("0.9999999999999999", "0.9999999999999999")
 }
 
-func TestParsePriceOffset(t *testing.T) {
+func TestParsePriceErrorOffset(t *testing.T) {
 	f := func(text string, offset int) {
 		t.Helper()
 		checkPrice(t, text)
@@ -145,14 +145,14 @@ func TestParsePriceOffset(t *testing.T) {
 	f("1_000", 1)
 	f("٣", 0)
 	f("9.6\x00", 3)
-	f("10000000000000000", 0) // the number as a whole is too long
+	f("10000000000000000", 0) // the offset of the whole number
 	f("-1.0000000000000000", 1)
 	f("0.00000000000000000", 0)
 	f("18446744073709551616", 0) // 2^64
 	f(strings.Repeat("9", 1000), 0)
 }
 
-// genPriceText draws a price in any accepted spelling.
+// genPriceText draws the text of a valid price.
 func genPriceText() *rapid.Generator[string] {
 	return rapid.StringMatching(`[+-]?(0{0,3}[0-9]{1,8}(\.[0-9]{0,8})?|\.[0-9]{1,16})`)
 }

@@ -11,12 +11,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// checkJSON compares the JSON of r with encoding/json and package time.
+// checkJSON decodes the JSON of r with encoding/json and compares the date with
+// package time.
 func checkJSON(tb rapid.TB, s format.JSONOptions, r *format.Record, styles []format.TimestampStyle) {
 	tb.Helper()
 	b := s.AppendJSON(nil, r, styles)
 	if len(b) > format.MaxJSONLen {
-		tb.Fatalf("%d bytes of JSON, more than %d: %s", len(b), format.MaxJSONLen, b)
+		tb.Fatalf("%d bytes of JSON, above %d: %s", len(b), format.MaxJSONLen, b)
 	}
 	var got struct {
 		ID    string      `json:"id"`
@@ -50,13 +51,13 @@ func checkJSON(tb rapid.TB, s format.JSONOptions, r *format.Record, styles []for
 		if style.Layout == format.LayoutWall || style.Layout == format.LayoutUTC {
 			want = local.UTC().Format("2006-01-02T15:04:05Z")
 		} else if style.Negative && style.Minutes == 0 {
-			want = strings.Replace(want, "+00:00", "-00:00", 1) // package time has no such zero
+			want = strings.Replace(want, "+00:00", "-00:00", 1) // package time has no negative zero
 		}
 	default:
 		want = local.Format(time.DateTime)
 	}
 	if got.Date != want {
-		tb.Fatalf("date %q of %d seconds in %+v is %q, want %q", s.Date, seconds, style, got.Date, want)
+		tb.Fatalf("date format %s, %d seconds in %+v: %q, want %q", s.Date, seconds, style, got.Date, want)
 	}
 }
 
@@ -72,18 +73,18 @@ func genPrice() *rapid.Generator[format.Price] {
 
 func TestAppendJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		styles := rapid.SliceOfN(genStyle(), 1, 3).Draw(t, "zones")
+		styles := rapid.SliceOfN(genStyle(), 1, 3).Draw(t, "styles")
 		r := format.MakeRecord(
 			genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price"),
-			genSeconds().Draw(t, "seconds"), uint16(rapid.IntRange(0, len(styles)-1).Draw(t, "zone")))
+			genSeconds().Draw(t, "seconds"), uint16(rapid.IntRange(0, len(styles)-1).Draw(t, "style")))
 		for date := format.DateWall; date <= format.DateRFC3339; date++ {
 			checkJSON(t, format.JSONOptions{Date: date, Decimals: rapid.IntRange(-1, 20).Draw(t, "decimals")}, &r, styles)
 		}
 	})
 }
 
-// TestJSONEdges is what random records hardly meet: years that a zone moves
-// over the ends of the calendar, and the longest texts.
+// TestJSONEdges checks values that random records rarely have: years that an
+// offset moves beyond the calendar, and the longest texts.
 func TestJSONEdges(t *testing.T) {
 	for _, seconds := range []uint64{0, 86399, maxSeconds - 86399, maxSeconds} {
 		for _, negative := range []bool{false, true} {
@@ -100,17 +101,17 @@ func TestJSONEdges(t *testing.T) {
 func TestRecordFields(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		key, upper, price := genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price")
-		seconds, style := genSeconds().Draw(t, "seconds"), rapid.Uint16().Draw(t, "zone")
+		seconds, style := genSeconds().Draw(t, "seconds"), rapid.Uint16().Draw(t, "style")
 		r := format.MakeRecord(key, upper, price, seconds, 7)
 		r.SetStyle(style)
 		if r != format.MakeRecord(key, upper, price, seconds, style) {
-			t.Fatal("SetStyle changes more than the zone")
+			t.Fatal("SetStyle changes another field")
 		}
 		if r.Key() != key || r.Upper() != upper || r.Price() != price || r.Seconds() != seconds || r.Style() != int(style) {
-			t.Fatalf("the record of %s, %t, %+v, %d, %d is another", key, upper, price, seconds, style)
+			t.Fatalf("the fields differ from %s, %t, %+v, %d, %d", key, upper, price, seconds, style)
 		}
 		if !r.Validate(int(style)+1) || r.Validate(int(style)) {
-			t.Fatal("Validate is wrong about the zone")
+			t.Fatal("Validate is wrong about the style")
 		}
 	})
 }
@@ -122,11 +123,11 @@ func TestDateFormat(t *testing.T) {
 		}
 	}
 	if f, err := format.ParseDateFormat("local"); err == nil {
-		t.Errorf("ParseDateFormat gives %v for a format that there is not", f)
+		t.Errorf("ParseDateFormat of an unknown name: %v", f)
 	}
 }
 
-func TestNothingAllocated(t *testing.T) {
+func TestAllocs(t *testing.T) {
 	r := format.MakeRecord(format.Key{Hi: 1}, true, format.Price{Digits: 968, Scale: 2}, 63821634080, 0)
 	styles := []format.TimestampStyle{{Layout: format.LayoutOffsetAbbr, Minutes: 120, Abbr: "CEST"}}
 	buf := make([]byte, 0, format.MaxJSONLen)
@@ -139,7 +140,7 @@ func TestNothingAllocated(t *testing.T) {
 		"ParseDate":  func() { _, _, _, _ = format.ParseDate(date) },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
-			t.Errorf("%s allocates %v times", name, n)
+			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
 }

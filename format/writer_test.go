@@ -11,11 +11,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestBatches writes the same records in random batches, in random order and
-// at the same time, into a file that may be reserved for more.
+// TestBatches writes the same records in random batches, in random order or
+// concurrently, into a file that may have space for more records.
 func TestBatches(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		full := genTable(1500).Draw(t, "table")
+		full := genDataSet(1500).Draw(t, "data set")
 		want := full.write(t)
 
 		var f memFile
@@ -35,7 +35,7 @@ func TestBatches(t *testing.T) {
 			rest = rest[n:]
 		}
 		batches = rapid.Permutation(batches).Draw(t, "order")
-		if rapid.Bool().Draw(t, "at once") {
+		if rapid.Bool().Draw(t, "concurrent") {
 			errs := make([]error, len(batches))
 			var wg sync.WaitGroup
 			for i, batch := range batches {
@@ -53,12 +53,12 @@ func TestBatches(t *testing.T) {
 			}
 		}
 		if got := finish(t, w, &f, full); !bytes.Equal(got, want) {
-			t.Fatalf("the bytes differ from those of one batch at offset %d", firstDifference(got, want))
+			t.Fatalf("the file differs from one of a single batch at offset %d", firstDifference(got, want))
 		}
 	})
 }
 
-// keyed is records with these keys, whose other fields are zero.
+// keyed returns records with these keys and zeros in the other fields.
 func keyed(keys ...uint64) []format.Record {
 	records := make([]format.Record, len(keys))
 	for i, k := range keys {
@@ -75,13 +75,13 @@ func ascending(n int) []format.Record {
 	return keyed(keys...)
 }
 
-func TestOrder(t *testing.T) {
+func TestWriterRejectsDisorder(t *testing.T) {
 	for name, records := range map[string][]format.Record{
-		"twice":                keyed(1, 2, 2, 3),
-		"falling":              keyed(1, 3, 2, 4),
-		"falling at the start": keyed(2, 1, 3),
-		"falling at the end":   keyed(1, 3, 2),
-		"in the second block":  append(ascending(200), keyed(198, 1000)...),
+		"duplicate":               keyed(1, 2, 2, 3),
+		"descending":              keyed(1, 3, 2, 4),
+		"descending at the start": keyed(2, 1, 3),
+		"descending at the end":   keyed(1, 3, 2),
+		"in the second block":     append(ascending(200), keyed(198, 1000)...),
 	} {
 		batch, err := format.NewWriter(new(memFile), 1000).Reserve(records)
 		if err == nil {
@@ -92,34 +92,34 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	for name, records := range map[string][]format.Record{
-		"the same again": keyed(299),
-		"before":         keyed(298, 300),
+		"equal to the last": keyed(299),
+		"before the last":   keyed(298, 300),
 	} {
 		w := format.NewWriter(new(memFile), 1000)
-		place(t, w, ascending(300))
+		writeBatch(t, w, ascending(300))
 		if _, err := w.Reserve(records); !errors.Is(err, format.ErrOrder) {
 			t.Errorf("%s: %v, want %v", name, err, format.ErrOrder)
 		}
 	}
 }
 
-// TestPlaceRefused goes on after a batch that was refused.
-func TestPlaceRefused(t *testing.T) {
+// TestReserveAfterError continues after a rejected batch.
+func TestReserveAfterError(t *testing.T) {
 	var f memFile
 	w := format.NewWriter(&f, 300)
-	place(t, w, ascending(300)[:299])
+	writeBatch(t, w, ascending(300)[:299])
 	for _, records := range [][]format.Record{keyed(7), keyed(299, 300), ascending(301)} {
 		if _, err := w.Reserve(records); err == nil {
-			t.Errorf("a batch of %d records from %s is placed", len(records), records[0].Key())
+			t.Errorf("Reserve accepts %d records from %s", len(records), records[0].Key())
 		}
 	}
-	place(t, w, keyed(299))
+	writeBatch(t, w, keyed(299))
 	if _, err := w.Reserve(keyed(300)); err == nil {
-		t.Error("a record over maxRecords is placed")
+		t.Error("Reserve accepts more than maxRecords")
 	}
-	full := table{header: format.Header{Shards: 1}, styles: []format.TimestampStyle{{}}, records: ascending(300)}
+	full := dataSet{header: format.Header{Shards: 1}, styles: []format.TimestampStyle{{}}, records: ascending(300)}
 	if got := finish(t, w, &f, full); !bytes.Equal(got, full.write(t)) {
-		t.Error("the bytes differ")
+		t.Error("the file differs")
 	}
 }
 
@@ -129,15 +129,15 @@ func TestMaxRecords(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := format.NewWriter(new(memFile), 0).Reserve(ascending(1)); err == nil {
-		t.Error("a record is placed in a file for none")
+		t.Error("Reserve accepts a record in a file for none")
 	}
 }
 
-func TestFinishZones(t *testing.T) {
+func TestFinishChecksStyles(t *testing.T) {
 	a, b := format.TimestampStyle{Layout: format.LayoutWall}, format.TimestampStyle{Layout: format.LayoutUTC}
-	for name, styles := range map[string][]format.TimestampStyle{"falling": {b, a}, "twice": {a, a}} {
+	for name, styles := range map[string][]format.TimestampStyle{"descending": {b, a}, "duplicate": {a, a}} {
 		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, styles); !errors.Is(err, format.ErrOrder) {
-			t.Errorf("zones %s: %v, want %v", name, err, format.ErrOrder)
+			t.Errorf("%s styles: %v, want %v", name, err, format.ErrOrder)
 		}
 	}
 	for name, styles := range map[string][]format.TimestampStyle{
@@ -145,12 +145,12 @@ func TestFinishZones(t *testing.T) {
 		"too many":  make([]format.TimestampStyle, format.MaxStyles+1),
 	} {
 		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, styles); err == nil {
-			t.Errorf("zones %s are written", name)
+			t.Errorf("%s styles are accepted", name)
 		}
 	}
 }
 
-// A failingFile fails at the n-th read or write.
+// A failingFile fails after n reads and writes.
 type failingFile struct {
 	memFile
 	n   int
@@ -172,7 +172,7 @@ func (f *failingFile) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func TestWriterErrors(t *testing.T) {
-	errDisk := errors.New("the disk is full")
+	errDisk := errors.New("disk full")
 	write := func(f format.File) error {
 		w := format.NewWriter(f, 1000)
 		for _, records := range [][]format.Record{ascending(600)[:200], ascending(600)[200:600]} {
@@ -190,23 +190,23 @@ func TestWriterErrors(t *testing.T) {
 	for n := range 100 {
 		err := write(&failingFile{n: n, err: errDisk})
 		if err == nil {
-			// Three for each run of blocks: of the first batch, the block that two
-			// share, the rest of the second, the tail; two to move each of fences
-			// and checksums; trailer; header. Read and write.
+			// Three writes for each run of blocks: the first batch, the block
+			// that two batches share, the rest of the second, and the tail. A
+			// read and a write move the fences and the checksums. Trailer, header.
 			if n != 4*3+2*2+2 {
-				t.Errorf("%d calls", n)
+				t.Errorf("%d calls, want %d", n, 4*3+2*2+2)
 			}
 			return
 		}
 		if !errors.Is(err, errDisk) {
-			t.Errorf("call %d fails: %v, want %v", n, err, errDisk)
+			t.Errorf("failure of call %d: %v, want %v", n, err, errDisk)
 		}
 	}
-	t.Error("100 calls are not enough")
+	t.Error("more than 100 calls")
 }
 
-// TestBatchMissing finishes a file of which one batch was not written.
-func TestBatchMissing(t *testing.T) {
+// TestUnwrittenBatch finishes a file without writing its batch.
+func TestUnwrittenBatch(t *testing.T) {
 	var f memFile
 	w := format.NewWriter(&f, 300)
 	if _, err := w.Reserve(ascending(300)); err != nil {
@@ -217,7 +217,7 @@ func TestBatchMissing(t *testing.T) {
 		_, err = open(f.b[:h.FileLen])
 	}
 	if kindOf(err) == nil {
-		t.Errorf("error %v, want one of the package's", err)
+		t.Errorf("error %v, want a kind of damage", err)
 	}
 }
 
@@ -225,12 +225,12 @@ func TestBytes(t *testing.T) {
 	records := keyed(1, 2, 3)
 	b := format.Bytes(records)
 	if len(b) != 3*format.RecordLen || !bytes.Equal(b[format.RecordLen:2*format.RecordLen], records[1][:]) {
-		t.Errorf("Bytes gives %x", b)
+		t.Errorf("Bytes: %x", b)
 	}
 	if got := format.Records(b); len(got) != 3 || &got[2] != &records[2] {
-		t.Error("Records of Bytes is other memory")
+		t.Error("Records does not return the memory of Bytes")
 	}
 	if len(format.Bytes(nil)) != 0 || len(format.Records(nil)) != 0 {
-		t.Error("of nothing there is something")
+		t.Error("Bytes and Records of nil are not empty")
 	}
 }
