@@ -24,29 +24,29 @@ func genName() *rapid.Generator[generation.Name] {
 	})
 }
 
-func TestName(t *testing.T) {
+func TestNameRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := genName().Draw(t, "name")
 		s := n.String()
 		if got, err := generation.ParseName(s); err != nil || got != n {
 			t.Fatalf("ParseName(%q) = %+v, %v, want %+v", s, got, err, n)
 		}
-		// Package time writes the same instant.
+		// Package time prints the same time.
 		at := time.UnixMilli(int64(n.ID)).UTC().Format("20060102T150405.000Z")
 		if want := "promotions-" + strings.Replace(at, ".", "", 1) + "-"; !strings.HasPrefix(s, want) {
-			t.Fatalf("name %q, want it to begin with %q", s, want)
+			t.Fatalf("name %q, want the prefix %q", s, want)
 		}
 		if got := generation.IDOf(n.ID.Time().Add(999 * time.Microsecond)); got != n.ID {
-			t.Fatalf("the ID of an instant within its millisecond is %d, want %d", got, n.ID)
+			t.Fatalf("ID of a time in the same millisecond: %d, want %d", got, n.ID)
 		}
 		o := genName().Draw(t, "other")
 		if n.ID < o.ID != (s < o.String()) && n.ID != o.ID {
-			t.Fatalf("%q and %q do not sort as their IDs", s, o)
+			t.Fatalf("%q and %q do not sort like their IDs", s, o)
 		}
 	})
 }
 
-// checkName checks that ParseName accepts nothing but what String gives.
+// checkName checks that ParseName accepts only results of String.
 func checkName(tb rapid.TB, s string) {
 	tb.Helper()
 	n, err := generation.ParseName(s)
@@ -57,14 +57,14 @@ func checkName(tb rapid.TB, s string) {
 		return
 	}
 	if n.String() != s {
-		tb.Fatalf("ParseName(%q) = %+v, which is %q", s, n, n)
+		tb.Fatalf("ParseName(%q) = %+v, whose String is %q", s, n, n)
 	}
 	if n.ID < 0 || n.ID > maxID || n.Shards < 1 || n.Shards > 99999 || n.Shard < 0 || n.Shard >= n.Shards {
-		tb.Fatalf("ParseName(%q) = %+v, which is out of bounds", s, n)
+		tb.Fatalf("ParseName(%q) = %+v, out of range", s, n)
 	}
 }
 
-func TestNameWrongByte(t *testing.T) {
+func TestParseNameWrongByte(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		b := []byte(genName().Draw(t, "name").String())
 		b[rapid.IntRange(0, len(b)-1).Draw(t, "at")] = rapid.Byte().Draw(t, "byte")
@@ -74,7 +74,7 @@ func TestNameWrongByte(t *testing.T) {
 
 const aName = "promotions-20261122T103000123Z-00000-of-00001.pgen"
 
-func TestNameRefused(t *testing.T) {
+func TestParseNameErrors(t *testing.T) {
 	if _, err := generation.ParseName(aName); err != nil {
 		t.Fatal(err)
 	}

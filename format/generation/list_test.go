@@ -13,7 +13,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// touch makes empty files.
+// touch creates empty files in dir.
 func touch(tb rapid.TB, dir string, names ...string) {
 	tb.Helper()
 	for _, name := range names {
@@ -25,7 +25,7 @@ func touch(tb rapid.TB, dir string, names ...string) {
 
 func TestList(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		// Few IDs and shards, so that files share them.
+		// Few IDs and shards, so that several files belong together.
 		names := rapid.SliceOfDistinct(rapid.Custom(func(t *rapid.T) generation.Name {
 			shards := rapid.IntRange(1, 3).Draw(t, "shards")
 			return generation.Name{
@@ -59,19 +59,19 @@ func TestList(t *testing.T) {
 			want := files[set{g.ID, g.Shards}]
 			slices.Sort(want)
 			if !slices.Equal(g.Files, want) {
-				rt.Fatalf("generation %s of %d has the files %q, want %q", g.ID, g.Shards, g.Files, want)
+				rt.Fatalf("generation %s of %d shards: files %q, want %q", g.ID, g.Shards, g.Files, want)
 			}
 			if g.Complete() != (len(want) == g.Shards) {
-				rt.Fatalf("generation %s with %d of %d files: complete is %t", g.ID, len(want), g.Shards, g.Complete())
+				rt.Fatalf("generation %s with %d of %d files: Complete is %t", g.ID, len(want), g.Shards, g.Complete())
 			}
 			if i > 0 && list[i-1].ID > g.ID {
-				rt.Fatalf("generation %s stands behind %s", g.ID, list[i-1].ID)
+				rt.Fatalf("generation %s after %s", g.ID, list[i-1].ID)
 			}
 		}
 	})
 }
 
-func TestListPassesOver(t *testing.T) {
+func TestListIgnoresOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	touch(t, dir, ".lock", "README", "."+aName+".tmp", "."+aName+".Xa81bc", aName+".part", aName)
 	for _, name := range []string{".~tmp~", "promotions-20261122T103000124Z-00000-of-00001.pgen"} {
@@ -84,16 +84,16 @@ func TestListPassesOver(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(list) != 1 || !slices.Equal(list[0].Files, []string{filepath.Join(dir, aName)}) {
-		t.Errorf("List gives %+v, want %s alone", list, aName)
+		t.Errorf("List: %+v, want only %s", list, aName)
 	}
 }
 
 func TestListErrors(t *testing.T) {
 	dir := t.TempDir()
 	if list, err := generation.List(dir); err != nil || len(list) != 0 {
-		t.Errorf("an empty directory: %v, %v", list, err)
+		t.Errorf("empty directory: %v, %v", list, err)
 	}
 	if _, err := generation.List(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no directory: %v, want %v", err, fs.ErrNotExist)
+		t.Errorf("missing directory: %v, want %v", err, fs.ErrNotExist)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// pinPath is where the pin of dir is.
+// pinPath returns the path of the pin of dir.
 func pinPath(dir string) string { return filepath.Join(dir, generation.PinName) }
 
 func drawPin(t *rapid.T) generation.Pin {
@@ -35,8 +35,8 @@ func drawPin(t *rapid.T) generation.Pin {
 	return p
 }
 
-// TestPin reads what was written, whatever it replaces.
-func TestPin(t *testing.T) {
+// TestPinRoundTrip sets pins in turn and reads each.
+func TestPinRoundTrip(t *testing.T) {
 	dir := t.TempDir()
 	rapid.Check(t, func(rt *rapid.T) {
 		p := drawPin(rt)
@@ -47,14 +47,14 @@ func TestPin(t *testing.T) {
 			rt.Fatal(err)
 		}
 		if got, err := generation.ReadPin(dir); err != nil || !got.Equal(p) {
-			rt.Fatalf("%+v comes back as %+v, %v", p, got, err)
+			rt.Fatalf("SetPin(%+v), ReadPin: %+v, %v", p, got, err)
 		}
 		text, err := os.ReadFile(pinPath(dir))
 		if err != nil || bytes.Count(text, []byte("\n")) != 1 || !bytes.HasSuffix(text, []byte("\n")) {
-			rt.Fatalf("the file has %q, %v, not one line", text, err)
+			rt.Fatalf("file %q, %v, want one line", text, err)
 		}
 		if _, err := os.Stat(filepath.Join(dir, ".promotions.pin.tmp")); !errors.Is(err, fs.ErrNotExist) {
-			rt.Fatalf("a temporary file is left: %v", err)
+			rt.Fatalf("the temporary file remains: %v", err)
 		}
 	})
 }
@@ -68,14 +68,14 @@ func TestPinText(t *testing.T) {
 	}
 	want := `{"generation":"20261122T103000123Z","by":"ops@node","reason":"prices < 1 & worse","at":"2026-11-22T10:30:00.123Z"}` + "\n"
 	if got, err := os.ReadFile(pinPath(dir)); err != nil || string(got) != want {
-		t.Errorf("the file has %s, %v, want %s", got, err, want)
+		t.Errorf("file %s, %v, want %s", got, err, want)
 	}
 	if err := generation.SetPin(dir, generation.Pin{By: "ops@node", At: now}); err != nil {
 		t.Fatal(err)
 	}
 	want = `{"generation":"","by":"ops@node","reason":"","at":"2026-11-22T10:30:00.123Z"}` + "\n"
 	if got, err := os.ReadFile(pinPath(dir)); err != nil || string(got) != want {
-		t.Errorf("unpinned, the file has %s, %v, want %s", got, err, want)
+		t.Errorf("unpinned: file %s, %v, want %s", got, err, want)
 	}
 }
 
@@ -86,24 +86,24 @@ func TestReadPin(t *testing.T) {
 		name, text string
 		want       *generation.Pin // nil: ErrPin
 	}{
-		{"whole", whole, &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
-		{"by hand", ` { "generation" : "20261122T103000123Z" } `, &generation.Pin{Active: true, ID: id}},
+		{"complete", whole, &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
+		{"written by hand", ` { "generation" : "20261122T103000123Z" } `, &generation.Pin{Active: true, ID: id}},
 		{"unknown fields", `{"generation":"","since":{"a":[1]},"until":null}`, &generation.Pin{}},
 		{"empty", "", nil},
 		{"zeros", strings.Repeat("\x00", 100), nil},
-		{"no generation", `{}`, nil},
+		{"missing generation", `{}`, nil},
 		{"null", `null`, nil},
-		{"another type", `"20261122T103000123Z"`, nil},
-		{"a number", `{"generation":20261122}`, nil},
-		{"no ID", `{"generation":"newest"}`, nil},
-		{"the name of a file", `{"generation":"` + aName + `"}`, nil},
-		{"a day that is none", `{"generation":"20261322T103000123Z"}`, nil},
-		{"no time", `{"generation":"","at":"now"}`, nil},
-		{"two", whole + whole, nil},
-		{"rest of a longer one", whole + "}", nil},
-		{"deep", strings.Repeat("[", 60_000), nil},
-		{"as long as may be", whole + strings.Repeat(" ", 64<<10-len(whole)), &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
-		{"too long", whole + strings.Repeat(" ", 64<<10-len(whole)+1), nil},
+		{"string", `"20261122T103000123Z"`, nil},
+		{"number", `{"generation":20261122}`, nil},
+		{"invalid ID", `{"generation":"newest"}`, nil},
+		{"file name", `{"generation":"` + aName + `"}`, nil},
+		{"invalid date", `{"generation":"20261322T103000123Z"}`, nil},
+		{"invalid time", `{"generation":"","at":"now"}`, nil},
+		{"two pins", whole + whole, nil},
+		{"rest of a longer pin", whole + "}", nil},
+		{"deep nesting", strings.Repeat("[", 60_000), nil},
+		{"maximum length", whole + strings.Repeat(" ", 64<<10-len(whole)), &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
+		{"above the maximum length", whole + strings.Repeat(" ", 64<<10-len(whole)+1), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -112,41 +112,42 @@ func TestReadPin(t *testing.T) {
 			}
 			got, err := generation.ReadPin(dir)
 			if c.want == nil && !errors.Is(err, generation.ErrPin) || c.want != nil && (err != nil || !got.Equal(*c.want)) {
-				t.Errorf("got %+v, %v, want %+v", got, err, c.want)
+				t.Errorf("ReadPin: %+v, %v, want %+v", got, err, c.want)
 			}
 		})
 	}
-	for n := range len(whole) - 2 { // without the line end it is whole
+	for n := range len(whole) - 2 { // it is complete without the line end
 		dir := t.TempDir()
 		if err := os.WriteFile(pinPath(dir), []byte(whole[:n]), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		if p, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) {
-			t.Errorf("torn after %d bytes: %+v, %v", n, p, err)
+			t.Errorf("cut to %d bytes: %+v, %v", n, p, err)
 		}
 	}
 }
 
-// TestReadPinOfNoFile gives the pin's name to what must not be waited for.
-func TestReadPinOfNoFile(t *testing.T) {
+// TestReadPinNotRegular gives the name of the pin to a pipe, which must not block,
+// and to other files.
+func TestReadPinNotRegular(t *testing.T) {
 	dir := t.TempDir()
 	if p, err := generation.ReadPin(dir); err != nil || p != (generation.Pin{}) {
-		t.Errorf("no pin: %+v, %v", p, err)
+		t.Errorf("missing pin: %+v, %v", p, err)
 	}
 	if p, err := generation.ReadPin(filepath.Join(dir, "none")); err != nil || p != (generation.Pin{}) {
-		t.Errorf("no directory: %+v, %v", p, err)
+		t.Errorf("missing directory: %+v, %v", p, err)
 	}
 	if err := syscall.Mkfifo(pinPath(dir), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, fsx.ErrNotRegular) {
-		t.Errorf("a pipe: %v", err)
+		t.Errorf("pipe: %v", err)
 	}
 	if err := errors.Join(os.Remove(pinPath(dir)), os.Mkdir(pinPath(dir), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, fsx.ErrNotRegular) {
-		t.Errorf("a directory: %v", err)
+		t.Errorf("directory: %v", err)
 	}
 	if err := os.Remove(pinPath(dir)); err != nil {
 		t.Fatal(err)
@@ -155,14 +156,14 @@ func TestReadPinOfNoFile(t *testing.T) {
 	if err := os.Chmod(pinPath(dir), 0); err != nil {
 		t.Fatal(err)
 	}
-	asNobody(func() {
+	unprivileged(func() {
 		if _, err := generation.ReadPin(dir); !errors.Is(err, generation.ErrPin) || !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("without permission: %v", err)
 		}
 	})
 }
 
-func TestSetPinRefused(t *testing.T) {
+func TestSetPinErrors(t *testing.T) {
 	dir := t.TempDir()
 	id := generation.IDOf(now)
 	old := generation.Pin{By: "old", At: now}
@@ -170,23 +171,23 @@ func TestSetPinRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: id}); !errors.Is(err, generation.ErrAbsent) {
-		t.Errorf("what is not there: %v, want %v", err, generation.ErrAbsent)
+		t.Errorf("absent generation: %v, want %v", err, generation.ErrAbsent)
 	}
 	touch(t, dir, generation.Name{ID: id, Shard: 1, Shards: 2}.String())
 	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: id}); !errors.Is(err, generation.ErrIncomplete) {
 		t.Errorf("incomplete generation: %v, want %v", err, generation.ErrIncomplete)
 	}
 	if err := generation.SetPin(dir, generation.Pin{Reason: strings.Repeat("x", 64<<10)}); err == nil {
-		t.Error("a pin that is too long to be read is set")
+		t.Error("a pin above the maximum length is set")
 	}
 	if err := generation.SetPin(filepath.Join(dir, "none"), old); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no directory: %v, want %v", err, fs.ErrNotExist)
+		t.Errorf("missing directory: %v, want %v", err, fs.ErrNotExist)
 	}
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	asNobody(func() {
-		if err := generation.SetPin(dir, generation.Pin{By: "nobody"}); !errors.Is(err, fs.ErrPermission) {
+	unprivileged(func() {
+		if err := generation.SetPin(dir, generation.Pin{By: "other"}); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("without permission: %v, want %v", err, fs.ErrPermission)
 		}
 	})
@@ -194,12 +195,12 @@ func TestSetPinRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := generation.ReadPin(dir); err != nil || !got.Equal(old) {
-		t.Errorf("the pin is %+v, %v, want the one before", got, err)
+		t.Errorf("pin %+v, %v, want the previous one", got, err)
 	}
 }
 
-// TestPinWhileBuilding pins while a Writer is open, and leaves alone what the
-// Writer has. The Writer sweeps up what a killed pin has left.
+// TestPinWhileBuilding checks that SetPin works while a Writer is open, and that
+// OpenWriter removes the temporary file of a killed SetPin.
 func TestPinWhileBuilding(t *testing.T) {
 	dir := t.TempDir()
 	touch(t, dir, aName, ".promotions.pin.tmp")
@@ -216,8 +217,8 @@ func TestPinWhileBuilding(t *testing.T) {
 	}
 }
 
-// TestPinKilled kills who sets pins again and again: there is always one of
-// them, whole.
+// TestPinKilled kills a process that sets pins repeatedly: the pin is always
+// readable.
 func TestPinKilled(t *testing.T) {
 	if dir := os.Getenv("PROMO_TEST_PIN"); dir != "" {
 		for i := 0; ; i++ {
@@ -238,15 +239,15 @@ func TestPinKilled(t *testing.T) {
 	for range 20 {
 		kill(t, "TestPinKilled", "PROMO_TEST_PIN="+dir)
 		if p, err := generation.ReadPin(dir); err != nil || p.By != "child" {
-			t.Fatalf("the pin is %+v, %v", p, err)
+			t.Fatalf("pin %+v, %v", p, err)
 		}
 	}
 	openWriter(t, dir)
 	wantNames(t, dir, aName, generation.PinName)
 }
 
-// kill runs a test of this program by itself, and kills it once it has printed
-// something.
+// kill runs one test of this program in a child process and kills it after its
+// first output.
 func kill(t *testing.T, test, env string) {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run", "^"+test+"$")
@@ -260,7 +261,7 @@ func kill(t *testing.T, test, env string) {
 	}
 	n, err := out.Read(make([]byte, 100))
 	if n == 0 {
-		t.Errorf("it printed nothing: %v", err)
+		t.Errorf("no output: %v", err)
 	}
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -287,10 +288,10 @@ func FuzzPin(f *testing.F) {
 			touch(t, dir, generation.Name{ID: p.ID, Shards: 1}.String())
 		}
 		if err := generation.SetPin(dir, p); err != nil {
-			return // its text is longer when it is escaped
+			return // too long after escaping
 		}
 		if q, err := generation.ReadPin(dir); err != nil || !q.Equal(p) {
-			t.Fatalf("%+v comes back as %+v, %v", p, q, err)
+			t.Fatalf("SetPin(%+v), ReadPin: %+v, %v", p, q, err)
 		}
 	})
 }

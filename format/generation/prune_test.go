@@ -15,13 +15,13 @@ import (
 	"pgregory.net/rapid"
 )
 
-// errBad is why generations of the tests are bad.
+// errBad is the error of Check for a bad generation.
 var errBad = errors.New("bad")
 
-// A planted generation is one that a test made, of which Good knows.
+// A planted describes the files of a generation and the result of Check.
 type planted struct {
 	generation.Name
-	files int // how many of its shards are there
+	files int // number of present shards
 	good  bool
 }
 
@@ -45,8 +45,8 @@ func drawPlanted(t *rapid.T) planted {
 	return p
 }
 
-// TestPrune compares with what is written here in another way: what may go, is
-// older than as many good ones as are to be kept.
+// TestPrune compares Prune with an independent rule: remove a generation if at
+// least keep servable ones are newer and it is not pinned.
 func TestPrune(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		all := rapid.SliceOfNDistinct(rapid.Custom(drawPlanted), 0, 12, func(p planted) generation.ID { return p.ID }).Draw(rt, "generations")
@@ -59,7 +59,7 @@ func TestPrune(t *testing.T) {
 			rt.Fatal(err)
 		}
 		var before, want, wantGone []string
-		goodFrom := func(id generation.ID) (n int) { // good ones behind id
+		newerGood := func(id generation.ID) (n int) {
 			for _, p := range all {
 				if p.good && p.ID > id {
 					n++
@@ -72,13 +72,13 @@ func TestPrune(t *testing.T) {
 			touch(rt, dir, p.names()...)
 			before = append(before, p.names()...)
 			good[p.ID] = p.good
-			if goodFrom(p.ID) >= keep && p.ID != pinned {
+			if newerGood(p.ID) >= keep && p.ID != pinned {
 				wantGone = append(wantGone, p.names()...)
 			} else {
 				want = append(want, p.names()...)
 			}
 		}
-		if pinned != 0 { // also if it is not there: it may arrive later
+		if pinned != 0 { // present or absent: it may arrive later
 			text := fmt.Sprintf(`{"generation":"%s"}`, pinned)
 			if err := os.WriteFile(pinPath(dir), []byte(text), 0o644); err != nil {
 				rt.Fatal(err)
@@ -115,13 +115,13 @@ func TestPrune(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, want) {
-			rt.Fatalf("left are %q, want %q", got, want)
+			rt.Fatalf("files %q, want %q", got, want)
 		}
-		if said := filesOf(pruned.Removed); !slices.Equal(said, wantGone) {
-			rt.Fatalf("it says that it removed %q, want %q", said, wantGone)
+		if removed := filesOf(pruned.Removed); !slices.Equal(removed, wantGone) {
+			rt.Fatalf("Removed is %q, want %q", removed, wantGone)
 		}
 		if len(pruned.Kept)+len(pruned.Removed) != len(all) {
-			rt.Fatalf("it kept %v and removed %v of %d", pruned.Kept, pruned.Removed, len(all))
+			rt.Fatalf("Kept is %v and Removed is %v of %d generations", pruned.Kept, pruned.Removed, len(all))
 		}
 	})
 }
@@ -135,7 +135,8 @@ func filesOf(list []generation.Generation) (names []string) {
 	return names
 }
 
-// plant makes as many generations, 10 bytes each, and returns their names.
+// plant writes n files of 10 bytes with the names of generations 1 to n, and
+// returns the names.
 func plant(tb rapid.TB, dir string, n int) (names []string) {
 	tb.Helper()
 	for i := range n {
@@ -156,15 +157,15 @@ func TestPruneBytes(t *testing.T) {
 	w := openWriter(t, dir)
 	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 2, Check: allGood})
 	if err != nil || p.Bytes != 30 || len(p.Removed) != 3 || len(p.Kept) != 2 {
-		t.Errorf("it says %+v, %v", p, err)
+		t.Errorf("Prune: %+v, %v", p, err)
 	}
 	wantNames(t, dir, names[3:]...)
 }
 
-// TestPruneRefused wants nothing to be removed where it is not clear what may
-// be.
-func TestPruneRefused(t *testing.T) {
-	cancelled, cancel := context.WithCancel(t.Context())
+// TestPruneErrorRemovesNothing checks that Prune removes nothing if it cannot
+// determine the generations to keep.
+func TestPruneErrorRemovesNothing(t *testing.T) {
+	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, c := range []struct {
 		name string
@@ -173,9 +174,9 @@ func TestPruneRefused(t *testing.T) {
 		pin  string
 		want error
 	}{
-		{"none to be kept", t.Context(), generation.PruneOptions{Keep: 0, Check: allGood}, "", nil},
-		{"interrupted", cancelled, generation.PruneOptions{Keep: 1, Check: allGood}, "", context.Canceled},
-		{"a pin that cannot be read", t.Context(), generation.PruneOptions{Keep: 1, Check: allGood}, "{", generation.ErrPin},
+		{"keep 0", t.Context(), generation.PruneOptions{Keep: 0, Check: allGood}, "", nil},
+		{"canceled", canceled, generation.PruneOptions{Keep: 1, Check: allGood}, "", context.Canceled},
+		{"unreadable pin", t.Context(), generation.PruneOptions{Keep: 1, Check: allGood}, "{", generation.ErrPin},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -190,62 +191,62 @@ func TestPruneRefused(t *testing.T) {
 			w := openWriter(t, dir)
 			p, err := w.Prune(c.ctx, c.opts)
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || len(p.Removed) > 0 {
-				t.Errorf("got %+v, %v, want %v", p, err, c.want)
+				t.Errorf("Prune: %+v, %v, want %v", p, err, c.want)
 			}
 			wantNames(t, dir, names...)
 		})
 	}
 }
 
-// TestPruneLooksAtNoMore wants files, which may be large, to be read only where
-// it matters.
-func TestPruneLooksAtNoMore(t *testing.T) {
+// TestPruneChecksFewFiles checks that Prune does not read more files than
+// necessary, because files may be large.
+func TestPruneChecksFewFiles(t *testing.T) {
 	dir := t.TempDir()
 	names := plant(t, dir, 5)
 	w := openWriter(t, dir)
-	var looked []generation.ID
+	var checked []generation.ID
 	good := func(g generation.Generation) error {
-		looked = append(looked, g.ID)
+		checked = append(checked, g.ID)
 		return nil
 	}
 	for _, c := range []struct {
 		keep int
 		want []generation.ID
 	}{{9, nil}, {5, nil}, {3, []generation.ID{5, 4, 3}}} {
-		looked = nil
+		checked = nil
 		if _, err := w.Prune(t.Context(), generation.PruneOptions{Keep: c.keep, Check: good}); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(looked, c.want) {
-			t.Errorf("keep %d: it looked at %v, want %v", c.keep, looked, c.want)
+		if !slices.Equal(checked, c.want) {
+			t.Errorf("keep %d: %v are checked, want %v", c.keep, checked, c.want)
 		}
 	}
 	wantNames(t, dir, names[2:]...)
 }
 
-// TestPruneFails cannot remove one in the middle: those before are gone, it
-// says so, and those behind stay.
-func TestPruneFails(t *testing.T) {
+// TestPruneReportsPartialResult fails to remove the second file: the first is
+// removed and reported, the others remain.
+func TestPruneReportsPartialResult(t *testing.T) {
 	dir := t.TempDir()
 	names := plant(t, dir, 5)
 	w := openWriter(t, dir)
 	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Check: func(g generation.Generation) error {
-		// A directory takes the place of a file behind the listing.
+		// Replace a file by a directory after Prune has listed it.
 		path := filepath.Join(dir, names[1])
-		if _, err := os.Stat(filepath.Join(path, "in it")); err == nil {
+		if _, err := os.Stat(filepath.Join(path, "file")); err == nil {
 			return nil
 		}
-		return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "in it"), 0o755))
+		return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "file"), 0o755))
 	}})
 	var at *fs.PathError
 	if !errors.As(err, &at) || filepath.Base(at.Path) != names[1] || !slices.Equal(filesOf(p.Removed), names[:1]) || !slices.Equal(filesOf(p.Kept), names[1:]) {
-		t.Errorf("it says %+v, %v", p, err)
+		t.Errorf("Prune: %+v, %v", p, err)
 	}
 	wantNames(t, dir, names[1:]...)
 }
 
-// TestPruneBesidePruner has another remove the files.
-func TestPruneBesideAnother(t *testing.T) {
+// TestPruneToleratesRemovedFile removes a file after Prune has listed it.
+func TestPruneToleratesRemovedFile(t *testing.T) {
 	dir := t.TempDir()
 	names := plant(t, dir, 3)
 	w := openWriter(t, dir)
@@ -253,13 +254,13 @@ func TestPruneBesideAnother(t *testing.T) {
 		return os.Remove(filepath.Join(dir, names[0]))
 	}})
 	if err != nil || p.Bytes != 10 {
-		t.Errorf("it says %+v, %v", p, err)
+		t.Errorf("Prune: %+v, %v", p, err)
 	}
 	wantNames(t, dir, names[2:]...)
 }
 
-// TestPruneKilled kills it in the middle: what is left are the newest, and the
-// next one goes on.
+// TestPruneKilled kills a process during Prune: the newest generations remain,
+// and the next Prune removes the rest.
 func TestPruneKilled(t *testing.T) {
 	const all, keep = 400, 3
 	prune := func(dir string) error {
@@ -288,9 +289,9 @@ func TestPruneKilled(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		left := len(entries) - 1 // the lock
+		left := len(entries) - 1 // without the lock file
 		if left < keep {
-			t.Fatalf("%d are left", left)
+			t.Fatalf("%d generations remain, want at least %d", left, keep)
 		}
 		wantNames(t, dir, names[all-left:]...)
 		if err := prune(dir); err != nil {
@@ -300,8 +301,8 @@ func TestPruneKilled(t *testing.T) {
 	}
 }
 
-// TestPruneWhilePinning pins generations while others are pruned: what is
-// pinned when SetPin returns is there for good.
+// TestPruneWhilePinning runs SetPin and Prune concurrently: the generation that
+// SetPin has pinned remains.
 func TestPruneWhilePinning(t *testing.T) {
 	for range 50 {
 		dir := t.TempDir()
@@ -318,10 +319,10 @@ func TestPruneWhilePinning(t *testing.T) {
 		}
 		_, ferr := generation.Find(dir, 3)
 		if err == nil && ferr != nil {
-			t.Errorf("the pinned generation is gone: %v", ferr)
+			t.Errorf("the pinned generation is removed: %v", ferr)
 		}
 		if err != nil && !errors.Is(err, generation.ErrAbsent) {
-			t.Errorf("pin: %v", err)
+			t.Errorf("SetPin: %v", err)
 		}
 	}
 }

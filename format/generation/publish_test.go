@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var now = time.Date(2026, 11, 22, 10, 30, 0, 123e6, time.UTC) // that of aName
+var now = time.Date(2026, 11, 22, 10, 30, 0, 123e6, time.UTC) // the time in aName
 
-// openWriter opens dir and closes it when the test ends.
+// openWriter opens a Writer for dir and closes it when the test ends.
 func openWriter(t *testing.T, dir string) *generation.Writer {
 	t.Helper()
 	w, err := generation.OpenWriter(dir)
@@ -32,7 +32,7 @@ func openWriter(t *testing.T, dir string) *generation.Writer {
 	return w
 }
 
-// create begins the generation that is due at the instant.
+// create begins the next generation at this time.
 func create(t *testing.T, w *generation.Writer, at time.Time) *generation.Pending {
 	t.Helper()
 	id, err := w.Next(at)
@@ -46,7 +46,7 @@ func create(t *testing.T, w *generation.Writer, at time.Time) *generation.Pendin
 	return p
 }
 
-// wantNames checks the names in dir, besides that of the lock.
+// wantNames checks the names in dir, except for the lock file.
 func wantNames(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -60,7 +60,7 @@ func wantNames(t *testing.T, dir string, want ...string) {
 		}
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("the directory has %q, want %q", got, want)
+		t.Errorf("files %q, want %q", got, want)
 	}
 }
 
@@ -75,7 +75,7 @@ func TestPublish(t *testing.T) {
 	}
 	wantNames(t, dir, "."+aName+".tmp")
 	if list, err := generation.List(dir); err != nil || len(list) != 0 {
-		t.Errorf("before it is published List gives %v, %v", list, err)
+		t.Errorf("List before Publish: %v, %v", list, err)
 	}
 	if err := p.Publish(); err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestPublish(t *testing.T) {
 		t.Errorf("path %s, want %s", p.Path(), want)
 	}
 	if got, err := os.ReadFile(p.Path()); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("the file has %q, %v", got, err)
+		t.Errorf("content %q, %v", got, err)
 	}
 	if err := p.Discard(); err != nil {
 		t.Errorf("Discard after Publish: %v", err)
@@ -117,7 +117,7 @@ func TestDiscard(t *testing.T) {
 	wantNames(t, dir)
 }
 
-// TestPublishErrors takes away what Publish needs.
+// TestPublishErrors makes the steps of Publish fail.
 func TestPublishErrors(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir)
@@ -125,45 +125,45 @@ func TestPublishErrors(t *testing.T) {
 	p := create(t, w, now)
 	p.Close()
 	if err := p.Publish(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("a file that is closed already: %v, want %v", err, os.ErrClosed)
+		t.Errorf("closed file: %v, want %v", err, os.ErrClosed)
 	}
 	wantNames(t, dir)
 
-	// A directory stands where the file should go.
+	// A directory has the name of the published file.
 	p = create(t, w, now)
 	if err := os.Mkdir(p.Path(), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var link *os.LinkError
 	if err := p.Publish(); !errors.As(err, &link) {
-		t.Errorf("a name that is taken: %v, want that of the rename", err)
+		t.Errorf("existing directory: %v, want an error of the rename", err)
 	}
 	wantNames(t, dir, aName)
 	os.Remove(p.Path())
 
-	// The temporary file is gone.
+	// The temporary file does not exist.
 	p = create(t, w, now)
 	if err := os.Remove(p.Name()); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Publish(); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file that is gone: %v, want %v", err, fs.ErrNotExist)
+		t.Errorf("missing file: %v, want %v", err, fs.ErrNotExist)
 	}
 	wantNames(t, dir)
 }
 
-func TestLocked(t *testing.T) {
+func TestOpenWriterLocked(t *testing.T) {
 	dir := t.TempDir()
 	first := openWriter(t, dir)
 	p := create(t, first, now)
 	_, err := generation.OpenWriter(dir)
 	if !errors.Is(err, generation.ErrLocked) {
-		t.Fatalf("a second writer: %v, want %v", err, generation.ErrLocked)
+		t.Fatalf("second writer: %v, want %v", err, generation.ErrLocked)
 	}
 	if pid := strconv.Itoa(os.Getpid()); !strings.Contains(err.Error(), "process "+pid+" ") || !strings.Contains(err.Error(), dir) {
-		t.Errorf("error %q names neither process %s nor %s", err, pid, dir)
+		t.Errorf("error %q, want the process %s and the directory %s", err, pid, dir)
 	}
-	wantNames(t, dir, "."+aName+".tmp") // not swept away by the second
+	wantNames(t, dir, "."+aName+".tmp") // not removed by the second writer
 	if err := p.Publish(); err != nil {
 		t.Fatal(err)
 	}
@@ -174,9 +174,9 @@ func TestLocked(t *testing.T) {
 	wantNames(t, dir, aName)
 }
 
-// TestLockKept checks that a longer number in the lock file does not show
-// behind that of the process that has it now.
-func TestLockKept(t *testing.T) {
+// TestLockFileTruncated checks that a longer number in the lock file does not
+// remain after the number of the current process.
+func TestLockFileTruncated(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, ".lock"), []byte("123456789012345\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -184,11 +184,11 @@ func TestLockKept(t *testing.T) {
 	openWriter(t, dir)
 	got, err := os.ReadFile(filepath.Join(dir, ".lock"))
 	if want := strconv.Itoa(os.Getpid()) + "\n"; err != nil || string(got) != want {
-		t.Errorf("the lock has %q, %v, want %q", got, err, want)
+		t.Errorf("lock file %q, %v, want %q", got, err, want)
 	}
 }
 
-func TestSweep(t *testing.T) {
+func TestOpenWriterRemovesTemporaryFiles(t *testing.T) {
 	dir := t.TempDir()
 	keep := []string{
 		".hidden", ".promotions-.pgen.tmp", "." + aName + ".Xa81bc", "." + aName + ".tmp.x",
@@ -213,33 +213,33 @@ func TestNext(t *testing.T) {
 	}
 	id := generation.IDOf(now)
 	if got := next(now); got != id {
-		t.Errorf("in an empty directory %s, want %s", got, id)
+		t.Errorf("empty directory: %s, want %s", got, id)
 	}
 	touch(t, dir, aName)
 	if got := next(now); got != id+1 {
-		t.Errorf("at the same instant %s, want %s", got, id+1)
+		t.Errorf("same time: %s, want %s", got, id+1)
 	}
 	if got := next(now.Add(-time.Hour)); got != id+1 {
-		t.Errorf("with a clock that went back %s, want %s", got, id+1)
+		t.Errorf("clock set back: %s, want %s", got, id+1)
 	}
 	if got := next(now.Add(time.Hour)); got != generation.IDOf(now.Add(time.Hour)) {
-		t.Errorf("an hour later %s", got)
+		t.Errorf("an hour later: %s", got)
 	}
-	// One shard of many, which is not whole, counts.
+	// An incomplete generation counts.
 	touch(t, dir, generation.Name{ID: id + 5, Shard: 3, Shards: 16}.String())
 	if got := next(now); got != id+6 {
-		t.Errorf("behind a shard %s, want %s", got, id+6)
+		t.Errorf("after a shard: %s, want %s", got, id+6)
 	}
 }
 
-func TestCreateRefused(t *testing.T) {
+func TestCreateErrors(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir)
 	touch(t, dir, aName)
 	id := generation.IDOf(now)
 	for _, old := range []generation.ID{0, id - 1, id} {
 		if _, err := w.Create(old); err == nil || !strings.Contains(err.Error(), id.String()) {
-			t.Errorf("generation %s: %v, want an error that names %s", old, err, id)
+			t.Errorf("generation %s: %v, want an error with %s", old, err, id)
 		}
 	}
 	for _, out := range []generation.ID{-1, maxID + 1} {
@@ -250,7 +250,7 @@ func TestCreateRefused(t *testing.T) {
 	wantNames(t, dir, aName)
 	p := create(t, w, now)
 	if _, err := w.Create(id + 1); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("the same generation twice: %v, want %v", err, fs.ErrExist)
+		t.Errorf("second pending file: %v, want %v", err, fs.ErrExist)
 	}
 	wantNames(t, dir, filepath.Base(p.Name()), aName)
 }
@@ -259,23 +259,23 @@ func TestOpenWriterErrors(t *testing.T) {
 	dir := t.TempDir()
 	touch(t, dir, "file")
 	if _, err := generation.OpenWriter(filepath.Join(dir, "file")); !errors.Is(err, syscall.ENOTDIR) {
-		t.Errorf("a file instead of the directory: %v, want %v", err, syscall.ENOTDIR)
+		t.Errorf("file in place of the directory: %v, want %v", err, syscall.ENOTDIR)
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "d", ".lock"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := generation.OpenWriter(filepath.Join(dir, "d")); !errors.Is(err, syscall.EISDIR) {
-		t.Errorf("a directory instead of the lock: %v, want %v", err, syscall.EISDIR)
+		t.Errorf("directory in place of the lock file: %v, want %v", err, syscall.EISDIR)
 	}
 }
 
-func TestNotWritable(t *testing.T) {
+func TestWriterWithoutPermission(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir)
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	asNobody(func() {
+	unprivileged(func() {
 		if _, err := w.Create(generation.IDOf(now)); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("Create: %v, want %v", err, fs.ErrPermission)
 		}
@@ -288,12 +288,12 @@ func TestNotWritable(t *testing.T) {
 	}
 	wantNames(t, dir)
 
-	// The directory loses its permission while a build writes.
+	// The directory becomes read-only during a build.
 	p := create(t, w, now)
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	asNobody(func() {
+	unprivileged(func() {
 		if err := p.Publish(); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("Publish: %v, want %v", err, fs.ErrPermission)
 		}
@@ -302,27 +302,28 @@ func TestNotWritable(t *testing.T) {
 		t.Fatal(err)
 	}
 	if list, err := generation.List(dir); err != nil || len(list) != 0 {
-		t.Errorf("after Publish failed List gives %v, %v", list, err)
+		t.Errorf("List after a failed Publish: %v, %v", list, err)
 	}
 }
 
-// asNobody runs f with file permissions that count, also for root: on a thread
-// that has the file system user of nobody, and ends with f.
-func asNobody(f func()) {
+// unprivileged runs f without the privileges of root on files: on a thread with
+// another file system user ID, which ends with f.
+func unprivileged(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // for good: the thread is not used again
+		runtime.LockOSThread() // without unlocking: the thread ends
 		if os.Geteuid() == 0 {
-			_, _ = unix.SetfsuidRetUid(65534) // it says who it was, not whether it worked
+			_, _ = unix.SetfsuidRetUid(65534) // returns the previous ID, not an error
 		}
 		f()
 	}()
 	<-done
 }
 
-// TestUnlinkedWhileOpen is what pruning does under a server.
-func TestUnlinkedWhileOpen(t *testing.T) {
+// TestRemovedFileStaysReadable removes a file that is open, like Prune while a
+// server reads it.
+func TestRemovedFileStaysReadable(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir)
 	p := create(t, w, now)
@@ -346,13 +347,13 @@ func TestUnlinkedWhileOpen(t *testing.T) {
 	}
 	b := make([]byte, len("content"))
 	if _, err := f.ReadAt(b, 0); err != nil || string(b) != "content" {
-		t.Errorf("the open file reads as %q, %v", b, err)
+		t.Errorf("content of the open file %q, %v", b, err)
 	}
 	wantNames(t, dir, filepath.Base(next.Path()))
 }
 
-// TestPublishBehindOthers has files come by another way while one is written.
-func TestPublishBehindOthers(t *testing.T) {
+// TestPublishAfterOthers adds files by other ways while a file is pending.
+func TestPublishAfterOthers(t *testing.T) {
 	dir := t.TempDir()
 	w, err := generation.OpenWriter(dir)
 	if err != nil {
@@ -365,14 +366,14 @@ func TestPublishBehindOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 		path := filepath.Join(dir, generation.Name{ID: other, Shards: 1}.String())
-		if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte("other"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.Publish(); err == nil {
-			t.Errorf("published behind %s", other)
+			t.Errorf("Publish succeeds although %s exists", other)
 		}
-		if got, err := os.ReadFile(path); err != nil || string(got) != "theirs" {
-			t.Errorf("their file has %q, %v", got, err)
+		if got, err := os.ReadFile(path); err != nil || string(got) != "other" {
+			t.Errorf("content of the other file %q, %v", got, err)
 		}
 	}
 	p, err := w.Create(3000)
@@ -380,35 +381,35 @@ func TestPublishBehindOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, generation.Name{ID: 4000, Shards: 1}.String())
-	if err := os.WriteFile(path, []byte("theirs"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("other"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if id, err := p.Renew(time.UnixMilli(3500)); err != nil || id != 4001 {
-		t.Fatalf("renewed to %d, %v", id, err)
+		t.Fatalf("Renew: %d, %v", id, err)
 	}
 	if err := p.Publish(); err != nil {
 		t.Fatal(err)
 	}
 	list, err := generation.List(dir)
 	if err != nil || len(list) != 4 || list[3].ID != 4001 {
-		t.Errorf("List gives %v, %v", list, err)
+		t.Errorf("List: %v, %v", list, err)
 	}
 }
 
-// A command that is being started has a copy of every descriptor until it runs,
-// which must not keep the lock.
-func TestCloseWithCopy(t *testing.T) {
+// TestCloseReleasesLockOfCopies checks that a copy of the descriptor, such as a
+// starting child process has, does not keep the lock.
+func TestCloseReleasesLockOfCopies(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir)
-	copyOf(t, filepath.Join(dir, ".lock"))
+	duplicate(t, filepath.Join(dir, ".lock"))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
 	openWriter(t, dir)
 }
 
-// copyOf duplicates the descriptor of an open file until the test ends.
-func copyOf(t *testing.T, path string) {
+// duplicate copies the descriptor of an open file until the test ends.
+func duplicate(t *testing.T, path string) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -422,11 +423,11 @@ func copyOf(t *testing.T, path string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		duplicate, err := syscall.Dup(fd)
+		copied, err := syscall.Dup(fd)
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { syscall.Close(duplicate) })
+		t.Cleanup(func() { syscall.Close(copied) })
 		return
 	}
 	t.Fatalf("%s is not open", path)
