@@ -102,8 +102,8 @@ peers: # programs that promostore is compared with
 cover: ## print the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
-golden: ## write the golden files and the tables of docs/reference.md again
-	go test ./format ./deploy -update
+golden: ## write the golden files and docs/reference.md again
+	go test ./format ./docs -update
 
 clean: ## remove built programs, but no generations
 	rm -rf bin cover.out

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gopkg.in/yaml.v3"
+
+	"promostore/internal/progtest"
 )
 
 // An object is a Kubernetes object, with the fields that the tests read.
@@ -158,20 +160,20 @@ func (p *pod) port(name string) int {
 
 // ours returns the help text and the observation of the program that the container
 // runs, and whether the program is one of ours.
-func (c *container) ours(t *testing.T, p *programs) (help string, o observation, ok bool) {
+func (c *container) ours(t *testing.T, p *progtest.Programs) (help progtest.Help, o progtest.Observation, ok bool) {
 	switch {
 	case c.Command[0] == "/promoserve":
-		return p.help(t, "promoserve"), p.server, true
+		return p.Help(t, "promoserve"), p.Server, true
 	case c.Command[0] == "/promobuild" && c.Command[1] == "updater":
-		return p.help(t, "promobuild", "updater"), p.updater, true
+		return p.Help(t, "promobuild updater"), p.Updater, true
 	}
-	return "", observation{}, false
+	return "", progtest.Observation{}, false
 }
 
 // TestPods checks that flags, probes, scrapes and periods of the pods match the
 // programs.
 func TestPods(t *testing.T) {
-	p := observed(t)
+	p := progtest.Observe(t)
 	checked := 0
 	for _, o := range workloads(t, manifests(t)) {
 		template := &o.Spec.Template
@@ -182,13 +184,13 @@ func TestPods(t *testing.T) {
 				continue
 			}
 			checked++
-			for _, f := range flags.FindAllString(strings.Join(c.Command, " "), -1) {
-				if !strings.Contains(help, "   "+f+" ") {
+			for _, f := range flagName.FindAllString(strings.Join(c.Command, " "), -1) {
+				if !help.HasFlag(f) {
 					t.Errorf("%s has no flag %s", c.Command[0], f)
 				}
 			}
 			port := pod.port("http")
-			if m := listenDefault.FindStringSubmatch(help); m == nil || m[1] != strconv.Itoa(port) {
+			if m := listenDefault.FindStringSubmatch(string(help)); m == nil || m[1] != strconv.Itoa(port) {
 				t.Errorf("%s does not listen on %d", c.Command[0], port)
 			}
 			for kind, probe := range map[string]*probe{"startup": c.StartupProbe, "readiness": c.ReadinessProbe, "liveness": c.LivenessProbe} {
@@ -200,7 +202,7 @@ func TestPods(t *testing.T) {
 				if kind == "readiness" {
 					path = "/readyz"
 				}
-				if probe.HTTPGet.Path != path || !strings.Contains(program.allow[path], "GET") {
+				if probe.HTTPGet.Path != path || !program.Allows("GET", path) {
 					t.Errorf("the %s probe of %s asks for %s", kind, c.Name, probe.HTTPGet.Path)
 				}
 			}
@@ -240,12 +242,12 @@ var (
 )
 
 // drainOf returns the value of --drain in a command, or its default.
-func drainOf(t *testing.T, command []string, help string) time.Duration {
+func drainOf(t *testing.T, command []string, help progtest.Help) time.Duration {
 	t.Helper()
 	text := ""
 	if i := slices.Index(command, "--drain"); i > 0 {
 		text = command[i+1]
-	} else if m := drainDefault.FindStringSubmatch(help); m != nil {
+	} else if m := drainDefault.FindStringSubmatch(string(help)); m != nil {
 		text = m[1]
 	}
 	d, err := time.ParseDuration(text)
@@ -317,7 +319,7 @@ func TestScaling(t *testing.T) {
 	if rule == nil {
 		t.Fatal("the rule of the adapter is missing")
 	}
-	if !slices.ContainsFunc(observed(t).server.metrics, func(f family) bool { return f.name == rule[1] && f.kind == "counter" }) {
+	if !slices.ContainsFunc(progtest.Observe(t).Server.Metrics, func(f progtest.Family) bool { return f.Name == rule[1] && f.Kind == "counter" }) {
 		t.Errorf("the server has no counter %s", rule[1])
 	}
 	if len(hpa.Metrics) != 2 || hpa.Metrics[0].Pods == nil || hpa.Metrics[1].ContainerResource == nil {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/VictoriaMetrics/metricsql"
 	"gopkg.in/yaml.v3"
+
+	"promostore/internal/progtest"
 )
 
 const (
@@ -64,13 +66,13 @@ func panelExprs(t *testing.T) (list []string) {
 // TestExpressions checks that the programs export every metric in the rules, the
 // dashboard and the autoscaler, with the same labels and values.
 func TestExpressions(t *testing.T) {
-	p := observed(t)
-	known := map[string]family{"up": {}}
-	for _, f := range slices.Concat(p.server.metrics, p.updater.metrics) {
-		known[f.name] = f
-		if f.kind == "histogram" {
+	p := progtest.Observe(t)
+	known := map[string]progtest.Family{"up": {}}
+	for _, f := range slices.Concat(p.Server.Metrics, p.Updater.Metrics) {
+		known[f.Name] = f
+		if f.Kind == "histogram" {
 			for _, suffix := range []string{"_bucket", "_sum", "_count"} {
-				known[f.name+suffix] = f
+				known[f.Name+suffix] = f
 			}
 		}
 	}
@@ -78,7 +80,7 @@ func TestExpressions(t *testing.T) {
 	for _, r := range rules(t) {
 		exprs = append(exprs, r.Expr)
 		if r.Record != "" {
-			known[r.Record] = family{}
+			known[r.Record] = progtest.Family{}
 		}
 	}
 	for _, text := range exprs {
@@ -109,7 +111,7 @@ var ofTarget = []string{"job", "instance", "namespace", "pod"}
 
 // checkFilters checks that a program exports the metric named by the first filter,
 // with the label of every other filter and each alternative of its value.
-func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, known map[string]family) {
+func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, known map[string]progtest.Family) {
 	t.Helper()
 	metric, ok := known[filters[0].Value]
 	if filters[0].Label != "__name__" || !ok {
@@ -125,7 +127,7 @@ func checkFilters(t *testing.T, text string, filters []metricsql.LabelFilter, kn
 			values = strings.Split(f.Value, "|")
 		}
 		for _, value := range values {
-			if !slices.ContainsFunc(metric.values[f.Label], regexp.MustCompile("^(?:"+value+")$").MatchString) {
+			if !slices.ContainsFunc(metric.Values[f.Label], regexp.MustCompile("^(?:"+value+")$").MatchString) {
 				t.Errorf("%s: %s has no label %s with the value %s", text, filters[0].Value, f.Label, value)
 			}
 		}

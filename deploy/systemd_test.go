@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"promostore/internal/progtest"
 )
 
 var (
@@ -17,7 +19,7 @@ var (
 // TestUnitFlags checks that the programs have the flags and variables of the
 // units, and that the time to stop is long enough.
 func TestUnitFlags(t *testing.T) {
-	p := observed(t)
+	p := progtest.Observe(t)
 	for name, words := range map[string][]string{
 		"promoserve.service":    {"promoserve"},
 		"promo-updater.service": {"promobuild", "updater"},
@@ -28,9 +30,9 @@ func TestUnitFlags(t *testing.T) {
 			t.Errorf("%s starts %q, want %q", name, command, words)
 			continue
 		}
-		help := p.help(t, words...)
-		for _, f := range flags.FindAllString(command[1], -1) {
-			if !strings.Contains(help, "   "+f+" ") {
+		help := p.Help(t, strings.Join(words, " "))
+		for _, f := range flagName.FindAllString(command[1], -1) {
+			if !help.HasFlag(f) {
 				t.Errorf("%s: there is no flag %s", name, f)
 			}
 		}
@@ -45,7 +47,7 @@ func TestUnitFlags(t *testing.T) {
 			t.Errorf("%s names no variables", name)
 		}
 		for _, v := range list {
-			if !strings.Contains(help, "[$"+v+"]") {
+			if !strings.Contains(string(help), "[$"+v+"]") {
 				t.Errorf("%s: there is no variable %s", name, v)
 			}
 		}
