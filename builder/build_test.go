@@ -25,7 +25,7 @@ func TestBuildIsDeterministic(t *testing.T) {
 	for _, kind := range kinds {
 		for _, dup := range []Duplicates{KeepLast, KeepFirst} {
 			t.Run(fmt.Sprint(kind, "/", dup), func(t *testing.T) {
-				data := csvOf(t, synth.Table{Keys: synth.Keys{Kind: kind, Seed: 7}, Rows: rows, Duplicates: 3000})
+				data := csvOf(t, synth.DataSet{Keys: synth.Keys{Kind: kind, Seed: 7}, Rows: rows, Duplicates: 3000})
 				base := Options{Duplicates: dup, Workers: 1}
 				one := base
 				one.Inputs = []Input{stream("one", data)}
@@ -141,7 +141,7 @@ func TestInputOfBadRowsOnly(t *testing.T) {
 
 // A build that is cancelled leaves no files and keeps the other generations.
 func TestCancelInEachPhase(t *testing.T) {
-	data := csvOf(t, synth.Table{Rows: 60_000})
+	data := csvOf(t, synth.DataSet{Rows: 60_000})
 	for _, phase := range []Phase{PhaseRead, PhaseSort, PhaseMerge, PhasePublish} {
 		dir := t.TempDir()
 		mustBuild(t, inMemory, Options{Inputs: []Input{stream("a", data)}, Dir: dir})
@@ -168,7 +168,7 @@ func TestCancelInEachPhase(t *testing.T) {
 
 func TestBuildOfOldGenerationFails(t *testing.T) {
 	dir := t.TempDir()
-	data := csvOf(t, synth.Table{Rows: 10})
+	data := csvOf(t, synth.DataSet{Rows: 10})
 	mustBuild(t, inMemory, Options{Inputs: []Input{stream("a", data)}, Dir: dir})
 	_, err := Build(t.Context(), Options{Inputs: []Input{stream("a", data)}, Dir: dir, Memory: MinMemory, Generation: testGeneration})
 	if err == nil || !strings.Contains(err.Error(), "would not be the newest") {
@@ -202,7 +202,7 @@ func TestBuildSweepsTemporaryFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	mustBuild(t, tiny, Options{Inputs: []Input{stream("a", csvOf(t, synth.Table{Rows: 30_000}))}, Dir: dir, TempDir: tmp})
+	mustBuild(t, tiny, Options{Inputs: []Input{stream("a", csvOf(t, synth.DataSet{Rows: 30_000}))}, Dir: dir, TempDir: tmp})
 	wantFiles(t, tmp)
 	wantFiles(t, dir, ".lock", generation.Name{ID: testGeneration, Shards: 1}.String())
 }

@@ -27,7 +27,7 @@ func benchRows(b *testing.B) int64 {
 }
 
 // writeCSV writes a data set to a file, which is in the page cache afterwards.
-func writeCSV(b *testing.B, tab synth.Table) string {
+func writeCSV(b *testing.B, tab synth.DataSet) string {
 	path := filepath.Join(b.TempDir(), "promotions.csv")
 	f, err := os.Create(path)
 	if err != nil {
@@ -57,7 +57,7 @@ func benchBuild(b *testing.B, path string, memory int64) (time.Duration, Summary
 func BenchmarkBuild(b *testing.B) {
 	for _, kind := range kinds {
 		b.Run(kind.String(), func(b *testing.B) {
-			path := writeCSV(b, synth.Table{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: benchRows(b)})
+			path := writeCSV(b, synth.DataSet{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: benchRows(b)})
 			var inMemory, spilled []float64
 			var rows int64
 			for b.Loop() {
@@ -77,7 +77,7 @@ func BenchmarkBuild(b *testing.B) {
 // BenchmarkBuildAgainstSort builds a file and sorts the same CSV with GNU sort, in
 // turn. GNU sort checks nothing and does not sync.
 func BenchmarkBuildAgainstSort(b *testing.B) {
-	path := writeCSV(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
+	path := writeCSV(b, synth.DataSet{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
 	var ratios, ours, theirs []float64
 	for b.Loop() {
 		d, _ := benchBuild(b, path, 6<<30)
@@ -107,7 +107,7 @@ func median(v []float64) float64 {
 
 // BenchmarkParse parses one chunk on one processor.
 func BenchmarkParse(b *testing.B) {
-	data := csvOf(b, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3300})
+	data := csvOf(b, synth.DataSet{Keys: synth.Keys{Seed: 1}, Rows: 3300})
 	var styles styleDictionary
 	p := newParser(',', &styles, len(data))
 	b.SetBytes(int64(len(data)))

@@ -93,7 +93,7 @@ func dump(t rapid.TB, file []byte, comma byte) []string {
 func stream(name string, data []byte) Input { return StreamInput(name, bytes.NewReader(data)) }
 
 // csvOf returns a synthetic data set.
-func csvOf(t testing.TB, tab synth.Table) []byte {
+func csvOf(t testing.TB, tab synth.DataSet) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if _, err := tab.WriteTo(&b); err != nil {
@@ -106,7 +106,7 @@ func csvOf(t testing.TB, tab synth.Table) []byte {
 // an id.
 func synthetic(t *testing.T, rows, duplicates int64) Input {
 	t.Helper()
-	return stream("synthetic", csvOf(t, synth.Table{Rows: rows, Duplicates: duplicates}))
+	return stream("synthetic", csvOf(t, synth.DataSet{Rows: rows, Duplicates: duplicates}))
 }
 
 var kinds = []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysSequential, synth.KeysSamePrefix}

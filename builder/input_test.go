@@ -18,7 +18,7 @@ import (
 )
 
 func TestTruncatedCompressedInputFails(t *testing.T) {
-	data := csvOf(t, synth.Table{Rows: 2000})
+	data := csvOf(t, synth.DataSet{Rows: 2000})
 	var gz, zst bytes.Buffer
 	w := gzip.NewWriter(&gz)
 	e, err := zstd.NewWriter(&zst)
@@ -64,7 +64,7 @@ func TestInputReadErrorFailsBuild(t *testing.T) {
 	for _, err := range []error{lost, io.ErrUnexpectedEOF} {
 		for _, n := range []int64{0, 3, 100, 5000} {
 			dir := t.TempDir()
-			data := csvOf(t, synth.Table{Rows: 200})
+			data := csvOf(t, synth.DataSet{Rows: 200})
 			in := StreamInput("in", failing{io.LimitReader(bytes.NewReader(data), n), err})
 			if _, got := Build(t.Context(), Options{Inputs: []Input{in}, Dir: dir, Memory: MinMemory}); !errors.Is(got, err) {
 				t.Errorf("after %d bytes: error %v, want %v", n, got, err)
@@ -100,7 +100,7 @@ func TestCancelWithBlockedInput(t *testing.T) {
 }
 
 func TestSystemPipeIsReadToItsEnd(t *testing.T) {
-	data := csvOf(t, synth.Table{Rows: 10_000})
+	data := csvOf(t, synth.DataSet{Rows: 10_000})
 	_, want := mustBuild(t, inMemory, Options{Inputs: []Input{stream("a", data)}})
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -124,7 +124,7 @@ func TestSystemPipeIsReadToItsEnd(t *testing.T) {
 
 // A blocked read of a system pipe ends with the build and leaves no goroutine.
 func TestCancelWithBlockedSystemPipe(t *testing.T) {
-	data := csvOf(t, synth.Table{Rows: 10})
+	data := csvOf(t, synth.DataSet{Rows: 10})
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestLargeZstdWindowFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (synth.Table{Rows: 500_000}).WriteTo(w); err != nil {
+	if _, err := (synth.DataSet{Rows: 500_000}).WriteTo(w); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.Close(); err != nil {

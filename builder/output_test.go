@@ -22,7 +22,7 @@ func TestDiskSpaceOfMerge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (synth.Table{Rows: 3_000_000}).WriteTo(in); err != nil {
+	if _, err := (synth.DataSet{Rows: 3_000_000}).WriteTo(in); err != nil {
 		t.Fatal(err)
 	}
 	if err := in.Close(); err != nil {

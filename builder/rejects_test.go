@@ -63,7 +63,7 @@ func TestBadRowPositionAndReason(t *testing.T) {
 
 // Line numbers and the first bad rows do not depend on chunks, inputs and workers.
 func TestBadRowsAreInInputOrder(t *testing.T) {
-	data := csvOf(t, synth.Table{Keys: synth.Keys{Seed: 1}, Rows: 3000})
+	data := csvOf(t, synth.DataSet{Keys: synth.Keys{Seed: 1}, Rows: 3000})
 	lines := bytes.SplitAfter(data, []byte("\n"))
 	var want []string
 	for i := 5; i < 3000; i += 61 {

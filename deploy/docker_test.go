@@ -327,7 +327,7 @@ func (c *composition) upload(t *testing.T, seed uint64) string {
 	go func() {
 		part, err := form.CreateFormFile("data", "promotions.csv")
 		if err == nil {
-			_, err = synth.Table{Keys: keys(seed), Rows: minRows}.WriteTo(part)
+			_, err = synth.DataSet{Keys: keys(seed), Rows: minRows}.WriteTo(part)
 		}
 		content.CloseWithError(errors.Join(err, form.Close()))
 	}()
@@ -361,7 +361,7 @@ func (c *composition) stall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { _, _ = synth.Table{Keys: keys(9), Rows: minRows}.WriteTo(content) }()
+	go func() { _, _ = synth.DataSet{Keys: keys(9), Rows: minRows}.WriteTo(content) }()
 	go func() {
 		if resp, err := http.DefaultClient.Do(req); err == nil {
 			resp.Body.Close()

@@ -97,7 +97,7 @@ func writeCSV(t testing.TB, seed uint64, rows int64) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (synth.Table{Keys: keys(seed), Rows: rows}).WriteTo(f); err != nil {
+	if _, err := (synth.DataSet{Keys: keys(seed), Rows: rows}).WriteTo(f); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

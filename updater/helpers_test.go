@@ -241,7 +241,7 @@ func (f *fixture) wantGenerations(t *testing.T, records ...int) {
 func dataSet(t testing.TB, rows int64) string {
 	t.Helper()
 	var b strings.Builder
-	_, err := synth.Table{Rows: rows}.WriteTo(&b)
+	_, err := synth.DataSet{Rows: rows}.WriteTo(&b)
 	must(t, err)
 	return b.String()
 }

@@ -19,7 +19,7 @@ import (
 func newCSV(t *testing.T, k synth.Kind, n int64) (text, path string) {
 	t.Helper()
 	var b bytes.Buffer
-	if _, err := (synth.Table{Keys: synth.Keys{Kind: k}, Rows: n}).WriteTo(&b); err != nil {
+	if _, err := (synth.DataSet{Keys: synth.Keys{Kind: k}, Rows: n}).WriteTo(&b); err != nil {
 		t.Fatal(err)
 	}
 	path = filepath.Join(t.TempDir(), "promotions.csv")

@@ -124,7 +124,7 @@ func wantDiff(from, to map[string]promotion, show int) (d diffCounts) {
 }
 
 // buildSynthetic builds a generation of synthetic rows.
-func buildSynthetic(t testing.TB, dir string, rows synth.Table) string {
+func buildSynthetic(t testing.TB, dir string, rows synth.DataSet) string {
 	t.Helper()
 	r, w := io.Pipe()
 	go func() {
@@ -141,9 +141,9 @@ func buildSynthetic(t testing.TB, dir string, rows synth.Table) string {
 // diff compares files of many buffers, and finds damage in the last block.
 func TestDiffOfLargeFiles(t *testing.T) {
 	dir := t.TempDir()
-	a := buildSynthetic(t, dir, synth.Table{Rows: 200_000, Keys: synth.Keys{Seed: 1}})
-	b := buildSynthetic(t, dir, synth.Table{Rows: 150_000, Keys: synth.Keys{Seed: 1}})
-	other := buildSynthetic(t, dir, synth.Table{Rows: 100_000, Keys: synth.Keys{Seed: 2}})
+	a := buildSynthetic(t, dir, synth.DataSet{Rows: 200_000, Keys: synth.Keys{Seed: 1}})
+	b := buildSynthetic(t, dir, synth.DataSet{Rows: 150_000, Keys: synth.Keys{Seed: 1}})
+	other := buildSynthetic(t, dir, synth.DataSet{Rows: 100_000, Keys: synth.Keys{Seed: 2}})
 	for _, c := range []struct {
 		from, to string
 		want     string
@@ -173,7 +173,7 @@ func TestDiffOfLargeFiles(t *testing.T) {
 func TestInterruptedCommandsChangeNothing(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 4 {
-		buildSynthetic(t, dir, synth.Table{Rows: 1000, Keys: synth.Keys{Seed: uint64(i)}})
+		buildSynthetic(t, dir, synth.DataSet{Rows: 1000, Keys: synth.Keys{Seed: uint64(i)}})
 	}
 	list, err := generation.List(dir)
 	if err != nil {
@@ -202,8 +202,8 @@ func BenchmarkDiff(b *testing.B) {
 	const rows = 10_000_000
 	dir := b.TempDir()
 	files := []string{
-		buildSynthetic(b, dir, synth.Table{Rows: rows, Keys: synth.Keys{Seed: 1}}),
-		buildSynthetic(b, dir, synth.Table{Rows: rows - rows/100, Keys: synth.Keys{Seed: 1}}),
+		buildSynthetic(b, dir, synth.DataSet{Rows: rows, Keys: synth.Keys{Seed: 1}}),
+		buildSynthetic(b, dir, synth.DataSet{Rows: rows - rows/100, Keys: synth.Keys{Seed: 1}}),
 	}
 	subjects := []struct {
 		name string

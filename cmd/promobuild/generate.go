@@ -38,7 +38,7 @@ func generate(c *cli.Context) error {
 	if err != nil {
 		return program.Usagef("--keys: %v", err)
 	}
-	rows := synth.Table{
+	rows := synth.DataSet{
 		Keys:       synth.Keys{Kind: kind, Seed: c.Uint64("seed")},
 		Rows:       c.Int64("rows"),
 		Duplicates: c.Int64("duplicates"),

@@ -66,7 +66,7 @@ func startBuild(t *testing.T, args ...string) *process {
 // build has read all but the content of the pipe.
 func (p *process) feed(t *testing.T) {
 	t.Helper()
-	if _, err := (synth.Table{Rows: 2_000_000}).WriteTo(p.stdin); err != nil {
+	if _, err := (synth.DataSet{Rows: 2_000_000}).WriteTo(p.stdin); err != nil {
 		t.Fatal(err)
 	}
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.Process.Pid))

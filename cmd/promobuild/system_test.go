@@ -41,7 +41,7 @@ func TestFullDiskFailsBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (synth.Table{Rows: 3_000_000}).WriteTo(f); err != nil {
+	if _, err := (synth.DataSet{Rows: 3_000_000}).WriteTo(f); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {

@@ -65,7 +65,7 @@ func TestUploadToFullDiskIsRefused(t *testing.T) {
 		p := startUpdater(t, "--data", data, "--memory", memory)
 		body, feed := io.Pipe()
 		go func() {
-			_, err := synth.Table{Rows: 3_000_000}.WriteTo(feed)
+			_, err := synth.DataSet{Rows: 3_000_000}.WriteTo(feed)
 			feed.CloseWithError(err)
 		}()
 		res, err := http.Post("http://"+p.address+"/upload", "text/csv", body)

@@ -91,7 +91,7 @@ func TestKilledUpdaterBuildsEachFileOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := (synth.Table{Rows: i + 1}).WriteTo(f); err != nil {
+		if _, err := (synth.DataSet{Rows: i + 1}).WriteTo(f); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.Close(); err != nil {
@@ -168,7 +168,7 @@ func TestUpdaterAfterKilledUploadCleansUp(t *testing.T) {
 		}
 		sent <- err
 	}()
-	if _, err := (synth.Table{Rows: 10_000}).WriteTo(feed); err != nil {
+	if _, err := (synth.DataSet{Rows: 10_000}).WriteTo(feed); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.status(t), `"phase":"read"`); {

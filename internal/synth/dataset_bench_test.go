@@ -10,7 +10,7 @@ import (
 func BenchmarkWriteTo(b *testing.B) {
 	for kind := synth.KeysV4; kind <= synth.KeysSamePrefix; kind++ {
 		b.Run(kind.String(), func(b *testing.B) {
-			t := synth.Table{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: int64(b.N), Duplicates: int64(b.N) / 100}
+			t := synth.DataSet{Keys: synth.Keys{Kind: kind, Seed: 1}, Rows: int64(b.N), Duplicates: int64(b.N) / 100}
 			n, err := t.WriteTo(io.Discard)
 			if err != nil {
 				b.Fatal(err)

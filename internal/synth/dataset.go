@@ -10,17 +10,17 @@ import (
 	"promostore/format"
 )
 
-// ErrTable reports invalid numbers of rows and duplicates.
-var ErrTable = errors.New("impossible data set")
+// ErrDataSet reports invalid numbers of rows and duplicates.
+var ErrDataSet = errors.New("impossible data set")
 
-// A Table is a data set as CSV without a header row:
+// A DataSet is a data set in CSV without a header row:
 //
 //	d431e6be-7538-49ab-bd94-cfd297c66b8e,9.689842,2018-06-04 06:01:20 +0200 CEST
 //
 // Prices have six decimals, from 0.55 to just under 100. Dates are evenly
 // distributed from the end of May to the end of October 2018, in Berlin time: 98 %
 // are summer time, and the repeated hour on 28 October has both.
-type Table struct {
+type DataSet struct {
 	Keys       Keys
 	Rows       int64 // including duplicates
 	Duplicates int64 // evenly spread rows that repeat an earlier id with another price and date
@@ -45,36 +45,36 @@ const rowLen = format.TextLen + len(",99.999999,2018-06-04 06:01:20 +0200 CEST\n
 // chunkLen is the approximate length of a write of WriteTo in bytes.
 const chunkLen = 256 << 10
 
-// Check checks the numbers of rows and duplicates. The error wraps ErrTable.
-func (t Table) Check() error {
-	if t.Rows < 0 || t.Duplicates < 0 || t.Duplicates > 0 && t.Duplicates >= t.Rows {
-		return fmt.Errorf("%w: %d rows, %d of them duplicates", ErrTable, t.Rows, t.Duplicates)
+// Check checks the numbers of rows and duplicates. The error wraps ErrDataSet.
+func (d DataSet) Check() error {
+	if d.Rows < 0 || d.Duplicates < 0 || d.Duplicates > 0 && d.Duplicates >= d.Rows {
+		return fmt.Errorf("%w: %d rows, %d of them duplicates", ErrDataSet, d.Rows, d.Duplicates)
 	}
 	return nil
 }
 
 // WriteTo writes the data set to w. It returns errors of Check and of w.
-func (t Table) WriteTo(w io.Writer) (n int64, err error) {
-	if err := t.Check(); err != nil {
+func (d DataSet) WriteTo(w io.Writer) (n int64, err error) {
+	if err := d.Check(); err != nil {
 		return 0, err
 	}
 	var (
-		seed     = mix(t.Keys.Seed ^ 0x70726963652C6461) // a sequence independent of the ids
+		seed     = mix(d.Keys.Seed ^ 0x70726963652C6461) // a sequence independent of the ids
 		clock    = newWall()
 		buf      = make([]byte, 0, chunkLen+rowLen)
 		distinct = uint64(0) // distinct ids so far
 		carry    = int64(0)  // row·Duplicates modulo Rows; a row is a duplicate if it wraps
 	)
-	for row := range uint64(t.Rows) {
+	for row := range uint64(d.Rows) {
 		a := mix(seed + row*gamma)
 		index := distinct
-		if carry += t.Duplicates; carry >= t.Rows {
-			carry -= t.Rows
+		if carry += d.Duplicates; carry >= d.Rows {
+			carry -= d.Rows
 			index = below(mix(a), distinct)
 		} else {
 			distinct++
 		}
-		buf = t.Keys.At(index).AppendText(buf, false)
+		buf = d.Keys.At(index).AppendText(buf, false)
 		buf = appendPrice(buf, minPrice+below(a<<32, endPrice-minPrice))
 		buf = clock.append(buf, firstExpiry+below(a, endExpiry-firstExpiry))
 		if len(buf) >= chunkLen {

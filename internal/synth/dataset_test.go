@@ -15,10 +15,10 @@ import (
 	"promostore/internal/synth"
 )
 
-func rows(t *testing.T, table synth.Table) [][]string {
+func rows(t *testing.T, data synth.DataSet) [][]string {
 	t.Helper()
 	var b bytes.Buffer
-	n, err := table.WriteTo(&b)
+	n, err := data.WriteTo(&b)
 	if err != nil || n != int64(b.Len()) {
 		t.Fatalf("WriteTo = %d, %v; wrote %d bytes", n, err, b.Len())
 	}
@@ -43,7 +43,7 @@ func TestRowsAndDuplicates(t *testing.T) {
 			keys := synth.Keys{Kind: kind, Seed: 7}
 			seen := map[string]bool{}
 			duplicates, last := int64(0), 0
-			all := rows(t, synth.Table{Keys: keys, Rows: want.rows, Duplicates: want.duplicates})
+			all := rows(t, synth.DataSet{Keys: keys, Rows: want.rows, Duplicates: want.duplicates})
 			for i, row := range all {
 				if seen[row[0]] {
 					duplicates++
@@ -75,7 +75,7 @@ func TestLayout(t *testing.T) {
 	twice := map[string]int{}
 	zones := map[string]int{}
 	const n = 100_000
-	for _, row := range rows(t, synth.Table{Rows: n, Keys: synth.Keys{Seed: 3}}) {
+	for _, row := range rows(t, synth.DataSet{Rows: n, Keys: synth.Keys{Seed: 3}}) {
 		if len(row) != 3 {
 			t.Fatalf("%q has %d fields", row, len(row))
 		}
@@ -111,8 +111,8 @@ func TestSeedDeterminesRows(t *testing.T) {
 	for _, kind := range kinds() {
 		text := func(seed uint64) string {
 			var b strings.Builder
-			table := synth.Table{Keys: synth.Keys{Kind: kind, Seed: seed}, Rows: 10_000, Duplicates: 100}
-			if _, err := table.WriteTo(&b); err != nil {
+			data := synth.DataSet{Keys: synth.Keys{Kind: kind, Seed: seed}, Rows: 10_000, Duplicates: 100}
+			if _, err := data.WriteTo(&b); err != nil {
 				t.Fatal(err)
 			}
 			return b.String()
@@ -183,11 +183,11 @@ func TestParseKind(t *testing.T) {
 }
 
 func TestImpossibleDataSets(t *testing.T) {
-	for _, table := range []synth.Table{
+	for _, data := range []synth.DataSet{
 		{Rows: -1}, {Rows: 1, Duplicates: -1}, {Rows: 0, Duplicates: 1}, {Rows: 5, Duplicates: 5},
 	} {
-		if n, err := table.WriteTo(&bytes.Buffer{}); n != 0 || !errors.Is(err, synth.ErrTable) {
-			t.Errorf("%+v: WriteTo = %d, %v", table, n, err)
+		if n, err := data.WriteTo(&bytes.Buffer{}); n != 0 || !errors.Is(err, synth.ErrDataSet) {
+			t.Errorf("%+v: WriteTo = %d, %v", data, n, err)
 		}
 	}
 }
@@ -206,7 +206,7 @@ func (f *full) Write(p []byte) (int, error) {
 
 func TestWriteError(t *testing.T) {
 	for _, room := range []int{0, 100, 300_000, 1_000_000} {
-		n, err := synth.Table{Rows: 20_000}.WriteTo(&full{room})
+		n, err := synth.DataSet{Rows: 20_000}.WriteTo(&full{room})
 		if n != int64(room) || !errors.Is(err, errFull) {
 			t.Errorf("with room for %d bytes: WriteTo = %d, %v", room, n, err)
 		}
