@@ -56,7 +56,7 @@ $(KUBERNETES): # programs that render and validate deploy/kubernetes
 	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE)
 	mv $@.new $@
 
-test-bench: peers ## that the peers in bench/ give right answers; installs them
+test-bench: peers ## check that the peers in bench/ give right answers; installs them
 	cd bench && CGO_ENABLED=1 go test ./...
 
 lint: $(LINTER) ## run gofmt, go vet, golangci-lint and shellcheck
@@ -87,10 +87,11 @@ fuzz: ## run every fuzz target for FUZZTIME
 		for f in $$(echo "$$targets" | grep '^Fuzz'); do echo "$$p $$f"; \
 		go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$p; done; done
 
-bench: ## every benchmark; BENCH=regexp chooses
+bench: ## run the benchmarks of the packages; BENCH=regexp chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 scorecard: peers ## measure against the peers and the machine, for docs/benchmarks.md; SUITES=, ROWS= and DIR= choose
+	@mkdir -p bench/results
 	cd bench && for suite in $(SUITES); do out=results/$$suite.txt; \
 		DIR='$(if $(DIR),$(abspath $(DIR)))' ROWS=$(ROWS) CGO_ENABLED=1 go test -run '^$$' -bench "(?i)^benchmark$$suite\$$" -benchtime 1x -timeout 0 . | tee $$out.new; \
 		grep -q '^ok' $$out.new && mv $$out.new $$out || exit 1; done

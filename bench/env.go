@@ -266,7 +266,11 @@ func (e *Env) Config() (lines []string) {
 		return string(regexp.MustCompile(pattern).Find(out))
 	}
 	add("date", time.Now().UTC().Format(time.DateOnly))
-	add("commit", output(`\S+`, "git", "describe", "--always", "--dirty", "--exclude=*"))
+	commit := output(`\S+`, "git", "describe", "--always", "--exclude=*")
+	if exec.Command("git", "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)bench/results", ":(top,exclude)docs/benchmarks.md").Run() != nil {
+		commit += "-dirty"
+	}
+	add("commit", commit)
 	add("cores", strconv.Itoa(runtime.NumCPU()))
 	add("memory", fmt.Sprintf("%.0f GiB", float64(sysmem.Total())/(1<<30)))
 	add("kernel", output(`\S+`, "uname", "-r"))

@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -180,7 +179,7 @@ func (s *Server) check(tb testing.TB, ours *Server, rows int64) {
 		ourStatus, _, want, err := ours.Get(path)
 		must(tb, err)
 		if ourStatus != wantStatus || status != ourStatus || status == http.StatusOK && body != want {
-			tb.Fatal(fmt.Sprintf("%s %s: %d %q, promoserve %d %q", s.cmd.Path, path, status, body, ourStatus, want))
+			tb.Fatalf("%s %s: %d %q, promoserve %d %q", s.cmd.Path, path, status, body, ourStatus, want)
 		}
 	}
 	if s.Constant {
