@@ -45,7 +45,7 @@ func explain(ctx context.Context, err error, rejects string) error {
 	return fmt.Errorf("%w\nNothing was published. %s", err, hint)
 }
 
-// interrupted reports whether err says that ctx has ended.
+// interrupted reports whether err is the error of ctx, which has ended.
 func interrupted(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }

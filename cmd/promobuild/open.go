@@ -25,8 +25,8 @@ func open(path string) (*reader.File, string, error) {
 	return f, path, err
 }
 
-// openNewest opens the newest generation of a directory that is servable,
-// except for its blocks, whatever is pinned.
+// openNewest opens the newest servable generation of a directory. It checks
+// everything but the blocks, and ignores the pin.
 func openNewest(dir string) (f *reader.File, path string, err error) {
 	list, err := generation.List(dir)
 	if err != nil {
@@ -42,8 +42,8 @@ func openNewest(dir string) (f *reader.File, path string, err error) {
 	return f, g.Files[0], nil
 }
 
-// openFile opens a generation file, whose header must agree with its name if
-// that is the name of a generation file.
+// openFile opens a generation file. If the name of the file is that of a
+// generation, the header must agree with it.
 func openFile(path string) (*reader.File, error) {
 	f, err := openPread(path)
 	if err != nil {
@@ -57,14 +57,14 @@ func openFile(path string) (*reader.File, error) {
 	return f, nil
 }
 
-// openPread opens a file without a mapping, so that a file which is cut while
-// a command reads it causes an error, not a signal.
+// openPread opens a file without a mapping. A file that is truncated during the
+// command then causes an error, not a signal.
 func openPread(path string) (*reader.File, error) { return reader.Open(path, reader.AccessPread) }
 
 var errNoGeneration = errors.New("no complete generation")
 
-// newestComplete returns the path of the newest complete generation of a
-// directory, servable or not, and the path of anything else unchanged.
+// newestComplete returns the file of the newest complete generation of a
+// directory, servable or not. It returns the path of a file unchanged.
 func newestComplete(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil || !info.IsDir() {

@@ -10,9 +10,9 @@ import (
 )
 
 // A rejectsFile receives the bad rows. The first Write opens it, for three
-// reasons: a build that fails earlier leaves no file; a build that another build
-// excludes does not truncate the rejects of that one; and opening a named pipe
-// without a reader blocks only a Write.
+// reasons. A build that fails earlier leaves no file. A build that is refused
+// because another one is running does not truncate the rejects of that build.
+// Opening a named pipe without a reader blocks only a Write.
 type rejectsFile struct {
 	path string
 	file atomic.Pointer[os.File] // nil before the first Write

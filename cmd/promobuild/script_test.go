@@ -3,10 +3,8 @@ package main
 import (
 	"compress/gzip"
 	"encoding/json"
-	"errors"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"promostore/cmd/internal/scripttest"
 )
 
 func TestMain(m *testing.M) {
@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    exits,
+			"exits":    scripttest.Exits,
 			"jsonkeys": jsonKeys,
 			"lines":    lines,
 			"gzip": change(".gz", func(text []byte) []byte {
@@ -88,24 +88,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE COMMAND...")
-	}
-	want := must(strconv.Atoi(args[0]))
-	err := ts.Exec(args[1], args[2:]...)
-	got := 0
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		got = exit.ExitCode()
-	} else if err != nil {
-		ts.Fatalf("%v", err)
-	}
-	if got != want {
-		ts.Fatalf("%s exits with %d, want %d", strings.Join(args[1:], " "), got, want)
-	}
-}
-
+// jsonKeys checks the keys of the JSON object on standard output.
 func jsonKeys(ts *testscript.TestScript, neg bool, args []string) {
 	dec := json.NewDecoder(strings.NewReader(ts.ReadFile("stdout")))
 	var object map[string]any
@@ -121,6 +104,7 @@ func jsonKeys(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// lines counts the lines of standard output.
 func lines(ts *testscript.TestScript, neg bool, args []string) {
 	want := must(strconv.Atoi(args[0]))
 	if got := strings.Count(ts.ReadFile("stdout"), "\n"); neg || got != want {

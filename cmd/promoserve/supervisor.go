@@ -133,9 +133,9 @@ func (s *supervisor) stop(why string) {
 	s.manager.Stopping(why)
 }
 
-// watch keeps the watchdog content while the server answers on its own port,
-// until ctx ends. It catches a process that accepts no connection or answers no
-// request. It does not check generations: verification may take any time, and a
+// watch reports to the watchdog while the server answers on its own port, until
+// ctx ends. The watchdog then ends a process that accepts no connection or answers
+// no request. watch does not check generations: verification may take any time, and a
 // server with an old generation is better than none.
 func (s *supervisor) watch(ctx context.Context, address string, tlsOnly bool) {
 	p := localProbe(address, "/healthz", tlsOnly)

@@ -1,7 +1,8 @@
 // Package sysmem reports how much memory this process may use and has used.
 //
-// github.com/KimMachineGun/automemlimit also reads the limits of the parents of a
-// cgroup, but not memory.high, and it reports neither available memory nor peaks.
+// It reads cgroups itself because github.com/KimMachineGun/automemlimit v1.0.1
+// ignores memory.high, fails on a path that leads out of a container, and reports
+// neither available memory nor peaks.
 package sysmem
 
 import (

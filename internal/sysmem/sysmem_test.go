@@ -11,7 +11,7 @@ import (
 	"testing/fstest"
 )
 
-func TestCgroupLimit(t *testing.T) {
+func TestCgroupLimitIsTheLowest(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
 		want  int64
@@ -22,7 +22,7 @@ func TestCgroupLimit(t *testing.T) {
 			"sys/fs/cgroup/a.slice/b.service/memory.max": "4096\n",
 			"sys/fs/cgroup/a.slice/memory.max":           "8192\n",
 		}, 4096},
-		"the group above is tighter": {map[string]string{
+		"lower limit above": {map[string]string{
 			"proc/self/cgroup":                           "0::/a.slice/b.service\n",
 			"sys/fs/cgroup/a.slice/b.service/memory.max": "max\n",
 			"sys/fs/cgroup/a.slice/memory.max":           "8192\n",
@@ -31,7 +31,7 @@ func TestCgroupLimit(t *testing.T) {
 			"proc/self/cgroup":         "0::/\n",
 			"sys/fs/cgroup/memory.max": "4096\n",
 		}, 4096},
-		"a soft limit": {map[string]string{
+		"memory.high": {map[string]string{
 			"proc/self/cgroup":          "0::/\n",
 			"sys/fs/cgroup/memory.max":  "8192\n",
 			"sys/fs/cgroup/memory.high": "4096\n",
@@ -57,7 +57,7 @@ func TestCgroupLimit(t *testing.T) {
 			"proc/self/cgroup":         "nonsense\n0::/\n",
 			"sys/fs/cgroup/memory.max": "many\n",
 		}, unlimited},
-		"a path that leads out": {map[string]string{
+		"path out of the container": {map[string]string{
 			"proc/self/cgroup":         "0::/../../x\n",
 			"sys/fs/cgroup/memory.max": "4096\n",
 		}, 4096},
@@ -85,7 +85,7 @@ Buffers:             916 kB
 HugePages_Total:       0
 `
 
-func TestAvailable(t *testing.T) {
+func TestAvailableIsWithinTheLimit(t *testing.T) {
 	const free = 24350360 << 10
 	for _, c := range []struct {
 		name  string
@@ -121,7 +121,7 @@ func TestAvailable(t *testing.T) {
 			"sys/fs/cgroup/memory.max":  "4294967296\n",
 			"sys/fs/cgroup/memory.high": "2147483648\n",
 		}, 2 << 30},
-		{"version 2, path of the host", map[string]string{
+		{"version 2, path out of the container", map[string]string{
 			"proc/meminfo":             meminfo,
 			"proc/self/cgroup":         "0::/../../kubepods/pod1\n",
 			"sys/fs/cgroup/memory.max": "536870912\n",
@@ -132,7 +132,7 @@ func TestAvailable(t *testing.T) {
 			"sys/fs/cgroup/memory/memory.limit_in_bytes":             "9223372036854771712\n",
 			"sys/fs/cgroup/memory/docker/06c0/memory.limit_in_bytes": "268435456\n",
 		}, 256 << 20},
-		{"version 1, path of the host", map[string]string{
+		{"version 1, path out of the container", map[string]string{
 			"proc/meminfo":     meminfo,
 			"proc/self/cgroup": "4:memory:/docker/06c0\n",
 			"sys/fs/cgroup/memory/memory.limit_in_bytes": "268435456\n",
@@ -153,8 +153,8 @@ func TestAvailable(t *testing.T) {
 	}
 }
 
-// TestPeak checks that the peak of a child does not include that of its parent.
-func TestPeak(t *testing.T) {
+// The peak of a child does not include that of its parent.
+func TestPeakOfChildExcludesParent(t *testing.T) {
 	const size = 256 << 20
 	if os.Getenv("PROMO_TEST_PEAK") != "" {
 		fmt.Print(Peak())
@@ -169,7 +169,7 @@ func TestPeak(t *testing.T) {
 	if before <= 0 || after < size {
 		t.Errorf("the peak is %d bytes, and %d after an allocation of %d", before, after, size)
 	}
-	child := exec.Command(os.Args[0], "-test.run", "^TestPeak$")
+	child := exec.Command(os.Args[0], "-test.run", "^TestPeakOfChildExcludesParent$")
 	child.Env = append(os.Environ(), "PROMO_TEST_PEAK=1")
 	out, err := child.Output()
 	if err != nil {
