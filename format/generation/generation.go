@@ -17,14 +17,15 @@
 //  4. its header names the same generation and shard as the file name, and
 //  5. every block is good, see format.Index.Verify.
 //
-// Conditions 1 to 4 cost 20 bytes of reading for each block of 4 KiB, condition
-// 5 the whole file. Open checks 1 and 4 for every caller; its callers add a way
-// to open files and to verify blocks: Header and Verify here, and package
-// reader for servers. Checker remembers results.
+// To check conditions 1 to 4, a program reads 20 bytes for each block of 4 KiB;
+// to check condition 5, it reads the whole file. Open is the only definition of
+// conditions 1 and 4. Header checks conditions 1 to 4, Verify all of them, and a
+// Checker remembers the results. Package reader adds servers and a parallel
+// Verify.
 //
-// Servers, "promobuild pin", "rollback" and "prune" require all conditions.
-// Live, "promobuild list" and the commands that take a directory in place of a
-// file require conditions 1 to 4.
+// Servers and "promobuild pin", "rollback" and "prune" require all conditions.
+// Live, "promobuild list" and commands that take a directory in place of a file
+// require conditions 1 to 4.
 package generation
 
 import (

@@ -10,14 +10,17 @@ import (
 	"promostore/internal/fsx"
 )
 
-// The reasons why a generation of good files is not servable.
 var (
+	// ErrIncomplete reports that a file of the generation is missing.
 	ErrIncomplete = errors.New("incomplete")
-	ErrSharded    = errors.New("split into several shards, which are not supported")
-	ErrMisnamed   = errors.New("the header contradicts the file name")
-)
 
-var (
+	// ErrSharded reports that a complete generation has more than one file.
+	ErrSharded = errors.New("split into several shards, which are not supported")
+
+	// ErrMisnamed reports that a header names another generation or shard than
+	// the file name.
+	ErrMisnamed = errors.New("the header contradicts the file name")
+
 	// ErrAbsent reports that a directory lacks the wanted generation.
 	ErrAbsent = errors.New("no such generation")
 
@@ -25,15 +28,15 @@ var (
 	ErrNoneServable = errors.New("no servable generation")
 )
 
-// A File is the open file of a generation.
+// A File is an open file of a generation.
 type File interface {
 	Header() *format.Header
 	Close() error
 }
 
-// Open opens the file of g with open and checks that g is servable, except for
-// its regular file and good index, which open checks, and its blocks, which
-// the caller verifies. The error wraps ErrIncomplete, ErrSharded or ErrMisnamed,
+// Open opens the file of g and checks conditions 1 and 4 of a servable
+// generation. The function open checks conditions 2 and 3, and the caller
+// verifies the blocks. The error wraps ErrIncomplete, ErrSharded or ErrMisnamed,
 // or is an error of open.
 func Open[F File](g Generation, open func(path string) (F, error)) (F, error) {
 	var none F
@@ -51,7 +54,7 @@ func Open[F File](g Generation, open func(path string) (F, error)) (F, error) {
 	return f, nil
 }
 
-// checkFiles checks that every file of g is present and that there is one.
+// checkFiles checks that g is complete and has one file.
 func (g Generation) checkFiles() error {
 	if !g.Complete() {
 		return fmt.Errorf("generation %s: %w: %d of %d files", g.ID, ErrIncomplete, len(g.Files), g.Shards)
@@ -71,8 +74,8 @@ func (n Name) CheckHeader(h *format.Header) error {
 	return nil
 }
 
-// Header returns the header of g if g is servable, except for its blocks. It
-// reads 20 bytes for each block.
+// Header checks conditions 1 to 4 of a servable generation and returns the header
+// of g. It reads 20 bytes for each block.
 func (g Generation) Header() (format.Header, error) {
 	f, err := Open(g, openIndexed)
 	if err != nil {
@@ -82,7 +85,8 @@ func (g Generation) Header() (format.Header, error) {
 	return f.index.Header, nil
 }
 
-// Verify checks that g is servable. It reads the whole file in one goroutine;
+// Verify checks all conditions of a servable generation. It reads the whole file
+// in one goroutine;
 // reader.VerifyGeneration uses all processors.
 func (g Generation) Verify(ctx context.Context) error {
 	f, err := Open(g, openIndexed)
@@ -96,7 +100,7 @@ func (g Generation) Verify(ctx context.Context) error {
 	return nil
 }
 
-// indexed is an open file with its index.
+// An indexed is an open file with its index.
 type indexed struct {
 	*os.File
 	index *format.Index
@@ -159,9 +163,9 @@ func First(ctx context.Context, candidates []Generation, check func(Generation) 
 	return Generation{}, ErrNoneServable
 }
 
-// Live returns the generation that a server would serve if it started now and
-// no block were damaged: the pinned generation if it is servable, else the
-// newest servable one. An unreadable pin counts as none. If there is no such
+// Live returns the generation that a server would serve if it started now: the
+// pinned generation if it is servable, else the newest servable one. Live checks
+// conditions 1 to 4 only. An unreadable pin counts as none. If there is no such
 // generation, the error wraps ErrNoneServable.
 func Live(dir string) (Generation, format.Header, error) { return new(Checker).Live(dir) }
 
@@ -173,7 +177,7 @@ func Find(dir string, id ID) (Generation, error) {
 		return Generation{}, err
 	}
 	err = fmt.Errorf("%s: %w: %s", dir, ErrAbsent, id)
-	for _, g := range list { // several if they differ in the number of shards
+	for _, g := range list { // there may be several with different numbers of shards
 		if g.ID != id {
 			continue
 		}
