@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -64,15 +65,19 @@ func TestStatusFollowsDirectory(t *testing.T) {
 	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":[]}`)
 	pinned("0", "0")
 
+	logPath := filepath.Join(f.dir, "promotions.pin")
+	if strings.Contains(logPath, " ") {
+		logPath = strconv.Quote(logPath) // as slog does
+	}
 	f.pin(t, genID(1))
 	status(`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
 	pinned("1", "0")
-	logged(`level=WARN msg="generation pinned" generation=20261122T103000001Z file=` + filepath.Join(f.dir, "promotions.pin") + ` by=ops@node reason="wrong \"prices\"" at=2026-11-24T13:00:00.000Z`)
+	logged(`level=WARN msg="generation pinned" generation=20261122T103000001Z file=` + logPath + ` by=ops@node reason="wrong \"prices\"" at=2026-11-24T13:00:00.000Z`)
 
 	f.unpin(t)
 	status(`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
 	pinned("0", "0")
-	logged(`msg="generation unpinned, the newest is served" file=` + filepath.Join(f.dir, "promotions.pin") + ` by=ops@node reason=repaired`)
+	logged(`msg="generation unpinned, the newest is served" file=` + logPath + ` by=ops@node reason=repaired`)
 
 	text := filepath.Join(f.dir, "promotions.pin")
 	must(t, os.WriteFile(text, []byte("{"), 0o644))

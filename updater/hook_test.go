@@ -27,7 +27,7 @@ func (f *fixture) hook(t *testing.T, i int) map[string]any {
 func TestHookRunsAfterPublishing(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	f := start(t, func(o *updater.Options) {
-		o.Hook = fmt.Sprintf(`echo "$PROMO_GENERATION $PROMO_RECORDS $PROMO_DATA" >>%s; test -s "$PROMO_FILE" && echo all is well`, out)
+		o.Hook = fmt.Sprintf(`echo "$PROMO_GENERATION $PROMO_RECORDS $PROMO_DATA" >>'%s'; test -s "$PROMO_FILE" && echo all is well`, out)
 	})
 	want := ""
 	for rows := range int64(3) {

@@ -187,7 +187,7 @@ func TestInterruptedCommandsChangeNothing(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		command, _, _ := strings.Cut(args, " ")
-		code := run(ctx, strings.Fields("promobuild "+args+" --data "+dir), nil, &stdout, &stderr)
+		code := run(ctx, commandLine(args+" --data DIR", dir), nil, &stdout, &stderr)
 		if code != program.ExitFailed || stdout.Len() > 0 || !strings.HasPrefix(stderr.String(), "promobuild: "+command+": interrupted") {
 			t.Errorf("%s: exits with %d: %s%s", args, code, &stdout, &stderr)
 		}

@@ -17,25 +17,35 @@ type brokenWriter struct{ err error }
 
 func (w brokenWriter) Write([]byte) (int, error) { return 0, w.err }
 
+// commandLine returns the words of a promobuild command. DIR stands for dir,
+// whose path may contain blanks.
+func commandLine(text, dir string) []string {
+	words := strings.Fields("promobuild " + text)
+	for i, word := range words {
+		words[i] = strings.Replace(word, "DIR", dir, 1)
+	}
+	return words
+}
+
 // A command that only prints is silent when its reader has gone. Other errors of the
 // output are reported.
 func TestClosedOutputIsSilent(t *testing.T) {
 	data := t.TempDir()
-	args := strings.Fields("promobuild build --quiet --data " + data + " ../../testdata/promotions.csv")
+	args := commandLine("build --quiet --data DIR ../../testdata/promotions.csv", data)
 	var stdout, stderr bytes.Buffer
 	if code := run(context.Background(), args, strings.NewReader(""), &stdout, &stderr); code != program.ExitDone {
 		t.Fatalf("build exits with %d: %s", code, &stderr)
 	}
 	for _, args := range []string{
-		"dump " + data, "list " + data, "inspect " + data, "verify " + data, "generate --rows 1", "completion zsh",
-		"get " + data + " 172FFC14-D229-4C93-B06B-F48B8C095512",
+		"dump DIR", "list DIR", "inspect DIR", "verify DIR", "generate --rows 1", "completion zsh",
+		"get DIR 172FFC14-D229-4C93-B06B-F48B8C095512",
 	} {
 		for _, c := range []struct {
 			err   error
 			quiet bool
 		}{{syscall.EPIPE, true}, {errors.New("no paper"), false}} {
 			var stderr bytes.Buffer
-			code := run(context.Background(), strings.Fields("promobuild "+args), strings.NewReader(""), brokenWriter{c.err}, &stderr)
+			code := run(context.Background(), commandLine(args, data), strings.NewReader(""), brokenWriter{c.err}, &stderr)
 			if code != program.ExitFailed || (stderr.Len() == 0) != c.quiet {
 				t.Errorf("%s, %v: exits with %d and prints %q", args, c.err, code, &stderr)
 			}
@@ -49,7 +59,7 @@ func TestClosedOutputOfBuildIsReported(t *testing.T) {
 	for _, err := range []error{syscall.EPIPE, errors.New("no paper")} {
 		for _, flag := range []string{"", "--json"} {
 			data := t.TempDir()
-			args := strings.Fields("promobuild build --generation 20261122T103000123Z --data " + data + " ../../testdata/promotions.csv " + flag)
+			args := commandLine("build --generation 20261122T103000123Z --data DIR ../../testdata/promotions.csv "+flag, data)
 			var stderr bytes.Buffer
 			code := run(context.Background(), args, strings.NewReader(""), brokenWriter{err}, &stderr)
 			want := "build: generation 20261122T103000123Z is published, but its summary cannot be printed: " + err.Error()
@@ -79,7 +89,7 @@ func TestClosedOutputOfBuildIsReported(t *testing.T) {
 		gone <- err
 	}()
 	var stdout, stderr bytes.Buffer
-	args := strings.Fields("promobuild build --quiet --max-bad-rows 100000 --data " + dir + " --rejects " + pipe + " -")
+	args := commandLine("build --quiet --max-bad-rows 100000 --data DIR --rejects DIR/"+filepath.Base(pipe)+" -", dir)
 	code := run(context.Background(), args, strings.NewReader(strings.Repeat("bad\n", 20_000)), &stdout, &stderr)
 	if err := <-gone; err != nil {
 		t.Fatal(err)
