@@ -270,16 +270,18 @@ func TestOpenWriterErrors(t *testing.T) {
 }
 
 func TestWriterWithoutPermission(t *testing.T) {
-	dir := t.TempDir()
+	dir, unused := t.TempDir(), t.TempDir()
 	w := openWriter(t, dir)
-	if err := os.Chmod(dir, 0o555); err != nil {
-		t.Fatal(err)
+	for _, d := range []string{dir, unused} {
+		if err := os.Chmod(d, 0o555); err != nil {
+			t.Fatal(err)
+		}
 	}
 	unprivileged(func() {
 		if _, err := w.Create(generation.IDOf(now)); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("Create: %v, want %v", err, fs.ErrPermission)
 		}
-		if _, err := generation.OpenWriter(dir); !errors.Is(err, fs.ErrPermission) {
+		if _, err := generation.OpenWriter(unused); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("OpenWriter: %v, want %v", err, fs.ErrPermission)
 		}
 	})
