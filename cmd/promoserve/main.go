@@ -32,7 +32,8 @@ Signals:
 
 Exit codes:
    0                 a signal stopped the server, or the command succeeded
-   1                 the server or the command failed
+   1                 the server or the command failed, or a second signal stopped
+                     the server
    2                 the command line is wrong`
 
 // environment connects the program to its process, or to a test.
