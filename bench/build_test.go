@@ -114,7 +114,7 @@ func timed(rows int64, f build) Subject {
 	}
 }
 
-// ourBuild builds a generation in so many bytes of memory, or with the default
+// ourBuild builds a generation with a --memory of memory bytes, or with the default
 // if memory is 0.
 func ourBuild(csv string, memory int64) build {
 	return func(tb testing.TB, path string) map[string]float64 {

@@ -172,10 +172,10 @@ func diskUse(tb testing.TB, path string) (n float64) {
 
 var numGroups atomic.Int64
 
-// Limited returns a command that runs in so many bytes of memory, page cache
-// included, and with so many reads a second from the disk of e.Dir, unless
-// readIOPS is 0. It uses systemd if it is running, else a directory of cgroup
-// version 2 or 1, which needs root.
+// Limited returns a command whose memory, page cache included, is limited to
+// memory bytes, and its reads from the disk of e.Dir to readIOPS a second, unless
+// that is 0. It uses systemd if it is running, else a directory of cgroup version 2
+// or 1, which needs root.
 func (e *Env) Limited(tb testing.TB, memory int64, readIOPS int, program string, args ...string) *exec.Cmd {
 	path := filepath.Join(e.Bin, program)
 	if _, err := os.Stat("/run/systemd/system"); err == nil {

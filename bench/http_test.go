@@ -63,7 +63,7 @@ func BenchmarkHTTP(b *testing.B) {
 	b.Run("load generator, wrk", benchmarkLoad)
 }
 
-// startMapped starts promoserve on a generation of so many rows.
+// startMapped starts promoserve on a generation of rows rows.
 func (e *Env) startMapped(tb testing.TB, rows int64) *Server {
 	dir, _ := e.Generation(tb, "v4", rows)
 	return e.StartOurs(tb, dir, "--access", "mmap")

@@ -144,8 +144,8 @@ func openFile(tb testing.TB, keys string, rows int64) *file {
 	return openPath(tb, path, sysmem.Total())
 }
 
-// openPath opens a file. The samples are from the middle of the file, from no
-// more than so many bytes.
+// openPath opens a file. The samples are from at most size bytes in the middle of
+// the file.
 func openPath(tb testing.TB, path string, size int64) *file {
 	r, err := reader.Open(path, reader.AccessMmap)
 	must(tb, err)

@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// Sort sorts csv into the file path with GNU sort, in so many bytes of memory.
+// Sort sorts csv into the file path with GNU sort, in memory bytes of memory.
 // GNU sort checks nothing and does not sync. Its temporary files are beside the
 // output.
 func Sort(ctx context.Context, csv, path string, memory int64) error {

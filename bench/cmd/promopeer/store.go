@@ -21,8 +21,8 @@ type store struct {
 	idle chan peer.Get
 }
 
-// openStore opens a store of so many rows, and looks up every ID, so that each
-// page is in memory and in the cache of the store.
+// openStore opens a store of rows rows and looks up every ID, so that every page is
+// in memory and in the cache of the store.
 func openStore(name, path string, rows int64) (*store, error) {
 	p, err := peer.Find(name)
 	if err != nil {
