@@ -180,6 +180,9 @@ func (e *Env) Limited(tb testing.TB, memory int64, readIOPS int, program string,
 	path := filepath.Join(e.Bin, program)
 	if _, err := os.Stat("/run/systemd/system"); err == nil {
 		run := []string{"systemd-run", "--scope", "--quiet", "-p", fmt.Sprintf("MemoryMax=%d", memory), "-p", "MemorySwapMax=0"}
+		if os.Geteuid() != 0 {
+			run = append(run, "--user")
+		}
 		if readIOPS > 0 {
 			run = append(run, "-p", fmt.Sprintf("IOReadIOPSMax=%s %d", e.Dir, readIOPS))
 		}
@@ -194,7 +197,7 @@ func (e *Env) Limited(tb testing.TB, memory int64, readIOPS int, program string,
 		}
 		tb.Cleanup(func() {
 			for range 500 { // a process leaves its group a moment after it ends
-				if os.Remove(dir) == nil {
+				if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
 					return
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -209,6 +212,7 @@ func (e *Env) Limited(tb testing.TB, memory int64, readIOPS int, program string,
 	_, err := os.Stat(filepath.Join(root, "cgroup.controllers"))
 	v2 := err == nil
 	if v2 {
+		_ = os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+memory +io"), 0o644) // as a rule, it has them
 		script += limit("", "memory.max", strconv.FormatInt(memory, 10))
 	} else {
 		script += limit("memory", "memory.limit_in_bytes", strconv.FormatInt(memory, 10))

@@ -146,6 +146,9 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 
 	all, last := newHistogram(), int64(0)
 	for _, c := range conns {
+		if c.busy.Load() {
+			c.fail("no answer") // sent after the server closed the connection
+		}
 		all.Merge(c.latency)
 		last = max(last, c.last)
 		result.Failed += c.failed

@@ -14,7 +14,7 @@ var bboltBucket = []byte("promotions")
 // buildBbolt writes a B+ tree with full pages in 16 transactions, with one sync
 // at the end. A transaction keeps its changed pages in memory until it ends.
 func buildBbolt(ctx context.Context, csv, path string) (err error) {
-	t, err := readTable(ctx, csv)
+	t, err := readDataSet(ctx, csv)
 	if err != nil {
 		return err
 	}

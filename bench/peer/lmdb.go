@@ -27,7 +27,7 @@ func newLMDB(path string, size int64, flags uint) (*lmdb.Env, error) {
 
 // buildLMDB appends all rows in one transaction, with one sync at the end.
 func buildLMDB(ctx context.Context, csv, path string) (err error) {
-	t, err := readTable(ctx, csv)
+	t, err := readDataSet(ctx, csv)
 	if err != nil {
 		return err
 	}

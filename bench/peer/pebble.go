@@ -49,7 +49,7 @@ func (quietLogger) Fatalf(format string, arg ...any) { panic(fmt.Sprintf("pebble
 
 // buildPebble writes sorted tables and ingests them.
 func buildPebble(ctx context.Context, csv, path string) (err error) {
-	t, err := readTable(ctx, csv)
+	t, err := readDataSet(ctx, csv)
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func buildPebble(ctx context.Context, csv, path string) (err error) {
 
 // writeTables writes the rows to tables in dir, from which the store can link
 // them.
-func writeTables(ctx context.Context, t *table, dir string, o *pebble.Options) (paths []string, err error) {
+func writeTables(ctx context.Context, t *dataSet, dir string, o *pebble.Options) (paths []string, err error) {
 	var w *sstable.Writer
 	defer func() {
 		if w != nil {

@@ -3,7 +3,7 @@
 // loaded at once and then only read.
 //
 // The stores keep an ID as 16 bytes, and price and date as the text of the CSV,
-// so that nothing is lost. Stores that need sorted input get it from readTable,
+// so that nothing is lost. Stores that need sorted input get it from readDataSet,
 // and the time of the sort is part of their time.
 //
 // A data set is not necessarily on the disk when Build returns.

@@ -130,8 +130,8 @@ func TestDuckDB(t *testing.T) {
 	}
 }
 
-// TestReadTable reads files of few rows, one of them without a line end.
-func TestReadTable(t *testing.T) {
+// TestReadDataSet reads files of few rows, one of them without a line end.
+func TestReadDataSet(t *testing.T) {
 	for _, n := range []int64{0, 1, 2, 1000} {
 		text, csv := newCSV(t, synth.KeysV4, n)
 		if n == 2 {
@@ -139,19 +139,19 @@ func TestReadTable(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		table, err := readTable(t.Context(), csv)
+		set, err := readDataSet(t.Context(), csv)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got strings.Builder
-		for id, value := range table.all() {
+		for id, value := range set.all() {
 			got.WriteString(format.KeyAt(id).String() + "," + string(value) + "\n")
 		}
-		if got.String() != sorted(text) || int64(table.len) != n {
+		if got.String() != sorted(text) || int64(set.len) != n {
 			t.Errorf("%d rows: %q", n, got.String())
 		}
 	}
-	if _, err := readTable(t.Context(), os.DevNull+"/none"); err == nil {
+	if _, err := readDataSet(t.Context(), os.DevNull+"/none"); err == nil {
 		t.Error("a missing file is read")
 	}
 }

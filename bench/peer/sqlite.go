@@ -24,7 +24,7 @@ func openSQL(path, settings string) (*sql.DB, error) {
 // buildSQLite inserts all rows in one transaction, without a journal, with one
 // sync at the end.
 func buildSQLite(ctx context.Context, csv, path string) (err error) {
-	t, err := readTable(ctx, csv)
+	t, err := readDataSet(ctx, csv)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func buildSQLite(ctx context.Context, csv, path string) (err error) {
 	return syncFile(path)
 }
 
-func insertAll(ctx context.Context, db *sql.DB, t *table) error {
+func insertAll(ctx context.Context, db *sql.DB, t *dataSet) error {
 	if _, err := db.ExecContext(ctx, "CREATE TABLE promotions (id BLOB PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"); err != nil {
 		return err
 	}

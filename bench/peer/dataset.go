@@ -14,9 +14,9 @@ import (
 	"promostore/format"
 )
 
-// A table is a CSV of promotions in memory, in the order of its IDs. The CSV
+// A dataSet is a CSV of promotions in memory, in the order of its IDs. The CSV
 // must look like the output of promobuild generate.
-type table struct {
+type dataSet struct {
 	text    []byte
 	buckets [256][]row // by the first byte of the ID
 	len     int
@@ -29,14 +29,14 @@ type row struct {
 	len int32
 }
 
-// readTable reads and sorts a CSV. It uses all processors, because its time is
+// readDataSet reads and sorts a CSV. It uses all processors, because its time is
 // part of the time of the peers.
-func readTable(ctx context.Context, csv string) (*table, error) {
+func readDataSet(ctx context.Context, csv string) (*dataSet, error) {
 	text, err := os.ReadFile(csv)
 	if err != nil {
 		return nil, err
 	}
-	t := &table{text: text}
+	t := &dataSet{text: text}
 	parts := make([][256][]row, runtime.GOMAXPROCS(0))
 	var g errgroup.Group
 	g.SetLimit(len(parts))
@@ -64,7 +64,7 @@ func readTable(ctx context.Context, csv string) (*table, error) {
 }
 
 // lineAt returns the offset of the first row that begins in part i of n.
-func (t *table) lineAt(i, n int) int {
+func (t *dataSet) lineAt(i, n int) int {
 	if i == 0 {
 		return 0
 	}
@@ -75,7 +75,7 @@ func (t *table) lineAt(i, n int) int {
 	return len(t.text)
 }
 
-func (t *table) parse(lo, hi int, buckets *[256][]row) error {
+func (t *dataSet) parse(lo, hi int, buckets *[256][]row) error {
 	for lo < hi {
 		n := bytes.IndexByte(t.text[lo:], '\n')
 		if n < 0 {
@@ -98,10 +98,10 @@ func (t *table) parse(lo, hi int, buckets *[256][]row) error {
 
 // all returns the rows in the order of their IDs: the 16 bytes of the ID, and
 // price and date as they are in the CSV. The ID is valid until the next row.
-func (t *table) all() iter.Seq2[[]byte, []byte] { return t.part(0, len(t.buckets)) }
+func (t *dataSet) all() iter.Seq2[[]byte, []byte] { return t.part(0, len(t.buckets)) }
 
 // part returns the rows of the buckets from lo to hi.
-func (t *table) part(lo, hi int) iter.Seq2[[]byte, []byte] {
+func (t *dataSet) part(lo, hi int) iter.Seq2[[]byte, []byte] {
 	return func(yield func([]byte, []byte) bool) {
 		var id [format.KeyLen]byte
 		for _, rows := range t.buckets[lo:hi] {
