@@ -103,7 +103,7 @@ peers: # programs that promostore is compared with
 cover: ## print the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
-golden: ## write the golden files and docs/reference.md again
+golden: ## regenerate the golden files and docs/reference.md
 	go test ./format ./docs -update
 
 clean: ## remove built programs, but no generations

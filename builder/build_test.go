@@ -139,7 +139,7 @@ func TestInputOfBadRowsOnly(t *testing.T) {
 	}
 }
 
-// A build that is cancelled leaves no files and keeps the other generations.
+// A build that is canceled leaves no files and keeps the other generations.
 func TestCancelInEachPhase(t *testing.T) {
 	data := csvOf(t, synth.DataSet{Rows: 60_000})
 	for _, phase := range []Phase{PhaseRead, PhaseSort, PhaseMerge, PhasePublish} {

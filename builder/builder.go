@@ -15,8 +15,8 @@
 // the end.
 //
 // Records live in a mapping of fixed size, and workers have buffers of fixed
-// size. Both are part of Options.Memory. The runtime and the program need about
-// 20 MB more.
+// size. Both are part of Options.Memory. The runtime and the program need at
+// most 64 MiB more.
 //
 // The CSV format is RFC 4180 with two restrictions: a row longer than 256 KiB is
 // a bad row, and so is a row with a quoted field that contains a line end. No

@@ -31,7 +31,7 @@ func blockingPipe(t testing.TB) (r, w *os.File) {
 }
 
 // Another reader of the pipe may take the data before a read that was about to
-// get it. That read can still be cancelled.
+// get it. That read can still be canceled.
 func TestCancelWithTwoReadersOfPipe(t *testing.T) {
 	for range 50 {
 		r, w := blockingPipe(t)

@@ -33,8 +33,8 @@ type parser struct {
 	bad     []badLine       // of the chunk
 }
 
-// A badLine is the position of a bad row in its chunk. It has no reason: every
-// line may be bad, and few of the reasons are shown. Those come from explain.
+// A badLine is the position of a bad row in its chunk. Reasons are computed by
+// explain, only for the rows shown.
 type badLine struct {
 	line   int64 // counted from 1 in the chunk
 	lo, hi int   // offsets in the data of the chunk

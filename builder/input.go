@@ -25,7 +25,7 @@ type Input struct {
 	err error // known before the build
 }
 
-// FileInput returns the file with this path.
+// FileInput returns an Input that reads the file at path.
 func FileInput(path string) Input {
 	in := Input{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
 	st, err := os.Stat(path)
@@ -38,7 +38,7 @@ func FileInput(path string) Input {
 }
 
 // StreamInput returns an input that reads r, once, and does not close it. name
-// is for messages. If a build is cancelled while r.Read blocks, Build returns at
+// is for messages. If a build is canceled while r.Read blocks, Build returns at
 // once; the Read goes on in a goroutine unless r is a pipe of the system.
 func StreamInput(name string, r io.Reader) Input {
 	return Input{Name: name, Open: func() (io.ReadCloser, error) { return notClosed{r}, nil }}
@@ -224,9 +224,10 @@ var ErrWindow = fmt.Errorf("window larger than %d MiB", maxWindow>>20)
 // maxWindow is the most memory, in bytes, that a zstd stream may demand.
 const maxWindow = 8 << 20
 
-// ErrExpansion means that an input expands more than a data set can. Each row
-// has an id of its own, and 200 ids do not fit into 78 bytes. Without this limit
-// a few megabytes could keep a build busy for any time.
+// ErrExpansion means that an input expands more than a data set can. A
+// compressed row needs the 16 random bytes of its id, so a data set cannot
+// expand 200-fold. Without this limit a few megabytes could keep a build busy
+// for any time.
 var ErrExpansion = errors.New("not a data set")
 
 const (

@@ -93,7 +93,7 @@ func (o *output) close() error {
 }
 
 // writeBack writes the first n bytes of a file from the page cache to the disk.
-// The following sync, which cannot be cancelled, then has little left to do.
+// The following sync, which cannot be canceled, then has little left to do.
 func writeBack(ctx context.Context, file *os.File, n int64) error {
 	const step = 64 << 20
 	for off := int64(0); off < n; off += step {

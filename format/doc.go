@@ -11,7 +11,7 @@
 // b = ceil(n / 128) the number of blocks.
 //
 //	offset          | size    | region    | meaning
-//	0               | 4096    | header    | counts, key range and limits of the file
+//	0               | 4096    | header    | counts, key range and length
 //	4096            | b·4096  | blocks    | the records
 //	4096 + b·4096   | b·16    | fences    | the id of the first record of each block
 //	… + b·16        | b·4     | checksums | the checksum of each block

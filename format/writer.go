@@ -56,9 +56,9 @@ type Batch struct {
 	records []Record
 }
 
-// Reserve assigns records the range of the file after all records reserved
-// before. The calls must come in the order of the ids. The Batch refers to the
-// memory of records until Write returns.
+// Reserve assigns records the next range of the file. The calls must come in the
+// order of the ids. The Batch refers to the memory of records until Write
+// returns.
 func (w *Writer) Reserve(records []Record) (Batch, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -18,8 +18,8 @@ import "net"
 // reasons for this order are:
 //
 //   - The retryListener is next to the socket because only the errors of the
-//     socket tell a shortage from the end of a listener. It does not wrap
-//     connections, so a request does not pay for it.
+//     socket distinguish a shortage of descriptors from a closed listener. It
+//     does not wrap connections, so a request does not pay for it.
 //   - The sniffConn is outside of tls.Conn because fasthttp must not know that
 //     a connection may be TLS: it would begin a handshake before the first byte
 //     arrives. Deadlines pass through to the socket, so they hold for that byte

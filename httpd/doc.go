@@ -7,9 +7,9 @@
 // connection selects. It logs nothing.
 //
 // fasthttp adds no lock to a request. Its connection counters, its map of idle
-// connections and its pools are used when a connection begins or ends. Twice a
-// request it stores in 8 bytes of the connection whether the connection is
-// idle; some connections share a cache line there.
+// connections and its pools are used when a connection begins or ends. Twice per
+// request it writes an 8-byte idle flag; flags of different connections may
+// share a cache line.
 //
 // The package does not promise HTTP/2, and it does not tell clients apart by
 // anything except their address. Both belong to a proxy in front of it.

@@ -116,8 +116,8 @@ type generationName struct {
 }
 
 // setGeneration sets the header that names the generation of the answer. While
-// generations change, requests of both may overwrite the cached name of each
-// other, but each request uses its own.
+// generations change, requests on either generation may replace the cached name,
+// but each request uses its own.
 func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, f *reader.File) {
 	name := s.generation.Load()
 	if name == nil || name.id != f.ID() {

@@ -1,14 +1,14 @@
 // Package reader opens generation files, looks up promotions in them, and
 // moves a server from one generation to the next.
 //
-// A File is one open generation file. A lookup goes through four steps: Get
-// asks the model of package learned for the position of the key, searches a
-// window of records there, and corrects the window or falls back to the fences
-// if the key is outside. A mapping or, for files larger than memory, one read
-// supplies the records.
+// A File is one open generation file. In a verified mapping, Get predicts the
+// rank of the key with the model of package learned, searches windows around it,
+// and falls back to the fences. In every other file it goes to the fences at
+// once. A mapping or, for files larger than memory, one read supplies the
+// records.
 //
 // A Store serves a directory of generations, of which one is live: the pinned
-// one, or the newest good one. Poll opens and verifies a new generation and
+// one, or the newest servable one. Poll opens and verifies a new generation and
 // makes it live; requests hold a lease on the generation they began with, and
 // its file is closed after the last of them. Acquire and Release take no lock.
 //

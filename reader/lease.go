@@ -28,9 +28,9 @@ const numSlots = 64
 //   - An Acquire that finds the lease no longer current releases it without
 //     touching the file. A scan meanwhile may count it as a request, but then
 //     its own release scans again.
-//   - A release that finds the lease expired scans. One that does not came
-//     before expired was set, so the scan of expire sees it gone. Thus a scan
-//     follows the last release.
+//   - A release that finds the lease expired scans. Any other release came
+//     before expired was set; expire's scan sees it. Thus a scan follows the
+//     last release.
 //   - Several scans can find no request. The first to set closing closes the
 //     file.
 type lease struct {

@@ -16,7 +16,7 @@ import (
 	"promostore/internal/fsx"
 )
 
-// pollState is the state that a poll of a Store leaves to the next.
+// pollState is the state that a poll of a Store carries over to the next.
 //
 // Its mutex is held for a whole poll, which may take minutes, so polls do not
 // overlap. It is acquired before every other mutex of the Store.
@@ -27,11 +27,10 @@ type pollState struct {
 	liveFile fsx.Identity // of the file of the live generation when last known to be good
 }
 
-// Poll makes the generation live that the directory asks for: the pinned one,
-// or else one newer than the live generation. It opens, verifies and warms the
-// generation first. A bad file is refused and not opened again until it is
-// replaced; then the next older generation is tried, if none is pinned and it is
-// newer than the live one.
+// Poll makes the desired generation live: the pinned one, or else one newer than
+// the live generation. It opens, verifies and warms the generation first. A bad
+// file is refused and not opened again until it is replaced; then the next older
+// generation is tried, if none is pinned and it is newer than the live one.
 //
 // Poll also checks the file of the live generation. If that was truncated or
 // damaged, it is no longer live, and the file is tried like any other.
@@ -61,8 +60,8 @@ func (s *Store) stopPolling() {
 	s.polling.closed = true
 }
 
-// pollOnce polls for the pin as it is now. The error wraps errPinChanged if that
-// is not the end of it.
+// pollOnce polls for the pin as it is now. The error wraps errPinChanged if the
+// pin changed and the poll must start again.
 func (s *Store) pollOnce(ctx context.Context) error {
 	// The pin comes first: a pinned generation is older than its pin, so the
 	// list that follows has it.
@@ -89,8 +88,8 @@ func (s *Store) pollOnce(ctx context.Context) error {
 
 // checkLive verifies the file of the live generation again if its time has
 // changed, as after touch, and reports a fault if its size has or if it is bad.
-// Lookups alone would not notice a file that ends within a page, or fences that
-// belong to the content before it was overwritten.
+// Lookups do not notice a file cut in mid-page, or one overwritten with content
+// that its fences no longer match.
 func (s *Store) checkLive(ctx context.Context) error {
 	f := s.Acquire(0)
 	if f == nil {

@@ -112,8 +112,10 @@ func (s *mmapSource) find(key format.Key, r *format.Record) (found bool, err err
 }
 
 // recoverFault turns the panic of a read from a missing page into an error, and
-// restores the setting of SetPanicOnFault. It does not slow down a single
-// lookup; overlapping lookups take 410 ns with it and 267 without.
+// restores the setting of SetPanicOnFault. It does not slow down lookups of
+// which each waits for the one before. Independent lookups in one goroutine,
+// whose cache misses the processor overlaps, take 410 ns with it and 267
+// without.
 func recoverFault(before bool, err *error) {
 	debug.SetPanicOnFault(before)
 	switch v := recover().(type) {

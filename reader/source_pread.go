@@ -11,9 +11,8 @@ import (
 
 // A preadSource reads records from the file, one block a lookup.
 //
-// Of each fence it keeps the position in the model of the fences, 64 bits. That
-// is half of a fence and orders most of them; it reads the blocks of fences that
-// have the same position to tell them apart.
+// For each fence it keeps a 64-bit position. Fences with equal positions are
+// told apart by reading their blocks.
 type preadSource struct {
 	file      *blockFile
 	index     *format.Index
@@ -66,8 +65,8 @@ func (s *preadSource) find(key format.Key, r *format.Record) (found bool, err er
 	buf := blockBuffers.Get().(*blockBuffer)
 	defer blockBuffers.Put(buf)
 	lo, hi := s.candidates(key)
-	// Invariant: if the file has key, one of the blocks lo to hi has it. Of two
-	// blocks the last comes first, because its fence may be the key itself.
+	// Invariant: if the file has key, one of the blocks lo to hi has it. If two
+	// remain, try the later.
 	for {
 		block := lo + (hi-lo+1)/2
 		b, err := s.read(buf, block)

@@ -140,8 +140,8 @@ func (x *inbox) ready() ([]string, error) {
 	return names, nil
 }
 
-// take builds a waiting file. It acquires the slot first, so that a file can be
-// removed from the inbox for as long as another build runs.
+// take builds a waiting file. It acquires the slot first, so its owner can still
+// withdraw the file while another build runs.
 func (x *inbox) take(name string) error {
 	if err := x.pipeline.slot.acquire(); err != nil {
 		return err

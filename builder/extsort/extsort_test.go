@@ -259,7 +259,7 @@ func TestAddReturnsErrors(t *testing.T) {
 	cancel(failed)
 	s = newSorter(t, extsort.Config{Sizes: tiny})
 	if err := add(ctx, s, records); !errors.Is(err, failed) {
-		t.Errorf("cancelled context: error %v", err)
+		t.Errorf("canceled context: error %v", err)
 	}
 
 	s = newSorter(t, extsort.Config{Sizes: tiny, Dir: "/no/such/directory"})

@@ -88,11 +88,13 @@ type splitter struct {
 // It uses up the given chains.
 //
 // Each worker splits a chain of its own; a chain with more records than the
-// average share of a worker is split by all workers together. The memory cost
-// of a split is half a page for each child and worker, because the last page of
-// a child is not full. A child has at least max/2 records on average. With at
-// most max/16 records in the pages of all workers, the cost is 1/16 of the
-// chain, half of what Sorter.spare keeps free.
+// average share of a worker is split by all workers together. The last page of a
+// child is half full on average, so each child and worker costs half a page:
+//
+//	cost of a split <= pages of all workers / 2 <= max/32 for each child
+//	                <= 1/16 of the chain, since a child has at least max/2 records
+//
+// Sorter.spare keeps twice as much free.
 func (s *splitter) split(ctx context.Context, chains []chain) ([]chain, error) {
 	total := 0
 	for _, c := range chains {

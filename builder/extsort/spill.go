@@ -189,8 +189,8 @@ func (r *run) read(dst []format.Record, lo, hi int64) ([]format.Record, error) {
 	return dst[:hi-lo], nil
 }
 
-// around returns the records, from one sample to the next, that contain the
-// boundary at k: keys before lo are below k, keys from hi on are not.
+// around returns the range of records, between two samples, in which keys reach
+// k: keys before lo are below k, keys from hi on are not.
 func (r *run) around(k format.Key) (lo, hi int64) {
 	i, _ := slices.BinarySearchFunc(r.samples, k, format.Key.Compare)
 	return max(0, int64(i-1)) * r.step, min(int64(i)*r.step, r.n)

@@ -1,10 +1,10 @@
 // Package generation manages a directory of generation files: their names,
-// publishing and pruning, the pin, and the question which generation to serve.
+// publishing and pruning, the pin, and which generation to serve.
 //
 // A file gets its final name when it is complete and durable, and is never
-// written again. Names determine the order of generations; file times do not.
-// A name does not promise good content, because files also arrive by other
-// ways, for example by rsync.
+// written again. Names determine the order of generations; file times do not. A
+// name does not promise good content, because files also arrive in other ways,
+// for example by rsync.
 //
 // # Servable generations
 //
@@ -18,10 +18,9 @@
 //  5. every block is good, see format.Index.Verify.
 //
 // To check conditions 1 to 4, a program reads 20 bytes for each block of 4 KiB;
-// to check condition 5, it reads the whole file. Open is the only definition of
-// conditions 1 and 4. Header checks conditions 1 to 4, Verify all of them, and a
-// Checker remembers the results. Package reader adds servers and a parallel
-// Verify.
+// to check condition 5, it reads the whole file. Only Open implements conditions
+// 1 and 4. Header checks conditions 1 to 4, Verify all of them, and a Checker
+// remembers the results. Package reader adds a live Store and a parallel Verify.
 //
 // Servers and "promobuild pin", "rollback" and "prune" require all conditions.
 // Live, "promobuild list" and commands that take a directory in place of a file

@@ -33,8 +33,8 @@ func isTempName(s string) bool {
 	return err == nil
 }
 
-// A Writer publishes and prunes generations of a directory. Only one process has
-// one at a time.
+// A Writer publishes and prunes generations of a directory. At most one process
+// holds a Writer of a directory.
 type Writer struct {
 	dir  string
 	lock *os.File
@@ -187,7 +187,7 @@ func (p *Pending) Path() string {
 }
 
 // Renew changes the ID to the result of Next, if that is greater. A long build
-// needs it if newer generations arrived by other ways.
+// needs it if newer generations arrived in other ways.
 func (p *Pending) Renew(now time.Time) (ID, error) {
 	id, err := p.w.Next(now)
 	if err == nil {

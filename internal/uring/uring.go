@@ -7,8 +7,8 @@
 //   - Setup: io_uring_setup(2) creates the queues, mmap maps them, and the
 //     runtime polls the file descriptor of the ring.
 //   - Submission: Read writes an entry and tells the kernel by
-//     io_uring_enter(2). One goroutine at a time does, also for entries that
-//     others have added meanwhile.
+//     io_uring_enter(2). One goroutine at a time calls it, and submits the
+//     entries of the others too.
 //   - Completion: the descriptor becomes readable. One goroutine takes the
 //     results from the queue and hands each to the Read that waits for it.
 //

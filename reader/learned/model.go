@@ -37,7 +37,7 @@ const (
 	countMask = 1<<countBits - 1
 )
 
-// A Position is a key on the axis of a model, relative to its first key. Keys
+// A Position is the scaled distance of a key from the model's first key. Keys
 // that differ in their last bits only can have the same position.
 type Position uint64
 
@@ -97,9 +97,10 @@ func (m *Model) Load(x Position) uint64 {
 }
 
 // WindowLen is the number of records in a window: four cache lines, which hold
-// nearly all keys, since predictions are off by 1.7 records where keys are
-// uniform. The processor reads the lines at the same time, but not for free: two
-// lines of a random page take 1.07 times as long as one, four 1.15, eight 1.26.
+// nearly all keys, since predictions are off by 1.7 records (root mean square)
+// where keys are uniform. The processor reads the lines at the same time, but
+// not for free: two lines of a random page take 1.07 times as long as one, four
+// 1.15, eight 1.26.
 const WindowLen = 8
 
 // Window returns the number of the first record of the window around the
@@ -111,7 +112,7 @@ func (m *Model) Window(x Position) int { return m.clamp(m.PredictAt(x) - WindowL
 // record; after reports that the key sorts after the whole window rather than
 // before it.
 //
-// The error of the model at first is known now, and is that at x as a rule.
+// The error at the key first is now known; the error at x is usually the same.
 func (m *Model) Correct(x Position, from int, first format.Key, after bool) int {
 	to := from
 	if at, ok := m.Position(first); ok {
