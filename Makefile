@@ -35,7 +35,7 @@ run: build ## build a generation of testdata/promotions.csv and serve it over ht
 		printf '\nTry:\n  curl http://localhost:%s/promotions/%s\n  curl -k https://localhost:%s/promotions/%s\n\n' $$port $$id $$port $$id
 	@exec bin/promoserve --data $(DATA) --listen $(LISTEN) --tls-self-signed --drain 0s
 
-test: ## run all tests that need only Go
+test: ## run the tests that need only Go
 	go test ./...
 
 race: ## run them with the race detector

@@ -129,7 +129,7 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 	if err := b.read(ctx); err != nil {
 		return err
 	}
-	if err := b.checkRecords(b.rows.good()); err != nil { // fail before the sort if possible
+	if err := b.checkRecords(b.rows.good(), true); err != nil { // fail before the sort if possible
 		return err
 	}
 	out := &output{b: b, file: file}
@@ -228,7 +228,7 @@ func (b *build) sort(ctx context.Context, out *output) error {
 // publish completes, syncs and publishes the file.
 func (b *build) publish(ctx context.Context, out *output, renew bool) (err error) {
 	duplicates, keys := b.sorter.Duplicates()
-	if err := b.checkRecords(b.rows.good() - duplicates); err != nil {
+	if err := b.checkRecords(b.rows.good()-duplicates, false); err != nil {
 		return err
 	}
 	if b.Duplicates == FailOnDuplicate && duplicates > 0 {

@@ -169,5 +169,9 @@ type DuplicatesError struct {
 }
 
 func (e *DuplicatesError) Error() string {
-	return fmt.Sprintf("%d rows repeat an id\n  %s", e.Count, strings.Join(e.IDs, "\n  "))
+	rows := "rows repeat"
+	if e.Count == 1 {
+		rows = "row repeats"
+	}
+	return fmt.Sprintf("%d %s an id\n  %s", e.Count, rows, strings.Join(e.IDs, "\n  "))
 }

@@ -16,7 +16,8 @@ import (
 // A GuardError reports a data set with fewer records than Options.MinRecords or
 // Options.MaxShrink allows.
 type GuardError struct {
-	Records     int64         // in the data set; with duplicates if the build failed before the sort
+	Records     int64         // in the data set
+	AtMost      bool          // Records includes duplicates: the build failed before the sort
 	Min         int64         // fewest records allowed
 	Live        generation.ID // the live generation, for MaxShrink; 0 for MinRecords
 	LiveRecords int64         // in the live generation
@@ -27,11 +28,15 @@ func (e *GuardError) Error() string {
 	if e.Records == 1 {
 		records = "1 record"
 	}
+	shrink := fmt.Sprintf("%.1f %%", e.Shrink())
+	if e.AtMost {
+		records, shrink = "at most "+records, "at least "+shrink
+	}
 	if e.Live == 0 {
 		return fmt.Sprintf("%s, fewer than the minimum of %s", records, humanize.Comma(e.Min))
 	}
-	return fmt.Sprintf("%s, %.1f %% fewer than the %s of the live generation %s; the minimum is %s",
-		records, e.Shrink(), humanize.Comma(e.LiveRecords), e.Live, humanize.Comma(e.Min))
+	return fmt.Sprintf("%s, %s fewer than the %s of the live generation %s; the minimum is %s",
+		records, shrink, humanize.Comma(e.LiveRecords), e.Live, humanize.Comma(e.Min))
 }
 
 // Shrink returns by how many per cent the data set is smaller than the live
@@ -53,10 +58,11 @@ func (e *GuardError) MaxShrink() float64 {
 	return float64((1000*lost+e.LiveRecords-1)/e.LiveRecords) / 10
 }
 
-// checkRecords returns a *GuardError if there are too few records.
-func (b *build) checkRecords(records int64) error {
+// checkRecords returns a *GuardError if there are too few records. atMost means
+// that some of them may be duplicates.
+func (b *build) checkRecords(records int64, atMost bool) error {
 	if records < b.MinRecords {
-		return &GuardError{Records: records, Min: b.MinRecords}
+		return &GuardError{Records: records, AtMost: atMost, Min: b.MinRecords}
 	}
 	if b.MaxShrink <= 0 {
 		return nil
@@ -74,7 +80,7 @@ func (b *build) checkRecords(records int64) error {
 	if records >= min {
 		return nil
 	}
-	return &GuardError{Records: records, Min: min, Live: live.ID, LiveRecords: had}
+	return &GuardError{Records: records, AtMost: atMost, Min: min, Live: live.ID, LiveRecords: had}
 }
 
 // A SpaceError reports a file system with less free space than a build needs. It

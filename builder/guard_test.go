@@ -27,9 +27,9 @@ func TestGuardsOfRecords(t *testing.T) {
 		{name: "one record", rows: 1, min: 2000, want: "1 record, fewer than the minimum of 2,000"},
 		{name: "grown", rows: 2000, shrink: 1},
 		{name: "shrunk by the limit", rows: 900, shrink: 10},
-		{name: "shrunk by more", rows: 899, shrink: 10, want: "899 records, 10.1 % fewer than the 1,000 of the live generation 20231114T221320000Z; the minimum is 900"},
+		{name: "shrunk by more", rows: 899, shrink: 10, want: "899 records, at least 10.1 % fewer than the 1,000 of the live generation 20231114T221320000Z; the minimum is 900"},
 		{name: "shrunk by duplicates", rows: 950, duplicates: 100, shrink: 10, want: "850 records, 15.0 % fewer"},
-		{name: "shrunk by a fraction", rows: 999, shrink: 0.05, want: "999 records, 0.1 % fewer"},
+		{name: "shrunk by a fraction", rows: 999, shrink: 0.05, want: "999 records, at least 0.1 % fewer"},
 		{name: "shrunk by any number", rows: 1, shrink: 100},
 		{name: "no live generation", rows: 1, shrink: 1, empty: true},
 	} {
@@ -56,6 +56,21 @@ func TestGuardsOfRecords(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestGuardCountsRowsBeforeTheSort expects an error that admits that it counts
+// rows, since some of them may be duplicates.
+func TestGuardCountsRowsBeforeTheSort(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, MinRecords: 101, Inputs: []Input{synthetic(t, 100, 20)}})
+	var guard *GuardError
+	if !errors.As(err, &guard) || !guard.AtMost || !strings.Contains(err.Error(), "at most 100 records, fewer than the minimum of 101") {
+		t.Errorf("before the sort: %v", err)
+	}
+	_, err = Build(t.Context(), Options{Dir: dir, Memory: MinMemory, MinRecords: 100, Inputs: []Input{synthetic(t, 100, 20)}})
+	if !errors.As(err, &guard) || guard.AtMost || !strings.Contains(err.Error(), ": 80 records, fewer") && !strings.HasPrefix(err.Error(), "80 records, fewer") {
+		t.Errorf("after the sort: %v", err)
 	}
 }
 

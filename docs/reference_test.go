@@ -210,13 +210,22 @@ var codeWord = regexp.MustCompile(`(^|[\s(])(--[a-z]+(?:-[a-z]+)*|(?:/[a-z<>]+)+
 // prose marks flags, paths and variables in a text of a program as code.
 func prose(text string) string { return codeWord.ReplaceAllString(text, "$1`$2`") }
 
+// escape marks the characters of a cell that Markdown interprets. In a code span
+// that is only the separator of cells.
+func escape(cell string) string {
+	parts := strings.Split(strings.ReplaceAll(cell, "|", `\|`), "`")
+	for i := 0; i < len(parts); i += 2 {
+		parts[i] = strings.ReplaceAll(parts[i], "<", `\<`)
+	}
+	return strings.Join(parts, "`")
+}
+
 // table writes rows as a table of Markdown. The first one is the heading.
 func table(rows [][]string) string {
-	escape := strings.NewReplacer("|", `\|`, "<", `\<`)
 	var b strings.Builder
 	for i, row := range rows {
 		for _, cell := range row {
-			b.WriteString("| " + escape.Replace(cmp.Or(strings.ReplaceAll(cell, "``", ""), " ")) + " ")
+			b.WriteString("| " + escape(cmp.Or(strings.ReplaceAll(cell, "``", ""), " ")) + " ")
 		}
 		b.WriteString("|\n")
 		if i == 0 {

@@ -26,7 +26,7 @@ func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
 
 func (s *Server) writeRequests(w *web.ExpositionWriter) {
 	m := &s.metrics
-	w.Family("promoserve_http_requests_total", "counter", "Requests answered, by endpoint and status code.")
+	w.Family("promoserve_http_requests_total", "counter", "Answered requests by endpoint (promotion, lookup, other) and status code (other: a rare one).")
 	for e, endpoint := range endpointNames {
 		for c, code := range codes {
 			n := m.sum(func(s *shard) *atomic.Uint64 { return &s.requests[e][c] })
@@ -37,7 +37,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 			w.Sample("", float64(n), "endpoint", endpoint, "code", label)
 		}
 	}
-	w.Family("promoserve_http_request_duration_seconds", "histogram", "Time from a request being read until its answer is ready to be sent.")
+	w.Family("promoserve_http_request_duration_seconds", "histogram", "Time from reading a request until its response is ready to be sent, by endpoint (promotion, lookup, other).")
 	for e, endpoint := range endpointNames {
 		total := uint64(0)
 		for b := range len(bounds) + 1 {
@@ -52,7 +52,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 		w.Sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
 		w.Sample("_count", float64(total), "endpoint", endpoint)
 	}
-	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result.")
+	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result: found, not_found, malformed, error.")
 	for r, result := range lookupNames {
 		n := m.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
 		w.Sample("", float64(n), "result", result)
@@ -61,7 +61,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 
 func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	m := &s.metrics
-	w.Family("promoserve_generation_swaps_total", "counter", "Generations that became live, were refused as damaged, or were demoted because their file changed.")
+	w.Family("promoserve_generation_swaps_total", "counter", "Generations by result: live (became live), refused (damaged, or with another format version or a wrong name), fault (demoted because the file changed).")
 	for r, result := range swapNames {
 		w.Sample("", float64(m.swaps[r].Load()), "result", result)
 	}
@@ -92,7 +92,7 @@ func (s *Server) writeServer(w *web.ExpositionWriter) {
 	w.Counter("promoserve_http_accept_errors_total", m.acceptErrors.Load(), "Failed attempts to accept a connection because file descriptors or memory ran out.")
 	w.Counter("promoserve_tls_handshake_errors_total", m.handshakeErrors.Load(), "TLS handshakes that failed.")
 	w.Counter("promoserve_http_panics_total", m.panics.Load(), "Requests whose handler panicked.")
-	w.Family("promoserve_tls_reloads_total", "counter", "Certificates loaded or refused after the start.")
+	w.Family("promoserve_tls_reloads_total", "counter", "Certificates read again after the start, by result: ok, failed.")
 	for r, result := range resultNames {
 		w.Sample("", float64(m.tlsReloads[r].Load()), "result", result)
 	}

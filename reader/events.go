@@ -34,7 +34,7 @@ const (
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists
-	EventUnpinned      // the pin was removed: the newest good generation is to be live
+	EventUnpinned      // the pin was removed: the newest servable generation is to be live
 	EventPinUnreadable // the pin cannot be read; the live generation remains live
 	EventPinUnmet      // the pinned generation is missing or bad; the live generation remains live
 )

@@ -18,10 +18,10 @@ const (
 	maxRounding = 3 * 8 << 10
 )
 
-// maxTableBytes limits the tables of a file with n records: 1/64 byte a record
+// maxTableBytes limits the tables of a file with n records: 1/64 byte per record
 // for the model that Open trains from the fences, then 1/16 for the positions of
 // the fences (pread) or the model that Verify trains (mmap), with a coarse model
-// of at most 128 KiB. The documented total is 0.1 byte a record.
+// of at most 128 KiB. The documented total is 0.1 byte per record.
 func maxTableBytes(n int, access reader.Access, verified bool) int {
 	switch {
 	case access == reader.AccessPread:
@@ -62,7 +62,7 @@ func TestHeap(t *testing.T) {
 						most = first + files*maxRounding
 					}
 					fixed[name] = used - tables
-					t.Logf("%s, %d records: %.4f bytes a record", name, n, float64(used)/float64(n))
+					t.Logf("%s, %d records: %.4f bytes per record", name, n, float64(used)/float64(n))
 					if used > tables+most {
 						t.Errorf("%s, %d records: %d bytes of heap, want %d at most", name, n, used, tables+most)
 					}

@@ -9,7 +9,7 @@ import (
 	"promostore/reader/learned"
 )
 
-// A preadSource reads records from the file, one block a lookup.
+// A preadSource reads records from the file, one block per lookup.
 //
 // For each fence it keeps a 64-bit position. Fences with equal positions are
 // told apart by reading their blocks.

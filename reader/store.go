@@ -15,7 +15,7 @@ import (
 )
 
 // A Store serves the current generation of a directory: the pinned one, or the
-// newest that is good. It is safe for concurrent use.
+// newest that is servable. It is safe for concurrent use.
 //
 // Poll moves it from one generation to the next, Acquire and Release bracket a
 // request, and Status reports what the last poll found.
@@ -35,7 +35,7 @@ type Store struct {
 	// call of Notify or while acquiring another mutex.
 	mu       sync.Mutex
 	desired  desired
-	newest   generation.ID      // by name, good or not
+	newest   generation.ID      // by name, servable or not
 	any      bool               // whether there is a newest
 	refused  map[string]refusal // by path
 	closeErr error
@@ -93,7 +93,7 @@ func (s *Store) liveFile() *File {
 
 // Fault reports that a lookup in f, which the caller has acquired, returned
 // ErrFault. The generation is no longer live, and the next poll replaces it with
-// the newest good one. It also tries the file again if that has changed since it
+// the newest servable one. It also tries the file again if that has changed since it
 // was opened.
 func (s *Store) Fault(f *File, err error) {
 	l := f.lease
@@ -134,7 +134,7 @@ type Status struct {
 	Pin    generation.Pin
 	PinErr error // why the pin cannot be read
 
-	Newest  generation.ID // by name, good or not
+	Newest  generation.ID // by name, servable or not
 	Any     bool          // whether there is a Newest
 	Refused []Refused     // by path
 }

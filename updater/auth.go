@@ -64,7 +64,7 @@ func (a *authorizer) check(r *http.Request) error {
 // comparison does not reveal the length of a token.
 type tokens [][sha256.Size]byte
 
-// readTokens reads a file with one token a line. Several tokens let clients
+// readTokens reads a file with one token per line. Several tokens let clients
 // move from an old one to a new one.
 func readTokens(path string) (tokens, error) {
 	f, err := os.Open(path)

@@ -3,6 +3,7 @@ package updater
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,7 +75,7 @@ func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
 func (c *counters) write(e *web.ExpositionWriter) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e.Family("promobuild_builds_total", "counter", "Finished builds by result.")
+	e.Family("promobuild_builds_total", "counter", "Finished builds by result: "+strings.Join(outcomes, ", ")+".")
 	for _, outcome := range outcomes {
 		e.Sample("", float64(c.builds[outcome]), "result", outcome)
 	}
@@ -97,7 +98,7 @@ func (h *hooks) write(e *web.ExpositionWriter) {
 }
 
 func (st inboxStatus) write(e *web.ExpositionWriter) {
-	e.Family("promobuild_inbox_files", "gauge", "Files of the inbox by state.")
+	e.Family("promobuild_inbox_files", "gauge", "Files of the inbox by state: waiting, done, failed.")
 	e.Sample("", float64(st.Waiting), "state", "waiting")
 	e.Sample("", float64(st.Done), "state", "done")
 	e.Sample("", float64(st.Failed), "state", "failed")

@@ -230,7 +230,7 @@ func only(method string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 			w.Header().Set("Allow", method)
-			reply(w, http.StatusMethodNotAllowed, problem{Error: "only " + method})
+			reply(w, http.StatusMethodNotAllowed, problem{Error: "method not allowed"})
 			return
 		}
 		next(w, r)

@@ -24,7 +24,7 @@ func diffCommand() *cli.Command {
 		Description: `Count the promotions that the second generation adds, removes and changes, and
 show the first rows of each kind. A row has changed if its price or date is
 written differently. Both files are read once and checked. ID selects a generation
-of --data; DIR selects its newest servable generation.
+of --data; DIR selects its newest generation with a good index.
 
 Exit with 0 whether the generations differ or not.
 

@@ -16,7 +16,7 @@ func dumpCommand() *cli.Command {
 		ArgsUsage: "FILE|DIR",
 		Description: `Print prices and dates as they were written. Print ids in upper case if all their
 letters were, else in lower case. There is no header row. DIR selects its newest
-servable generation.
+generation with a good index.
 
 Example:
    promobuild dump data | gzip > promotions.csv.gz`,

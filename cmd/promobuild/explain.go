@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"promostore/builder"
@@ -28,7 +29,7 @@ func explain(ctx context.Context, err error, rejects string) error {
 		hint = "Keep one row of each id: --duplicates=last or --duplicates=first"
 	case errors.As(err, &guard):
 		flag, value := guardFlag(guard)
-		hint = "To accept the data set: " + flag + " " + value
+		hint = "To accept the data set: " + flag + " " + strings.TrimSuffix(value, ",")
 	case errors.Is(err, builder.ErrEmpty):
 		hint = "To publish an empty data set: --allow-empty"
 	case errors.Is(err, builder.ErrWindow):
@@ -50,12 +51,16 @@ func interrupted(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }
 
-// guardFlag returns the flag and the value that accept the data set.
+// guardFlag returns the flag that accepts the data set, and its value in words.
 func guardFlag(e *builder.GuardError) (flag, value string) {
+	flag, value, other := "--max-shrink", fmt.Sprintf("%.1f", e.MaxShrink()), "more"
 	if e.Live == 0 {
-		return "--min-records", fmt.Sprint(e.Records)
+		flag, value, other = "--min-records", fmt.Sprint(e.Records), "less"
 	}
-	return "--max-shrink", fmt.Sprintf("%.1f", e.MaxShrink())
+	if e.AtMost {
+		value += ", or " + other + " if rows repeat an id,"
+	}
+	return flag, value
 }
 
 // uploadHint returns the flag of the updater that accepts the data set that err
@@ -63,6 +68,10 @@ func guardFlag(e *builder.GuardError) (flag, value string) {
 func uploadHint(err error) updater.Hint {
 	var guard *builder.GuardError
 	switch {
+	case errors.Is(err, builder.ErrEmpty):
+		return updater.Hint{Flag: "--allow-empty", Text: "--allow-empty accepts it"}
+	case errors.As(err, new(*builder.DuplicatesError)):
+		return updater.Hint{Flag: "--duplicates", Text: "--duplicates=last or --duplicates=first accepts it"}
 	case errors.As(err, &guard):
 		flag, value := guardFlag(guard)
 		return updater.Hint{Flag: flag, Text: flag + " " + value + " accepts it"}

@@ -20,7 +20,7 @@ Examples:
 		Flags: []cli.Flag{
 			&cli.Int64Flag{Name: "rows", DefaultText: "none", Usage: "print `N` rows, at least 1; required"},
 			&cli.Uint64Flag{Name: "seed", Usage: "select other rows by the number `N`"},
-			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "generate ids of the kind `v4|v7|sequential|same-prefix`"},
+			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "kind of the ids: `v4|v7|sequential|same-prefix`"},
 			&cli.Int64Flag{Name: "duplicates", Usage: "repeat an id in `N` of the rows"},
 		},
 		Action: program.Printing(generate),

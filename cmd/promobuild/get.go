@@ -20,7 +20,7 @@ func getCommand() *cli.Command {
 		ArgsUsage: "FILE|DIR ID...",
 		Description: `Print one line of JSON for each ID, in the order of the arguments, as the server
 answers it. Check the blocks that are read. Exit with 1 if an ID is missing. DIR
-selects its newest servable generation.
+selects its newest generation with a good index.
 
 Example:
    promobuild get data 172FFC14-D229-4C93-B06B-F48B8C095512`,

@@ -21,7 +21,8 @@ func inspectCommand() *cli.Command {
 		Usage:     "show the header and the layout of a generation",
 		ArgsUsage: "FILE|DIR",
 		Description: `Show the counts, the range of ids, the regions and the timestamp styles. Read
-everything but the blocks. DIR selects its newest servable generation.
+everything but the blocks. DIR selects its newest generation
+with a good index.
 
 Example:
    promobuild inspect --json data/promotions-20261122T103000123Z-00000-of-00001.pgen`,
@@ -114,7 +115,7 @@ func (x *inspection) print(w io.Writer) error {
 	fmt.Fprintf(t, "bad rows\t%s\n", humanize.Comma(int64(x.BadRows)))
 	fmt.Fprintf(t, "bytes\t%s\n", humanize.Comma(x.FileBytes))
 	if x.Records > 0 {
-		fmt.Fprintf(t, "bytes a record\t%.2f\n", x.BytesPerRecord)
+		fmt.Fprintf(t, "bytes per record\t%.1f\n", x.BytesPerRecord)
 		fmt.Fprintf(t, "first id\t%s\n", x.FirstID)
 		fmt.Fprintf(t, "last id\t%s\n", x.LastID)
 	}

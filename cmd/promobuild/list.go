@@ -23,9 +23,10 @@ func listCommand() *cli.Command {
 		Name:      "list",
 		Usage:     "list the generations of a directory, oldest first",
 		ArgsUsage: "DIR",
-		Description: `Show the newest servable generation, the pinned generation with its author and
-reason, and why others are not servable. Read everything but the blocks; the
-verify command reads those too. Exit with 0 unless DIR or its pin cannot be read.
+		Description: `Show the newest generation with a good index, the pinned generation with its author
+and reason, and why others are not servable. An index is everything but the blocks,
+which only the verify command reads. Exit with 0 unless DIR or its pin cannot be
+read.
 
 Times are in UTC.
 
@@ -50,6 +51,8 @@ type listed struct {
 	Error      string    `json:"error,omitempty"` // why it is not servable
 
 	Pin *generation.Pin `json:"pin,omitempty"` // nil unless it is pinned
+
+	readable bool // Records is known
 }
 
 func list(c *cli.Context) error {
@@ -104,6 +107,7 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 func lineOf(g generation.Generation) listed {
 	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files}
 	h, err := g.Header()
+	l.readable = err == nil
 	switch {
 	case errors.Is(err, generation.ErrIncomplete):
 		l.Error = fmt.Sprintf("incomplete: %d of %d files", len(g.Files), g.Shards)
@@ -128,13 +132,17 @@ func printList(w io.Writer, lines []listed) error {
 		case l.Newest:
 			state = "newest"
 		case state == "":
-			state = "good"
+			state = "index good" // its blocks were not read
 		}
 		if l.Pin != nil {
 			state += ", " + pinText(*l.Pin)
 		}
+		records := "-"
+		if l.readable {
+			records = humanize.Comma(int64(l.Records))
+		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Generation, l.Created.Format(time.DateTime),
-			humanize.Comma(int64(l.Records)), humanize.Comma(l.Bytes), state)
+			records, humanize.Comma(l.Bytes), state)
 	}
 	return t.Flush()
 }

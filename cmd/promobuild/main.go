@@ -1,4 +1,4 @@
-// Command promobuild builds generation files from CSV files of promotions, and
+// Promobuild builds generation files from CSV files of promotions, and
 // inspects and manages them. "promobuild help" lists its commands.
 //
 // It exits with 0 on success, with 1 on failure and with 2 if the command line

@@ -55,6 +55,9 @@ func previous(ctx context.Context, dir string, w io.Writer) (generation.ID, erro
 		return 0, fmt.Errorf("%s: %w", dir, err)
 	}
 	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return g.ID >= served.ID })
+	if len(list) == 0 {
+		return 0, fmt.Errorf("%s: %w before %s, which is served", dir, generation.ErrNoneServable, served.ID)
+	}
 	g, err := generation.First(ctx, generation.Pin{}.Candidates(list), verify)
 	if err != nil {
 		return 0, fmt.Errorf("%s: before %s, which is served: %w", dir, served.ID, err)

@@ -15,7 +15,7 @@ import (
 func printSummary(w io.Writer, s builder.Summary) error {
 	perRecord := ""
 	if s.Records > 0 {
-		perRecord = fmt.Sprintf(", %.2f bytes a record", float64(s.FileBytes)/float64(s.Records))
+		perRecord = fmt.Sprintf(", %.1f bytes per record", float64(s.FileBytes)/float64(s.Records))
 	}
 	var phases []string
 	for _, phase := range []builder.Phase{builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhasePublish} {

@@ -1,5 +1,9 @@
 // Promoserve serves the newest generation of a directory over HTTP and changes
-// to the next one without dropping a request.
+// to the next one without dropping a request. "promoserve help" lists its flags
+// and commands.
+//
+// It exits with 0 if a signal stopped it, with 1 on failure or after a second
+// signal, and with 2 if the command line is wrong.
 package main
 
 import (

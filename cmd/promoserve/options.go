@@ -24,9 +24,9 @@ func serverFlags() []cli.Flag {
 		[]cli.Flag{
 			&cli.BoolFlag{Name: "tls-only", Usage: "refuse HTTP"},
 			&cli.DurationFlag{Name: "poll", Value: time.Second, Usage: "look for a new generation every `DURATION`"},
-			&cli.StringFlag{Name: "verify", Value: "full", Usage: "verify `full|index` of a generation before it becomes live"},
-			&cli.StringFlag{Name: "access", Value: "auto", Usage: "read through `auto|mmap|pread`; auto maps a file that fits into memory"},
-			&cli.StringFlag{Name: "date-format", Value: "wall", Usage: "write dates as `wall|source|utc|rfc3339`"},
+			&cli.StringFlag{Name: "verify", Value: "full", Usage: "how much of a generation to verify before it becomes live: `full|index`"},
+			&cli.StringFlag{Name: "access", Value: "auto", Usage: "how to read a generation: `auto|mmap|pread`; auto maps a file that fits into memory"},
+			&cli.StringFlag{Name: "date-format", Value: "wall", Usage: "format of dates: `wall|source|utc|rfc3339`; wall is the wall clock without a zone, source the text of the CSV"},
 			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as in the CSV", Usage: "truncate prices to `N` decimals, without rounding"},
 			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "serve for `DURATION` after SIGTERM"},
 			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one IP address"},

@@ -36,6 +36,9 @@ func localProbe(address, path string, secure bool) probe {
 	if secure {
 		u.Scheme = "https"
 	}
+	if _, port, err := net.SplitHostPort(address); err == nil {
+		u.Host = net.JoinHostPort("localhost", port)
+	}
 	return probe{u, address, true}
 }
 

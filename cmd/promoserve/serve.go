@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"promostore/cmd/internal/notify"
 	"promostore/cmd/internal/program"
+	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/reader"
 	"promostore/web"
@@ -47,6 +49,7 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	// This is the first line of the log, so that a script that waits for the
 	// address misses no later line.
 	log.Info("serving", "address", ln.Addr().String(), "data", opts.dir, "https", certificates != nil, "version", opts.http.Version)
+	warnIfEmpty(opts.dir, log)
 	if operators != nil {
 		go operators.serve(log)
 	}
@@ -88,6 +91,18 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	err = errors.Join(err, signals.Wait(closed))
 	log.Info("stopped")
 	return err
+}
+
+// warnIfEmpty logs a warning if dir has no generation. Bad generations are logged
+// as refused.
+func warnIfEmpty(dir string, log *slog.Logger) {
+	list, err := generation.List(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		log.Warn("no generation: the directory does not exist", "data", dir)
+	case err == nil && len(list) == 0:
+		log.Warn("no generation: the directory has none", "data", dir)
+	}
 }
 
 // untilStopped handles signals until the server has shut down or failed.

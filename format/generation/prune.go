@@ -64,7 +64,7 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 	if len(list) <= opts.Keep {
 		return 0, nil // without reading files, which may be large
 	}
-	good := 0
+	servable := 0
 	for i := len(list) - 1; i >= 0; i-- {
 		err := opts.Check(list[i])
 		if ctx.Err() != nil {
@@ -78,7 +78,7 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 		if err := syncFiles(list[i]); err != nil {
 			return 0, err
 		}
-		if good++; good == opts.Keep {
+		if servable++; servable == opts.Keep {
 			return list[i].ID, fsx.SyncDir(w.dir)
 		}
 	}

@@ -157,6 +157,9 @@ func First(ctx context.Context, candidates []Generation, check func(Generation) 
 			reason = err
 		}
 	}
+	if reason != nil && len(candidates) == 1 {
+		return Generation{}, fmt.Errorf("%w: %w", ErrNoneServable, reason)
+	}
 	if reason != nil {
 		return Generation{}, fmt.Errorf("%w: the first of %d candidates: %w", ErrNoneServable, len(candidates), reason)
 	}

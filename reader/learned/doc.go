@@ -37,11 +37,11 @@
 // The dots are the straight line of the segment. A prediction is the line at
 // the key, plus the residuals of the two knots around it, interpolated.
 //
-// A model trained from records has 1,024 records a segment on average, so it
-// takes 1/16 byte a record and has a knot every 18.6 records. Where keys are
+// A model trained from records has 1,024 records per segment on average, so it
+// takes 1/16 byte per record and has a knot every 18.6 records. Where keys are
 // uniform, the error has a root mean square of the square root of a sixth of
 // that, 1.7 records. A model trained from fences alone, before any block is
-// read, has 4,096 records a segment and takes 1/64 byte a record.
+// read, has 4,096 records per segment and takes 1/64 byte per record.
 //
 // A model from records also has a coarse model of at most 128 KiB: the rank at
 // the start of every few segments. It stays in a cache, so it predicts the page

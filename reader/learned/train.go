@@ -8,7 +8,7 @@ import (
 
 const (
 	// Records a segment, on average. They decide the size of a model: 1/64 and
-	// 1/16 byte a record.
+	// 1/16 byte per record.
 	recordsPerSegmentFences  = 1 << 12
 	recordsPerSegmentRecords = 1 << 10
 

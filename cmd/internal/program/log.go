@@ -10,8 +10,8 @@ import (
 // LogFlags returns the flags that Logger reads.
 func LogFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log at this level and above: `debug|info|warn|error`"},
-		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log as `text|json`"},
+		&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log this level and the more severe ones: `debug|info|warn|error`"},
+		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "format of the log: `text|json`"},
 	}
 }
 

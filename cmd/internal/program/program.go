@@ -75,10 +75,13 @@ func report(app *cli.App, args []string, err error) int {
 		return ExitFailed
 	}
 	called := calledAs(app, args)
+	var coder cli.ExitCoder // the help command returns one for an unknown topic
+	if errors.As(err, &coder) {
+		err = unknownCommand(app, args[len(args)-1])
+	}
 	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), err)
 	var usage *UsageError
-	var coder cli.ExitCoder // the help command returns one for an unknown topic
-	if errors.As(err, &usage) || errors.As(err, &coder) {
+	if errors.As(err, &usage) {
 		fmt.Fprintf(app.ErrWriter, "Run '%s --help' for usage.\n", called)
 		return ExitUsage
 	}

@@ -38,11 +38,14 @@ func NoCommand(c *cli.Context) error {
 	if !c.Args().Present() {
 		return Usagef("missing command")
 	}
+	return unknownCommand(c.App, c.Args().First())
+}
+
+func unknownCommand(app *cli.App, name string) error {
 	var names []string
-	for _, command := range c.App.Commands {
+	for _, command := range app.Commands {
 		names = append(names, command.Name)
 	}
-	name := c.Args().First()
 	return Usagef("unknown command %q%s", name, hint(closest(name, names)))
 }
 
