@@ -17,7 +17,7 @@ import (
 var promotionsPrefix = []byte("/promotions/")
 
 // handle answers every request. It is the only place that recovers from a
-// panic, and the only one that counts answers of handlers.
+// panic, and the only one that counts responses of handlers.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	shard := s.metrics.shard(ctx.ConnID())
 	endpoint := endpointOther
@@ -115,7 +115,7 @@ type generationName struct {
 	text []byte
 }
 
-// setGeneration sets the header that names the generation of the answer. While
+// setGeneration sets the header that names the generation of the response. While
 // generations change, requests on either generation may replace the cached name,
 // but each request uses its own.
 func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, f *reader.File) {

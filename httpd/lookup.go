@@ -63,7 +63,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 }
 
 // A batch is a request for many IDs and its answer. It is also the body stream
-// of the answer: fasthttp calls Close once it is sent, which returns the batch
+// of the response: fasthttp calls Close once it is sent, which returns the batch
 // to the pool.
 type batch struct {
 	bytes.Reader // of answer

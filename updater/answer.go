@@ -31,7 +31,7 @@ type badRow struct {
 	Row    string `json:"row"` // truncated if long
 }
 
-// An uploaded is the JSON body of the answer to an upload that was published.
+// An uploaded is the JSON body of the response to an upload that was published.
 type uploaded struct {
 	builder.Summary
 	Pruned []string `json:"pruned"`           // generations
@@ -50,7 +50,7 @@ func reply(w http.ResponseWriter, code int, v any) {
 		panic("BUG: " + err.Error())
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len())) // a flush completes the answer
+	w.Header().Set("Content-Length", strconv.Itoa(b.Len())) // a flush completes the response
 	w.WriteHeader(code)
 	_, _ = w.Write(b.Bytes()) // it fails only if the client has gone
 }

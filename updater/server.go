@@ -14,7 +14,7 @@
 // files and inboxdir.go moves them from state to state.
 //
 // An upload streams into the builder. It is never stored, and needs no memory
-// besides that of the build. The answer 201 follows the publication. Any other
+// besides that of the build. The response 201 follows the publication. Any other
 // answer, or none, means that nothing was published, except when the client
 // disconnects while the file is renamed.
 //
@@ -40,7 +40,7 @@ import (
 // Limits of a connection. The body of an upload has deadlines of its own.
 const (
 	headerTimeout  = 10 * time.Second // to receive the header of a request
-	answerTimeout  = 10 * time.Second // to send an answer
+	answerTimeout  = 10 * time.Second // to send a response
 	idleTimeout    = 90 * time.Second
 	maxHeaderBytes = 16 << 10
 )

@@ -67,7 +67,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*result, error
 	}
 	defer b.close()
 	// Without full duplex, net/http reads up to 256 KiB of the body before it
-	// sends an answer. A rejection is sent at once, and linger reads after it.
+	// sends a response. A rejection is sent at once, and linger reads after it.
 	if err := b.control.EnableFullDuplex(); err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*result, error
 
 // linger discards the input of a rejected client until the client closes the
 // connection. A client whose connection is reset while it sends may never read
-// the answer.
+// the response.
 func (s *Server) linger(w http.ResponseWriter) {
 	s.lingering.Add(1)
 	defer s.lingering.Done()

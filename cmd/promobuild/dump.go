@@ -12,9 +12,9 @@ import (
 func dumpCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "dump",
-		Usage:     "print a generation as CSV, in the order of the ids",
+		Usage:     "print a generation as CSV, in the order of the IDs",
 		ArgsUsage: "FILE|DIR",
-		Description: `Print prices and dates as they were written. Print ids in upper case if all their
+		Description: `Print prices and dates as they were written. Print IDs in upper case if all their
 letters were, else in lower case. There is no header row. DIR selects its newest
 generation with a good index.
 

@@ -12,7 +12,7 @@ func generateCommand() *cli.Command {
 		Name:  "generate",
 		Usage: "print a synthetic CSV in the layout of the real one",
 		Description: `Print the same rows for the same flags. --rows includes the duplicates. Each
-duplicate repeats an earlier id with another price and another date.
+duplicate repeats an earlier ID with another price and another date.
 
 Examples:
    promobuild generate --rows 1000000 --seed 1 > promotions.csv
@@ -20,8 +20,8 @@ Examples:
 		Flags: []cli.Flag{
 			&cli.Int64Flag{Name: "rows", DefaultText: "none", Usage: "print `N` rows, at least 1; required"},
 			&cli.Uint64Flag{Name: "seed", Usage: "select other rows by the number `N`"},
-			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "kind of the ids: `v4|v7|sequential|same-prefix`"},
-			&cli.Int64Flag{Name: "duplicates", Usage: "repeat an id in `N` of the rows"},
+			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "kind of the IDs: `v4|v7|sequential|same-prefix`"},
+			&cli.Int64Flag{Name: "duplicates", Usage: "repeat an ID in `N` of the rows"},
 		},
 		Action: program.Printing(generate),
 	}

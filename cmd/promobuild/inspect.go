@@ -20,7 +20,7 @@ func inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "show the header and the layout of a generation",
 		ArgsUsage: "FILE|DIR",
-		Description: `Show the counts, the range of ids, the regions and the timestamp styles. Read
+		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. Read
 everything but the blocks. DIR selects its newest generation
 with a good index.
 

@@ -18,7 +18,7 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "memory", Usage: "use `SIZE` of memory, such as 512MiB or 4G; at least 64MiB", DefaultText: "a quarter of the memory of the machine or its cgroup"},
 		&cli.StringFlag{Name: "tmp", Usage: "spill to `DIR`", DefaultText: "the directory of --data", TakesFile: true},
 		&cli.IntFlag{Name: "workers", Usage: "parse and sort with `N` goroutines", DefaultText: "one per processor"},
-		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated id to keep: `last|first|error`; error fails the build"},
+		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated ID to keep: `last|first|error`; error fails the build"},
 		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
 		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; \\t is a tab"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},

@@ -81,7 +81,7 @@ func TestHealthOfOtherServers(t *testing.T) {
 	wantHealth(t, program.ExitDone, "", "--url", other.URL)
 	wantHealth(t, program.ExitFailed, "302", "--url", other.URL+"/moved")
 	wantHealth(t, program.ExitFailed, "no answer in time", "--url", other.URL+"/stalled", "--timeout", "200ms")
-	wantHealth(t, program.ExitFailed, "HTTP answer to an HTTPS request", "--url", strings.Replace(other.URL, "http:", "https:", 1)+"/", "--timeout", "10s")
+	wantHealth(t, program.ExitFailed, "HTTP response to an HTTPS request", "--url", strings.Replace(other.URL, "http:", "https:", 1)+"/", "--timeout", "10s")
 	gone := other.URL
 	other.Close()
 	wantHealth(t, program.ExitFailed, "refused", "--url", gone)

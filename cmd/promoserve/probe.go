@@ -26,7 +26,7 @@ type probe struct {
 
 var (
 	errNoAnswer  = errors.New("no answer in time")
-	errPlainHTTP = errors.New("HTTP answer to an HTTPS request")
+	errPlainHTTP = errors.New("HTTP response to an HTTPS request")
 )
 
 // localProbe returns a probe of the server that listens on address on this host.
@@ -60,7 +60,7 @@ func remoteProbe(text, path string) (probe, error) {
 	return probe{u, net.JoinHostPort(u.Hostname(), port), program.IsLoopback(u.Hostname())}, nil
 }
 
-// do returns the status code and the start of the body of the answer.
+// do returns the status code and the start of the body of the response.
 func (p probe) do(ctx context.Context) (code int, body string, err error) {
 	c, err := p.connect(ctx)
 	if err == nil {
