@@ -1,4 +1,4 @@
-// Command promopeer runs the programs that promostore is compared with and
+// Promopeer runs the programs that promostore is compared with and
 // that are not programs of their own, and the load generator, each in a process
 // whose time and memory can be told from those of the caller.
 //

@@ -1,4 +1,4 @@
-// Command report writes the tables of docs/benchmarks.md and the plots beside
+// Report writes the tables of docs/benchmarks.md and the plots beside
 // the results, from the output of the benchmarks in a directory.
 //
 //	report RESULTS PAGE
