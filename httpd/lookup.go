@@ -15,8 +15,7 @@ import (
 // maxLookupIDs is the maximum number of IDs in a batch.
 const maxLookupIDs = 10_000
 
-// lookup answers POST /promotions/lookup: a batch of IDs, all from one
-// generation.
+// lookup answers POST /promotions/lookup: it looks up many IDs in one generation.
 func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	if !ctx.IsPost() {
 		notAllowed(ctx, "POST")
