@@ -2,11 +2,8 @@ package builder
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,10 +71,6 @@ func cancelableReader(ctx context.Context, r io.ReadCloser) io.ReadCloser {
 		}
 		if err == nil && st.Mode()&os.ModeNamedPipe != 0 {
 			growPipe(f, pipeLen)
-			if p, err := reopenPipe(ctx, f); err == nil {
-				p.original = r
-				return p
-			}
 		}
 	}
 	return struct {
@@ -101,50 +94,4 @@ func growPipe(f *os.File, n int) {
 			_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, n) // on error the capacity stays
 		}
 	})
-}
-
-// A pipeReader reads a pipe of the system until ctx is done, without a goroutine
-// of its own.
-//
-// It opens the pipe a second time, for reads that do not block. O_NONBLOCK
-// cannot be set on the original, because it belongs to the open file
-// description, which other processes may share. Polling before a blocking read
-// is not enough either: another process may read the data first.
-type pipeReader struct {
-	ctx      context.Context
-	file     *os.File
-	original io.Closer
-	stop     func() bool // ends the connection to ctx
-}
-
-// reopenPipe returns a reader of the pipe f. It fails without /proc, and if the
-// pipe belongs to another user.
-func reopenPipe(ctx context.Context, f *os.File) (*pipeReader, error) {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return nil, err
-	}
-	var file *os.File
-	cerr := conn.Control(func(fd uintptr) {
-		file, err = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
-	})
-	if err := errors.Join(cerr, err); err != nil {
-		return nil, err
-	}
-	p := &pipeReader{ctx: ctx, file: file}
-	p.stop = context.AfterFunc(ctx, func() { _ = file.SetReadDeadline(time.Unix(1, 0)) })
-	return p, nil
-}
-
-func (p *pipeReader) Read(b []byte) (int, error) {
-	n, err := p.file.Read(b)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = context.Cause(p.ctx)
-	}
-	return n, err
-}
-
-func (p *pipeReader) Close() error {
-	p.stop()
-	return errors.Join(p.file.Close(), p.original.Close())
 }

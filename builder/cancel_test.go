@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,63 +25,6 @@ func blockingPipe(t testing.TB) (r, w *os.File) {
 		w.Close()
 	})
 	return r, w
-}
-
-// Another reader of the pipe may take the data before a read that was about to
-// get it. That read can still be canceled.
-func TestCancelWithTwoReadersOfPipe(t *testing.T) {
-	for range 50 {
-		r, w := blockingPipe(t)
-		cause := errors.New("enough")
-		ctx, cancel := context.WithCancelCause(t.Context())
-		in := cancelableReader(ctx, notClosed{r})
-		var taken atomic.Int64
-		ended := make(chan error)
-		go func() {
-			for {
-				n, err := in.Read(make([]byte, 1))
-				if err != nil {
-					ended <- errors.Join(err, in.Close())
-					return
-				}
-				taken.Add(int64(n))
-			}
-		}()
-		rival, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", r.Fd()), os.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		const written = 1000
-		rivalEnded := make(chan struct{})
-		go func() {
-			defer close(rivalEnded)
-			for fd := int(rival.Fd()); taken.Load() < written; {
-				if n, _ := unix.Read(fd, make([]byte, 1)); n > 0 {
-					taken.Add(1)
-				}
-			}
-		}()
-		for range written {
-			if _, err := w.Write([]byte("x")); err != nil {
-				t.Fatal(err)
-			}
-		}
-		<-rivalEnded
-		rival.Close()
-		cancel(cause)
-		select {
-		case err := <-ended:
-			if !errors.Is(err, cause) {
-				t.Fatalf("error %v", err)
-			}
-		case <-time.After(20 * time.Second):
-			w.Close() // ends the read
-			t.Fatal("the read blocks; error after the end of the pipe:", <-ended)
-		}
-		if flags, err := unix.FcntlInt(r.Fd(), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK != 0 {
-			t.Fatalf("the original pipe has flags %#x, error %v", flags, err)
-		}
-	}
 }
 
 func TestGrowPipeDoesNotShrink(t *testing.T) {
@@ -175,8 +115,8 @@ func TestCancelableReaderOfEachKind(t *testing.T) {
 	}
 }
 
-// BenchmarkPipe reads a pipe in chunks: as a build does; with plain reads and the
-// default capacity; and through a goroutine.
+// BenchmarkPipe reads a pipe in chunks: as a build does, and with plain reads and
+// the default capacity.
 func BenchmarkPipe(b *testing.B) {
 	for _, c := range []struct {
 		name string
@@ -184,7 +124,6 @@ func BenchmarkPipe(b *testing.B) {
 	}{
 		{"cancelable", func(ctx context.Context, r *os.File) io.Reader { return cancelableReader(ctx, r) }},
 		{"plain", func(_ context.Context, r *os.File) io.Reader { return r }},
-		{"goroutine", func(ctx context.Context, r *os.File) io.Reader { return newCancelable(ctx, r.Read) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			r, w := blockingPipe(b)

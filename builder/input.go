@@ -39,7 +39,7 @@ func FileInput(path string) Input {
 
 // StreamInput returns an input that reads r, once, and does not close it. name
 // is for messages. If a build is canceled while r.Read blocks, Build returns at
-// once; the Read goes on in a goroutine unless r is a pipe of the system.
+// once; the Read goes on in a goroutine until r returns.
 func StreamInput(name string, r io.Reader) Input {
 	return Input{Name: name, Open: func() (io.ReadCloser, error) { return notClosed{r}, nil }}
 }

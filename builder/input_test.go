@@ -122,7 +122,7 @@ func TestSystemPipeIsReadToItsEnd(t *testing.T) {
 	}
 }
 
-// A blocked read of a system pipe ends with the build and leaves no goroutine.
+// A blocked read of a system pipe does not block the end of a build.
 func TestCancelWithBlockedSystemPipe(t *testing.T) {
 	data := csvOf(t, synth.DataSet{Rows: 10})
 	r, w, err := os.Pipe()
