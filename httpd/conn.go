@@ -6,13 +6,13 @@ import "net"
 // fasthttp. The listeners, from the outermost to the socket, are:
 //
 //	with a certificate      sniffListener, retryListener, *net.TCPListener
-//	without one             deadlineListener, retryListener, *net.TCPListener
+//	without one             retryListener, *net.TCPListener
 //
 // and the connections:
 //
 //	https                   sniffConn, tls.Conn, tlsTransport, *net.TCPConn
 //	http on the same port   sniffConn, *net.TCPConn
-//	without a certificate   deadlineConn, *net.TCPConn
+//	without a certificate   *net.TCPConn
 //
 // fasthttp puts a perIPConn around each of them if MaxConnsPerIP is set. The
 // reasons for this order are:
@@ -27,13 +27,10 @@ import "net"
 //   - The tlsTransport is inside of tls.Conn because it replays the bytes that
 //     the sniffConn read, and sets deadlines for the writes that TLS makes while
 //     it reads.
-//   - The deadlineConn is never inside of tls.Conn. Only the goroutine that
-//     reads and writes may set its deadlines, but Shutdown calls Close of a
-//     tls.Conn, which sets one, from another goroutine.
 func (s *Server) wrapListener(ln net.Listener) net.Listener {
 	ln = newRetryListener(ln, &s.metrics.acceptErrors, s.opts.Logger)
 	if s.opts.Certificates == nil {
-		return deadlineListener{ln}
+		return ln
 	}
 	return &sniffListener{
 		Listener:     ln,

@@ -31,17 +31,12 @@ func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn
 	return &sniffListener{Listener: ln, config: c.Config(), writeTimeout: writeTimeout, failed: failed}
 }
 
-// NewDeadlineConn returns a connection whose deadlines may expire
-// DeadlineSlack early.
-func NewDeadlineConn(c net.Conn) net.Conn { return &deadlineConn{Conn: c} }
-
 // Limits of every server.
 const (
-	DeadlineSlack = deadlineSlack
-	ReadTimeout   = readTimeout
-	WriteTimeout  = writeTimeout
-	IdleTimeout   = idleTimeout
-	MaxLookupIDs  = maxLookupIDs
+	ReadTimeout  = readTimeout
+	WriteTimeout = writeTimeout
+	IdleTimeout  = idleTimeout
+	MaxLookupIDs = maxLookupIDs
 )
 
 // SetReadTimeout changes the read timeout. Call it before Serve.

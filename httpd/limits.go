@@ -7,8 +7,7 @@ import (
 )
 
 // Limits of every client. They are not options: a request is 200 bytes and its
-// response 400, so no real client needs more. On a connection that a
-// deadlineConn wraps, a timeout can end up to deadlineSlack early.
+// response 400, so no real client needs more.
 const (
 	// readTimeout bounds reading a request. It starts with the connection, or
 	// with the first byte of a later request.
