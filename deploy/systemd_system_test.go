@@ -328,7 +328,7 @@ func TestUnitsRun(t *testing.T) {
 	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
 	waitLive(t, url, first)
 	m.write(t, "/etc/promostore/tokens", "token\n")
-	m.override(t, "promo-updater.service", "LoadCredential=tokens:/etc/promostore/tokens\nEnvironment=PROMO_TOKEN_FILE=%d/tokens")
+	m.override(t, "promo-updater.service", "LoadCredential=tokens:/etc/promostore/tokens\nEnvironment=PROMO_TOKEN_FILE=%d/tokens PROMO_INBOX_QUIET=2s")
 	third := upload(t, "http://"+updater, "token", 2)
 	m.run(t, "promobuild", "unpin", "--data", "/var/lib/promostore")
 	waitLive(t, url, third)

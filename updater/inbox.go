@@ -22,14 +22,27 @@ type inbox struct {
 	dir      *inboxDir
 	pipeline *pipeline
 	poll     time.Duration
+	quiet    time.Duration // without a change, before a file that may be open for writing is taken
+	now      func() time.Time
 	log      *slog.Logger
 
-	seen    map[string]fsx.Identity // files of the previous poll
-	lastErr string                  // of the previous poll
+	seen      map[string]sighting // files of the previous poll
+	lastErr   string              // of the previous poll
+	saidLease bool                // logged that leases tell whether a file is complete
+	saidQuiet bool                // logged that some files wait for the quiet time
 
 	mu     sync.Mutex // guards status
 	status inboxStatus
 }
+
+// A sighting is the identity of a waiting file.
+type sighting struct {
+	id    fsx.Identity
+	since time.Time // of the first poll that returned id
+}
+
+// errChanged reports a file that was written after the inbox had taken it.
+var errChanged = errors.New("the file changed while it was built")
 
 // run takes files until the build slot closes.
 func (x *inbox) run() {
@@ -121,23 +134,53 @@ func (x *inbox) resume() error {
 }
 
 // ready returns the names of the waiting files that are complete: unchanged
-// since the previous poll and not open for writing.
+// since the previous poll and not open for writing. If the kernel does not tell
+// whether a file is open, the file must be unchanged for the quiet time.
 func (x *inbox) ready() ([]string, error) {
 	waiting, err := x.dir.waiting()
 	if err != nil {
 		return nil, err
 	}
-	seen := map[string]fsx.Identity{}
+	seen := map[string]sighting{}
 	var names []string
 	for _, info := range waiting {
 		name := info.Name()
-		seen[name] = fsx.IdentityOf(info)
-		if seen[name].Equal(x.seen[name]) && !isOpenForWriting(x.dir.path(name)) {
-			names = append(names, name)
+		s := sighting{fsx.IdentityOf(info), x.now()}
+		if last, ok := x.seen[name]; ok && last.id.Equal(s.id) {
+			s = last
+			if x.isComplete(name, s) {
+				names = append(names, name)
+			}
 		}
+		seen[name] = s
 	}
 	x.seen = seen
 	return names, nil
+}
+
+// isComplete reports whether a file that two polls saw unchanged may be taken.
+func (x *inbox) isComplete(name string, s sighting) bool {
+	f, err := fsx.OpenRegular(x.dir.path(name))
+	if err == nil {
+		err = checkLease(f)
+		f.Close()
+	}
+	switch {
+	case err == nil:
+		if !x.saidLease {
+			x.saidLease = true
+			x.log.Info("inbox files are taken when no process has them open for writing", "name", name)
+		}
+		return true
+	case errors.Is(err, errWritten), errors.Is(err, fs.ErrNotExist), errors.Is(err, fsx.ErrNotRegular):
+		return false
+	}
+	if !x.saidQuiet {
+		x.saidQuiet = true
+		x.log.Warn("cannot tell whether a process writes to an inbox file; such files are taken after a time without a change",
+			"name", name, "seconds", x.quiet.Seconds(), "error", err)
+	}
+	return x.now().Sub(s.since) >= x.quiet
 }
 
 // take builds a waiting file. It acquires the slot first, so its owner can still
@@ -154,7 +197,7 @@ func (x *inbox) take(name string) error {
 	if err != nil {
 		return err
 	}
-	return x.buildWithSlot(name)
+	return x.buildWithSlot(name, x.seen[name].id)
 }
 
 // build builds a file of buildingDir.
@@ -163,13 +206,14 @@ func (x *inbox) build(name string) error {
 		return err
 	}
 	defer x.pipeline.slot.release()
-	return x.buildWithSlot(name)
+	return x.buildWithSlot(name, fsx.Identity{})
 }
 
 // buildWithSlot builds a file of buildingDir; the caller holds the slot. It
 // returns an error if the file remains to be built. A rejected file is moved to
-// failedDir and is no error.
-func (x *inbox) buildWithSlot(name string) error {
+// failedDir and is no error. Neither is a file that was written since the poll
+// that saw it: it waits again. seen is zero if no poll of this process saw it.
+func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	if err := x.updateStatus(); err != nil {
 		return err
 	}
@@ -181,11 +225,25 @@ func (x *inbox) buildWithSlot(name string) error {
 	} else if !info.Mode().IsRegular() {
 		return x.dir.fail(at, name, fmt.Sprintf("%v: %s", fsx.ErrNotRegular, info.Mode()))
 	}
-	in := builder.FileInput(at)
-	in.Name = name
+	f, err := fsx.OpenRegular(at)
+	if err != nil {
+		return x.dir.fail(at, name, err.Error())
+	}
+	defer f.Close()
+	opened, err := unchanged(f, seen)
+	if err != nil {
+		return x.putBack(name, err)
+	}
+	in := builder.StreamInput(name, f)
+	in.Size = opened.Size
 	res, err := x.pipeline.build(context.Background(), job{
 		source: sourceInbox, name: name, input: in,
 		publishing: func(id generation.ID) error {
+			if now, err := unchanged(f, opened); err != nil {
+				return err
+			} else if !now.Equal(opened) {
+				return errChanged
+			}
 			to := x.dir.path(publishingDir, id.String()+"_"+name)
 			err := x.dir.move(at, to)
 			if err == nil {
@@ -197,6 +255,8 @@ func (x *inbox) buildWithSlot(name string) error {
 	switch {
 	case err == nil:
 		return x.dir.finish(at, name, res.Summary.Generation)
+	case errors.Is(err, errChanged), errors.Is(err, errWritten):
+		return x.putBack(name, err)
 	case errors.Is(err, errStopped), errors.Is(err, generation.ErrLocked):
 		if at != x.dir.path(buildingDir, name) {
 			return errors.Join(err, x.dir.move(at, x.dir.path(buildingDir, name)))
@@ -204,6 +264,31 @@ func (x *inbox) buildWithSlot(name string) error {
 		return err
 	}
 	return x.dir.fail(at, name, x.pipeline.hintFor(err).appendTo(err.Error()))
+}
+
+// unchanged returns the identity of f. The error is errChanged if its content
+// differs from that of the identity since, and errWritten if a process has it
+// open for writing. The move to buildingDir is no change, and a zero identity
+// is not compared.
+func unchanged(f *os.File, since fsx.Identity) (fsx.Identity, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return fsx.Identity{}, err
+	}
+	id := fsx.IdentityOf(info)
+	if since != (fsx.Identity{}) && !id.SameContent(since) {
+		return id, errChanged
+	}
+	if err := checkLease(f); errors.Is(err, errWritten) {
+		return id, err
+	}
+	return id, nil
+}
+
+// putBack lets a file of buildingDir wait again until it is complete.
+func (x *inbox) putBack(name string, reason error) error {
+	x.log.Warn("inbox file waits again", "name", name, "error", reason)
+	return x.dir.move(x.dir.path(buildingDir, name), x.dir.unused("", name, time.Now().UTC().Format(reportTime)))
 }
 
 // maxListed is the number of waiting files that /status names.

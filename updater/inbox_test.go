@@ -1,12 +1,14 @@
 package updater_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -222,4 +224,47 @@ func TestNewRejectsDataDirectoryAsInbox(t *testing.T) {
 		}
 		wantFiles(t, data)
 	}
+}
+
+// A file that changes during its build is not published. It waits until two
+// polls see it unchanged.
+func TestInboxBuildsChangedFileAgain(t *testing.T) {
+	dir := t.TempDir()
+	change := func() {
+		w, err := os.OpenFile(filepath.Join(dir, ".building", "a.csv"), os.O_WRONLY|os.O_APPEND, 0)
+		must(t, err)
+		_, err = w.WriteString("172FFC14-D229-4C93-B06B-F48B8C095512,9.68,2022-06-04 06:01:20\n")
+		must(t, errors.Join(err, w.Close()))
+	}
+	f := newFixture(t, func(o *updater.Options) {
+		o.Inbox = dir
+		o.Logger = slog.New(&onMessage{o.Logger.Handler(), "build started", sync.OnceFunc(change)})
+	})
+	t.Cleanup(func() { must(t, f.Shutdown(t.Context())) })
+	f.put(t, "a.csv", dataSet(t, 10))
+	f.poll(t, 2)
+	f.wantGenerations(t)
+	wantFiles(t, dir, "a.csv")
+	f.poll(t, 2)
+	f.wantGenerations(t, 11)
+	wantFiles(t, filepath.Join(dir, "done"), "a.csv")
+	wantFiles(t, filepath.Join(dir, "failed"))
+}
+
+// onMessage is a handler that calls do when it receives a message.
+type onMessage struct {
+	slog.Handler
+	message string
+	do      func()
+}
+
+func (h *onMessage) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &onMessage{h.Handler.WithAttrs(attrs), h.message, h.do}
+}
+
+func (h *onMessage) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == h.message {
+		h.do()
+	}
+	return h.Handler.Handle(ctx, r)
 }

@@ -33,6 +33,9 @@ const (
 	inboxLock     = ".lock"
 )
 
+// reportTime is the format of the time that makes the name of a file unique.
+const reportTime = "20060102T150405.000Z"
+
 // maxName limits the name of a file, in bytes. It leaves room for the prefixes
 // and suffixes of the states: a file system allows 255.
 const maxName = 200
@@ -127,17 +130,23 @@ func isTemporary(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".part")
 }
 
-// isOpenForWriting reports whether a process has the file open for writing. The
-// kernel then refuses a read lease. Where a file system has no leases the
-// result is false.
-func isOpenForWriting(path string) bool {
-	f, err := fsx.OpenRegular(path)
-	if err != nil {
-		return false // the build reports it
+// errWritten reports a file that a process has open for writing.
+var errWritten = errors.New("open for writing")
+
+// checkLease returns nil if no process has f open for writing: the kernel then
+// grants a read lease. It returns errWritten if one has. Any other error means
+// that the kernel does not tell: it refuses leases on files of other users
+// without CAP_LEASE, and on file systems without leases.
+func checkLease(f *os.File) error {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
+	if errors.Is(err, unix.EAGAIN) {
+		return errWritten
 	}
-	defer f.Close() // also ends the lease
-	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	return errors.Is(err, unix.EAGAIN)
+	if err != nil {
+		return os.NewSyscallError("lease", err)
+	}
+	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) // else the next writer waits for it
+	return nil
 }
 
 // finish moves a published file to doneDir.
@@ -148,7 +157,7 @@ func (d *inboxDir) finish(at, name, id string) error {
 // fail moves a rejected file to failedDir, next to a report. It writes the
 // report first, so that every file there has one.
 func (d *inboxDir) fail(at, name, report string) error {
-	to := d.unused(failedDir, name, time.Now().UTC().Format("20060102T150405.000Z"))
+	to := d.unused(failedDir, name, time.Now().UTC().Format(reportTime))
 	temp := d.path(failedDir, ".report.tmp")
 	err := os.WriteFile(temp, []byte(report+"\n"), 0o644)
 	if err == nil {

@@ -53,6 +53,7 @@ type Options struct {
 
 	Inbox        string        // directory to take data sets from; empty: none
 	Poll         time.Duration // interval between two polls of the inbox; 0: 1 s. A file is taken if two polls see it unchanged
+	InboxQuiet   time.Duration // without a change, before a file is taken that may be open for writing; 0: 30 s
 	MaxUpload    int64         // bytes of a request body; 0: unlimited
 	StallTimeout time.Duration // for a client to send minProgress bytes; 0: 30 s
 	Keep         int           // generations that remain after publishing; 0: all
@@ -94,6 +95,7 @@ type Server struct {
 // build. The caller must call Shutdown, even without Serve.
 func New(opts Options) (*Server, error) {
 	setDefault(&opts.Poll, time.Second)
+	setDefault(&opts.InboxQuiet, 30*time.Second)
 	setDefault(&opts.StallTimeout, 30*time.Second)
 	setDefault(&opts.HookTimeout, 5*time.Minute)
 	if opts.TokenFile != "" {
@@ -131,7 +133,7 @@ func New(opts Options) (*Server, error) {
 			cancel(nil)
 			return nil, err
 		}
-		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, log: opts.Logger}
+		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, log: opts.Logger}
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),

@@ -20,6 +20,7 @@ func updaterCommand() *cli.Command {
 		[]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", DefaultText: ":1322; 127.0.0.1:1322 if uploads need no credentials"},
 			&cli.PathFlag{Name: "inbox", Usage: "build the files that are moved into `DIR`, then move them to done/ or failed/ in it"},
+			&cli.DurationFlag{Name: "inbox-quiet", Value: 30 * time.Second, Usage: "build a file of --inbox after `DURATION` without a change, if another user owns it"},
 			&cli.PathFlag{Name: "token-file", Usage: "require a token from `FILE` for uploads; one token per line, read for each upload"},
 		},
 		program.CertificateFlags("accept HTTPS instead of HTTP"),
@@ -81,6 +82,7 @@ func updaterOptionsOf(c *cli.Context) (updaterOptions, error) {
 		updater: updater.Options{
 			Build:        buildOpts,
 			Inbox:        c.Path("inbox"),
+			InboxQuiet:   c.Duration("inbox-quiet"),
 			StallTimeout: c.Duration("stall-timeout"),
 			Keep:         c.Int("keep"),
 			Hook:         c.String("after-publish"),
@@ -120,6 +122,8 @@ func (o *updaterOptions) check(insecure bool) error {
 		return program.Usagef("--listen %q accepts uploads without credentials; add --token-file, --tls-client-ca or --insecure", o.listen)
 	case o.updater.StallTimeout <= 0:
 		return program.Usagef("--stall-timeout %s is not positive", o.updater.StallTimeout)
+	case o.updater.InboxQuiet <= 0:
+		return program.Usagef("--inbox-quiet %s is not positive", o.updater.InboxQuiet)
 	case o.updater.HookTimeout <= 0:
 		return program.Usagef("--hook-timeout %s is not positive", o.updater.HookTimeout)
 	case o.updater.Keep < 0:

@@ -29,8 +29,15 @@ type updaterProcess struct {
 
 func startUpdater(t *testing.T, args ...string) *updaterProcess {
 	t.Helper()
+	return startUpdaterAs(t, nil, args...)
+}
+
+// startUpdaterAs starts an updater of another user; nil is the user of the test.
+func startUpdaterAs(t *testing.T, user *syscall.Credential, args ...string) *updaterProcess {
+	t.Helper()
 	p := &updaterProcess{drained: make(chan struct{})}
 	p.Cmd = exec.Command("promobuild", append([]string{"updater", "--listen", "127.0.0.1:0", "--memory", "64MiB", "--log-format", "json"}, args...)...)
+	p.SysProcAttr = &syscall.SysProcAttr{Credential: user}
 	stderr, err := p.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
