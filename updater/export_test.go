@@ -16,3 +16,6 @@ func (s *Server) StepInbox() { s.inbox.step() }
 
 // BuildTaken builds a file that the inbox has taken.
 func (s *Server) BuildTaken(name string) error { return s.inbox.build(name) }
+
+// InboxFailed returns the number of rejected files after the latest poll.
+func (s *Server) InboxFailed() int { return s.inbox.counts().Failed }

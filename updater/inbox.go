@@ -80,10 +80,13 @@ func (x *inbox) step() {
 // pollOnce continues with the files that an earlier process had taken, and then
 // builds the files that are ready.
 func (x *inbox) pollOnce() error {
+	if err := x.dir.refresh(); err != nil {
+		return err
+	}
 	if err := x.resume(); err != nil {
 		return err
 	}
-	taken, err := x.dir.files(buildingDir)
+	taken, err := x.dir.dirs[buildingDir].Files()
 	if err != nil {
 		return err
 	}
@@ -107,16 +110,16 @@ func (x *inbox) pollOnce() error {
 // resume finishes the files that a crash left in publishingDir: a file whose
 // generation exists is done, any other is built again.
 func (x *inbox) resume() error {
-	files, err := x.dir.files(publishingDir)
+	files, err := x.dir.dirs[publishingDir].Files()
 	if err != nil {
 		return err
 	}
 	for _, info := range files {
-		at := x.dir.path(publishingDir, info.Name())
+		at := place{publishingDir, info.Name()}
 		idText, name, _ := strings.Cut(info.Name(), "_")
 		id, err := generation.ParseID(idText)
 		if err != nil {
-			return fmt.Errorf("%s: %w", at, err)
+			return fmt.Errorf("inbox: %s/%s: %w", at.sub, at.name, err)
 		}
 		_, err = generation.Find(x.pipeline.opts.Dir, id)
 		switch {
@@ -124,7 +127,7 @@ func (x *inbox) resume() error {
 			x.log.Info("published before a restart", "source", sourceInbox, "name", name, "generation", id.String())
 			err = x.dir.finish(at, name, id.String())
 		case errors.Is(err, generation.ErrAbsent):
-			err = x.dir.move(at, x.dir.path(buildingDir, name))
+			err = x.dir.move(at, place{buildingDir, name})
 		}
 		if err != nil {
 			return err
@@ -160,7 +163,7 @@ func (x *inbox) ready() ([]string, error) {
 
 // isComplete reports whether a file that two polls saw unchanged may be taken.
 func (x *inbox) isComplete(name string, s sighting) bool {
-	f, err := fsx.OpenRegular(x.dir.path(name))
+	f, err := x.dir.open(place{"", name})
 	if err == nil {
 		err = checkLease(f)
 		f.Close()
@@ -190,9 +193,9 @@ func (x *inbox) take(name string) error {
 		return err
 	}
 	defer x.pipeline.slot.release()
-	err := x.dir.move(x.dir.path(name), x.dir.path(buildingDir, name))
-	if errors.Is(err, fs.ErrNotExist) { // removed by its owner
-		return nil
+	err := x.dir.move(place{"", name}, place{buildingDir, name})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		return nil // removed by its owner, or waiting for an earlier file of that name
 	}
 	if err != nil {
 		return err
@@ -217,15 +220,11 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	if err := x.updateStatus(); err != nil {
 		return err
 	}
-	at := x.dir.path(buildingDir, name)
-	// A user who can write to the inbox could replace the file by a link, and
-	// read the rows of the target, a file of another user, in the report.
-	if info, err := os.Lstat(at); err != nil {
+	at := place{buildingDir, name}
+	f, err := x.dir.open(at)
+	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("inbox: %w", err)
-	} else if !info.Mode().IsRegular() {
-		return x.dir.fail(at, name, fmt.Sprintf("%v: %s", fsx.ErrNotRegular, info.Mode()))
 	}
-	f, err := fsx.OpenRegular(at)
 	if err != nil {
 		return x.dir.fail(at, name, err.Error())
 	}
@@ -244,7 +243,7 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 			} else if !now.Equal(opened) {
 				return errChanged
 			}
-			to := x.dir.path(publishingDir, id.String()+"_"+name)
+			to := place{publishingDir, id.String() + "_" + name}
 			err := x.dir.move(at, to)
 			if err == nil {
 				at = to
@@ -258,8 +257,8 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	case errors.Is(err, errChanged), errors.Is(err, errWritten):
 		return x.putBack(name, err)
 	case errors.Is(err, errStopped), errors.Is(err, generation.ErrLocked):
-		if at != x.dir.path(buildingDir, name) {
-			return errors.Join(err, x.dir.move(at, x.dir.path(buildingDir, name)))
+		if at.sub != buildingDir {
+			return errors.Join(err, x.dir.move(at, place{buildingDir, name}))
 		}
 		return err
 	}
@@ -288,7 +287,7 @@ func unchanged(f *os.File, since fsx.Identity) (fsx.Identity, error) {
 // putBack lets a file of buildingDir wait again until it is complete.
 func (x *inbox) putBack(name string, reason error) error {
 	x.log.Warn("inbox file waits again", "name", name, "error", reason)
-	return x.dir.move(x.dir.path(buildingDir, name), x.dir.unused("", name, time.Now().UTC().Format(reportTime)))
+	return x.dir.moveToUnused(place{buildingDir, name}, "", name, time.Now().UTC().Format(reportTime))
 }
 
 // maxListed is the number of waiting files that /status names.

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -40,72 +40,115 @@ const reportTime = "20060102T150405.000Z"
 // and suffixes of the states: a file system allows 255.
 const maxName = 200
 
-// An inboxDir moves the files of an inbox from state to state. Not safe for
-// concurrent use.
+// subDirs lists the directories in an inbox.
+var subDirs = []string{buildingDir, publishingDir, doneDir, failedDir}
+
+// An inboxDir moves the files of an inbox from state to state. Users who may
+// write to the inbox can replace everything in it at any time. All its methods
+// therefore use descriptors of the directories and follow no links in them. Not
+// safe for concurrent use.
 type inboxDir struct {
-	dir    string
+	path   string
+	dirs   map[string]*fsx.Dir // "" and subDirs
 	lock   *os.File
 	log    *slog.Logger
 	warned map[string]bool // names over maxName that were logged
 }
 
-// openInboxDir creates dir and locks it for this process. dir must not be data,
-// the directory of the generations: the inbox would build generation files and
-// move them away.
-func openInboxDir(dir, data string, log *slog.Logger) (*inboxDir, error) {
+// A place is a file of an inbox.
+type place struct{ sub, name string }
+
+// openInboxDir creates path and locks it for this process. path must not be
+// data, the directory of the generations: the inbox would build generation files
+// and move them away.
+func openInboxDir(path, data string, log *slog.Logger) (*inboxDir, error) {
 	if dataInfo, err := os.Stat(data); err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
-	} else if info, err := os.Stat(dir); err == nil && os.SameFile(dataInfo, info) {
-		return nil, fmt.Errorf("inbox %s: is the directory of the generations", dir)
+	} else if info, err := os.Stat(path); err == nil && os.SameFile(dataInfo, info) {
+		return nil, fmt.Errorf("inbox %s: is the directory of the generations", path)
 	}
-	for _, sub := range []string{"", buildingDir, publishingDir, doneDir, failedDir} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fmt.Errorf("inbox: %w", err)
+	d := &inboxDir{path: path, dirs: map[string]*fsx.Dir{}, log: log, warned: map[string]bool{}}
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
+	if err := d.refresh(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// refresh opens the directories that were replaced since they were opened, and
+// creates missing ones. On an error d continues with the directories that it
+// has.
+func (d *inboxDir) refresh() error {
+	if info, err := os.Stat(d.path); err != nil {
+		return fmt.Errorf("inbox: %w", err)
+	} else if root := d.dirs[""]; root == nil || !root.Is(info) {
+		if err := d.openRoot(); err != nil {
+			return err
 		}
 	}
-	lock, err := os.OpenFile(filepath.Join(dir, inboxLock), os.O_RDWR|os.O_CREATE, 0o644)
+	var errs []error
+	for _, name := range subDirs {
+		if old := d.dirs[name]; old != nil {
+			if info, err := d.dirs[""].Lstat(name); err == nil && old.Is(info) {
+				continue
+			}
+		}
+		sub, err := d.dirs[""].Sub(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("inbox: %w", err))
+			continue
+		}
+		if old := d.dirs[name]; old != nil {
+			d.log.Warn("inbox directory was replaced", "name", name)
+			old.Close()
+		}
+		d.dirs[name] = sub
+	}
+	return errors.Join(errs...)
+}
+
+// openRoot opens and locks the directory that path names.
+func (d *inboxDir) openRoot() error {
+	root, err := fsx.OpenDir(d.path)
 	if err != nil {
-		return nil, fmt.Errorf("inbox: %w", err)
+		return fmt.Errorf("inbox: %w", err)
+	}
+	lock, err := root.OpenOrCreate(inboxLock, 0o644)
+	if err != nil {
+		root.Close()
+		return fmt.Errorf("inbox: %w", err)
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
-		return nil, fmt.Errorf("inbox %s: in use by another updater: %w", dir, err)
+		root.Close()
+		return fmt.Errorf("inbox %s: in use by another updater: %w", d.path, err)
 	}
-	return &inboxDir{dir: dir, lock: lock, log: log, warned: map[string]bool{}}, nil
+	err = d.close()
+	d.dirs[""], d.lock = root, lock
+	return err
 }
 
-func (d *inboxDir) close() error { return d.lock.Close() }
-
-func (d *inboxDir) path(elem ...string) string {
-	return filepath.Join(append([]string{d.dir}, elem...)...)
+// close closes all directories and releases the lock.
+func (d *inboxDir) close() error {
+	var errs []error
+	for _, dir := range d.dirs {
+		errs = append(errs, dir.Close())
+	}
+	clear(d.dirs)
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
 }
 
-// files returns the regular files of the subdirectory sub, sorted by name.
-func (d *inboxDir) files(sub string) ([]os.FileInfo, error) {
-	entries, err := os.ReadDir(d.path(sub))
-	if err != nil {
-		return nil, err
-	}
-	var list []os.FileInfo
-	for _, e := range entries {
-		if !e.Type().IsRegular() {
-			continue
-		}
-		info, err := e.Info()
-		if errors.Is(err, fs.ErrNotExist) { // removed after ReadDir
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, info)
-	}
-	return list, nil
-}
+// open opens a regular file for reading.
+func (d *inboxDir) open(p place) (*os.File, error) { return d.dirs[p.sub].OpenRegular(p.name) }
 
 // waiting returns the files that wait for a build, complete or not.
 func (d *inboxDir) waiting() ([]os.FileInfo, error) {
-	all, err := d.files("")
+	all, err := d.dirs[""].Files()
 	if err != nil {
 		return nil, err
 	}
@@ -150,46 +193,75 @@ func checkLease(f *os.File) error {
 }
 
 // finish moves a published file to doneDir.
-func (d *inboxDir) finish(at, name, id string) error {
-	return d.move(at, d.unused(doneDir, name, id))
+func (d *inboxDir) finish(at place, name, id string) error {
+	return d.moveToUnused(at, doneDir, name, id)
 }
 
 // fail moves a rejected file to failedDir, next to a report. It writes the
-// report first, so that every file there has one.
-func (d *inboxDir) fail(at, name, report string) error {
-	to := d.unused(failedDir, name, time.Now().UTC().Format(reportTime))
-	temp := d.path(failedDir, ".report.tmp")
-	err := os.WriteFile(temp, []byte(report+"\n"), 0o644)
-	if err == nil {
-		err = os.Rename(temp, to+reportSuffix)
-	}
-	if err != nil {
-		// On a full disk the result in /status and in the log must suffice.
-		d.log.Error("report of a failed file", "name", name, "error", err)
-		_ = os.Remove(temp)
-	}
-	return d.move(at, to)
-}
-
-// unused returns an unused path in sub: name, followed by suffix if name is in
-// use.
-func (d *inboxDir) unused(sub, name, suffix string) string {
-	path := d.path(sub, name)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return path
-	}
-	return path + "." + suffix
-}
-
-// move renames a file durably.
-func (d *inboxDir) move(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
+// report first, so that every file there has one. Neither replaces another file.
+func (d *inboxDir) fail(at place, name, report string) error {
+	dir := d.dirs[failedDir]
+	const temp = ".report.tmp"
+	if err := dir.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a killed process
 		return fmt.Errorf("inbox: %w", err)
 	}
-	for _, dir := range []string{filepath.Dir(to), filepath.Dir(from)} {
-		if err := fsx.SyncDir(dir); err != nil {
-			return fmt.Errorf("inbox: %w", err)
+	f, err := dir.Create(temp, 0o644)
+	if err != nil {
+		return fmt.Errorf("inbox: report: %w", err)
+	}
+	_, err = f.WriteString(report + "\n")
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("inbox: report: %w", errors.Join(err, dir.Remove(temp)))
+	}
+	for to := range candidates(name, time.Now().UTC().Format(reportTime)) {
+		if _, err := dir.Lstat(to); err == nil {
+			continue
 		}
+		err := dir.Rename(temp, dir, to+reportSuffix)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("inbox: report: %w", errors.Join(err, dir.Remove(temp)))
+		}
+		if err = d.move(at, place{failedDir, to}); err == nil {
+			return nil
+		}
+		return errors.Join(err, dir.Remove(to+reportSuffix)) // the next attempt writes another one
+	}
+	return fmt.Errorf("inbox: no unused name for %s", name)
+}
+
+// candidates returns the names for a file in a directory that may contain name.
+func candidates(name, suffix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(name) || !yield(name+"."+suffix) {
+			return
+		}
+		for i := 2; i < 100; i++ {
+			if !yield(fmt.Sprintf("%s.%s.%d", name, suffix, i)) {
+				return
+			}
+		}
+	}
+}
+
+// moveToUnused moves a file to sub: as name, followed by suffix if name is in
+// use.
+func (d *inboxDir) moveToUnused(at place, sub, name, suffix string) error {
+	for to := range candidates(name, suffix) {
+		if err := d.move(at, place{sub, to}); !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("inbox: no unused name for %s", name)
+}
+
+// move renames a file durably. The error is fs.ErrExist if the new name is in
+// use.
+func (d *inboxDir) move(from, to place) error {
+	if err := d.dirs[from.sub].Rename(from.name, d.dirs[to.sub], to.name); err != nil {
+		return fmt.Errorf("inbox: %w", err)
 	}
 	return nil
 }
@@ -205,12 +277,18 @@ func (d *inboxDir) count() (inboxStatus, error) {
 		st.Names = append(st.Names, info.Name())
 	}
 	for sub, n := range map[string]*int{doneDir: &st.Done, failedDir: &st.Failed} {
-		files, err := d.files(sub)
+		files, err := d.dirs[sub].Files()
 		if err != nil {
 			return inboxStatus{}, err
 		}
+		names := map[string]bool{}
 		for _, info := range files {
-			if !strings.HasPrefix(info.Name(), ".") && !(sub == failedDir && strings.HasSuffix(info.Name(), reportSuffix)) {
+			names[info.Name()] = true
+		}
+		for name := range names {
+			// A rejected file may have the suffix of a report, but then it has one.
+			isReport := sub == failedDir && strings.HasSuffix(name, reportSuffix) && !names[name+reportSuffix]
+			if !strings.HasPrefix(name, ".") && !isReport {
 				*n++
 			}
 		}
