@@ -17,5 +17,11 @@ func (s *Server) StepInbox() { s.inbox.step() }
 // BuildTaken builds a file that the inbox has taken.
 func (s *Server) BuildTaken(name string) error { return s.inbox.build(name) }
 
-// InboxFailed returns the number of rejected files after the latest poll.
-func (s *Server) InboxFailed() int { return s.inbox.counts().Failed }
+// InboxCounts returns the numbers of files after the latest poll, and of errors.
+func (s *Server) InboxCounts() (waiting, failed, stuck int, errors uint64) {
+	st := s.inbox.counts()
+	return st.Waiting, st.Failed, st.Stuck, st.errors
+}
+
+// SetInboxClock replaces the clock of the inbox.
+func (s *Server) SetInboxClock(now func() time.Time) { s.inbox.now = now }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"promostore/builder"
@@ -27,9 +29,14 @@ type inbox struct {
 	log      *slog.Logger
 
 	seen      map[string]sighting // files of the previous poll
-	lastErr   string              // of the previous poll
-	saidLease bool                // logged that leases tell whether a file is complete
-	saidQuiet bool                // logged that some files wait for the quiet time
+	failures  map[place]failure
+	tried     map[place]bool       // in this poll
+	rejected  map[string]rejection // files of buildingDir that could not be moved to failedDir
+	numErrors uint64
+	building  string // the file of the running build
+	lastErr   string // of the previous poll
+	saidLease bool   // logged that leases tell whether a file is complete
+	saidQuiet bool   // logged that some files wait for the quiet time
 
 	mu     sync.Mutex // guards status
 	status inboxStatus
@@ -78,62 +85,132 @@ func (x *inbox) step() {
 }
 
 // pollOnce continues with the files that an earlier process had taken, and then
-// builds the files that are ready.
+// builds the files that are ready. It returns errors that concern all files; try
+// keeps those of one file.
 func (x *inbox) pollOnce() error {
-	if err := x.dir.refresh(); err != nil {
-		return err
+	x.tried = map[place]bool{}
+	err := x.pollFiles()
+	if !isPause(err) { // all files were tried, or none could be found
+		maps.DeleteFunc(x.failures, func(at place, _ failure) bool { return !x.tried[at] })
+		maps.DeleteFunc(x.rejected, func(name string, _ rejection) bool { return !x.tried[place{buildingDir, name}] })
+		if err != nil {
+			x.numErrors++
+		}
 	}
-	if err := x.resume(); err != nil {
-		return err
+	return errors.Join(err, x.updateStatus())
+}
+
+func (x *inbox) pollFiles() error {
+	refreshed := x.dir.refresh()
+	if !x.dir.isOpen() {
+		return refreshed
+	}
+	publishing, err := x.dir.dirs[publishingDir].Files()
+	if err != nil {
+		return errors.Join(refreshed, err)
+	}
+	for _, info := range publishing {
+		at := place{publishingDir, info.Name()}
+		if err := x.try(at, func() error { return x.resume(at) }); err != nil {
+			return err
+		}
 	}
 	taken, err := x.dir.dirs[buildingDir].Files()
 	if err != nil {
-		return err
+		return errors.Join(refreshed, err)
 	}
 	for _, info := range taken {
-		if err := x.build(info.Name()); err != nil {
+		if err := x.try(place{buildingDir, info.Name()}, func() error { return x.build(info.Name()) }); err != nil {
 			return err
 		}
 	}
 	ready, err := x.ready()
 	if err != nil {
-		return err
+		return errors.Join(refreshed, err)
 	}
 	for _, name := range ready {
-		if err := x.take(name); err != nil {
+		if err := x.try(place{"", name}, func() error { return x.take(name) }); err != nil {
 			return err
 		}
 	}
-	return x.updateStatus()
+	return refreshed
 }
 
-// resume finishes the files that a crash left in publishingDir: a file whose
-// generation exists is done, any other is built again.
-func (x *inbox) resume() error {
-	files, err := x.dir.dirs[publishingDir].Files()
-	if err != nil {
+// isPause reports whether err ends a poll without being a failure.
+func isPause(err error) bool {
+	return errors.Is(err, errClosed) || errors.Is(err, errStopped) || errors.Is(err, generation.ErrLocked)
+}
+
+// A failure describes a failed attempt to build or move a file.
+type failure struct {
+	err   string
+	pause time.Duration // after the failure
+	until time.Time     // the end of the pause
+}
+
+// Pauses between two attempts to build or move a file: each is twice as long as
+// the one before it.
+const (
+	minPause = time.Second
+	maxPause = time.Minute
+)
+
+// try calls do for a file, unless the file failed and its pause lasts. It
+// records an error of do, so that one file does not stop the others. It returns
+// only an error that ends the poll.
+func (x *inbox) try(at place, do func() error) error {
+	x.tried[at] = true
+	last, failed := x.failures[at]
+	if failed && x.now().Before(last.until) {
+		return nil
+	}
+	err := do()
+	if err == nil {
+		if failed {
+			delete(x.failures, at)
+			x.log.Info("inbox file goes on", "name", at.name)
+		}
+		return nil
+	}
+	if isPause(err) {
 		return err
 	}
-	for _, info := range files {
-		at := place{publishingDir, info.Name()}
-		idText, name, _ := strings.Cut(info.Name(), "_")
-		id, err := generation.ParseID(idText)
-		if err != nil {
-			return fmt.Errorf("inbox: %s/%s: %w", at.sub, at.name, err)
-		}
-		_, err = generation.Find(x.pipeline.opts.Dir, id)
-		switch {
-		case err == nil:
-			x.log.Info("published before a restart", "source", sourceInbox, "name", name, "generation", id.String())
-			err = x.dir.finish(at, name, id.String())
-		case errors.Is(err, generation.ErrAbsent):
-			err = x.dir.move(at, place{buildingDir, name})
-		}
-		if err != nil {
-			return err
+	x.numErrors++
+	p := failure{err.Error(), min(max(2*last.pause, minPause), maxPause), time.Time{}}
+	p.until = x.now().Add(p.pause)
+	if at.sub == "" { // it may have been taken before it failed
+		if _, err := x.dir.dirs[buildingDir].Lstat(at.name); err == nil {
+			at.sub = buildingDir
 		}
 	}
+	x.tried[at] = true
+	x.failures[at] = p
+	if !failed || last.err != p.err {
+		x.log.Error("inbox file waits for another attempt", "name", at.name, "error", err)
+	}
 	return nil
+}
+
+// resume finishes a file of publishingDir, which a crash or an error left there:
+// a file whose generation exists is done, any other is built again.
+func (x *inbox) resume(at place) error {
+	idText, name, _ := strings.Cut(at.name, "_")
+	id, err := generation.ParseID(idText)
+	if err != nil {
+		return fmt.Errorf("inbox: %s/%s: %w", at.sub, at.name, err)
+	}
+	_, err = generation.Find(x.pipeline.opts.Dir, id)
+	switch {
+	case err == nil:
+		if err := x.dir.finish(at, name, id.String()); err != nil {
+			return err
+		}
+		x.log.Info("moved to done after an interruption", "source", sourceInbox, "name", name, "generation", id.String())
+		return nil
+	case errors.Is(err, generation.ErrAbsent):
+		return x.dir.move(at, place{buildingDir, name})
+	}
+	return err
 }
 
 // ready returns the names of the waiting files that are complete: unchanged
@@ -217,21 +294,29 @@ func (x *inbox) build(name string) error {
 // failedDir and is no error. Neither is a file that was written since the poll
 // that saw it: it waits again. seen is zero if no poll of this process saw it.
 func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
+	x.building = name
+	defer func() { x.building = "" }()
 	if err := x.updateStatus(); err != nil {
 		return err
 	}
 	at := place{buildingDir, name}
 	f, err := x.dir.open(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("inbox: %w", err)
+		return nil // removed
+	}
+	if errors.Is(err, fsx.ErrNotRegular) || errors.Is(err, fs.ErrPermission) {
+		return x.reject(at, name, rejection{report: err.Error()})
 	}
 	if err != nil {
-		return x.dir.fail(at, name, err.Error())
+		return fmt.Errorf("inbox: %w", err)
 	}
 	defer f.Close()
 	opened, err := unchanged(f, seen)
 	if err != nil {
 		return x.putBack(name, err)
+	}
+	if r, ok := x.rejected[name]; ok && r.id.Equal(opened) {
+		return x.reject(at, name, r)
 	}
 	in := builder.StreamInput(name, f)
 	in.Size = opened.Size
@@ -261,8 +346,36 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 			return errors.Join(err, x.dir.move(at, place{buildingDir, name}))
 		}
 		return err
+	case isSystemError(err):
+		if at.sub == publishingDir { // the generation may be visible
+			return errors.Join(err, x.resume(at))
+		}
+		return err
 	}
-	return x.dir.fail(at, name, x.pipeline.hintFor(err).appendTo(err.Error()))
+	return x.reject(at, name, rejection{opened, x.pipeline.hintFor(err).appendTo(err.Error())})
+}
+
+// isSystemError reports whether a build failed because of the system, such as a
+// full disk, and not because of the data set. The same build may succeed later.
+func isSystemError(err error) bool {
+	return !isRefusal(err) && !errors.As(err, new(*builder.BadRowsError)) && errors.As(err, new(syscall.Errno))
+}
+
+// A rejection is the result of a build that rejected a file.
+type rejection struct {
+	id     fsx.Identity
+	report string
+}
+
+// reject moves a file to failedDir. If that fails it keeps the result, so that
+// the next attempt does not build the file again.
+func (x *inbox) reject(at place, name string, r rejection) error {
+	if err := x.dir.fail(at, name, r.report); err != nil {
+		x.rejected[name] = r
+		return err
+	}
+	delete(x.rejected, name)
+	return nil
 }
 
 // unchanged returns the identity of f. The error is errChanged if its content
@@ -295,22 +408,25 @@ const maxListed = 100
 
 // inboxStatus describes the inbox in GET /status.
 type inboxStatus struct {
-	Waiting int      `json:"waiting"`
-	Names   []string `json:"names"` // of the first maxListed waiting files, in the order of the builds
+	Waiting int      `json:"waiting"` // for a build, for the first or another time
+	Names   []string `json:"names"`   // of the first maxListed waiting files, in the order of the builds
 	Done    int      `json:"done"`
 	Failed  int      `json:"failed"`
+	Stuck   int      `json:"stuck"` // files whose latest build or move failed, and which are tried again
+
+	errors uint64 // failed builds and moves of such files, and failed polls
 }
 
 // updateStatus counts the files of the inbox.
 func (x *inbox) updateStatus() error {
-	st, err := x.dir.count()
-	if err != nil {
-		return err
-	}
+	st, err := x.dir.count(x.building)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.status = st
-	return nil
+	if err == nil {
+		x.status = st
+	}
+	x.status.Stuck, x.status.errors = len(x.failures), x.numErrors
+	return err
 }
 
 // counts returns the status after the latest step.

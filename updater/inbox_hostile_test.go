@@ -137,7 +137,7 @@ func TestInboxKeepsFileNamedLikeReport(t *testing.T) {
 		if len(contents) != 4 || contents["bad a.csv\n"] != 1 || contents["bad a.csv.errors\n"] != 1 {
 			t.Errorf("%q: files in failed: %v", order, contents)
 		}
-		if n := f.InboxFailed(); n != 2 {
+		if _, n, _, _ := f.InboxCounts(); n != 2 {
 			t.Errorf("%q: %d failed files, want 2", order, n)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -143,6 +144,9 @@ func (d *inboxDir) close() error {
 	return errors.Join(errs...)
 }
 
+// isOpen reports whether all directories are open.
+func (d *inboxDir) isOpen() bool { return len(d.dirs) == 1+len(subDirs) }
+
 // open opens a regular file for reading.
 func (d *inboxDir) open(p place) (*os.File, error) { return d.dirs[p.sub].OpenRegular(p.name) }
 
@@ -266,12 +270,22 @@ func (d *inboxDir) move(from, to place) error {
 	return nil
 }
 
-// count counts the files of each state.
-func (d *inboxDir) count() (inboxStatus, error) {
+// count counts the files of each state. building is the file that is not waiting
+// in buildingDir.
+func (d *inboxDir) count(building string) (inboxStatus, error) {
+	if !d.isOpen() {
+		return inboxStatus{}, nil // refresh has reported it
+	}
+	again, err := d.dirs[buildingDir].Files()
+	if err != nil {
+		return inboxStatus{}, err
+	}
+	again = slices.DeleteFunc(again, func(info fs.FileInfo) bool { return info.Name() == building })
 	waiting, err := d.waiting()
 	if err != nil {
 		return inboxStatus{}, err
 	}
+	waiting = append(again, waiting...)
 	st := inboxStatus{Waiting: len(waiting), Names: []string{}}
 	for _, info := range waiting[:min(len(waiting), maxListed)] {
 		st.Names = append(st.Names, info.Name())

@@ -102,6 +102,8 @@ func (st inboxStatus) write(e *web.ExpositionWriter) {
 	e.Sample("", float64(st.Waiting), "state", "waiting")
 	e.Sample("", float64(st.Done), "state", "done")
 	e.Sample("", float64(st.Failed), "state", "failed")
+	e.Sample("", float64(st.Stuck), "state", "stuck")
+	e.Counter("promobuild_inbox_errors_total", st.errors, "Files of the inbox that could not be built or moved and are tried again, and failed polls.")
 }
 
 // writeDirectory writes the metrics of the directory of the generations.

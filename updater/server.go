@@ -133,7 +133,7 @@ func New(opts Options) (*Server, error) {
 			cancel(nil)
 			return nil, err
 		}
-		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, log: opts.Logger}
+		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, log: opts.Logger, failures: map[place]failure{}, rejected: map[string]rejection{}}
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
