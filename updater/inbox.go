@@ -15,6 +15,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 	"promostore/internal/fsx"
 )
 
@@ -168,7 +169,7 @@ func (x *inbox) try(at place, do func() error) error {
 	if err == nil {
 		if failed {
 			delete(x.failures, at)
-			x.log.Info("inbox file goes on", "name", at.name)
+			x.log.Info("inbox file goes on", "name", escape.Name(at.name))
 		}
 		return nil
 	}
@@ -186,7 +187,7 @@ func (x *inbox) try(at place, do func() error) error {
 	x.tried[at] = true
 	x.failures[at] = p
 	if !failed || last.err != p.err {
-		x.log.Error("inbox file waits for another attempt", "name", at.name, "error", err)
+		x.log.Error("inbox file waits for another attempt", "name", escape.Name(at.name), "error", escape.Name(p.err))
 	}
 	return nil
 }
@@ -205,7 +206,7 @@ func (x *inbox) resume(at place) error {
 		if err := x.dir.finish(at, name, id.String()); err != nil {
 			return err
 		}
-		x.log.Info("moved to done after an interruption", "source", sourceInbox, "name", name, "generation", id.String())
+		x.log.Info("moved to done after an interruption", "source", sourceInbox, "name", escape.Name(name), "generation", id.String())
 		return nil
 	case errors.Is(err, generation.ErrAbsent):
 		return x.dir.move(at, place{buildingDir, name})
@@ -249,7 +250,7 @@ func (x *inbox) isComplete(name string, s sighting) bool {
 	case err == nil:
 		if !x.saidLease {
 			x.saidLease = true
-			x.log.Info("inbox files are taken when no process has them open for writing", "name", name)
+			x.log.Info("inbox files are taken when no process has them open for writing", "name", escape.Name(name))
 		}
 		return true
 	case errors.Is(err, errWritten), errors.Is(err, fs.ErrNotExist), errors.Is(err, fsx.ErrNotRegular):
@@ -258,7 +259,7 @@ func (x *inbox) isComplete(name string, s sighting) bool {
 	if !x.saidQuiet {
 		x.saidQuiet = true
 		x.log.Warn("cannot tell whether a process writes to an inbox file; such files are taken after a time without a change",
-			"name", name, "seconds", x.quiet.Seconds(), "error", err)
+			"name", escape.Name(name), "seconds", x.quiet.Seconds(), "error", err)
 	}
 	return x.now().Sub(s.since) >= x.quiet
 }
@@ -318,10 +319,10 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	if r, ok := x.rejected[name]; ok && r.id.Equal(opened) {
 		return x.reject(at, name, r)
 	}
-	in := builder.StreamInput(name, f)
+	in := builder.StreamInput(escape.Name(name), f)
 	in.Size = opened.Size
 	res, err := x.pipeline.build(context.Background(), job{
-		source: sourceInbox, name: name, input: in,
+		source: sourceInbox, name: escape.Name(name), input: in,
 		publishing: func(id generation.ID) error {
 			if now, err := unchanged(f, opened); err != nil {
 				return err
@@ -399,7 +400,7 @@ func unchanged(f *os.File, since fsx.Identity) (fsx.Identity, error) {
 
 // putBack lets a file of buildingDir wait again until it is complete.
 func (x *inbox) putBack(name string, reason error) error {
-	x.log.Warn("inbox file waits again", "name", name, "error", reason)
+	x.log.Warn("inbox file waits again", "name", escape.Name(name), "error", reason)
 	return x.dir.moveToUnused(place{buildingDir, name}, "", name, time.Now().UTC().Format(reportTime))
 }
 

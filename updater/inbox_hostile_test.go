@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode"
 
 	"promostore/updater"
 )
@@ -140,5 +141,33 @@ func TestInboxKeepsFileNamedLikeReport(t *testing.T) {
 		if _, n, _, _ := f.InboxCounts(); n != 2 {
 			t.Errorf("%q: %d failed files, want 2", order, n)
 		}
+	}
+}
+
+// The name of a file reaches no report, log or answer with characters that
+// control a terminal or forge a line.
+func TestInboxEscapesNames(t *testing.T) {
+	f := start(t, withInbox(t.TempDir()))
+	name := "a\x1b[2J\n  b.csv:1:1: forged\u009b\u202e\xff.csv"
+	f.put(t, name, "bad\n")
+	await(t, "the build", func() bool { return len(f.builds(t)) == 1 })
+	b := f.builds(t)[0]
+	await(t, "the report", func() bool { return len(files(t, filepath.Join(f.inbox, "failed"))) == 2 })
+	report, err := os.ReadFile(filepath.Join(f.inbox, "failed", name+".errors"))
+	must(t, err)
+	f.stop(t)
+	for what, text := range map[string]string{
+		"report": strings.ReplaceAll(string(report), "\n", ""), "name": b["name"].(string), "error": b["error"].(string),
+		"log": strings.ReplaceAll(f.log.String(), "\n", ""),
+	} {
+		for i, r := range text {
+			if !unicode.IsPrint(r) || strings.HasPrefix(text[i:], "\ufffd") {
+				t.Errorf("%s has %q: %q", what, r, text)
+				break
+			}
+		}
+	}
+	if n := strings.Count(string(report), "\n"); n != 2 {
+		t.Errorf("report of %d lines, want 2: %q", n, report)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"promostore/internal/escape"
 	"promostore/internal/fsx"
 )
 
@@ -165,7 +166,7 @@ func (d *inboxDir) waiting() ([]os.FileInfo, error) {
 			list = append(list, info)
 		case !d.warned[name]:
 			d.warned[name] = true
-			d.log.Warn("inbox file ignored: name too long", "name", name, "max", maxName)
+			d.log.Warn("inbox file ignored: name too long", "name", escape.Name(name), "max", maxName)
 		}
 	}
 	return list, nil
@@ -213,7 +214,7 @@ func (d *inboxDir) fail(at place, name, report string) error {
 	if err != nil {
 		return fmt.Errorf("inbox: report: %w", err)
 	}
-	_, err = f.WriteString(report + "\n")
+	_, err = f.WriteString(escape.Text(report) + "\n")
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("inbox: report: %w", errors.Join(err, dir.Remove(temp)))
 	}
@@ -288,7 +289,7 @@ func (d *inboxDir) count(building string) (inboxStatus, error) {
 	waiting = append(again, waiting...)
 	st := inboxStatus{Waiting: len(waiting), Names: []string{}}
 	for _, info := range waiting[:min(len(waiting), maxListed)] {
-		st.Names = append(st.Names, info.Name())
+		st.Names = append(st.Names, escape.Name(info.Name()))
 	}
 	for sub, n := range map[string]*int{doneDir: &st.Done, failedDir: &st.Failed} {
 		files, err := d.dirs[sub].Files()

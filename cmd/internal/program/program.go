@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"promostore/internal/escape"
 )
 
 // Exit codes of both programs.
@@ -79,7 +81,7 @@ func report(app *cli.App, args []string, err error) int {
 	if errors.As(err, &coder) {
 		err = unknownCommand(app, args[len(args)-1])
 	}
-	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), err)
+	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), escape.Text(err.Error()))
 	var usage *UsageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(app.ErrWriter, "Run '%s --help' for usage.\n", called)
