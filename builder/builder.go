@@ -59,7 +59,7 @@ type Options struct {
 	Delimiter  byte    // between fields; 0: a comma
 	AllowEmpty bool    // publish a generation without records
 	MinRecords int64   // fewer records fail the build
-	MaxShrink  float64 // greatest loss of records against the live generation, in per cent; 0: no limit
+	MaxShrink  float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
 
 	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
 	// reason, row. A Write that blocks does not block the cancellation of the

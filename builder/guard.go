@@ -3,6 +3,7 @@ package builder
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 
 	"github.com/dustin/go-humanize"
@@ -14,14 +15,18 @@ import (
 )
 
 // A GuardError reports a data set with fewer records than Options.MinRecords or
-// Options.MaxShrink allows.
+// Options.MaxShrink allows, or one that MaxShrink cannot judge.
 type GuardError struct {
 	Records     int64         // in the data set
 	AtMost      bool          // Records includes duplicates: the build failed before the sort
 	Min         int64         // fewest records allowed
 	Live        generation.ID // the live generation, for MaxShrink; 0 for MinRecords
 	LiveRecords int64         // in the live generation
+	Cause       error         // why the live generation cannot be read; nil if it can, and for MinRecords
 }
+
+// Unwrap returns the cause.
+func (e *GuardError) Unwrap() error { return e.Cause }
 
 func (e *GuardError) Error() string {
 	records := humanize.Comma(e.Records) + " records"
@@ -31,6 +36,9 @@ func (e *GuardError) Error() string {
 	shrink := fmt.Sprintf("%.1f %%", e.Shrink())
 	if e.AtMost {
 		records, shrink = "at most "+records, "at least "+shrink
+	}
+	if e.Cause != nil {
+		return fmt.Sprintf("%s, which cannot be compared with the live generation: %v", records, e.Cause)
 	}
 	if e.Live == 0 {
 		return fmt.Sprintf("%s, fewer than the minimum of %s", records, humanize.Comma(e.Min))
@@ -51,6 +59,9 @@ func (e *GuardError) Shrink() float64 {
 // MaxShrink returns the lowest Options.MaxShrink, in tenths of a per cent, that
 // allows the data set. It returns 0 if the guard is MinRecords.
 func (e *GuardError) MaxShrink() float64 {
+	if e.Cause != nil {
+		return maxShrinkOff
+	}
 	if e.LiveRecords == 0 {
 		return 0
 	}
@@ -64,15 +75,15 @@ func (b *build) checkRecords(records int64, atMost bool) error {
 	if records < b.MinRecords {
 		return &GuardError{Records: records, AtMost: atMost, Min: b.MinRecords}
 	}
-	if b.MaxShrink <= 0 {
+	if b.MaxShrink <= 0 || b.MaxShrink >= maxShrinkOff {
 		return nil
 	}
-	live, header, err := generation.Live(b.Dir)
+	live, header, err := readLive(b.Dir)
 	if errors.Is(err, generation.ErrNoneServable) {
 		return nil
 	}
 	if err != nil {
-		return err
+		return &GuardError{Records: records, AtMost: atMost, Cause: err}
 	}
 	had := int64(header.Records)
 	const rounding = 1 + 1e-12 // 10.1 % of 1,000 are 101, also as a float64
@@ -81,6 +92,47 @@ func (b *build) checkRecords(records int64, atMost bool) error {
 		return nil
 	}
 	return &GuardError{Records: records, AtMost: atMost, Min: min, Live: live.ID, LiveRecords: had}
+}
+
+// maxShrinkOff is the Options.MaxShrink that allows any number of records, also
+// if the live generation cannot be read.
+const maxShrinkOff = 100
+
+// readLive returns the generation of dir that servers serve. Unlike
+// generation.Live it returns an error if another one may be live: if the pin, or
+// a file that comes before the first readable one, cannot be read or is damaged.
+// Servers may have loaded such a file before. The error wraps
+// generation.ErrNoneServable if there is no file that a server could have loaded.
+func readLive(dir string) (generation.Generation, format.Header, error) {
+	list, err := generation.List(dir)
+	if err != nil {
+		return generation.Generation{}, format.Header{}, err
+	}
+	pin, err := generation.ReadPin(dir)
+	if err != nil {
+		return generation.Generation{}, format.Header{}, err
+	}
+	for _, g := range pin.Candidates(list) {
+		header, err := g.Header()
+		switch {
+		case err == nil:
+			return g, header, nil
+		case !neverServable(err):
+			return generation.Generation{}, format.Header{}, err
+		}
+	}
+	return generation.Generation{}, format.Header{}, generation.ErrNoneServable
+}
+
+// neverServable reports whether err, of generation.Generation.Header, shows that
+// no server has ever served the generation, or that its file is gone.
+func neverServable(err error) bool {
+	for _, target := range []error{generation.ErrIncomplete, generation.ErrSharded, generation.ErrMisnamed, fsx.ErrNotRegular, fs.ErrNotExist} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
 }
 
 // A SpaceError reports a file system with less free space than a build needs. It

@@ -3,10 +3,13 @@ package builder
 import (
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"promostore/format"
 	"promostore/format/generation"
 )
 
@@ -114,6 +117,53 @@ func TestGuardComparesWithPinnedGeneration(t *testing.T) {
 	var guard *GuardError
 	if _, err := Build(t.Context(), small); !errors.As(err, &guard) || guard.Live != testGeneration || guard.LiveRecords != 1000 {
 		t.Errorf("error %v, want a *GuardError with the live generation %s", err, testGeneration)
+	}
+}
+
+// A guard that cannot read the live generation refuses the data set. A MaxShrink
+// of 100 allows it.
+func TestGuardRefusesIfLiveGenerationIsUnreadable(t *testing.T) {
+	for name, c := range map[string]struct {
+		damage func(live string) error
+		want   error // nil: the data set is published
+	}{
+		"damaged index": {func(live string) error { return os.WriteFile(live, make([]byte, 8192), 0o644) }, format.ErrFormat},
+		"truncated":     {func(live string) error { return os.Truncate(live, 4096) }, format.ErrTruncated},
+		"link to itself": {func(live string) error {
+			return errors.Join(os.Remove(live), os.Symlink(live, live))
+		}, syscall.ELOOP},
+		"damaged pin": {func(live string) error {
+			return os.WriteFile(filepath.Join(filepath.Dir(live), generation.PinName), []byte("{"), 0o644)
+		}, generation.ErrPin},
+		"removed": {os.Remove, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			mustBuild(t, tiny, Options{Dir: dir, Inputs: []Input{synthetic(t, 3, 0)}})
+			live, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Inputs: []Input{synthetic(t, 1000, 0)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.damage(live.File); err != nil {
+				t.Fatal(err)
+			}
+			opts := Options{Dir: dir, Memory: MinMemory, MaxShrink: 50, Inputs: []Input{synthetic(t, 5, 0)}}
+			_, err = Build(t.Context(), opts)
+			if c.want == nil {
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			var guard *GuardError
+			if !errors.As(err, &guard) || !errors.Is(err, c.want) || guard.MaxShrink() != 100 {
+				t.Fatalf("error %v, want a *GuardError that wraps %v", err, c.want)
+			}
+			opts.MaxShrink, opts.Inputs = guard.MaxShrink(), []Input{synthetic(t, 5, 0)}
+			if _, err := Build(t.Context(), opts); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -54,10 +54,10 @@ func interrupted(ctx context.Context, err error) bool {
 // guardFlag returns the flag that accepts the data set, and its value in words.
 func guardFlag(e *builder.GuardError) (flag, value string) {
 	flag, value, other := "--max-shrink", fmt.Sprintf("%.1f", e.MaxShrink()), "more"
-	if e.Live == 0 {
+	if e.Live == 0 && e.Cause == nil {
 		flag, value, other = "--min-records", fmt.Sprint(e.Records), "less"
 	}
-	if e.AtMost {
+	if e.AtMost && e.Cause == nil {
 		value += ", or " + other + " if rows repeat an id,"
 	}
 	return flag, value

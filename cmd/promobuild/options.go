@@ -23,7 +23,7 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; \\t is a tab"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
-		&cli.Float64Flag{Name: "max-shrink", Usage: "fail a build that has over `PERCENT` fewer records than the live generation", DefaultText: "no limit"},
+		&cli.Float64Flag{Name: "max-shrink", Usage: "fail a build that has over `PERCENT` fewer records than the live generation, or if that cannot be read; 100 allows any", DefaultText: "no limit"},
 	}
 }
 
