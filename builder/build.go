@@ -46,7 +46,7 @@ type build struct {
 //
 // The errors to check for are *BadRowsError, *DuplicatesError, *GuardError,
 // *SpaceError, *CompressionError, ErrEmpty, ErrExpansion, ErrWindow, ErrMemory,
-// generation.ErrLocked, and those of the file system and of the inputs.
+// generation.ErrLocked, generation.ErrFuture, and those of the file system and of the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
 	b := &build{Options: opts}
 	return b.build(ctx)
@@ -69,6 +69,9 @@ func (b *build) build(ctx context.Context) (Summary, error) {
 		if b.Generation, err = w.Next(b.started); err != nil {
 			return Summary{}, err
 		}
+	}
+	if !renew && !b.AllowFuture && b.Generation.IsFuture(b.started) {
+		return Summary{}, fmt.Errorf("generation %s: %w", b.Generation, generation.ErrFuture)
 	}
 	file, err := w.Create(b.Generation)
 	if err != nil {
@@ -240,7 +243,7 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 	}
 	b.progress.begin(PhasePublish)
 	if renew {
-		if b.Generation, err = out.file.Renew(b.started); err != nil {
+		if b.Generation, err = out.file.Renew(b.created()); err != nil {
 			return err
 		}
 	}
@@ -259,6 +262,16 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
+}
+
+// created returns the time that names the generation: the start of the build, or
+// the present if the clock was ahead at the start.
+func (b *build) created() time.Time {
+	now := time.Now().Round(0) // without the monotonic reading, which hides the correction of the clock
+	if b.started.Round(0).After(now) {
+		return now
+	}
+	return b.started
 }
 
 // summarize fills in the summary.

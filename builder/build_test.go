@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -245,5 +246,31 @@ func TestPublishingPrecedesPublication(t *testing.T) {
 	sum, err := Build(t.Context(), opts)
 	if err != nil || sum.Generation != got.String() {
 		t.Errorf("generation %s, error %v; Publishing got %s", sum.Generation, err, got)
+	}
+}
+
+func TestBuildRefusesFutureGeneration(t *testing.T) {
+	dir := t.TempDir()
+	opts := Options{Dir: dir, Memory: MinMemory, Generation: generation.IDOf(time.Now().Add(2 * time.Hour)), Inputs: []Input{synthetic(t, 10, 0)}}
+	if _, err := Build(t.Context(), opts); !errors.Is(err, generation.ErrFuture) {
+		t.Errorf("error %v, want %v", err, generation.ErrFuture)
+	}
+	wantFiles(t, dir, ".lock")
+	opts.AllowFuture = true
+	if _, err := Build(t.Context(), opts); err != nil {
+		t.Fatal(err)
+	}
+	// The next build has the ID of its time and becomes live.
+	began := time.Now().Truncate(time.Millisecond)
+	sum, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Inputs: []Input{synthetic(t, 11, 0)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := generation.ParseID(sum.Generation)
+	if err != nil || id.Time().Before(began) || id.Time().After(time.Now()) {
+		t.Errorf("generation %s, %v; want one of now", sum.Generation, err)
+	}
+	if live, _, err := generation.Live(dir); err != nil || live.ID != id {
+		t.Errorf("live generation %s, %v; want %s", live.ID, err, id)
 	}
 }

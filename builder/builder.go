@@ -48,18 +48,19 @@ const (
 
 // Options configures a build.
 type Options struct {
-	Inputs     []Input       // in the order that decides between duplicates
-	Dir        string        // data directory; created if it does not exist
-	TempDir    string        // directory of the spill; Dir if empty
-	Generation generation.ID // 0: the current time
-	Memory     int64         // bytes; at least MinMemory
-	Workers    int           // goroutines that parse and sort; 0: one for each processor
-	Duplicates Duplicates
-	MaxBadRows int64   // bad rows that are skipped; one more fails the build
-	Delimiter  byte    // between fields; 0: a comma
-	AllowEmpty bool    // publish a generation without records
-	MinRecords int64   // fewer records fail the build
-	MaxShrink  float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
+	Inputs      []Input       // in the order that decides between duplicates
+	Dir         string        // data directory; created if it does not exist
+	TempDir     string        // directory of the spill; Dir if empty
+	Generation  generation.ID // 0: the current time
+	AllowFuture bool          // accept a Generation from the future, see generation.MaxAhead
+	Memory      int64         // bytes; at least MinMemory
+	Workers     int           // goroutines that parse and sort; 0: one for each processor
+	Duplicates  Duplicates
+	MaxBadRows  int64   // bad rows that are skipped; one more fails the build
+	Delimiter   byte    // between fields; 0: a comma
+	AllowEmpty  bool    // publish a generation without records
+	MinRecords  int64   // fewer records fail the build
+	MaxShrink   float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
 
 	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
 	// reason, row. A Write that blocks does not block the cancellation of the

@@ -68,6 +68,7 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Gauge("promoserve_generation_open_seconds", time.Duration(m.openNanos.Load()).Seconds(), "Time to open the generation that became live last and to check its index.")
 	w.Gauge("promoserve_generation_verify_seconds", time.Duration(m.verifyNanos.Load()).Seconds(), "Time to verify the blocks of the generation that became live last.")
 	w.Bool("promoserve_pinned", s.opts.Store.Status().Pin.Active, "1 if a generation is pinned, even if its file is missing.")
+	w.Gauge("promoserve_generations_future", float64(len(s.opts.Store.Status().Future)), "Generation files whose ID is more than an hour ahead of the clock.")
 	w.Counter("promoserve_pin_errors_total", m.pinErrors.Load(), "Times that the pin file became unreadable.")
 	file := s.opts.Store.Acquire(0)
 	if file == nil {

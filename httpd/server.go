@@ -150,6 +150,8 @@ func (s *Server) Observe(e reader.Event) {
 		} else {
 			log.Info("generation closed")
 		}
+	case reader.EventFuture:
+		log.Error("generation from the future, others are preferred")
 	case reader.EventDirUnreadable:
 		s.opts.Logger.Error("directory cannot be read", "data", e.Path, "error", e.Err)
 	case reader.EventPinned:

@@ -20,6 +20,7 @@ type statusAnswer struct {
 	PinError string        `json:"pin_error,omitempty"` // set if the pin cannot be read
 	Newest   *string       `json:"newest"`              // in the directory, good or not; null: none
 	Refused  []refusedFile `json:"refused"`
+	Future   []string      `json:"future,omitempty"` // files from the future
 }
 
 // A refusedFile is a generation file that the Store refused.
@@ -55,6 +56,9 @@ func (s *Server) status(ctx *fasthttp.RequestCtx) {
 	}
 	for _, r := range st.Refused {
 		a.Refused = append(a.Refused, refusedFile{filepath.Base(r.Path), r.Reason})
+	}
+	for _, path := range st.Future {
+		a.Future = append(a.Future, filepath.Base(path))
 	}
 	answerJSON(ctx, a)
 }

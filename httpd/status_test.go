@@ -171,3 +171,20 @@ func TestServerChangesPinUnderLoad(t *testing.T) {
 		})
 	}
 }
+
+func TestFutureGenerationIsCountedAndNamed(t *testing.T) {
+	f := serveMemory(t, rows)
+	if got := f.metric(t, "promoserve_generations_future"); got != "0" {
+		t.Errorf("promoserve_generations_future is %s, want 0", got)
+	}
+	id := generation.IDOf(time.Now().Add(48 * time.Hour))
+	path := publish(t, f.dir, id, rows)
+	f.poll(t)
+	if got := f.metric(t, "promoserve_generations_future"); got != "1" {
+		t.Errorf("promoserve_generations_future is %s, want 1", got)
+	}
+	f.get(t, "/status").want(t, 200, fmt.Sprintf(`{"live":"%s","pinned":null,"newest":"%[1]s","refused":[],"future":["%s"]}`, genID(0), filepath.Base(path)))
+	if want := "file=" + path; !strings.Contains(f.log.String(), want) {
+		t.Errorf("the log does not contain %q: %s", want, f.log)
+	}
+}

@@ -31,6 +31,7 @@ const (
 	EventRefused                        // the generation is bad; it is skipped until its file is replaced
 	EventClosed                         // the file of a former live generation was closed, after its last request
 	EventFault                          // the file of the live generation changed; the generation is no longer live
+	EventFuture                         // the generation is from the future; all others are preferred to it
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists

@@ -45,7 +45,7 @@ func (d desired) met(live *File) bool {
 // may be nil, best first.
 func (d desired) candidates(list []generation.Generation, live *File) []generation.Generation {
 	order := d.pin.Candidates(list)
-	end := len(order)
+	end, now := len(order), time.Now()
 	switch {
 	case live == nil: // any is better than none
 	case d.err != nil, d.pin.Active && live.ID() == d.pin.ID:
@@ -53,7 +53,7 @@ func (d desired) candidates(list []generation.Generation, live *File) []generati
 	case d.pin.Active:
 		end = slices.IndexFunc(order, func(g generation.Generation) bool { return g.ID != d.pin.ID })
 	default:
-		end = slices.IndexFunc(order, func(g generation.Generation) bool { return g.ID <= live.ID() })
+		end = slices.IndexFunc(order, func(g generation.Generation) bool { return !live.ID().Before(g.ID, now) })
 	}
 	if end < 0 {
 		end = len(order)

@@ -71,7 +71,11 @@ func (s *Store) pollOnce(ctx context.Context) error {
 		return err
 	}
 	s.forgetReplaced(list)
-	if old := s.observe(d, list); !old.equal(d) {
+	old, future := s.observe(d, list)
+	for _, g := range future {
+		s.events.notify(Event{Kind: EventFuture, ID: g.ID, Path: g.Files[0]})
+	}
+	if !old.equal(d) {
 		s.polling.unmet = ""
 		s.reportPin(old, d)
 	}

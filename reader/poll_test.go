@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"promostore/format"
+	"promostore/format/generation"
 	"promostore/internal/fsx"
 	"promostore/internal/gentest"
 	"promostore/reader"
@@ -34,6 +35,32 @@ func TestPollFindsTruncatedLiveFile(t *testing.T) {
 	s.Release(f, 1)
 	s.want(closed(1))
 	s.wantLive(0)
+}
+
+// A generation from the future is served only until there is another one. It is
+// reported once.
+func TestPollPrefersPresentToFuture(t *testing.T) {
+	future := generation.IDOf(time.Now().Add(48 * time.Hour))
+	s := newTestStore(t, reader.StoreOptions{})
+	path := publish(t, s.dir, future, keysOf(1))
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventFuture, ID: future}, live(future))
+	s.publish(1)
+	s.poll()
+	s.want(live(1), closed(future))
+	s.wantLive(1)
+	s.publish(2)
+	s.poll()
+	s.want(live(2), closed(1))
+	if st := s.Status(); len(st.Future) != 1 || st.Future[0] != path || st.Newest != 2 {
+		t.Errorf("status %+v", st)
+	}
+	gentest.Must(t, os.Remove(path))
+	s.poll()
+	s.want()
+	if st := s.Status(); len(st.Future) != 0 {
+		t.Errorf("status %+v", st)
+	}
 }
 
 // TestPollFindsOverwrittenLiveFile overwrites the live file with other content

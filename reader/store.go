@@ -37,6 +37,7 @@ type Store struct {
 	desired  desired
 	newest   generation.ID      // by name, servable or not
 	any      bool               // whether there is a newest
+	future   []string           // paths of the files from the future
 	refused  map[string]refusal // by path
 	closeErr error
 }
@@ -136,6 +137,7 @@ type Status struct {
 
 	Newest  generation.ID // by name, servable or not
 	Any     bool          // whether there is a Newest
+	Future  []string      // paths of the files from the future, see generation.MaxAhead
 	Refused []Refused     // by path
 }
 
@@ -149,7 +151,7 @@ type Refused struct {
 func (s *Store) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Pin: s.desired.pin, PinErr: s.desired.err, Newest: s.newest, Any: s.any}
+	st := Status{Pin: s.desired.pin, PinErr: s.desired.err, Newest: s.newest, Any: s.any, Future: s.future}
 	for path, r := range s.refused {
 		st.Refused = append(st.Refused, Refused{path, r.reason})
 	}
@@ -157,17 +159,24 @@ func (s *Store) Status() Status {
 	return st
 }
 
-// observe records what a poll found, and returns the desired generation of the
-// poll before.
-func (s *Store) observe(d desired, list []generation.Generation) (old desired) {
+// observe records what a poll found. It returns the desired generation of the
+// poll before, and the files from the future that are new.
+func (s *Store) observe(d desired, list []generation.Generation) (old desired, future []generation.Generation) {
+	var paths []string
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old = s.desired
+	for _, g := range generation.Future(list) {
+		if !slices.Contains(s.future, g.Files[0]) {
+			future = append(future, g)
+		}
+		paths = append(paths, g.Files...)
+	}
+	old, s.future = s.desired, paths
 	s.desired, s.newest, s.any = d, 0, len(list) > 0
 	if s.any {
 		s.newest = list[len(list)-1].ID
 	}
-	return old
+	return old, future
 }
 
 // A refusal is the reason why a file is not served.

@@ -63,6 +63,7 @@ func (p *pipeline) build(ctx context.Context, j job) (*result, error) {
 		p.counters.countPublished(summary)
 		r.Pruned = p.prune(summary.File)
 		r.Pinned = p.pinned(log)
+		p.warnOfFuture(log)
 	}
 	r.Until = time.Now()
 	p.counters.countBuild(r.Outcome)
@@ -71,6 +72,17 @@ func (p *pipeline) build(ctx context.Context, j job) (*result, error) {
 		p.hooks.add(r)
 	}
 	return r, err
+}
+
+// warnOfFuture names the generations from the future.
+func (p *pipeline) warnOfFuture(log *slog.Logger) {
+	list, err := generation.List(p.opts.Dir)
+	if err != nil {
+		log.Error("generations", "error", err)
+	}
+	for _, g := range generation.Future(list) {
+		log.Warn("generation from the future; remove its file", "file", g.Files[0])
+	}
 }
 
 // pinned returns the pinned generation, or "" if there is none, and warns that

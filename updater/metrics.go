@@ -115,6 +115,9 @@ func (s *Server) writeDirectory(e *web.ExpositionWriter) {
 	}
 	pin, _ := generation.ReadPin(dir)
 	e.Bool("promobuild_pinned", pin.Active, "1 while a generation is pinned.")
+	if list, err := generation.List(dir); err == nil {
+		e.Gauge("promobuild_generations_future", float64(len(generation.Future(list))), "Generations whose ID is more than an hour ahead of the clock.")
+	}
 	if _, header, err := s.pipeline.checker.Live(dir); err == nil {
 		e.Gauge("promobuild_generation_bytes", float64(header.FileLen), "Length of the file of the live generation.")
 		e.Gauge("promobuild_generation_records", float64(header.Records), "Records of the live generation.")

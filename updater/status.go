@@ -23,6 +23,7 @@ type status struct {
 	Reason   string       `json:"reason,omitempty"`
 	At       *time.Time   `json:"at,omitempty"`        // time of the pin, or of its removal
 	PinError string       `json:"pin_error,omitempty"` // the pin exists and cannot be read
+	Future   []string     `json:"future,omitempty"`    // generations more than an hour ahead of the clock
 	Inbox    *inboxStatus `json:"inbox"`               // null: no inbox
 	Stopping bool         `json:"stopping"`
 }
@@ -36,6 +37,11 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	}
 	if g, _, err := s.pipeline.checker.Live(s.opts.Build.Dir); err == nil {
 		st.Live = g.ID.String()
+	}
+	if list, err := generation.List(s.opts.Build.Dir); err == nil {
+		for _, g := range generation.Future(list) {
+			st.Future = append(st.Future, g.ID.String())
+		}
 	}
 	st.setPin(generation.ReadPin(s.opts.Build.Dir))
 	if s.inbox != nil {

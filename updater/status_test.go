@@ -1,6 +1,7 @@
 package updater_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -8,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/gentest"
 )
 
 func TestStatusListsLatestBuilds(t *testing.T) {
@@ -61,5 +64,29 @@ func TestUploadReportsPin(t *testing.T) {
 		if !strings.Contains(f.log.String(), want) {
 			t.Errorf("the log does not contain %q", want)
 		}
+	}
+}
+
+// A generation of the year 9999 does not stop builds. It is counted and named.
+func TestBuildGoesOnAfterFutureGeneration(t *testing.T) {
+	f := start(t, nil)
+	const future = generation.ID(format.MaxGeneration)
+	gentest.Publish(t, f.data, future, gentest.Sequence(1))
+	for rows := range int64(2) {
+		f.post(t, strings.NewReader(dataSet(t, rows+2))).want(t, http.StatusCreated, "")
+	}
+	f.wantGenerations(t, 1, 2, 3)
+	if got := f.metric(t, "promobuild_generations_future"); got != "1" {
+		t.Errorf("promobuild_generations_future is %s, want 1", got)
+	}
+	if got := f.metric(t, "promobuild_generation_records"); got != "3" {
+		t.Errorf("the live generation has %s records, want 3", got)
+	}
+	if st := f.get(t, "/status").object; fmt.Sprint(st["future"]) != "["+future.String()+"]" {
+		t.Errorf("/status: %v", st)
+	}
+	f.stop(t)
+	if want := gentest.Path(f.data, future); !strings.Contains(f.log.String(), want) {
+		t.Errorf("the log does not contain %s", want)
 	}
 }

@@ -30,6 +30,7 @@ Examples:
    promobuild build --max-bad-rows 100 --rejects rejects.csv promotions.csv`,
 		Flags: append(buildFlags(),
 			&cli.StringFlag{Name: "generation", Usage: "name the generation `ID`, such as 20261122T103000123Z", DefaultText: "the current time"},
+			&cli.BoolFlag{Name: "force", Usage: "accept a --generation that is more than an hour ahead of the clock"},
 			&cli.StringFlag{Name: "rejects", Usage: "write the bad rows and the reasons to `FILE`, as CSV", TakesFile: true},
 			&cli.BoolFlag{Name: "json", Usage: "print the summary as a JSON object"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print no progress and no summary"},
@@ -52,6 +53,7 @@ func build(c *cli.Context) error {
 			return program.Usagef("--generation: %v", err)
 		}
 	}
+	opts.AllowFuture = c.Bool("force")
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
 

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"promostore/builder"
+	"promostore/format/generation"
 	"promostore/updater"
 )
 
@@ -30,6 +31,8 @@ func explain(ctx context.Context, err error, rejects string) error {
 	case errors.As(err, &guard):
 		flag, value := guardFlag(guard)
 		hint = "To accept the data set: " + flag + " " + strings.TrimSuffix(value, ",")
+	case errors.Is(err, generation.ErrFuture):
+		hint = "To publish it nevertheless: --force"
 	case errors.Is(err, builder.ErrEmpty):
 		hint = "To publish an empty data set: --allow-empty"
 	case errors.Is(err, builder.ErrWindow):

@@ -49,6 +49,7 @@ type listed struct {
 	Records    uint64    `json:"records"`
 	Bytes      int64     `json:"bytes"`
 	Error      string    `json:"error,omitempty"` // why it is not servable
+	Future     bool      `json:"future,omitempty"`
 
 	Pin *generation.Pin `json:"pin,omitempty"` // nil unless it is pinned
 
@@ -75,6 +76,7 @@ func list(c *cli.Context) error {
 	if newest >= 0 {
 		lines[newest].Newest = true
 	}
+	slices.SortStableFunc(lines, func(a, b listed) int { return cmp.Compare(a.Generation, b.Generation) })
 	pin, pinErr := generation.ReadPin(args[0])
 	if pinErr != nil {
 		pinErr = fmt.Errorf("%w\nReplace the pin: promobuild pin, or promobuild unpin", pinErr)
@@ -105,7 +107,7 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 // lineOf returns the line of a generation. It opens the file to check whether the
 // generation is servable.
 func lineOf(g generation.Generation) listed {
-	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files}
+	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files, Future: g.ID.IsFuture(time.Now())}
 	h, err := g.Header()
 	l.readable = err == nil
 	switch {
@@ -133,6 +135,9 @@ func printList(w io.Writer, lines []listed) error {
 			state = "newest"
 		case state == "":
 			state = "index good" // its blocks were not read
+		}
+		if l.Future {
+			state += ", from the future"
 		}
 		if l.Pin != nil {
 			state += ", " + pinText(*l.Pin)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -54,7 +55,8 @@ func previous(ctx context.Context, dir string, w io.Writer) (generation.ID, erro
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", dir, err)
 	}
-	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return g.ID >= served.ID })
+	now := time.Now()
+	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return !g.ID.Before(served.ID, now) })
 	if len(list) == 0 {
 		return 0, fmt.Errorf("%s: %w before %s, which is served", dir, generation.ErrNoneServable, served.ID)
 	}

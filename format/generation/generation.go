@@ -56,6 +56,23 @@ func IDOf(t time.Time) ID { return ID(t.UnixMilli()) }
 // Time returns the time of id, in UTC.
 func (id ID) Time() time.Time { return time.UnixMilli(int64(id)).UTC() }
 
+// MaxAhead is how far the ID of a generation may be ahead of the clock. A later
+// one is from the future: the clock that named it was wrong.
+const MaxAhead = time.Hour
+
+// IsFuture reports whether id is more than MaxAhead after now.
+func (id ID) IsFuture(now time.Time) bool { return id > IDOf(now.Add(MaxAhead)) }
+
+// Before reports whether servers prefer other to id at the time now. Generations
+// from the future come before all others, so that new generations become live
+// although they have lower IDs. Generations of the same kind are ordered by ID.
+func (id ID) Before(other ID, now time.Time) bool {
+	if future := id.IsFuture(now); future != other.IsFuture(now) {
+		return future
+	}
+	return id < other
+}
+
 // String returns id in the form of file names: 20261122T103000123Z. These texts
 // sort like the IDs.
 func (id ID) String() string {

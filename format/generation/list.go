@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // A Generation holds the files of one generation in a directory.
@@ -17,8 +18,9 @@ type Generation struct {
 // Complete reports whether every file of g is present.
 func (g Generation) Complete() bool { return len(g.Files) == g.Shards }
 
-// List returns the generations in dir, oldest first. It reads names only, and
-// ignores names that ParseName rejects and directories.
+// List returns the generations in dir in the order of ID.Before: those from the
+// future, which is the exception, and then the others, oldest first. It reads
+// names only, and ignores names that ParseName rejects and directories.
 func List(dir string) ([]Generation, error) {
 	entries, err := os.ReadDir(dir) // sorted by name, so by ID and then by shard
 	if err != nil {
@@ -38,5 +40,27 @@ func List(dir string) ([]Generation, error) {
 		}
 		list[i].Files = append(list[i].Files, filepath.Join(dir, e.Name()))
 	}
+	now := time.Now()
+	slices.SortStableFunc(list, func(a, b Generation) int {
+		switch {
+		case a.ID.Before(b.ID, now):
+			return -1
+		case b.ID.Before(a.ID, now):
+			return 1
+		}
+		return 0
+	})
 	return list, nil
+}
+
+// Future returns the generations of list from the future.
+func Future(list []Generation) []Generation {
+	now := time.Now()
+	var future []Generation
+	for _, g := range list {
+		if g.ID.IsFuture(now) {
+			future = append(future, g)
+		}
+	}
+	return future
 }

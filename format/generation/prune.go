@@ -27,7 +27,8 @@ type PruneOptions struct {
 // Prune keeps the newest opts.Keep servable generations and the pinned one, and
 // removes all older generations. Generations that are not servable do not count
 // towards opts.Keep. Prune keeps those that are newer than the oldest generation
-// kept, because their files may still be arriving.
+// kept, because their files may still be arriving. Generations from the future do
+// not count either, and are kept: the clock of this machine may be the wrong one.
 //
 // Prune removes nothing if there are fewer than opts.Keep servable generations
 // or if the pin cannot be read. It unlinks the files one by one, oldest first,
@@ -61,6 +62,7 @@ func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 
 // oldestKept returns the lowest ID of the generations to keep.
 func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOptions) (ID, error) {
+	list = list[len(Future(list)):]
 	if len(list) <= opts.Keep {
 		return 0, nil // without reading files, which may be large
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -131,22 +132,28 @@ func (w *Writer) sweep() error {
 	return nil
 }
 
+// ErrFuture reports an ID that is more than MaxAhead after the time of the clock.
+var ErrFuture = errors.New("more than an hour ahead of the clock")
+
 // Next returns the ID of a generation created now. If the directory has this or
-// a later ID, Next returns the first ID after the newest.
+// a later ID, Next returns the first ID after the newest. Generations from the
+// future do not count.
 func (w *Writer) Next(now time.Time) (ID, error) {
 	list, err := List(w.dir)
 	if err != nil {
 		return 0, err
 	}
 	id := IDOf(now)
-	if n := len(list); n > 0 {
-		id = max(id, list[n-1].ID+1)
+	for _, g := range list {
+		if !g.ID.IsFuture(now) {
+			id = max(id, g.ID+1)
+		}
 	}
 	return id, nil
 }
 
 // Create begins a generation of one shard. id must be greater than all IDs in the
-// directory.
+// directory. If id is not from the future, IDs from the future do not count.
 func (w *Writer) Create(id ID) (*Pending, error) {
 	if id < 0 || id > maxID {
 		return nil, fmt.Errorf("%w: %d ms since 1970 is out of range", ErrName, int64(id))
@@ -167,8 +174,11 @@ func (w *Writer) checkNewest(id ID) error {
 	if err != nil {
 		return err
 	}
-	if n := len(list); n > 0 && id <= list[n-1].ID {
-		return fmt.Errorf("generation %s would not be the newest: %s already has %s", id, w.dir, list[n-1].ID)
+	now := time.Now()
+	for _, g := range slices.Backward(list) {
+		if id <= g.ID && (id.IsFuture(now) || !g.ID.IsFuture(now)) {
+			return fmt.Errorf("generation %s would not be the newest: %s already has %s", id, w.dir, g.ID)
+		}
 	}
 	return nil
 }
@@ -186,12 +196,13 @@ func (p *Pending) Path() string {
 	return filepath.Join(p.w.dir, Name{ID: p.id, Shards: 1}.String())
 }
 
-// Renew changes the ID to the result of Next, if that is greater. A long build
-// needs it if newer generations arrived in other ways.
+// Renew changes the ID to the result of Next, if servers prefer that. A long build
+// needs it if newer generations arrived in other ways, or if the clock was ahead
+// when it started.
 func (p *Pending) Renew(now time.Time) (ID, error) {
 	id, err := p.w.Next(now)
-	if err == nil {
-		p.id = max(p.id, id)
+	if err == nil && p.id.Before(id, now) {
+		p.id = id
 	}
 	return p.id, err
 }

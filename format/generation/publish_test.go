@@ -255,6 +255,59 @@ func TestCreateErrors(t *testing.T) {
 	wantNames(t, dir, filepath.Base(p.Name()), aName)
 }
 
+// A generation from the future neither delays nor prevents generations of now.
+func TestFutureGenerationDoesNotCount(t *testing.T) {
+	for _, future := range []generation.ID{generation.IDOf(time.Now().Add(2 * time.Hour)), maxID} {
+		dir := t.TempDir()
+		file := generation.Name{ID: future, Shards: 1}.String()
+		touch(t, dir, file)
+		w := openWriter(t, dir)
+		began := time.Now()
+		id, err := w.Next(began)
+		if err != nil || id != generation.IDOf(began) {
+			t.Fatalf("Next: %s, %v; want %s", id, err, generation.IDOf(began))
+		}
+		p, err := w.Create(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if renewed, err := p.Renew(began); err != nil || renewed != id {
+			t.Errorf("Renew: %s, %v; want %s", renewed, err, id)
+		}
+		if err := p.Publish(); err != nil {
+			t.Fatal(err)
+		}
+		if next, err := w.Next(began); err != nil || next != id+1 {
+			t.Errorf("Next: %s, %v; want %s", next, err, id+1)
+		}
+		list, err := generation.List(dir)
+		if err != nil || len(list) != 2 || list[0].ID != future || list[1].ID != id {
+			t.Errorf("List: %v, %v; want the future one first", list, err)
+		}
+		if got := generation.Future(list); len(got) != 1 || got[0].ID != future {
+			t.Errorf("Future: %v", got)
+		}
+		check := func(generation.Generation) error { return nil }
+		pruned, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Check: check})
+		if err != nil || len(pruned.Removed) != 0 {
+			t.Errorf("Prune removes %v, %v; want nothing", pruned.Removed, err)
+		}
+		if _, err := w.Create(future); err == nil {
+			t.Error("Create accepts an ID that exists")
+		}
+	}
+}
+
+// A build that started while the clock was ahead gets the ID of its end.
+func TestRenewCorrectsFutureID(t *testing.T) {
+	w := openWriter(t, t.TempDir())
+	now := time.Now()
+	p := create(t, w, now.Add(48*time.Hour))
+	if id, err := p.Renew(now); err != nil || id != generation.IDOf(now) {
+		t.Errorf("Renew: %s, %v; want %s", id, err, generation.IDOf(now))
+	}
+}
+
 func TestOpenWriterErrors(t *testing.T) {
 	dir := t.TempDir()
 	touch(t, dir, "file")
