@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"promostore/web"
 )
 
 // maxTokenFile is the maximum length of a token file, in bytes.
@@ -22,22 +24,43 @@ var (
 )
 
 // A forbiddenError reports a request that a browser sends for a page of another
-// site.
+// site, or that may be one.
 type forbiddenError struct{ cause error }
 
 func (e *forbiddenError) Error() string { return e.cause.Error() }
+func (e *forbiddenError) Unwrap() error { return e.cause }
+
+// A HostError reports a request for a host that Options.AllowedHosts lacks.
+type HostError struct{ Host string }
+
+func (e *HostError) Error() string {
+	return fmt.Sprintf("the host %.100q is not allowed without credentials", e.Host)
+}
 
 // An authorizer decides which requests may upload.
 type authorizer struct {
-	tokenFile  string // empty: no token required
-	clientCert bool   // a verified client certificate is required
+	tokenFile  string   // empty: no token required
+	clientCert bool     // a verified client certificate is required
+	hosts      []string // allowed in Host headers, besides those of this machine
 	origins    *http.CrossOriginProtection
 	log        *slog.Logger
+}
+
+// checkHost returns an error if no credentials are required and the Host header
+// of r may be the name of another site.
+func (a *authorizer) checkHost(r *http.Request) error {
+	if a.tokenFile != "" || a.clientCert || web.LocalHost(r, a.hosts) {
+		return nil
+	}
+	return &forbiddenError{&HostError{r.Host}}
 }
 
 // check returns an error if r may not upload. A token and a certificate are
 // both required if both are configured.
 func (a *authorizer) check(r *http.Request) error {
+	if err := a.checkHost(r); err != nil {
+		return err
+	}
 	if err := a.origins.Check(r); err != nil {
 		return &forbiddenError{err}
 	}

@@ -63,6 +63,43 @@ func TestUploadRequiresToken(t *testing.T) {
 	check("Bearer third", http.StatusUnauthorized)
 }
 
+// A page of another site whose name points at the updater (DNS rebinding) can
+// neither upload nor read.
+func TestForeignHostNeedsCredentials(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(tokens, []byte("token\n"), 0o600))
+	open := start(t, func(o *updater.Options) { o.AllowedHosts = []string{"updater"} })
+	closed := start(t, func(o *updater.Options) { o.TokenFile = tokens })
+	request := func(f *fixture, method, path, host string) answer {
+		req, err := http.NewRequest(method, "http://"+f.address+path, strings.NewReader(dataSet(t, 1)))
+		must(t, err)
+		req.Host = host
+		req.Header.Set("Origin", "http://"+host)
+		req.Header.Set("Authorization", "Bearer token")
+		res, err := f.client.Do(req)
+		must(t, err)
+		if path == "/prometheus" && res.StatusCode == http.StatusOK {
+			res.Body.Close()
+			return answer{code: res.StatusCode}
+		}
+		return read(t, res)
+	}
+	for _, host := range []string{"evil.example", "evil.example:1322", "localhost.evil.example", "192.0.2.1"} {
+		for path, method := range map[string]string{"/upload": "POST", "/status": "GET", "/prometheus": "GET"} {
+			request(open, method, path, host).want(t, http.StatusForbidden, "unauthorized")
+		}
+		if a := request(open, "GET", "/readyz", host); a.code != http.StatusOK {
+			t.Errorf("/readyz with the host %s: %s", host, a)
+		}
+		request(closed, "POST", "/upload", host).want(t, http.StatusCreated, "")
+	}
+	open.wantGenerations(t)
+	for _, host := range []string{open.address, "localhost:1322", "updater:1322", "UPDATER"} {
+		request(open, "POST", "/upload", host).want(t, http.StatusCreated, "")
+		request(open, "GET", "/prometheus", host).want(t, http.StatusOK, "")
+	}
+}
+
 func TestNewRejectsTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	empty, long := filepath.Join(dir, "empty"), filepath.Join(dir, "long")

@@ -30,7 +30,7 @@ func TestUploadWithoutSpace(t *testing.T) {
 func TestUploadStalls(t *testing.T) {
 	const timeout = 600 * time.Millisecond
 	f := start(t, func(o *updater.Options) { o.StallTimeout = timeout })
-	head := "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+	head := "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 	for name, send := range map[string]func(io.Writer) error{
 		"nothing":    func(io.Writer) error { return nil },
 		"half a row": func(w io.Writer) error { _, err := io.WriteString(w, "172ffc14"); return err },
@@ -79,7 +79,7 @@ func TestUploadStopsWhenClientDisconnects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := len(f.builds(t))
-			c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\n"+text)
+			c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\n"+text)
 			f.awaitBuilding(t, true)
 			must(t, c.Close())
 			await(t, "end of the build", func() bool { return len(f.builds(t)) > before })
@@ -95,13 +95,13 @@ func TestUploadStopsWhenClientDisconnects(t *testing.T) {
 func TestUploadWithWrongLength(t *testing.T) {
 	f := start(t, nil)
 	csv := dataSet(t, 100)
-	c := f.dial(t, fmt.Sprintf("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(csv)-30, csv))
+	c := f.dial(t, fmt.Sprintf("POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(csv)-30, csv))
 	readAnswer(t, c).want(t, http.StatusUnprocessableEntity, "bad_rows")
 	for _, head := range []string{
 		"Content-Length: 10\r\nContent-Length: 20\r\n", "Content-Length: -1\r\n", "Content-Length: 1x\r\n",
 		"Transfer-Encoding: chunked, gzip\r\n", "Transfer-Encoding: x\r\n",
 	} {
-		c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\n"+head+"\r\n"+csv)
+		c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\n"+head+"\r\n"+csv)
 		text, _ := io.ReadAll(c) // may end with a reset
 		if !bytes.HasPrefix(text, []byte("HTTP/1.1 400")) && !bytes.HasPrefix(text, []byte("HTTP/1.1 501")) {
 			t.Errorf("%q: %q", head, text)
@@ -114,11 +114,11 @@ func TestHeadersAreLimitedInTimeAndLength(t *testing.T) {
 	f := newFixture(t, nil)
 	f.SetHeaderTimeout(200 * time.Millisecond)
 	f.serve(t, nil)
-	slow := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\nX-A: ")
+	slow := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\nX-A: ")
 	if _, err := io.ReadAll(slow); err != nil {
 		t.Errorf("stalled header: %v", err)
 	}
-	endless := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\nX-A: "+strings.Repeat("a", 30<<10))
+	endless := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\nX-A: "+strings.Repeat("a", 30<<10))
 	text, _ := io.ReadAll(endless)
 	if !bytes.HasPrefix(text, []byte("HTTP/1.1 431")) {
 		t.Errorf("endless header: %q", text)
@@ -133,7 +133,7 @@ func TestRejectedClientReadsAnswer(t *testing.T) {
 	for name, expect := range map[string]string{"sends at once": "", "waits for 100 Continue": "Expect: 100-continue\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, nil)
-			c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\n"+expect+"Transfer-Encoding: chunked\r\n\r\n"+chunk)
+			c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\n"+expect+"Transfer-Encoding: chunked\r\n\r\n"+chunk)
 			await(t, "the first chunk is read", func() bool {
 				n, err := strconv.ParseFloat(f.metric(t, "promobuild_upload_bytes_total"), 64)
 				return err == nil && int(n) == len(csv)

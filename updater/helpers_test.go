@@ -262,7 +262,7 @@ func (f *fixture) dial(t *testing.T, text string) net.Conn {
 // client waits for "100 Continue".
 func (f *fixture) dialExpectContinue(t *testing.T, contentLength string) net.Conn {
 	t.Helper()
-	return f.dial(t, "POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: "+contentLength+"\r\nExpect: 100-continue\r\n\r\n")
+	return f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: "+contentLength+"\r\nExpect: 100-continue\r\n\r\n")
 }
 
 // readAnswer reads an answer from a connection.

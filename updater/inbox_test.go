@@ -192,7 +192,7 @@ func TestInboxLogsRepeatedErrorOnce(t *testing.T) {
 func TestInboxWaitsForUpload(t *testing.T) {
 	f := start(t, withInbox(t.TempDir()))
 	csv := dataSet(t, 1000)
-	c := f.dial(t, fmt.Sprintf("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(csv), csv[:1000]))
+	c := f.dial(t, fmt.Sprintf("POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(csv), csv[:1000]))
 	f.awaitBuilding(t, true)
 	f.put(t, "a.csv", dataSet(t, 5))
 	await(t, "the file is waiting", func() bool { return f.inboxStatus(t)["waiting"] == 1. })

@@ -63,6 +63,11 @@ type Options struct {
 	TokenFile  string // file with the tokens that may upload; empty: no token required
 	ClientCert bool   // uploads require a client certificate that the TLS configuration verifies
 
+	// AllowedHosts are the names that a Host header may have, besides localhost
+	// and the addresses of this machine. They matter only without a token and a
+	// certificate; see web.LocalHost.
+	AllowedHosts []string
+
 	// Hint returns the setting of the program that would have accepted the
 	// data set that err rejects. It is part of answers, results and reports.
 	// May be nil.
@@ -114,7 +119,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:   opts,
 		log:    opts.Logger,
-		auth:   authorizer{opts.TokenFile, opts.ClientCert, http.NewCrossOriginProtection(), opts.Logger},
+		auth:   authorizer{opts.TokenFile, opts.ClientCert, opts.AllowedHosts, http.NewCrossOriginProtection(), opts.Logger},
 		cancel: cancel,
 	}
 	s.pipeline = &pipeline{opts: opts.Build, keep: opts.Keep, hint: opts.Hint, log: opts.Logger, ctx: ctx, slot: newSlot()}
@@ -217,14 +222,25 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/upload", only(http.MethodPost, s.upload))
-	mux.HandleFunc("/status", only(http.MethodGet, s.status))
+	mux.HandleFunc("/status", only(http.MethodGet, s.local(s.status)))
 	mux.HandleFunc("/healthz", only(http.MethodGet, s.healthz))
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
-	mux.HandleFunc("/prometheus", only(http.MethodGet, s.prometheus))
+	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusNotFound, problem{Error: "not found"})
 	})
 	return mux
+}
+
+// local restricts next to the hosts that need no credentials.
+func (s *Server) local(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := s.auth.checkHost(r); err != nil {
+			reply(w, http.StatusForbidden, problem{Error: s.pipeline.hintFor(err).appendTo(err.Error()), Reason: "unauthorized"})
+			return
+		}
+		next(w, r)
+	}
 }
 
 // only restricts next to one method. GET includes HEAD.

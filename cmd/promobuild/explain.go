@@ -78,6 +78,8 @@ func uploadHint(err error) updater.Hint {
 	case errors.As(err, &guard):
 		flag, value := guardFlag(guard)
 		return updater.Hint{Flag: flag, Text: flag + " " + value + " accepts it"}
+	case errors.As(err, new(*updater.HostError)):
+		return updater.Hint{Flag: "--allowed-host", Text: "--allowed-host NAME allows it"}
 	case errors.As(err, new(*updater.TooLargeError)):
 		return updater.Hint{Flag: "--max-upload", Text: "--max-upload sets the limit"}
 	case errors.Is(err, builder.ErrWindow):

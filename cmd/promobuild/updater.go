@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -27,6 +28,7 @@ func updaterCommand() *cli.Command {
 		[]cli.Flag{
 			&cli.PathFlag{Name: "tls-client-ca", Usage: "require a client certificate of a PEM authority in `FILE` for uploads"},
 			&cli.BoolFlag{Name: "insecure", Usage: "accept uploads without credentials on any address"},
+			&cli.StringFlag{Name: "allowed-host", Usage: "accept requests without credentials for these host `NAMES` too, separated by commas, besides localhost and the addresses of this machine"},
 			&cli.StringFlag{Name: "max-upload", Value: "1TiB", Usage: "refuse an upload of more than `SIZE`, before decompression"},
 			&cli.DurationFlag{Name: "stall-timeout", Value: 30 * time.Second, Usage: "disconnect a client that sends less than 16 KiB in `DURATION`"},
 			&cli.IntFlag{Name: "keep", Usage: "after publishing, keep `N` generations and remove older ones", DefaultText: "all"},
@@ -46,7 +48,8 @@ that are moved into a directory. GET /status, /healthz, /readyz and /prometheus
 need no credentials.
 
 Uploads without --token-file and --tls-client-ca need no credentials. The updater
-then listens on the loopback interface only, unless --insecure is set.
+then listens on the loopback interface only, unless --insecure is set, and accepts
+only the host names of --allowed-host besides localhost and its own addresses.
 
 Examples:
    promobuild updater --data /srv/promotions --inbox /srv/inbox --keep 3
@@ -89,6 +92,7 @@ func updaterOptionsOf(c *cli.Context) (updaterOptions, error) {
 			HookTimeout:  c.Duration("hook-timeout"),
 			TokenFile:    c.Path("token-file"),
 			ClientCert:   c.Path("tls-client-ca") != "",
+			AllowedHosts: strings.FieldsFunc(c.String("allowed-host"), func(r rune) bool { return r == ',' }),
 			Hint:         uploadHint,
 			Version:      program.Version(),
 		},

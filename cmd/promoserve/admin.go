@@ -13,6 +13,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/web"
 )
 
 // An admin serves profiles and build details on a loopback address.
@@ -52,7 +53,19 @@ func listenAdmin(address *net.TCPAddr) (*admin, error) {
 	mux.HandleFunc("GET /version", version)
 	// There is no write timeout: a profile may run for any duration.
 	const timeout = 10 * time.Second
-	return &admin{ln, &http.Server{Handler: mux, ReadTimeout: timeout, IdleTimeout: timeout}}, nil
+	return &admin{ln, &http.Server{Handler: localOnly(mux), ReadTimeout: timeout, IdleTimeout: timeout}}, nil
+}
+
+// localOnly rejects requests for the host of another site, whose page could read
+// the profiles through a browser on this machine.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !web.LocalHost(r, nil) {
+			http.Error(w, "the host is not a loopback name or address", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // serve answers requests until close.

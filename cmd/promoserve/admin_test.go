@@ -48,6 +48,17 @@ func TestAdminServesProfilesOnItsAddressOnly(t *testing.T) {
 		t.Errorf("%s", body)
 	}
 
+	// A page of another site whose name points at the loopback interface.
+	req, err := http.NewRequest(http.MethodGet, "http://"+address+"/debug/pprof/cmdline", nil)
+	must(t, err)
+	req.Host = "evil.example:6060"
+	res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	must(t, err)
+	res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("host %s: %d", req.Host, res.StatusCode)
+	}
+
 	s.signals <- syscall.SIGTERM
 	if code := s.awaitExit(t); code != program.ExitDone {
 		t.Errorf("exit code %d", code)
