@@ -9,9 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 
+	"promostore/internal/fsx"
 	"promostore/web"
 )
 
@@ -90,7 +90,7 @@ type tokens [][sha256.Size]byte
 // readTokens reads a file with one token per line. Several tokens let clients
 // move from an old one to a new one.
 func readTokens(path string) (tokens, error) {
-	f, err := os.Open(path)
+	f, err := fsx.OpenRegular(path) // a pipe would hold the request until someone writes to it
 	if err != nil {
 		return nil, err
 	}

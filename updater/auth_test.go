@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"promostore/internal/fsx"
 	"promostore/updater"
 	"promostore/web"
 )
@@ -61,6 +63,8 @@ func TestUploadRequiresToken(t *testing.T) {
 	check("Bearer ", http.StatusUnauthorized)
 	must(t, os.Remove(file))
 	check("Bearer third", http.StatusUnauthorized)
+	must(t, syscall.Mkfifo(file, 0o600)) // without a writer, an open of it blocks
+	check("Bearer third", http.StatusUnauthorized)
 }
 
 // A page of another site whose name points at the updater (DNS rebinding) can
@@ -102,10 +106,12 @@ func TestForeignHostNeedsCredentials(t *testing.T) {
 
 func TestNewRejectsTokenFile(t *testing.T) {
 	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	must(t, syscall.Mkfifo(pipe, 0o600))
 	empty, long := filepath.Join(dir, "empty"), filepath.Join(dir, "long")
 	must(t, os.WriteFile(empty, []byte("\n \n"), 0o600))
 	must(t, os.WriteFile(long, []byte(strings.Repeat("x", 65<<10)), 0o600))
-	for path, want := range map[string]string{empty: "contains no token", long: "longer than", filepath.Join(dir, "none"): "no such file"} {
+	for path, want := range map[string]string{pipe: fsx.ErrNotRegular.Error(), empty: "contains no token", long: "longer than", filepath.Join(dir, "none"): "no such file"} {
 		if _, err := updater.New(updater.Options{TokenFile: path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", path, err, want)
 		}

@@ -8,12 +8,15 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"sync/atomic"
 	"time"
+
+	"promostore/internal/fsx"
 )
 
 // CertificateOptions selects the certificate of a server: a pair of files, or
@@ -40,7 +43,7 @@ type Certificates struct {
 func OpenCertificates(opts CertificateOptions) (*Certificates, error) {
 	c := &Certificates{opts: opts}
 	if opts.ClientCA != "" {
-		text, err := os.ReadFile(opts.ClientCA)
+		text, err := readRegular(opts.ClientCA)
 		if err != nil {
 			return nil, fmt.Errorf("client CA: %w", err)
 		}
@@ -100,11 +103,30 @@ func selfSigned() (*tls.Certificate, error) {
 
 // load reads the certificate and its key from the files.
 func (c *Certificates) load() (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(c.opts.CertFile, c.opts.KeyFile)
+	cert, err := readRegular(c.opts.CertFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", c.opts.CertFile, err)
+	}
+	key, err := readRegular(c.opts.KeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", c.opts.CertFile, err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate %s: %w", c.opts.CertFile, err)
 	}
 	return &pair, nil
+}
+
+// readRegular reads a regular file. A pipe would hold the server until someone
+// writes to it.
+func readRegular(path string) ([]byte, error) {
+	f, err := fsx.OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
 }
 
 // Reload reads the files again, for new connections, and logs the result. On

@@ -10,9 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"promostore/internal/fsx"
 	"promostore/web"
 )
 
@@ -73,5 +75,16 @@ func TestClientCARequestsCertificates(t *testing.T) {
 	}
 	if config := signer.Config(); config.ClientAuth != tls.NoClientCert {
 		t.Errorf("without a ClientCA, ClientAuth is %v", config.ClientAuth)
+	}
+}
+
+// A pipe without a writer does not hold the start or a reload.
+func TestCertificateFilesMustBeRegular(t *testing.T) {
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	must(t, syscall.Mkfifo(pipe, 0o600))
+	for _, opts := range []web.CertificateOptions{{CertFile: pipe, KeyFile: pipe}, {SelfSigned: true, ClientCA: pipe}} {
+		if _, err := web.OpenCertificates(opts); !errors.Is(err, fsx.ErrNotRegular) {
+			t.Errorf("%+v: %v, want %v", opts, err, fsx.ErrNotRegular)
+		}
 	}
 }
