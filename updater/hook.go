@@ -3,6 +3,7 @@ package updater
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -114,6 +115,9 @@ func (h *hooks) execute(r *result) hookResult {
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
+	if errors.Is(err, exec.ErrWaitDelay) { // it succeeded; a process that it started keeps the output open
+		err = nil
+	}
 	out.flush()
 	h.numRuns.Add(1)
 	result := hookResult{Seconds: time.Since(began).Seconds()}
@@ -134,17 +138,21 @@ func absolute(path string) string {
 	return path
 }
 
-// maxLine is the number of bytes of a line that are logged at once.
-const maxLine = 1 << 10
+const (
+	maxLine  = 1 << 10 // bytes of a line that are logged at once
+	maxLines = 1000    // lines of one run that are logged
+)
 
-// A lineLogger logs the output of a command line by line.
+// A lineLogger logs the output of a command line by line, up to maxLines. A
+// command could otherwise fill the log with 50 MB/s.
 type lineLogger struct {
-	log  *slog.Logger
-	line []byte // the part of a line that has come so far
+	log   *slog.Logger
+	line  []byte // the part of a line that has come so far
+	lines int    // logged so far
 }
 
 func (l *lineLogger) Write(p []byte) (int, error) {
-	for rest := p; len(rest) > 0; {
+	for rest := p; len(rest) > 0 && l.lines < maxLines; {
 		n := bytes.IndexByte(rest, '\n')
 		end := n >= 0
 		if !end {
@@ -168,5 +176,8 @@ func (l *lineLogger) flush() {
 	if len(l.line) > 0 {
 		l.log.Info("command after publishing", "output", string(l.line))
 		l.line = l.line[:0]
+		if l.lines++; l.lines == maxLines {
+			l.log.Warn("command after publishing: the rest of its output is not logged", "lines", maxLines)
+		}
 	}
 }

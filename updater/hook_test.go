@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,5 +100,41 @@ func TestHookOutputIsLoggedInShortLines(t *testing.T) {
 		if len(line) > 1200 {
 			t.Errorf("log line of %d bytes", len(line))
 		}
+	}
+}
+
+func TestHookOutputIsBounded(t *testing.T) {
+	f := start(t, func(o *updater.Options) { o.Hook = `yes line | head -n 200000; exit 3` })
+	f.post(t, strings.NewReader(dataSet(t, 1))).want(t, http.StatusCreated, "")
+	if got := f.hook(t, 0)["error"]; got != "exit status 3" {
+		t.Errorf("error %v, want that of the command", got)
+	}
+	f.stop(t)
+	if n := strings.Count(f.log.String(), "output=line"); n != 1000 {
+		t.Errorf("%d lines logged, want 1000", n)
+	}
+	if n := strings.Count(f.log.String(), "the rest of its output is not logged"); n != 1 {
+		t.Errorf("the end is logged %d times, want once", n)
+	}
+}
+
+// A command that starts a daemon and succeeds has not failed, although the daemon
+// keeps the output open. The daemon lives on.
+func TestHookMayStartDaemon(t *testing.T) {
+	pid := filepath.Join(t.TempDir(), "pid")
+	f := start(t, func(o *updater.Options) { o.Hook = "setsid sleep 1000 & echo $! >" + pid })
+	f.post(t, strings.NewReader(dataSet(t, 1))).want(t, http.StatusCreated, "")
+	if got := f.hook(t, 0)["error"]; got != nil {
+		t.Errorf("error %v, want none", got)
+	}
+	text, err := os.ReadFile(pid)
+	must(t, err)
+	daemon, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	must(t, err)
+	if err := syscall.Kill(daemon, syscall.SIGKILL); err != nil {
+		t.Errorf("the daemon has ended: %v", err)
+	}
+	if got := f.metric(t, "promobuild_hook_failures_total"); got != "0" {
+		t.Errorf("%s failures, want 0", got)
 	}
 }
