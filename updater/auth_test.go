@@ -104,6 +104,74 @@ func TestForeignHostNeedsCredentials(t *testing.T) {
 	}
 }
 
+// A wrong token is counted, and logged with the client. The client waits for its
+// answer, and no other one does.
+func TestWrongTokenIsSlowedDownLoggedAndCounted(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(tokens, []byte("right\n"), 0o600))
+	f := newFixture(t, func(o *updater.Options) { o.TokenFile = tokens })
+	paused, end := make(chan struct{}, 100), make(chan time.Time)
+	f.SetRefusalPause(func() <-chan time.Time {
+		paused <- struct{}{}
+		return end
+	})
+	f.serve(t, nil)
+	const wrong = 20
+	answers := make(chan int, wrong)
+	for range wrong {
+		go func() {
+			res, err := f.tryPost(strings.NewReader(dataSet(t, 1)), "Authorization", "Bearer wrong")
+			if err != nil {
+				t.Error(err)
+				answers <- 0
+				return
+			}
+			res.Body.Close()
+			answers <- res.StatusCode
+		}()
+	}
+	for range wrong {
+		<-paused
+	}
+	f.post(t, strings.NewReader(dataSet(t, 1)), "Authorization", "Bearer right").want(t, http.StatusCreated, "")
+	if len(answers) != 0 {
+		t.Error("a wrong token is answered without a pause")
+	}
+	if got := f.metric(t, "promobuild_clients_refused_total"); got != "20" {
+		t.Errorf("%s clients refused, want 20", got)
+	}
+	close(end)
+	for range wrong {
+		if code := <-answers; code != http.StatusUnauthorized {
+			t.Errorf("answer %d, want %d", code, http.StatusUnauthorized)
+		}
+	}
+	f.stop(t)
+	log := f.log.String()
+	if n := strings.Count(log, `msg="client refused" client=127.0.0.1:`); n < 1 || n > 5 {
+		t.Errorf("%d refusals logged, want few:\n%s", n, log)
+	}
+	if strings.Contains(log, "wrong") {
+		t.Error("the log contains the token")
+	}
+}
+
+func TestShutdownEndsPauseOfWrongToken(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(tokens, []byte("right\n"), 0o600))
+	f := newFixture(t, func(o *updater.Options) { o.TokenFile = tokens })
+	paused := make(chan struct{})
+	f.SetRefusalPause(func() <-chan time.Time {
+		close(paused)
+		return nil
+	})
+	f.serve(t, nil)
+	answer := f.postAsync(t, strings.NewReader(dataSet(t, 1)))
+	<-paused
+	f.stop(t)
+	(<-answer).want(t, http.StatusUnauthorized, "unauthorized")
+}
+
 func TestNewRejectsTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")

@@ -25,3 +25,7 @@ func (s *Server) InboxCounts() (waiting, failed, stuck int, errors uint64) {
 
 // SetInboxClock replaces the clock of the inbox.
 func (s *Server) SetInboxClock(now func() time.Time) { s.inbox.now = now }
+
+// SetRefusalPause replaces the clock of the pause before a client learns that its
+// credentials are wrong. Call it before Serve.
+func (s *Server) SetRefusalPause(after func() <-chan time.Time) { s.refusals.after = after }

@@ -62,6 +62,9 @@ func newFixture(t *testing.T, configure func(*updater.Options)) *fixture {
 	var err error
 	f.Server, err = updater.New(opts)
 	must(t, err)
+	over := make(chan time.Time)
+	close(over)
+	f.SetRefusalPause(func() <-chan time.Time { return over })
 	return f
 }
 

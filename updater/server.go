@@ -4,6 +4,7 @@
 // An upload takes this path:
 //
 //	upload.go   authorize the client, find the data set in the request
+//	refusal.go  count, log and slow down a client that may not upload
 //	slot.go     acquire the build slot
 //	build.go    build a generation and publish it
 //	prune.go    remove old generations
@@ -84,6 +85,7 @@ type Server struct {
 	log      *slog.Logger
 	http     *http.Server
 	auth     authorizer
+	refusals refusals
 	pipeline *pipeline
 	inbox    *inbox // nil: none
 
@@ -123,6 +125,7 @@ func New(opts Options) (*Server, error) {
 		cancel: cancel,
 	}
 	s.pipeline = &pipeline{opts: opts.Build, keep: opts.Keep, hint: opts.Hint, log: opts.Logger, ctx: ctx, slot: newSlot()}
+	s.refusals = refusals{log: opts.Logger, closing: s.pipeline.slot.closing, after: func() <-chan time.Time { return time.After(refusalPause) }}
 	s.pipeline.hooks = &hooks{
 		command: opts.Hook,
 		timeout: opts.HookTimeout,
@@ -236,6 +239,7 @@ func (s *Server) handler() http.Handler {
 func (s *Server) local(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := s.auth.checkHost(r); err != nil {
+			s.refusals.refuse(r, err)
 			reply(w, http.StatusForbidden, problem{Error: s.pipeline.hintFor(err).appendTo(err.Error()), Reason: "unauthorized"})
 			return
 		}

@@ -44,6 +44,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 // receive authorizes an upload, acquires the build slot and builds the body.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*result, error) {
 	if err := s.auth.check(r); err != nil {
+		s.refusals.refuse(r, err)
 		return nil, err
 	}
 	if limit := s.opts.MaxUpload; limit > 0 {
