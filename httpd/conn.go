@@ -1,12 +1,16 @@
 package httpd
 
-import "net"
+import (
+	"net"
+
+	"promostore/web"
+)
 
 // wrapListener wraps ln, and with it every connection that ln accepts, for
 // fasthttp. The listeners, from the outermost to the socket, are:
 //
-//	with a certificate      sniffListener, retryListener, *net.TCPListener
-//	without one             retryListener, *net.TCPListener
+//	with a certificate      sniffListener, web.RetryListener, *net.TCPListener
+//	without one             web.RetryListener, *net.TCPListener
 //
 // and the connections:
 //
@@ -17,7 +21,7 @@ import "net"
 // fasthttp puts a perIPConn around each of them if MaxConnsPerIP is set. The
 // reasons for this order are:
 //
-//   - The retryListener is next to the socket because only the errors of the
+//   - The web.RetryListener is next to the socket because only the errors of the
 //     socket distinguish a shortage of descriptors from a closed listener. It
 //     does not wrap connections, so a request does not pay for it.
 //   - The sniffConn is outside of tls.Conn because fasthttp must not know that
@@ -28,7 +32,7 @@ import "net"
 //     the sniffConn read, and sets deadlines for the writes that TLS makes while
 //     it reads.
 func (s *Server) wrapListener(ln net.Listener) net.Listener {
-	ln = newRetryListener(ln, &s.metrics.acceptErrors, s.opts.Logger)
+	ln = web.NewRetryListener(ln, &s.metrics.acceptErrors, s.opts.Logger)
 	if s.opts.Certificates == nil {
 		return ln
 	}

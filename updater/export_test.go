@@ -29,3 +29,6 @@ func (s *Server) SetInboxClock(now func() time.Time) { s.inbox.now = now }
 // SetRefusalPause replaces the clock of the pause before a client learns that its
 // credentials are wrong. Call it before Serve.
 func (s *Server) SetRefusalPause(after func() <-chan time.Time) { s.refusals.after = after }
+
+// AcceptErrors returns the number of failed attempts to accept a connection.
+func (s *Server) AcceptErrors() uint64 { return s.acceptErrors.Load() }

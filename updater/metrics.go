@@ -61,6 +61,7 @@ func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
 	_, running := s.pipeline.history.current()
 	e.Bool("promobuild_build_running", running, "1 while a build is running.")
 	s.pipeline.counters.write(&e)
+	e.Counter("promobuild_accept_errors_total", s.acceptErrors.Load(), "Failed attempts to accept a connection because file descriptors or memory ran out.")
 	e.Counter("promobuild_clients_refused_total", s.refusals.total.Load(), "Requests refused for their token, certificate, origin or host.")
 	s.pipeline.hooks.write(&e)
 	if s.inbox != nil {

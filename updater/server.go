@@ -36,6 +36,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/web"
 )
 
 // Limits of a connection. The body of an upload has deadlines of its own.
@@ -88,6 +89,8 @@ type Server struct {
 	refusals refusals
 	pipeline *pipeline
 	inbox    *inbox // nil: none
+
+	acceptErrors atomic.Uint64
 
 	cancel    context.CancelCauseFunc // of the pipeline and the hooks
 	running   sync.WaitGroup          // goroutines of the inbox and the hooks
@@ -166,6 +169,7 @@ func setDefault(d *time.Duration, value time.Duration) {
 // inbox. It returns nil after Shutdown. Call it once.
 func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
 	s.start()
+	ln = web.NewRetryListener(ln, &s.acceptErrors, s.log)
 	if config != nil {
 		ln = tls.NewListener(ln, config)
 	}

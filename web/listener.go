@@ -1,4 +1,4 @@
-package httpd
+package web
 
 import (
 	"errors"
@@ -22,10 +22,11 @@ const (
 	shortageGap = time.Minute
 )
 
-// A retryListener retries Accept while file descriptors or memory have run out,
-// because fasthttp stops serving at such an error. It does not wrap connections.
+// A RetryListener retries Accept while file descriptors or memory have run out,
+// and counts and logs it: fasthttp stops serving at such an error, and net/http
+// does not count it. It does not wrap connections.
 // Only one goroutine may call Accept.
-type retryListener struct {
+type RetryListener struct {
 	net.Listener
 	shortages *atomic.Uint64 // counts the failed attempts
 	log       *slog.Logger
@@ -36,11 +37,14 @@ type retryListener struct {
 	closed  chan struct{}
 }
 
-func newRetryListener(ln net.Listener, shortages *atomic.Uint64, log *slog.Logger) *retryListener {
-	return &retryListener{Listener: ln, shortages: shortages, log: log, closed: make(chan struct{})}
+// NewRetryListener returns a listener for ln that counts failed attempts in
+// shortages.
+func NewRetryListener(ln net.Listener, shortages *atomic.Uint64, log *slog.Logger) *RetryListener {
+	return &RetryListener{Listener: ln, shortages: shortages, log: log, closed: make(chan struct{})}
 }
 
-func (l *retryListener) Accept() (net.Conn, error) {
+// Accept waits for a connection.
+func (l *RetryListener) Accept() (net.Conn, error) {
 	for pause := minAcceptPause; ; pause = min(2*pause, maxAcceptPause) {
 		c, err := l.Listener.Accept()
 		if err == nil || !isShortage(err) {
@@ -60,7 +64,7 @@ func (l *retryListener) Accept() (net.Conn, error) {
 }
 
 // Close also ends an Accept that waits for its next attempt.
-func (l *retryListener) Close() error {
+func (l *RetryListener) Close() error {
 	l.closing.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
