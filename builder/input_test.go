@@ -195,3 +195,52 @@ func TestExcessiveExpansionFails(t *testing.T) {
 		})
 	}
 }
+
+// Compressed data that decompresses to nothing is refused after a part of it.
+// Larger metadata than any tool writes is not.
+func TestCompressedDataWithoutRowsFails(t *testing.T) {
+	zstdEmpty := "\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00"
+	zstdEmptyBlocks := "\x28\xb5\x2f\xfd\x00\x58" + strings.Repeat("\x00\x00\x00", 2<<20)
+	skippable := "\x50\x2a\x4d\x18\x04\x00\x00\x00size"
+	var member bytes.Buffer
+	if err := gzip.NewWriter(&member).Close(); err != nil {
+		t.Fatal(err)
+	}
+	gzipEmpty := member.String()
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := string(encoder.EncodeAll([]byte("172ffc14-d229-4c93-b06b-f48b8c095510,9.68,2022-06-04 06:01:20\n"), nil))
+	for name, data := range map[string]string{
+		"empty zstd frames":        row + strings.Repeat(zstdEmpty, 4<<20/len(zstdEmpty)),
+		"empty zstd blocks":        row + zstdEmptyBlocks,
+		"skippable zstd frames":    row + strings.Repeat(skippable, 4<<20/len(skippable)),
+		"one long skippable frame": row + "\x50\x2a\x4d\x18\x00\x00\x40\x00" + strings.Repeat("x", 4<<20),
+		"empty gzip members":       strings.Repeat(gzipEmpty, 4<<20/len(gzipEmpty)),
+	} {
+		in := &countingReader{r: strings.NewReader(data)}
+		_, err := Build(t.Context(), Options{Dir: t.TempDir(), Memory: MinMemory, Inputs: []Input{StreamInput("input", in)}})
+		if !errors.Is(err, ErrNoRows) {
+			t.Errorf("%s: error %v, want %v", name, err, ErrNoRows)
+		}
+		if in.n > 3<<20 {
+			t.Errorf("%s: %d bytes were read", name, in.n)
+		}
+	}
+	few := row + strings.Repeat(zstdEmpty, 1000) + strings.Repeat(skippable, 1000)
+	if _, err := Build(t.Context(), Options{Dir: t.TempDir(), Memory: MinMemory, Inputs: []Input{StreamInput("input", strings.NewReader(few))}}); err != nil {
+		t.Error(err)
+	}
+}
+
+type countingReader struct {
+	r io.Reader
+	n int
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
+}

@@ -110,7 +110,7 @@ func statusOf(err error) (code int, reason string) {
 		return http.StatusUnauthorized, "unauthorized"
 	case errors.As(err, new(*forbiddenError)):
 		return http.StatusForbidden, "unauthorized"
-	case errors.As(err, new(*malformedError)), errors.As(err, new(*builder.CompressionError)), errors.Is(err, errCut):
+	case errors.As(err, new(*malformedError)), errors.As(err, new(*builder.CompressionError)), errors.Is(err, builder.ErrNoRows), errors.Is(err, errCut):
 		return http.StatusBadRequest, "malformed"
 	}
 	return http.StatusInternalServerError, "failed"
