@@ -64,6 +64,17 @@ func (a *authorizer) check(r *http.Request) error {
 	if err := a.origins.Check(r); err != nil {
 		return &forbiddenError{err}
 	}
+	return a.checkCredentials(r)
+}
+
+// offers reports whether r has credentials, or none are required.
+func (a *authorizer) offers(r *http.Request) bool {
+	certificate := r.TLS != nil && len(r.TLS.VerifiedChains) > 0
+	return a.tokenFile == "" && !a.clientCert || certificate || r.Header.Get("Authorization") != ""
+}
+
+// checkCredentials returns an error if r lacks the token or the certificate.
+func (a *authorizer) checkCredentials(r *http.Request) error {
 	if a.clientCert && (r.TLS == nil || len(r.TLS.VerifiedChains) == 0) {
 		return errCertificate
 	}

@@ -12,8 +12,16 @@ import (
 	"promostore/format/generation"
 )
 
-// status is the JSON body of GET /status. It contains no row data, because it
-// is not authenticated.
+// A publicStatus is the JSON body of GET /status for a client without the
+// required credentials. It names no client, file or person.
+type publicStatus struct {
+	Running  bool   `json:"running"` // a build is running
+	Live     string `json:"live"`    // generation; empty: none
+	Pinned   string `json:"pinned"`  // generation; empty: none
+	Stopping bool   `json:"stopping"`
+}
+
+// status is the JSON body of GET /status. It contains no row data.
 type status struct {
 	Building *progress    `json:"building"` // null: no build is running
 	Builds   []result     `json:"builds"`   // finished builds, newest first
@@ -29,8 +37,22 @@ type status struct {
 }
 
 // status answers with the running build, the finished builds, the live
-// generation and the inbox.
-func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+// generation and the inbox, or with a publicStatus.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	if !s.auth.offers(r) {
+		st := s.fullStatus()
+		reply(w, http.StatusOK, publicStatus{st.Building != nil, st.Live, st.Pinned, st.Stopping})
+		return
+	}
+	if err := s.auth.checkCredentials(r); err != nil { // a way to try tokens
+		s.refusals.refuse(r, err)
+		s.reject(w, err)
+		return
+	}
+	reply(w, http.StatusOK, s.fullStatus())
+}
+
+func (s *Server) fullStatus() status {
 	st := status{Builds: s.pipeline.history.latest(), Stopping: s.draining.Load()}
 	if p, ok := s.pipeline.history.current(); ok {
 		st.Building = &p
@@ -48,7 +70,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		in := s.inbox.counts()
 		st.Inbox = &in
 	}
-	reply(w, http.StatusOK, st)
+	return st
 }
 
 func (st *status) setPin(pin generation.Pin, err error) {

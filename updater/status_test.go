@@ -12,6 +12,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/gentest"
+	"promostore/updater"
 )
 
 func TestStatusListsLatestBuilds(t *testing.T) {
@@ -88,5 +89,43 @@ func TestBuildGoesOnAfterFutureGeneration(t *testing.T) {
 	f.stop(t)
 	if want := gentest.Path(f.data, future); !strings.Contains(f.log.String(), want) {
 		t.Errorf("the log does not contain %s", want)
+	}
+}
+
+// Without the token, /status names no client, file or person. A wrong token is
+// refused like that of an upload.
+func TestStatusIsShortWithoutToken(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(tokens, []byte("right\n"), 0o600))
+	f := start(t, func(o *updater.Options) {
+		o.TokenFile, o.Inbox = tokens, filepath.Join(t.TempDir(), "inbox")
+	})
+	a := f.post(t, strings.NewReader(dataSet(t, 1)), "Authorization", "Bearer right")
+	a.want(t, http.StatusCreated, "")
+	id, err := generation.ParseID(a.object["generation"].(string))
+	must(t, err)
+	must(t, generation.SetPin(f.data, generation.Pin{Active: true, ID: id, By: "ops@node", Reason: "wrong prices"}))
+	get := func(headers ...string) answer {
+		req, err := http.NewRequest(http.MethodGet, "http://"+f.address+"/status", nil)
+		must(t, err)
+		for i := 0; i < len(headers); i += 2 {
+			req.Header.Set(headers[i], headers[i+1])
+		}
+		res, err := f.client.Do(req)
+		must(t, err)
+		return read(t, res)
+	}
+	if got, want := strings.TrimSpace(get().text), fmt.Sprintf(`{"running":false,"live":"%s","pinned":"%[1]s","stopping":false}`, id); got != want {
+		t.Errorf("without a token: %s, want %s", got, want)
+	}
+	full := get("Authorization", "Bearer right")
+	for _, want := range []string{"127.0.0.1", "ops@node", "wrong prices", f.data} {
+		if !strings.Contains(full.text, want) {
+			t.Errorf("with the token: %s does not contain %s", full, want)
+		}
+	}
+	get("Authorization", "Bearer wrong").want(t, http.StatusUnauthorized, "unauthorized")
+	if got := f.metric(t, "promobuild_clients_refused_total"); got != "1" {
+		t.Errorf("%s clients refused, want 1", got)
 	}
 }
