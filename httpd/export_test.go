@@ -37,6 +37,8 @@ const (
 	WriteTimeout = writeTimeout
 	IdleTimeout  = idleTimeout
 	MaxLookupIDs = maxLookupIDs
+	MaxIDLen     = maxIDLen
+	LookupMemory = lookupMemory
 )
 
 // SetReadTimeout changes the read timeout. Call it before Serve.
@@ -44,6 +46,10 @@ func (s *Server) SetReadTimeout(d time.Duration) { s.fast.ReadTimeout = d }
 
 // SetWriteTimeout changes the write timeout. Call it before Serve.
 func (s *Server) SetWriteTimeout(d time.Duration) { s.fast.WriteTimeout = d }
+
+// SetLookupWait changes how long a lookup waits for others. Call it before the
+// first request.
+func (s *Server) SetLookupWait(d time.Duration) { s.admission.wait = d }
 
 // Concurrency returns the maximum number of connections.
 func (s *Server) Concurrency() int { return s.fast.Concurrency }
@@ -56,5 +62,15 @@ const MetricsGap = unsafe.Offsetof(Server{}.metrics) + unsafe.Offsetof(metrics{}
 // ParseLookup returns the IDs of a query, decoded by encoding/json.
 func ParseLookup(body []byte) ([]string, error) { return parseLookup(body) }
 
-// AppendIDs appends the IDs of a plain query. For any other query ok is false.
-func AppendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) { return appendIDs(ids, body) }
+// AppendIDs appends the IDs of a plain query. For any other query plain is
+// false.
+func AppendIDs(ids [][]byte, body []byte) (_ [][]byte, plain bool, err error) {
+	ids, err = appendIDs(ids, body)
+	return ids, err != errNotPlain, err
+}
+
+// Parse parses a query like a lookup.
+func Parse(body []byte) error {
+	var b batch
+	return b.parse(body)
+}

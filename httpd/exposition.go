@@ -57,6 +57,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 		n := m.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
 		w.Sample("", float64(n), "result", result)
 	}
+	w.Counter("promoserve_lookup_requests_refused_total", m.lookupsRefused.Load(), "Lookups answered with 503 because the lookups under way used all of their processors or memory.")
 }
 
 func (s *Server) writeGeneration(w *web.ExpositionWriter) {

@@ -120,16 +120,19 @@ func FuzzLookupQuery(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, plain := plainLookup(body)
+		got, plain, plainErr := plainLookup(body)
 		want, err := httpd.ParseLookup(body)
-		if plain && (err != nil || !slices.Equal(got, want)) {
-			t.Errorf("%q: %q, want %q, %v", body, got, want, err)
+		if plain && (err != plainErr || err == nil && !slices.Equal(got, want)) {
+			t.Errorf("%q: %q, %v, want %q, %v", body, got, plainErr, want, err)
+		}
+		if err == nil && !slices.Equal(want, decodeAll(body)) {
+			t.Errorf("%q: %q, want %q", body, want, decodeAll(body))
 		}
 		// A valid query becomes a plain one when it is encoded again.
 		query, err2 := json.Marshal(map[string][]string{"ids": want})
 		must(t, err2)
 		if err == nil && !bytes.ContainsRune(query, '\\') && isASCII(query) {
-			if again, plain := plainLookup(query); !plain || !slices.Equal(again, want) {
+			if again, plain, _ := plainLookup(query); !plain || !slices.Equal(again, want) {
 				t.Errorf("%s: %q, %v", query, again, plain)
 			}
 		}
@@ -137,12 +140,21 @@ func FuzzLookupQuery(f *testing.F) {
 }
 
 // plainLookup returns the IDs of body as strings, if it is a plain query.
-func plainLookup(body []byte) (ids []string, plain bool) {
-	texts, plain := httpd.AppendIDs(nil, body)
+func plainLookup(body []byte) (ids []string, plain bool, err error) {
+	texts, plain, err := httpd.AppendIDs(nil, body)
 	for _, text := range texts {
 		ids = append(ids, string(text))
 	}
-	return ids, plain
+	return ids, plain, err
+}
+
+// decodeAll returns the IDs of a valid query according to encoding/json.
+func decodeAll(body []byte) []string {
+	var query struct{ IDs []string }
+	if json.Unmarshal(body, &query) != nil {
+		return nil
+	}
+	return query.IDs
 }
 
 func isASCII(text []byte) bool {

@@ -98,6 +98,29 @@ func (s *Server) reject(ctx *fasthttp.RequestCtx, err error) {
 	s.metrics.shard(ctx.ConnID()).requests[endpointOther][codeIndex(code)].Add(1)
 }
 
+// bodyFailed answers a lookup whose body could not be read. The connection ends,
+// because the next request may begin at any of its bytes.
+func (s *Server) bodyFailed(ctx *fasthttp.RequestCtx, err error) {
+	ctx.SetConnectionClose()
+	var netErr net.Error
+	switch {
+	case errors.Is(err, errBusy):
+		s.busy(ctx)
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		fail(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too long")
+	case errors.As(err, &netErr) && netErr.Timeout():
+		fail(ctx, fasthttp.StatusRequestTimeout, "the request took too long")
+	default:
+		fail(ctx, fasthttp.StatusBadRequest, "malformed request")
+	}
+}
+
+// busy answers a lookup that the limits of all lookups leave no room for.
+func (s *Server) busy(ctx *fasthttp.RequestCtx) {
+	s.metrics.lookupsRefused.Add(1)
+	unavailable(ctx, errBusy.Error())
+}
+
 // acquire returns the live generation. The caller must release it with the ID
 // of the connection. Without a generation, acquire answers 503 and returns nil.
 func (s *Server) acquire(ctx *fasthttp.RequestCtx) *reader.File {

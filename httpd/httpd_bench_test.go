@@ -71,7 +71,7 @@ func BenchmarkLookupQuery(b *testing.B) {
 		b.ReportAllocs()
 		var ids [][]byte
 		for b.Loop() {
-			ids, _ = httpd.AppendIDs(ids[:0], body)
+			ids, _, _ = httpd.AppendIDs(ids[:0], body)
 		}
 		if len(ids) != 1000 {
 			b.Fatalf("%d ids", len(ids))

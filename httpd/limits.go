@@ -24,6 +24,24 @@ const (
 
 	maxHeaderBytes = 8 << 10 // request line and headers
 	maxBodyBytes   = 1 << 20 // twice the longest batch in the longest spelling
+	maxLookupIDs   = 10_000  // IDs in a batch
+	maxIDLen       = 1 << 10 // bytes of an ID in a batch; the longest spelling has 45
+)
+
+// Limits of all lookups together, which a lookup waits for.
+const (
+	// lookupMemory bounds the bodies that outgrow the first bodyLen bytes, and
+	// the answers until they have been sent. A lookup of 1,000 IDs needs 200 KiB,
+	// one of 10,000 IDs 2 MiB.
+	lookupMemory = 64 << 20
+
+	// lookupsPerProc bounds the lookups that are parsed and looked up at a time,
+	// for each processor. More do not finish sooner; they delay other requests,
+	// because a lookup of 10,000 IDs takes a processor for 2 ms.
+	lookupsPerProc = 4
+
+	// lookupWait bounds the wait for either limit. Then the answer is 503.
+	lookupWait = 2 * time.Second
 )
 
 // spareDescriptors is the number of file descriptors that connections leave

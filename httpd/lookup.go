@@ -3,17 +3,14 @@ package httpd
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"sync"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 
 	"promostore/format"
 	"promostore/reader"
 )
-
-// maxLookupIDs is the maximum number of IDs in a batch.
-const maxLookupIDs = 10_000
 
 // lookup answers POST /promotions/lookup: it looks up many IDs in one generation.
 func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
@@ -26,19 +23,36 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		fail(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not be encoded")
 		return
 	}
+	body := receivedBody{admission: &s.admission}
+	defer body.free()
+	if err := body.read(ctx); err != nil {
+		s.bodyFailed(ctx, err)
+		return
+	}
+	need := answerLen(len(body.text))
+	if !s.admission.acquire(s.admission.memory, need) {
+		s.busy(ctx)
+		return
+	}
 	b := batches.Get().(*batch)
+	b.memory, b.reserved = s.admission.memory, need
 	sent := false
 	defer func() {
 		if !sent {
 			b.free()
 		}
 	}()
-	if err := b.parse(ctx.Request.Body()); err != nil {
-		fail(ctx, fasthttp.StatusBadRequest, err.Error())
+	if !s.admission.acquire(s.admission.running, 1) {
+		s.busy(ctx)
 		return
 	}
-	if len(b.ids) > maxLookupIDs {
-		fail(ctx, fasthttp.StatusRequestEntityTooLarge, fmt.Sprintf("%d ids, more than the maximum of %d", len(b.ids), maxLookupIDs))
+	defer s.admission.running.Release(1)
+	switch err := b.parse(body.text); {
+	case err == errManyIDs, err == errLongID:
+		fail(ctx, fasthttp.StatusRequestEntityTooLarge, err.Error())
+		return
+	case err != nil:
+		fail(ctx, fasthttp.StatusBadRequest, err.Error())
 		return
 	}
 	f := s.acquire(ctx)
@@ -49,6 +63,10 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	s.setGeneration(ctx, f)
 	if err := b.lookup(f, s.opts.JSON); err != nil {
 		s.lookupFailed(ctx, shard, f, err)
+		return
+	}
+	if !b.settle() {
+		s.busy(ctx)
 		return
 	}
 	for i, n := range b.counts {
@@ -72,6 +90,9 @@ type batch struct {
 	missing []byte // IDs not found, as JSON strings
 	counts  [numLookups]uint64
 
+	memory   *semaphore.Weighted
+	reserved int // bytes of memory, until free
+
 	// One group. The keys are those of its valid IDs.
 	valid   [groupLen]bool
 	keys    [groupLen]format.Key
@@ -92,13 +113,46 @@ const (
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// free returns b to the pool. The caller must not use b again.
-func (b *batch) free() {
-	clear(b.ids) // drop the references to the request
+// answerLen returns the most bytes that the answer to a body of n bytes needs,
+// unless JSON escapes its IDs: a promotion has 112 and its ID, quoted and
+// followed by a comma, 35 or more.
+func answerLen(n int) int { return 64 + 4*n }
+
+// settle frees all memory except for the answer, and reserves as much as that
+// takes. It reports false if the answer is longer than expected and there is no
+// memory for it.
+func (b *batch) settle() bool {
+	b.dropIDs()
+	if cap(b.missing) > maxSpareLen {
+		b.missing = nil
+	}
+	n := cap(b.answer) + cap(b.missing) - b.reserved
+	if n > 0 && !b.memory.TryAcquire(int64(n)) {
+		return false
+	}
+	if n < 0 {
+		b.memory.Release(int64(-n))
+	}
+	b.reserved += n
+	return true
+}
+
+// dropIDs drops the references to the request.
+func (b *batch) dropIDs() {
+	clear(b.ids)
 	b.ids = b.ids[:0]
 	if cap(b.ids) > maxSpareIDs {
 		b.ids = nil
 	}
+}
+
+// free returns b to the pool. The caller must not use b again.
+func (b *batch) free() {
+	if b.reserved > 0 {
+		b.memory.Release(int64(b.reserved))
+		b.reserved = 0
+	}
+	b.dropIDs()
 	if cap(b.answer) > maxSpareLen {
 		b.answer = nil
 	}
@@ -112,10 +166,10 @@ func (b *batch) free() {
 // lookup fills answer: the promotions in the order of the IDs, and the unknown
 // and malformed IDs as received.
 func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
-	const typicalLen = 112 // of a promotion as JSON, in bytes
 	b.counts = [numLookups]uint64{}
 	b.missing = b.missing[:0]
-	if need := 64 + typicalLen*len(b.ids); cap(b.answer) < need {
+	const typicalLen = 112 // of a promotion as JSON, in bytes
+	if need := min(64+typicalLen*len(b.ids), b.reserved); cap(b.answer) < need {
 		b.answer = make([]byte, 0, need)
 	}
 	b.answer = append(b.answer[:0], `{"promotions":[`...)

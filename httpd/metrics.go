@@ -86,6 +86,8 @@ type metrics struct {
 	tlsReloads  [numResults]atomic.Uint64
 	panics      atomic.Uint64
 
+	lookupsRefused atomic.Uint64
+
 	acceptErrors    atomic.Uint64
 	handshakeErrors atomic.Uint64
 }

@@ -6,17 +6,28 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/bits"
-	"slices"
+	"strings"
 	"unicode/utf8"
 )
 
-// parse reads the IDs of a query. They may share the memory of body, and there
-// may be more than maxLookupIDs. The error is meant for the client.
+// Reasons to refuse a query before its end. They are meant for the client.
+var (
+	errManyIDs = fmt.Errorf("more than %d ids", maxLookupIDs)
+	errLongID  = fmt.Errorf("an id of more than %d bytes", maxIDLen)
+)
+
+// errNotPlain is the answer of appendIDs to a query that parseLookup must read.
+var errNotPlain = errors.New("not a plain query")
+
+// parse reads the IDs of a query. They may share the memory of body. parse
+// stops at the first ID that is one too many or too long, with errManyIDs or
+// errLongID. Every error is meant for the client.
 func (b *batch) parse(body []byte) error {
-	var ok bool
-	if b.ids, ok = appendIDs(b.ids[:0], body); ok {
-		return nil
+	var err error
+	if b.ids, err = appendIDs(b.ids[:0], body); err != errNotPlain {
+		return err
 	}
 	ids, err := parseLookup(body)
 	clear(b.ids) // drop the references to the request
@@ -28,48 +39,54 @@ func (b *batch) parse(body []byte) error {
 }
 
 // appendIDs appends the IDs of a plain query: {"ids":["…",…]} with any
-// whitespace, no other member, no escaped character and at most maxLookupIDs
-// IDs. The IDs share the memory of body. For every other query, valid or not,
-// ok is false and the result is meaningless.
+// whitespace, no other member and no escaped character. The IDs share the
+// memory of body. For every other query, valid or not, it returns errNotPlain
+// and the IDs are meaningless.
 //
-// For 1,000 IDs encoding/json takes 380 µs and 1,018 allocations; appendIDs
-// takes 17 µs.
-func appendIDs(ids [][]byte, body []byte) (_ [][]byte, ok bool) {
+// For 1,000 IDs parseLookup takes 470 µs; appendIDs takes 17 µs.
+func appendIDs(ids [][]byte, body []byte) ([][]byte, error) {
+	var ok bool
 	for _, token := range []string{"{", `"ids"`, ":", "["} {
 		if body, ok = cutToken(body, token); !ok {
-			return ids, false
+			return ids, errNotPlain
 		}
 	}
 	if rest, empty := cutToken(body, "]"); empty {
 		return ids, endsQuery(rest)
 	}
-	for len(ids) < maxLookupIDs {
+	for {
 		if body, ok = cutToken(body, `"`); !ok {
-			return ids, false
+			return ids, errNotPlain
 		}
-		n := plainLen(body)
-		if n == len(body) || body[n] != '"' {
-			return ids, false
+		n := plainLen(body[:min(len(body), maxIDLen+1)])
+		switch {
+		case n > maxIDLen:
+			return ids, errLongID
+		case n == len(body) || body[n] != '"':
+			return ids, errNotPlain
+		case len(ids) == maxLookupIDs:
+			return ids, errManyIDs
 		}
 		ids = append(ids, body[:n:n])
 		body = skipBlanks(body[n+1:])
 		switch {
 		case len(body) == 0:
-			return ids, false
+			return ids, errNotPlain
 		case body[0] == ']':
 			return ids, endsQuery(body[1:])
 		case body[0] != ',':
-			return ids, false
+			return ids, errNotPlain
 		}
 		body = body[1:]
 	}
-	return ids, false
 }
 
-// endsQuery reports whether text ends a query after its array.
-func endsQuery(text []byte) bool {
-	rest, ok := cutToken(text, "}")
-	return ok && len(skipBlanks(rest)) == 0
+// endsQuery returns nil if text ends a query after its array, else errNotPlain.
+func endsQuery(text []byte) error {
+	if rest, ok := cutToken(text, "}"); !ok || len(skipBlanks(rest)) != 0 {
+		return errNotPlain
+	}
+	return nil
 }
 
 // cutToken returns the text after leading whitespace and token. If token does
@@ -112,38 +129,91 @@ func plainLen(text []byte) int {
 	return len(text)
 }
 
-// parseLookup returns the IDs of any query. The error is meant for the client.
+// parseLookup returns the IDs of any query. Like encoding/json it ignores the
+// case of the member's name, ignores other members, and uses the last of
+// several. It decodes one ID at a time, so that it can stop at any.
 func parseLookup(body []byte) ([]string, error) {
 	if !utf8.Valid(body) {
 		return nil, errors.New("the body is not UTF-8") // encoding/json would replace invalid bytes
 	}
-	var query struct {
-		IDs []string `json:"ids"`
-	}
-	err := json.Unmarshal(body, &query)
-	var wrongType *json.UnmarshalTypeError
+	p := queryParser{json.NewDecoder(bytes.NewReader(body))}
+	ids, err := p.query()
+	var syntax *json.SyntaxError
 	switch {
-	case errors.As(err, &wrongType) && wrongType.Field == "":
-		return nil, errors.New(`an object is expected: {"ids":["…"]}`)
-	case errors.As(err, &wrongType) || hasNull(body):
-		return nil, errors.New("ids must be an array of strings")
-	case err != nil:
+	case errors.As(err, &syntax):
 		return nil, fmt.Errorf("malformed JSON: %w", err)
-	case query.IDs == nil:
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return nil, errors.New("malformed JSON: unexpected end of JSON input")
+	case err == nil && ids == nil:
 		return nil, errors.New(`no ids: {"ids":["…"]} is expected`)
 	}
-	return query.IDs, nil
+	return ids, err
 }
 
-// hasNull reports whether an ID is null. encoding/json decodes null to an empty
-// string, or to a nil pointer. Pointers make a batch of 1,000 IDs a seventh
-// slower, so hasNull decodes a body again only if it contains the word.
-func hasNull(body []byte) bool {
-	if !bytes.Contains(body, []byte("null")) {
-		return false
+// A queryParser decodes a query.
+type queryParser struct{ *json.Decoder }
+
+// query returns the IDs of a query, or nil if it has none.
+func (p queryParser) query() (ids []string, err error) {
+	switch start, err := p.Token(); {
+	case err != nil:
+		return nil, err
+	case start == nil: // null
+	case start != json.Delim('{'):
+		return nil, errors.New(`an object is expected: {"ids":["…"]}`)
+	default:
+		for p.More() {
+			name, err := p.Token()
+			if err != nil {
+				return nil, err
+			}
+			if text, ok := name.(string); ok && strings.EqualFold(text, "ids") {
+				ids, err = p.ids()
+			} else {
+				var ignored json.RawMessage
+				err = p.Decode(&ignored)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		if _, err := p.Token(); err != nil { // the closing brace
+			return nil, err
+		}
 	}
-	var query struct {
-		IDs []*string `json:"ids"`
+	if _, err := p.Token(); err != io.EOF {
+		return nil, errors.New("malformed JSON: text after the query")
 	}
-	return json.Unmarshal(body, &query) == nil && slices.Contains(query.IDs, nil)
+	return ids, nil
+}
+
+// ids returns the elements of an array of IDs, or nil for null.
+func (p queryParser) ids() ([]string, error) {
+	errType := errors.New("ids must be an array of strings")
+	switch start, err := p.Token(); {
+	case err != nil || start == nil:
+		return nil, err
+	case start != json.Delim('['):
+		return nil, errType
+	}
+	ids := []string{}
+	var id *string // nil for null
+	for p.More() {
+		id = nil
+		err := p.Decode(&id)
+		var wrongType *json.UnmarshalTypeError
+		switch {
+		case errors.As(err, &wrongType), err == nil && id == nil:
+			return nil, errType
+		case err != nil:
+			return nil, err
+		case len(*id) > maxIDLen:
+			return nil, errLongID
+		case len(ids) == maxLookupIDs:
+			return nil, errManyIDs
+		}
+		ids = append(ids, *id)
+	}
+	_, err := p.Token() // the closing bracket
+	return ids, err
 }

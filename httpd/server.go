@@ -32,6 +32,7 @@ type Server struct {
 	opts       Options
 	fast       *fasthttp.Server
 	metrics    metrics
+	admission  admission
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
 
@@ -43,7 +44,7 @@ type Server struct {
 // New returns a server that does not listen yet. The caller keeps the Store
 // and must not close it before Shutdown returns.
 func New(opts Options) *Server {
-	s := &Server{opts: opts}
+	s := &Server{opts: opts, admission: newAdmission()}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}
@@ -67,7 +68,10 @@ func newFastServer(handler fasthttp.RequestHandler) *fasthttp.Server {
 		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  idleTimeout,
 		ReadBufferSize:               maxHeaderBytes,
-		MaxRequestBodySize:           maxBodyBytes,
+		// fasthttp allocates the announced length of a body before the body
+		// arrives. In place of that it reads one byte, and the handler the rest.
+		StreamRequestBody:  true,
+		MaxRequestBodySize: 1,
 	}
 }
 

@@ -39,7 +39,7 @@ func TestServerRejectsMalformedRequests(t *testing.T) {
 		{"\x00\x01\r\n\r\n", 400, `{"error":"malformed request"}`},
 		{"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, `{"error":"malformed request"}`},
 		{"GET / HTTP/1.1\r\nX: " + strings.Repeat("x", 20<<10) + "\r\n\r\n", 431, `{"error":"the request line and headers are too long"}`},
-		{"POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n", 413, `{"error":"the body is too long"}`},
+		{"POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n ", 413, `{"error":"the body is too long"}`},
 	} {
 		conn, r := f.dial(t)
 		fmt.Fprint(conn, c.request)

@@ -1,0 +1,113 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/valyala/fasthttp"
+)
+
+// bodyLen is the size of the first buffer of a body. It is the only memory that
+// a client gets for a body that it announces and does not send.
+const bodyLen = 4 << 10
+
+// firstBodies holds buffers of bodyLen bytes, longBodies larger ones. They are
+// apart so that a body that does not grow never holds a large buffer.
+var (
+	firstBodies = sync.Pool{New: func() any { return new([bodyLen]byte) }}
+	longBodies  sync.Pool // of *[]byte
+)
+
+// errBusy reports that the limits of all lookups leave no room for another.
+var errBusy = errors.New("too many lookups are under way")
+
+// A receivedBody is the body of a request. Its memory grows with the received
+// bytes and not with the announced length, which fasthttp would allocate at once.
+type receivedBody struct {
+	text      []byte
+	admission *admission
+
+	first    *[bodyLen]byte
+	long     *[]byte // nil unless the text outgrew first
+	reserved int     // bytes of the admission's memory, for long
+}
+
+// read receives the body of ctx.
+func (b *receivedBody) read(ctx *fasthttp.RequestCtx) error {
+	length := ctx.Request.Header.ContentLength() // negative if unknown
+	if length > maxBodyBytes {
+		return fasthttp.ErrBodyTooLarge
+	}
+	stream := ctx.RequestBodyStream()
+	if stream == nil { // no body, or a test that set it
+		b.text = ctx.Request.Body()
+		return nil
+	}
+	b.first = firstBodies.Get().(*[bodyLen]byte)
+	b.text = b.first[:0]
+	for {
+		if len(b.text) == cap(b.text) {
+			if err := b.grow(length); err != nil {
+				return err
+			}
+		}
+		n, err := stream.Read(b.text[len(b.text):cap(b.text)])
+		b.text = b.text[:len(b.text)+n]
+		switch {
+		case len(b.text) > maxBodyBytes:
+			return fasthttp.ErrBodyTooLarge
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// grow moves the text to a larger buffer. The length of the body is negative if
+// it is unknown.
+func (b *receivedBody) grow(length int) error {
+	var long *[]byte
+	if b.long == nil {
+		long, _ = longBodies.Get().(*[]byte)
+	}
+	if long == nil {
+		size := 2 * cap(b.text)
+		if length > cap(b.text) {
+			size = min(size, length)
+		}
+		text := make([]byte, 0, size)
+		long = &text
+	}
+	if !b.admission.acquire(b.admission.memory, cap(*long)) {
+		return errBusy
+	}
+	text := append((*long)[:0], b.text...)
+	b.freeLong()
+	b.reserved = cap(text)
+	b.long, b.text = long, text
+	return nil
+}
+
+// free returns the memory. The text is invalid after it. A second call does
+// nothing.
+func (b *receivedBody) free() {
+	b.freeLong()
+	if b.first != nil {
+		firstBodies.Put(b.first)
+		b.first = nil
+	}
+	b.text = nil
+}
+
+func (b *receivedBody) freeLong() {
+	if b.long == nil {
+		return
+	}
+	b.admission.memory.Release(int64(b.reserved))
+	if cap(*b.long) <= maxSpareLen {
+		longBodies.Put(b.long)
+	}
+	b.long, b.reserved = nil, 0
+}
