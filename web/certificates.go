@@ -162,13 +162,25 @@ func (c *Certificates) WarnOfExpiry(log *slog.Logger) {
 // NotAfter returns the time at which the certificate expires.
 func (c *Certificates) NotAfter() time.Time { return c.current.Load().Leaf.NotAfter }
 
+// suites12 are the cipher suites of TLS 1.2: authenticated encryption with
+// forward secrecy, and none in CBC mode. Those of TLS 1.3 are fixed.
+var suites12 = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 // Config returns the configuration of a TLS listener that presents the current
 // certificate and speaks HTTP/1.1. With a ClientCA it verifies a certificate
 // that a client presents, but does not demand one.
 func (c *Certificates) Config() *tls.Config {
 	config := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"},
+		MinVersion:   tls.VersionTLS12,
+		CipherSuites: suites12,
+		NextProtos:   []string{"http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.current.Load(), nil
 		},

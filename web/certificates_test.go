@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +87,38 @@ func TestCertificateFilesMustBeRegular(t *testing.T) {
 	for _, opts := range []web.CertificateOptions{{CertFile: pipe, KeyFile: pipe}, {SelfSigned: true, ClientCA: pipe}} {
 		if _, err := web.OpenCertificates(opts); !errors.Is(err, fsx.ErrNotRegular) {
 			t.Errorf("%+v: %v, want %v", opts, err, fsx.ErrNotRegular)
+		}
+	}
+}
+
+// TestConfigOffersNoCBC dials with each cipher suite of TLS 1.2 alone. Only
+// authenticated encryption with forward secrecy is accepted.
+func TestConfigOffersNoCBC(t *testing.T) {
+	c, err := web.SelfSigned()
+	must(t, err)
+	for _, suite := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
+		if !slices.Contains(suite.SupportedVersions, tls.VersionTLS12) || !strings.Contains(suite.Name, "ECDSA") {
+			continue // TLS 1.3, or for a certificate with an RSA key
+		}
+		client, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			_ = tls.Server(server, c.Config()).Handshake()
+		}()
+		err := tls.Client(client, &tls.Config{
+			InsecureSkipVerify: true,
+			MaxVersion:         tls.VersionTLS12,
+			CipherSuites:       []uint16{suite.ID},
+		}).Handshake()
+		client.Close()
+		accepted := strings.Contains(suite.Name, "_GCM_") || strings.Contains(suite.Name, "_CHACHA20_")
+		if (err == nil) != accepted {
+			t.Errorf("%s: %v", suite.Name, err)
+		}
+	}
+	for _, id := range c.Config().CipherSuites {
+		if name := tls.CipherSuiteName(id); strings.Contains(name, "_CBC_") || !strings.Contains(name, "_ECDHE_") {
+			t.Errorf("%s is offered", name)
 		}
 	}
 }
