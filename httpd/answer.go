@@ -56,6 +56,15 @@ func unavailable(ctx *fasthttp.RequestCtx, reason string) {
 	fail(ctx, fasthttp.StatusServiceUnavailable, reason)
 }
 
+// busy answers 503 for a lookup that waited too long for the disk. Unlike
+// unavailable it does not allocate, because a slow disk causes many.
+func busy(ctx *fasthttp.RequestCtx) {
+	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
+	ctx.Response.Header.SetCanonical(headerRetryAfter, retryAfter)
+	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
+	ctx.Response.SetBodyString(`{"error":"the disk is busy"}`)
+}
+
 // readOnly reports whether the request is GET or HEAD. If not it answers 405.
 func readOnly(ctx *fasthttp.RequestCtx) bool {
 	if ctx.IsGet() || ctx.IsHead() {

@@ -52,7 +52,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 		w.Sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
 		w.Sample("_count", float64(total), "endpoint", endpoint)
 	}
-	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result: found, not_found, malformed, error.")
+	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result: found, not_found, malformed, error, busy (the lookup waited too long for the disk; once per request).")
 	for r, result := range lookupNames {
 		n := m.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
 		w.Sample("", float64(n), "result", result)

@@ -153,6 +153,11 @@ func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, f *reader.File) {
 // lookupFailed answers a request whose lookup in f failed. The caller still
 // holds f.
 func (s *Server) lookupFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.File, err error) {
+	if errors.Is(err, reader.ErrBusy) {
+		shard.lookups[lookupBusy].Add(1)
+		busy(ctx)
+		return
+	}
 	shard.lookups[lookupError].Add(1)
 	if errors.Is(err, reader.ErrFault) {
 		s.opts.Store.Fault(f, err)

@@ -21,10 +21,11 @@ const (
 	lookupNotFound
 	lookupMalformed
 	lookupError
+	lookupBusy // too many reads of the disk are waiting
 	numLookups
 )
 
-var lookupNames = [numLookups]string{"found", "not_found", "malformed", "error"}
+var lookupNames = [numLookups]string{"found", "not_found", "malformed", "error", "busy"}
 
 // Results of a change of generations.
 const (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -23,14 +24,20 @@ import (
 // A file system that cannot read without waiting, as FUSE and network file
 // systems often cannot, gets ordinary reads only. io_uring would hand these to
 // workers of the kernel, of which it has four per processor, whereas ordinary
-// reads use as many threads as they need. The same goes for a file system in
-// memory.
+// reads use up to maxReads threads. The same goes for a file system in memory.
+//
+// Reads beyond the slots of io_uring, or beyond maxReads, wait for a turn, and
+// fail with ErrBusy after queueTime. Without a bound, a slow disk would take a
+// thread for each client until the process cannot create another, and crashes.
 type blockFile struct {
 	file *os.File
 	fd   int // of file
 
 	plain atomic.Bool // ordinary reads only: the file system supports no others, or the file is closed
 	ring  *uring.Ring // nil if there is none
+
+	mapping sync.Once
+	mapped  []byte // the file, for isCached; nil if it cannot be mapped
 }
 
 // openBlockFile opens the file again that is open as f: the advice on access
@@ -55,6 +62,9 @@ func openBlockFile(f *os.File) (*blockFile, error) {
 func (b *blockFile) close() error {
 	b.plain.Store(true) // an ordinary read returns os.ErrClosed
 	err := b.file.Close()
+	if b.mapped != nil {
+		err = errors.Join(err, unix.Munmap(b.mapped))
+	}
 	if b.ring != nil {
 		err = errors.Join(err, b.ring.Close())
 	}
@@ -73,14 +83,60 @@ func (b *blockFile) read(buf *blockBuffer, off int64) error {
 		if b.readCached(buf, off) {
 			return nil
 		}
-		if b.ring != nil && b.ring.Read(b.fd, buf[:], off) {
-			return nil
+		if b.ring != nil {
+			switch b.ring.Read(b.fd, buf[:], off, queueTime) {
+			case uring.Done:
+				return nil
+			case uring.Full:
+				return ErrBusy
+			}
 		}
 	}
+	return b.readPlain(buf, off)
+}
+
+// readPlain reads the block at off by an ordinary read.
+func (b *blockFile) readPlain(buf *blockBuffer, off int64) error {
+	q := reads
+	if !q.tryAcquire() {
+		if b.isCached(off) {
+			q = cachedReads
+		}
+		if !q.acquire() {
+			return ErrBusy
+		}
+	}
+	defer q.release()
 	if n, err := b.file.ReadAt(buf[:], off); n < len(buf) {
 		return readError(off+int64(n), err)
 	}
 	return nil
+}
+
+// isCached reports whether the block at off is in the page cache, so that an
+// ordinary read does not wait. It reports false where the kernel does not tell:
+// before Linux 6.5, and for a file that the process neither owns nor may write.
+func (b *blockFile) isCached(off int64) bool {
+	// The call of cachestat asks for permission, without which mincore reports
+	// that all pages are cached. Cachestat itself also counts pages that are
+	// still being read.
+	r := unix.CachestatRange{Off: uint64(off), Len: format.BlockLen}
+	var stat unix.Cachestat_t
+	if unix.Cachestat(uint(b.fd), &r, &stat, 0) != nil || stat.Cache == 0 {
+		return false
+	}
+	b.mapping.Do(func() {
+		if info, err := b.file.Stat(); err == nil {
+			b.mapped, _ = unix.Mmap(b.fd, 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED) // never touched
+		}
+	})
+	page := off &^ int64(os.Getpagesize()-1)
+	if page >= int64(len(b.mapped)) {
+		return false
+	}
+	resident := byte(0)
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&b.mapped[page])), 1, uintptr(unsafe.Pointer(&resident)))
+	return errno == 0 && resident&1 != 0
 }
 
 // readCached reads the block at off if it is in the page cache. If not, Linux

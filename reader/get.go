@@ -15,7 +15,8 @@ import (
 // Get returns a copy of the record of key. It does not allocate.
 //
 // The error wraps ErrFault if the file cannot be read any more, or is damaged
-// although it was verified, and format.ErrCorrupt if the block is damaged.
+// although it was verified, ErrBusy if the disk is too slow for the lookups, and
+// format.ErrCorrupt if the block is damaged.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	decided := false
 	if m := f.model.Load(); m != nil {

@@ -35,8 +35,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Len is the number of reads that a Ring has under way at most. A disk that is
-// served by one queue has no use for more.
+// Len is the number of reads that a Ring has under way at most; others wait. A
+// disk that is served by one queue has no use for more.
 const Len = 256
 
 const (
@@ -241,18 +241,25 @@ func (r *Ring) entry(i uint32) *submission {
 	return (*submission)(unsafe.Pointer(&r.entries[(i&*r.queue(r.sq.mask))*submissionLen]))
 }
 
-// Read fills buf with the bytes at off of the file open as fd, and reports
-// whether it did. It does not if the ring is full or paused, the kernel rejects
-// the read, the read fails, or the file ends early.
-func (r *Ring) Read(fd int, buf []byte, off int64) bool {
+// A Result is the outcome of a Read.
+type Result int
+
+// The results of a Read.
+const (
+	Failed Result = iota // the ring is paused, the kernel rejected the read, the read failed, or the file ended early
+	Done                 // buf is filled
+	Full                 // Len other reads were under way for the whole time
+)
+
+// Read fills buf with the bytes at off of the file open as fd. If Len reads are
+// under way, it waits for one to end, for the duration wait at most.
+func (r *Ring) Read(fd int, buf []byte, off int64, wait time.Duration) Result {
 	if !r.Usable() {
-		return false
+		return Failed
 	}
-	var slot uint32
-	select {
-	case slot = <-r.free:
-	default:
-		return false
+	slot, ok := r.acquire(wait)
+	if !ok {
+		return Full
 	}
 	p := unsafe.SliceData(buf)
 	r.bufs[slot] = p // forces buf to the heap: a stack may move while the kernel writes
@@ -263,7 +270,27 @@ func (r *Ring) Read(fd int, buf []byte, off int64) bool {
 	n := <-r.results[slot]
 	r.bufs[slot] = nil
 	r.free <- slot
-	return int(n) == len(buf)
+	if int(n) != len(buf) {
+		return Failed
+	}
+	return Done
+}
+
+// acquire waits for a free slot.
+func (r *Ring) acquire(wait time.Duration) (slot uint32, ok bool) {
+	select {
+	case slot = <-r.free:
+		return slot, true
+	default:
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case slot = <-r.free:
+		return slot, true
+	case <-timer.C:
+		return 0, false
+	}
 }
 
 // ticket returns a number that identifies slot and the present time, in µs since
