@@ -164,6 +164,11 @@ func (s *Server) lookupFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.
 		unavailable(ctx, "the generation cannot be read")
 		return
 	}
+	if errors.Is(err, reader.ErrUnreadable) {
+		s.opts.Store.Unreadable(f, err)
+		unavailable(ctx, "the generation cannot be read")
+		return
+	}
 	s.opts.Logger.Error("lookup", "generation", f.ID().String(), "uri", string(ctx.RequestURI()), "error", err)
 	fail(ctx, fasthttp.StatusInternalServerError, "the generation is damaged")
 }

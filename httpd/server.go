@@ -148,6 +148,10 @@ func (s *Server) Observe(e reader.Event) {
 	case reader.EventFault:
 		s.metrics.swaps[swapFault].Add(1)
 		log.Error("generation demoted", "error", e.Err)
+	case reader.EventUnreadable:
+		log.Error("generation cannot be read, it remains live", "error", e.Err)
+	case reader.EventReadable:
+		log.Info("generation can be read again")
 	case reader.EventClosed:
 		if e.Err != nil {
 			log.Error("generation closed", "error", e.Err)

@@ -12,7 +12,7 @@ type Event struct {
 	Kind EventKind
 	ID   generation.ID
 	Path string
-	Err  error // the reason, for EventRefused, EventFault, EventDirUnreadable, EventPinUnreadable and EventPinUnmet
+	Err  error // the reason, for EventRefused, EventFault, EventUnreadable, EventDirUnreadable, EventPinUnreadable and EventPinUnmet
 
 	// For EventLive.
 	Open   time.Duration // opening the file and checking its index
@@ -32,6 +32,8 @@ const (
 	EventClosed                         // the file of a former live generation was closed, after its last request
 	EventFault                          // the file of the live generation changed; the generation is no longer live
 	EventFuture                         // the generation is from the future; all others are preferred to it
+	EventUnreadable                     // a lookup in the live generation failed with ErrUnreadable; it remains live
+	EventReadable                       // the read that failed succeeds again
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists

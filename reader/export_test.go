@@ -1,6 +1,12 @@
 package reader
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// SetClock replaces the clock of s.
+func SetClock(s *Store, now func() time.Time) { s.now = now }
 
 // Warm calls warm.
 func Warm(ctx context.Context, f *File) error { return f.warm(ctx) }

@@ -17,8 +17,17 @@ import (
 )
 
 // ErrFault reports that a file was truncated or overwritten after it was
-// opened, or cannot be read. The File is of no further use.
-var ErrFault = errors.New("file changed or became unreadable after it was opened")
+// opened. The File is of no further use.
+var ErrFault = errors.New("file changed after it was opened")
+
+// ErrUnreadable reports that the file system returned an error for a read of an
+// open file, as a disk or a network does that fails for a while. Other parts of
+// the file may be readable, and the lookup may succeed later.
+var ErrUnreadable = errors.New("file cannot be read at present")
+
+// errPage reports that a page of a mapping cannot be read. File.pageError finds
+// out why.
+var errPage = errors.New("a page of the mapping cannot be read")
 
 // Access is the way in which lookups read the blocks of a file. Open chooses it
 // once.
@@ -54,6 +63,7 @@ type File struct {
 	model  atomic.Pointer[learned.Model] // trained from the records; with AccessMmap, once verified
 
 	verified atomic.Bool
+	failure  atomic.Pointer[failure] // of a read that has not succeeded since; nil: none
 
 	// file is read sequentially, instead of the mapping: a goroutine that waits
 	// for a page fault keeps its processor, one that waits for a read does not.
@@ -198,5 +208,23 @@ func readError(off int64, err error) error {
 	case err == nil || errors.Is(err, io.EOF):
 		return fmt.Errorf("%w: it ends at offset %d", ErrFault, off)
 	}
-	return fmt.Errorf("%w: read at offset %d: %w", ErrFault, off, err)
+	return fmt.Errorf("%w: read at offset %d: %w", ErrUnreadable, off, err)
+}
+
+// A failure is a lookup whose error wraps ErrUnreadable.
+type failure struct {
+	key format.Key
+	err error
+}
+
+// pageError returns ErrFault or ErrUnreadable in place of errPage: a page is
+// missing because the file was truncated, or because the file system failed.
+func (f *File) pageError(err error) error {
+	if !errors.Is(err, errPage) {
+		return err
+	}
+	if info, statErr := f.file.Stat(); statErr == nil && info.Size() < f.index.FileLen {
+		return fmt.Errorf("%w: %w", ErrFault, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnreadable, err)
 }

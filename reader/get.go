@@ -14,9 +14,9 @@ import (
 
 // Get returns a copy of the record of key. It does not allocate.
 //
-// The error wraps ErrFault if the file cannot be read any more, or is damaged
-// although it was verified, ErrBusy if the disk is too slow for the lookups, and
-// format.ErrCorrupt if the block is damaged.
+// The error wraps ErrFault if the file was truncated, or is damaged although it
+// was verified, ErrUnreadable if a read failed, ErrBusy if the disk is too slow
+// for the lookups, and format.ErrCorrupt if the block is damaged.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
 	decided := false
 	if m := f.model.Load(); m != nil {
@@ -123,7 +123,11 @@ func (f *File) findByFences(key format.Key, r *format.Record) (found bool, err e
 // lookupError returns err with the key, and with the state of the file if that
 // changed.
 func (f *File) lookupError(key format.Key, err error) error {
-	err = fmt.Errorf("lookup of %s: %w", key, err)
+	err = fmt.Errorf("lookup of %s: %w", key, f.pageError(err))
+	if errors.Is(err, ErrUnreadable) {
+		f.failure.CompareAndSwap(nil, &failure{key, err})
+		return err
+	}
 	if errors.Is(err, format.ErrCorrupt) && f.verified.Load() {
 		err = fmt.Errorf("%w: %w", ErrFault, err) // the block was good before
 	}

@@ -39,6 +39,7 @@ type lease struct {
 	closed func(error) // called after the file was closed
 
 	faulted atomic.Bool // a fault was reported
+	failed  atomic.Bool // EventUnreadable was reported, and no EventReadable since
 	expired atomic.Bool // no longer current
 	closing atomic.Bool
 

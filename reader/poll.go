@@ -25,6 +25,7 @@ type pollState struct {
 	closed   bool
 	unmet    string       // why the pinned generation is not live, as last reported
 	liveFile fsx.Identity // of the file of the live generation when last known to be good
+	retry    backoff      // of reading the live generation after an error of the file system
 }
 
 // Poll makes the desired generation live: the pinned one, or else one newer than
@@ -79,6 +80,9 @@ func (s *Store) pollOnce(ctx context.Context) error {
 		s.polling.unmet = ""
 		s.reportPin(old, d)
 	}
+	if err := s.recoverLive(ctx, d, list); err != nil {
+		return err
+	}
 	for _, g := range d.candidates(list, s.liveFile()) {
 		if live, err := s.try(ctx, g, d); err != nil {
 			return err
@@ -105,15 +109,62 @@ func (s *Store) checkLive(ctx context.Context) error {
 		return nil
 	}
 	if info.Size() == f.Header().FileLen && !s.opts.IndexOnly {
-		if f.verify(ctx, 1, nil) == nil {
-			s.polling.liveFile = fsx.IdentityOf(info)
+		if s.now().Before(s.polling.retry.until) {
 			return nil
 		}
-		if ctx.Err() != nil {
+		err := f.verify(ctx, 1, nil)
+		switch {
+		case err == nil:
+			s.polling.liveFile, s.polling.retry = fsx.IdentityOf(info), backoff{}
+			return nil
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case isTransient(err):
+			s.polling.retry = s.polling.retry.failed(s.now())
+			return nil
 		}
 	}
 	s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
+	return nil
+}
+
+// recoverLive reads the block again that a lookup in the live generation could
+// not read. If the open file remains unreadable, but its path can be read, the
+// generation is opened again. The error is that of try.
+func (s *Store) recoverLive(ctx context.Context, d desired, list []generation.Generation) error {
+	f := s.Acquire(0)
+	if f == nil {
+		return nil
+	}
+	defer s.Release(f, 0)
+	failed := f.failure.Load()
+	if failed == nil || s.now().Before(s.polling.retry.until) {
+		return nil
+	}
+	if err := f.VerifyKey(failed.key); !isTransient(err) {
+		s.polling.retry = backoff{}
+		f.failure.Store(nil)
+		if f.lease.failed.CompareAndSwap(true, false) {
+			s.events.notify(Event{Kind: EventReadable, ID: f.ID(), Path: f.lease.path})
+		}
+		return nil
+	}
+	s.polling.retry = s.polling.retry.failed(s.now())
+	for _, g := range list {
+		if g.ID != f.ID() {
+			continue
+		}
+		again, err := openGeneration(g, AccessPread)
+		if err != nil {
+			return nil
+		}
+		err = errors.Join(again.VerifyKey(failed.key), again.Close())
+		if err != nil {
+			return nil
+		}
+		_, err = s.try(ctx, g, d)
+		return err
+	}
 	return nil
 }
 
@@ -142,7 +193,7 @@ func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (li
 		return false, errPinChanged
 	case err == nil:
 		e.Kind = EventLive
-		s.polling.liveFile = f.opened
+		s.polling.liveFile, s.polling.retry = f.opened, backoff{}
 		s.becomeLive(f, e)
 		return true, nil
 	case opening.Err() != nil:
@@ -191,15 +242,12 @@ func openGeneration(g generation.Generation, access Access) (*File, error) {
 	return generation.Open(g, func(path string) (*File, error) { return Open(path, access) })
 }
 
-// isTransient reports whether err concerns this process or its permissions, so
-// that it may disappear without a change of the file.
+// isTransient reports whether err is an error of the operating system, and not
+// of the content of the file. It may disappear without a change of the file:
+// permissions, limits of the process, disks and networks.
 func isTransient(err error) bool {
-	for _, target := range [...]error{fs.ErrPermission, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR} {
-		if errors.Is(err, target) {
-			return true
-		}
-	}
-	return false
+	var errno syscall.Errno
+	return errors.As(err, &errno) || errors.Is(err, ErrUnreadable)
 }
 
 // reportPin reports a change of the pin.

@@ -233,10 +233,17 @@ func TestPollRetriesTransientError(t *testing.T) {
 			var before unix.Rlimit
 			gentest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
 			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 1, Max: before.Max}))
-			err1, err2 := s.Poll(t.Context()), s.Poll(t.Context())
+			now := time.Now()
+			reader.SetClock(s.Store, func() time.Time { return now })
+			err1 := s.Poll(t.Context())
+			now = now.Add(time.Minute)
+			err2 := s.Poll(t.Context())
 			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
 			gentest.Must(t, errors.Join(err1, err2))
 			s.want(refused(1, unix.EMFILE)) // one event, although both polls tried
+			s.poll()
+			s.want() // the pause has not ended
+			now = now.Add(time.Minute)
 			s.poll()
 			s.want(live(1))
 		})

@@ -126,7 +126,7 @@ func recoverFault(before bool, err *error) {
 	}:
 		// The text of the runtime calls it a nil pointer, and the address is of
 		// no use outside the process.
-		*err = fmt.Errorf("%w: a page of its mapping cannot be read", ErrFault)
+		*err = errPage
 	default:
 		panic(v)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"promostore/format/generation"
 	"promostore/internal/fsx"
@@ -23,6 +24,7 @@ type Store struct {
 	dir    string
 	opts   StoreOptions
 	events notifier
+	now    func() time.Time // time.Now outside tests
 
 	// Lock-free; see lease.
 	live atomic.Pointer[lease] // nil if no generation is live
@@ -56,6 +58,7 @@ func NewStore(dir string, opts StoreOptions) *Store {
 		dir:     dir,
 		opts:    opts,
 		events:  notifier{f: opts.Notify},
+		now:     time.Now,
 		faulted: make(chan struct{}, 1),
 		refused: map[string]refusal{},
 	}
@@ -114,6 +117,17 @@ func (s *Store) Fault(f *File, err error) {
 		case s.faulted <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// Unreadable reports that a lookup in f, which the caller has acquired, returned
+// ErrUnreadable. The generation remains live, because other lookups may succeed.
+// Polls read the block again after growing pauses. If the file remains
+// unreadable, as after a network file system was mounted again, they open it
+// again by its path.
+func (s *Store) Unreadable(f *File, err error) {
+	if f.failure.Load() != nil && f.lease.failed.CompareAndSwap(false, true) {
+		s.events.notify(Event{Kind: EventUnreadable, ID: f.ID(), Path: f.lease.path, Err: err})
 	}
 }
 
@@ -183,7 +197,25 @@ func (s *Store) observe(d desired, list []generation.Generation) (old desired, f
 type refusal struct {
 	identity  fsx.Identity // of the refused file
 	reason    string
-	transient bool // the file may be good; every poll tries it again
+	transient bool // the file may be good; polls try it again after pauses
+	retry     backoff
+}
+
+// A backoff spaces attempts that fail. The zero value allows one at once.
+type backoff struct {
+	pause time.Duration
+	until time.Time // no attempt before
+}
+
+const (
+	minPause = 500 * time.Millisecond
+	maxPause = time.Minute
+)
+
+// failed returns the backoff after another failed attempt.
+func (b backoff) failed(now time.Time) backoff {
+	pause := min(max(2*b.pause, minPause), maxPause)
+	return backoff{pause, now.Add(pause)}
 }
 
 // refuse records r, and reports whether it is new.
@@ -191,6 +223,7 @@ func (s *Store) refuse(path string, r refusal) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, found := s.refused[path]
+	r.retry = old.retry.failed(s.now())
 	s.refused[path] = r
 	return !found || !old.identity.Equal(r.identity) || old.reason != r.reason
 }
@@ -200,7 +233,7 @@ func (s *Store) isRefused(path string, id fsx.Identity) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, found := s.refused[path]
-	return found && r.identity.Equal(id) && !r.transient
+	return found && r.identity.Equal(id) && (!r.transient || s.now().Before(r.retry.until))
 }
 
 // refusalError returns an error with the reason why the file at path is refused.

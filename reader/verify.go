@@ -89,7 +89,7 @@ func (f *File) warm(ctx context.Context) error {
 	if f.mmap == nil {
 		return nil
 	}
-	if err := f.mmap.warm(ctx); err != nil {
+	if err := f.pageError(f.mmap.warm(ctx)); err != nil {
 		return fmt.Errorf("page table: %w", err)
 	}
 	return nil
