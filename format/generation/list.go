@@ -1,11 +1,15 @@
 package generation
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Generation holds the files of one generation in a directory.
@@ -20,25 +24,23 @@ func (g Generation) Complete() bool { return len(g.Files) == g.Shards }
 
 // List returns the generations in dir in the order of ID.Before: those from the
 // future, which is the exception, and then the others, oldest first. It reads
-// names only, and ignores names that ParseName rejects and directories.
+// names only, and ignores names that ParseName rejects and directories. Other
+// files cost it little, because servers list their directory every second.
 func List(dir string) ([]Generation, error) {
-	entries, err := os.ReadDir(dir) // sorted by name, so by ID and then by shard
+	names, err := readNames(dir)
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(names, func(a, b Name) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Shards, b.Shards), cmp.Compare(a.Shard, b.Shard))
+	})
 	var list []Generation
-	for _, e := range entries {
-		n, err := ParseName(e.Name())
-		if err != nil || e.IsDir() {
-			continue
+	for _, n := range names {
+		if i := len(list) - 1; i < 0 || list[i].ID != n.ID || list[i].Shards != n.Shards {
+			list = append(list, Generation{ID: n.ID, Shards: n.Shards})
 		}
-		i, found := slices.BinarySearchFunc(list, n, func(g Generation, n Name) int {
-			return cmp.Or(cmp.Compare(g.ID, n.ID), cmp.Compare(g.Shards, n.Shards))
-		})
-		if !found {
-			list = slices.Insert(list, i, Generation{ID: n.ID, Shards: n.Shards})
-		}
-		list[i].Files = append(list[i].Files, filepath.Join(dir, e.Name()))
+		g := &list[len(list)-1]
+		g.Files = append(g.Files, filepath.Join(dir, n.String()))
 	}
 	now := time.Now()
 	slices.SortStableFunc(list, func(a, b Generation) int {
@@ -63,4 +65,52 @@ func Future(list []Generation) []Generation {
 		}
 	}
 	return future
+}
+
+// readNames returns the names in dir that ParseName accepts, in any order,
+// except those of directories. It does not allocate for the other names: among
+// 100,000 of them, os.ReadDir takes four times as long.
+func readNames(dir string) (names []Name, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	// From linux/dirent.h: the offsets in struct linux_dirent64.
+	const lenOff, typeOff, nameOff = 16, 18, 19
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.Getdents(int(d.Fd()), buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "getdents", Path: dir, Err: err}
+		}
+		if n == 0 {
+			return names, nil
+		}
+		for b := buf[:n]; len(b) > nameOff; b = b[binary.NativeEndian.Uint16(b[lenOff:]):] {
+			entry := b[:binary.NativeEndian.Uint16(b[lenOff:])]
+			text, _, _ := bytes.Cut(entry[nameOff:], []byte{0})
+			// Parsing the other names would take most of the time, for its errors.
+			if !bytes.HasPrefix(text, []byte(prefix)) || !bytes.HasSuffix(text, []byte(suffix)) {
+				continue
+			}
+			name, err := ParseName(string(text))
+			if err == nil && !isDir(entry[typeOff], filepath.Join(dir, string(text))) {
+				names = append(names, name)
+			}
+		}
+	}
+}
+
+// isDir reports whether an entry of that type is a directory. Some file systems
+// do not tell the type.
+func isDir(entryType byte, path string) bool {
+	if entryType != unix.DT_UNKNOWN {
+		return entryType == unix.DT_DIR
+	}
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
 }

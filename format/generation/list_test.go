@@ -2,6 +2,7 @@ package generation_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"promostore/format/generation"
+	"promostore/internal/gentest"
 
 	"pgregory.net/rapid"
 )
@@ -95,5 +97,24 @@ func TestListErrors(t *testing.T) {
 	}
 	if _, err := generation.List(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing directory: %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+// TestListAllocatesNothingForOtherFiles checks that other files cost List no memory. A
+// server lists its directory every second.
+func TestListAllocatesNothingForOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	gentest.Publish(t, dir, 1, gentest.Sequence(1))
+	list := func() {
+		if list, err := generation.List(dir); len(list) != 1 || err != nil {
+			t.Errorf("%d generations, %v, want 1", len(list), err)
+		}
+	}
+	before := testing.AllocsPerRun(3, list)
+	for i := range 5000 {
+		gentest.Must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("other-file-%d.csv", i)), nil, 0o600))
+	}
+	if after := testing.AllocsPerRun(3, list); after > before+1 {
+		t.Errorf("%.0f allocations among 5,000 other files, %.0f without them", after, before)
 	}
 }
