@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/fsx"
 )
@@ -108,11 +110,11 @@ func (s *Store) checkLive(ctx context.Context) error {
 	if err != nil || s.polling.liveFile.SameContent(fsx.IdentityOf(info)) {
 		return nil
 	}
-	if info.Size() == f.Header().FileLen && !s.opts.IndexOnly {
+	if info.Size() == f.Header().FileLen {
 		if s.now().Before(s.polling.retry.until) {
 			return nil
 		}
-		err := f.verify(ctx, 1, nil)
+		err := s.verifyAgain(ctx, f)
 		switch {
 		case err == nil:
 			s.polling.liveFile, s.polling.retry = fsx.IdentityOf(info), backoff{}
@@ -126,6 +128,18 @@ func (s *Store) checkLive(ctx context.Context) error {
 	}
 	s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
 	return nil
+}
+
+// verifyAgain checks a live file whose time has changed, like prepare did.
+func (s *Store) verifyAgain(ctx context.Context, f *File) error {
+	if !s.opts.IndexOnly {
+		return f.verify(ctx, 1, nil)
+	}
+	x, err := format.Open(f.file, f.index.FileLen)
+	if err == nil && !reflect.DeepEqual(x, f.index) {
+		err = fmt.Errorf("%w: the file has other checksums than when it was opened", format.ErrChecksum)
+	}
+	return err
 }
 
 // recoverLive reads the block again that a lookup in the live generation could

@@ -105,16 +105,38 @@ func TestPollFindsOverwrittenLiveFile(t *testing.T) {
 // TestPollVerifiesTouchedLiveFile changes the time of the live file, which is
 // verified again and remains live.
 func TestPollVerifiesTouchedLiveFile(t *testing.T) {
-	s := newTestStore(t, reader.StoreOptions{})
+	for _, indexOnly := range []bool{false, true} {
+		s := newTestStore(t, reader.StoreOptions{IndexOnly: indexOnly})
+		path := s.publish(1)
+		s.poll()
+		s.want(live(1))
+		for i := range 3 {
+			setTime(t, path, time.Now().Add(time.Duration(i+1)*time.Hour))
+			s.poll()
+			s.want()
+			s.wantLive(1)
+		}
+	}
+}
+
+// TestPollFindsOverwrittenUnverifiedFile overwrites the live file with another
+// of the same size. Its blocks are not verified, but its checksums differ.
+func TestPollFindsOverwrittenUnverifiedFile(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{IndexOnly: true})
 	path := s.publish(1)
 	s.poll()
 	s.want(live(1))
-	for i := range 3 {
-		setTime(t, path, time.Now().Add(time.Duration(i+1)*time.Hour))
-		s.poll()
-		s.want()
-		s.wantLive(1)
-	}
+	other := filepath.Join(t.TempDir(), "other")
+	writeKeys(t, other, 1, makeKeys("v4", len(keysOf(1)), 0))
+	content, err := os.ReadFile(other)
+	gentest.Must(t, err)
+	gentest.Overwrite(t, path, 0, content)
+	setTime(t, path, time.Now().Add(time.Hour))
+	f := s.Acquire(1)
+	s.poll()
+	s.want(fault(1), live(1))
+	s.Release(f, 1)
+	s.want(closed(1))
 }
 
 // TestPollIgnoresChangeTimeOfLiveFile changes only the ctime of the live file.
