@@ -33,12 +33,13 @@ func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn
 
 // Limits of every server.
 const (
-	ReadTimeout  = readTimeout
-	WriteTimeout = writeTimeout
-	IdleTimeout  = idleTimeout
-	MaxLookupIDs = maxLookupIDs
-	MaxIDLen     = maxIDLen
-	LookupMemory = lookupMemory
+	ReadTimeout    = readTimeout
+	WriteTimeout   = writeTimeout
+	IdleTimeout    = idleTimeout
+	MaxLookupIDs   = maxLookupIDs
+	MaxIDLen       = maxIDLen
+	LookupMemory   = lookupMemory
+	LookupsPerProc = lookupsPerProc
 )
 
 // SetReadTimeout changes the read timeout. Call it before Serve.
