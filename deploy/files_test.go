@@ -3,6 +3,7 @@ package deploy
 import (
 	"os"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -10,6 +11,24 @@ import (
 const runbook = "../docs/operations.md"
 
 var flagName = regexp.MustCompile(`--[a-z-]+`)
+
+// adminListener is the address of the admin listener in the runbook.
+const adminListener = "127.0.0.1:1323"
+
+// TestAdminListener checks that every file that starts promoserve enables the
+// admin listener at the address that the runbook asks.
+func TestAdminListener(t *testing.T) {
+	for path, want := range map[string]string{
+		composeFile:                  `--admin-listen, "` + adminListener + `"`,
+		"kubernetes/api.yaml":        `--admin-listen, "` + adminListener + `"`,
+		"systemd/promoserve.service": "\nEnvironment=PROMO_ADMIN_LISTEN=" + adminListener + "\n",
+		runbook:                      "curl http://" + adminListener + "/status",
+	} {
+		if !strings.Contains(readFile(t, path), want) {
+			t.Errorf("%s does not contain %q", path, want)
+		}
+	}
+}
 
 func readFile(t testing.TB, path string) string {
 	t.Helper()

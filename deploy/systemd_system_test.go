@@ -282,9 +282,9 @@ func TestUnitsRun(t *testing.T) {
 	source := newMirror(t)
 	m := boot(t)
 	const data = "/var/lib/private/promostore"
-	address, updater := freeAddress(t), freeAddress(t)
+	address, admin, updater := freeAddress(t), freeAddress(t), freeAddress(t)
 	url := "http://" + address
-	environment := "PROMO_LISTEN=" + address + "\nPROMO_POLL=20ms\nPROMO_DRAIN=0s\n"
+	environment := "PROMO_LISTEN=" + address + "\nPROMO_ADMIN_LISTEN=" + admin + "\nPROMO_POLL=20ms\nPROMO_DRAIN=0s\n"
 	m.write(t, "/etc/promostore/promoserve.env", environment+"PROMO_ACCESS=pread\n")
 	m.write(t, "/etc/promostore/promo-updater.env", "PROMO_LISTEN="+updater+"\nPROMO_MEMORY=64MiB\n")
 	m.write(t, "/etc/promostore/promo-pull.env", "SOURCE="+source.url+"\nKEEP=3\nOPTIONS=--bwlimit=100m --checksum\n")
@@ -327,6 +327,9 @@ func TestUnitsRun(t *testing.T) {
 	m.run(t, "rm", "-f", data+"/.lock")
 	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
 	waitLive(t, url, first)
+	if a, err := get("http://" + admin + "/status"); err != nil || a.status != http.StatusOK || !strings.Contains(a.body, `"reason":"test"`) {
+		t.Errorf("/status on the admin listener: %v, %v", a, err)
+	}
 	m.write(t, "/etc/promostore/tokens", "token\n")
 	m.override(t, "promo-updater.service", "LoadCredential=tokens:/etc/promostore/tokens\nEnvironment=PROMO_TOKEN_FILE=%d/tokens PROMO_INBOX_QUIET=2s")
 	third := upload(t, "http://"+updater, "token", 2)

@@ -2,65 +2,70 @@ package httpd
 
 import (
 	"path/filepath"
-	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"promostore/format/generation"
+	"promostore/web"
 )
 
-// A statusAnswer describes the generations to people and scripts. Alerts use
-// the metrics.
-type statusAnswer struct {
-	Live     *string       `json:"live"`   // null: none
-	Pinned   *string       `json:"pinned"` // null: the newest good generation is served
-	By       string        `json:"by,omitempty"`
-	Reason   string        `json:"reason,omitempty"`
-	At       *time.Time    `json:"at,omitempty"`        // of the pin, or of its removal
-	PinError string        `json:"pin_error,omitempty"` // set if the pin cannot be read
-	Newest   *string       `json:"newest"`              // in the directory, good or not; null: none
-	Refused  []refusedFile `json:"refused"`
-	Future   []string      `json:"future,omitempty"` // files from the future
+// A Status describes the generations to operators and scripts. It names files
+// and persons, so only the admin listener serves it. Alerts use the metrics.
+type Status struct {
+	Live   *string `json:"live"`   // null: none
+	Pinned *string `json:"pinned"` // null: the newest good generation is served
+	web.PinStatus
+	Newest  *string       `json:"newest"` // in the directory, good or not; null: none
+	Refused []RefusedFile `json:"refused"`
+	Future  []string      `json:"future,omitempty"` // files from the future
 }
 
-// A refusedFile is a generation file that the Store refused.
-type refusedFile struct {
+// A RefusedFile is a generation file that the Store refused.
+type RefusedFile struct {
 	File  string `json:"file"`
 	Error string `json:"error"`
 }
 
-// status reports the live, the pinned and the newest generation, and the
-// refused ones, as of the last poll of the directory.
+// A publicStatus is the JSON body of GET /status. It names no file or person.
+type publicStatus struct {
+	Live    *string `json:"live"`    // null: none
+	Pinned  *string `json:"pinned"`  // null: the newest good generation is served
+	Newest  *string `json:"newest"`  // in the directory, good or not; null: none
+	Refused int     `json:"refused"` // number of files
+	Future  int     `json:"future"`  // number of files
+}
+
+// Status describes the generations as of the last poll of the directory.
+func (s *Server) Status() Status {
+	found := s.opts.Store.Status()
+	st := Status{PinStatus: web.PinStatusOf(found.Pin, found.PinErr), Refused: []RefusedFile{}}
+	if f := s.opts.Store.Acquire(0); f != nil {
+		st.Live = idText(f.ID())
+		s.opts.Store.Release(f, 0)
+	}
+	if found.Pin.Active {
+		st.Pinned = idText(found.Pin.ID)
+	}
+	if found.Any {
+		st.Newest = idText(found.Newest)
+	}
+	for _, r := range found.Refused {
+		st.Refused = append(st.Refused, RefusedFile{filepath.Base(r.Path), r.Reason})
+	}
+	for _, path := range found.Future {
+		st.Future = append(st.Future, filepath.Base(path))
+	}
+	return st
+}
+
+// status reports the live, the pinned and the newest generation, and the numbers
+// of refused files and of those from the future.
 func (s *Server) status(ctx *fasthttp.RequestCtx) {
 	if !readOnly(ctx) {
 		return
 	}
-	st := s.opts.Store.Status()
-	a := statusAnswer{By: st.Pin.By, Reason: st.Pin.Reason, Refused: []refusedFile{}}
-	slot := ctx.ConnID()
-	if f := s.opts.Store.Acquire(slot); f != nil {
-		a.Live = idText(f.ID())
-		s.opts.Store.Release(f, slot)
-	}
-	if st.Pin.Active {
-		a.Pinned = idText(st.Pin.ID)
-	}
-	if !st.Pin.At.IsZero() {
-		a.At = &st.Pin.At
-	}
-	if st.PinErr != nil {
-		a.PinError = st.PinErr.Error()
-	}
-	if st.Any {
-		a.Newest = idText(st.Newest)
-	}
-	for _, r := range st.Refused {
-		a.Refused = append(a.Refused, refusedFile{filepath.Base(r.Path), r.Reason})
-	}
-	for _, path := range st.Future {
-		a.Future = append(a.Future, filepath.Base(path))
-	}
-	answerJSON(ctx, a)
+	st := s.Status()
+	answerJSON(ctx, publicStatus{st.Live, st.Pinned, st.Newest, len(st.Refused), len(st.Future)})
 }
 
 func idText(id generation.ID) *string {

@@ -2,11 +2,13 @@ package httpd_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,15 +34,18 @@ func (f *fixture) unpin(t testing.TB) {
 }
 
 // TestStatusFollowsDirectory pins, unpins and removes generations, and checks
-// /status, the metrics and the log after each step.
+// both forms of the status, the metrics and the log after each step.
 func TestStatusFollowsDirectory(t *testing.T) {
 	f := serveMemory(t, nil)
-	status := func(want string) {
+	status := func(public, full string) {
 		t.Helper()
 		f.poll(t)
-		a := f.get(t, "/status").want(t, 200, want)
+		a := f.get(t, "/status").want(t, 200, public)
 		if got := a.header.Get("Content-Type"); got != "application/json" {
 			t.Errorf("Content-Type %q", got)
+		}
+		if got, err := json.Marshal(f.Status()); err != nil || string(got) != full {
+			t.Errorf("full status: %s, want %s, %v", got, full, err)
 		}
 	}
 	pinned := func(gauge, errors string) {
@@ -58,11 +63,13 @@ func TestStatusFollowsDirectory(t *testing.T) {
 			t.Errorf("logged %d times, want once: %s\n%s", n, want, f.log)
 		}
 	}
-	status(`{"live":null,"pinned":null,"newest":null,"refused":[]}`)
+	status(`{"live":null,"pinned":null,"newest":null,"refused":0,"future":0}`,
+		`{"live":null,"pinned":null,"newest":null,"refused":[]}`)
 
 	publish(t, f.dir, genID(1), rows)
 	publish(t, f.dir, genID(2), rows)
-	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":[]}`)
+	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":0,"future":0}`,
+		`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":[]}`)
 	pinned("0", "0")
 
 	logPath := filepath.Join(f.dir, "promotions.pin")
@@ -70,32 +77,37 @@ func TestStatusFollowsDirectory(t *testing.T) {
 		logPath = strconv.Quote(logPath) // as slog does
 	}
 	f.pin(t, genID(1))
-	status(`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
+	status(`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","newest":"20261122T103000002Z","refused":0,"future":0}`,
+		`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
 	pinned("1", "0")
 	logged(`level=WARN msg="generation pinned" generation=20261122T103000001Z file=` + logPath + ` by=ops@node reason="wrong \"prices\"" at=2026-11-24T13:00:00.000Z`)
 
 	f.unpin(t)
-	status(`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
+	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":0,"future":0}`,
+		`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
 	pinned("0", "0")
 	logged(`msg="generation unpinned, the newest is served" file=` + logPath + ` by=ops@node reason=repaired`)
 
 	text := filepath.Join(f.dir, "promotions.pin")
 	must(t, os.WriteFile(text, []byte("{"), 0o644))
-	status(`{"live":"20261122T103000002Z","pinned":null,"pin_error":"the pin cannot be read: ` + text + `: unexpected end of JSON input","newest":"20261122T103000002Z","refused":[]}`)
+	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":0,"future":0}`,
+		`{"live":"20261122T103000002Z","pinned":null,"pin_error":"the pin cannot be read: `+text+`: unexpected end of JSON input","newest":"20261122T103000002Z","refused":[]}`)
 	f.poll(t)
 	pinned("0", "1")
 	logged(`level=ERROR msg="pin cannot be read, the live generation remains"`)
 
 	f.pin(t, genID(1))
 	must(t, os.Remove(filepath.Join(f.dir, generation.Name{ID: genID(1), Shards: 1}.String())))
-	status(`{"live":"20261122T103000002Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
+	status(`{"live":"20261122T103000002Z","pinned":"20261122T103000001Z","newest":"20261122T103000002Z","refused":0,"future":0}`,
+		`{"live":"20261122T103000002Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
 	logged(`level=ERROR msg="pinned generation is not served" generation=20261122T103000001Z`)
 
 	f.unpin(t)
 	bad := generation.Name{ID: genID(3), Shards: 1}.String()
 	must(t, os.WriteFile(filepath.Join(f.dir, bad), []byte("nothing"), 0o644))
-	status(`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000003Z","refused":[{"file":"` + bad + `","error":"` +
-		filepath.Join(f.dir, bad) + `: header: not a generation file: at offset 0: magic \"nothing\", want \"PROMOGEN\""}]}`)
+	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000003Z","refused":1,"future":0}`,
+		`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000003Z","refused":[{"file":"`+bad+`","error":"`+
+			filepath.Join(f.dir, bad)+`: header: not a generation file: at offset 0: magic \"nothing\", want \"PROMOGEN\""}]}`)
 
 	f.do(t, "POST", "/status", "").want(t, 405, `{"error":"method not allowed"}`)
 	if a := f.do(t, "HEAD", "/status", ""); a.code != 200 || a.body != "" {
@@ -183,7 +195,10 @@ func TestFutureGenerationIsCountedAndNamed(t *testing.T) {
 	if got := f.metric(t, "promoserve_generations_future"); got != "1" {
 		t.Errorf("promoserve_generations_future is %s, want 1", got)
 	}
-	f.get(t, "/status").want(t, 200, fmt.Sprintf(`{"live":"%s","pinned":null,"newest":"%[1]s","refused":[],"future":["%s"]}`, genID(0), filepath.Base(path)))
+	f.get(t, "/status").want(t, 200, fmt.Sprintf(`{"live":"%s","pinned":null,"newest":"%[1]s","refused":0,"future":1}`, genID(0)))
+	if got := f.Status().Future; !slices.Equal(got, []string{filepath.Base(path)}) {
+		t.Errorf("the full status names %q, want %s", got, filepath.Base(path))
+	}
 	if want := "file=" + path; !strings.Contains(f.log.String(), want) {
 		t.Errorf("the log does not contain %q: %s", want, f.log)
 	}

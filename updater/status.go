@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"promostore/format/generation"
+	"promostore/web"
 )
 
 // A publicStatus is the JSON body of GET /status for a client without the
@@ -23,21 +23,19 @@ type publicStatus struct {
 
 // status is the JSON body of GET /status. It contains no row data.
 type status struct {
-	Building *progress    `json:"building"` // null: no build is running
-	Builds   []result     `json:"builds"`   // finished builds, newest first
-	Live     string       `json:"live"`     // generation; empty: none
-	Pinned   string       `json:"pinned"`   // generation; empty: none
-	By       string       `json:"by,omitempty"`
-	Reason   string       `json:"reason,omitempty"`
-	At       *time.Time   `json:"at,omitempty"`        // time of the pin, or of its removal
-	PinError string       `json:"pin_error,omitempty"` // the pin exists and cannot be read
-	Future   []string     `json:"future,omitempty"`    // generations more than an hour ahead of the clock
-	Inbox    *inboxStatus `json:"inbox"`               // null: no inbox
+	Building *progress `json:"building"` // null: no build is running
+	Builds   []result  `json:"builds"`   // finished builds, newest first
+	Live     string    `json:"live"`     // generation; empty: none
+	Pinned   string    `json:"pinned"`   // generation; empty: none
+	web.PinStatus
+	Future   []string     `json:"future,omitempty"` // generations more than an hour ahead of the clock
+	Inbox    *inboxStatus `json:"inbox"`            // null: no inbox
 	Stopping bool         `json:"stopping"`
 }
 
 // status answers with the running build, the finished builds, the live
-// generation and the inbox, or with a publicStatus.
+// generation and the inbox. Without the required credentials it answers with a
+// publicStatus.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if !s.auth.offers(r) {
 		st := s.fullStatus()
@@ -65,26 +63,16 @@ func (s *Server) fullStatus() status {
 			st.Future = append(st.Future, g.ID.String())
 		}
 	}
-	st.setPin(generation.ReadPin(s.opts.Build.Dir))
+	pin, err := generation.ReadPin(s.opts.Build.Dir)
+	if pin.Active {
+		st.Pinned = pin.ID.String()
+	}
+	st.PinStatus = web.PinStatusOf(pin, err)
 	if s.inbox != nil {
 		in := s.inbox.counts()
 		st.Inbox = &in
 	}
 	return st
-}
-
-func (st *status) setPin(pin generation.Pin, err error) {
-	if err != nil {
-		st.PinError = err.Error()
-		return
-	}
-	st.By, st.Reason = pin.By, pin.Reason
-	if pin.Active {
-		st.Pinned = pin.ID.String()
-	}
-	if !pin.At.IsZero() {
-		st.At = &pin.At
-	}
 }
 
 // health is the JSON body of /healthz and /readyz.

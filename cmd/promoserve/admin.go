@@ -13,10 +13,12 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/httpd"
 	"promostore/web"
 )
 
-// An admin serves profiles and build details on a loopback address.
+// An admin serves profiles, build details and the full status on a loopback
+// address.
 type admin struct {
 	ln  net.Listener
 	srv *http.Server
@@ -43,6 +45,14 @@ func listenAdmin(address *net.TCPAddr) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--admin-listen: %w", err)
 	}
+	// There is no write timeout: a profile may run for any duration.
+	const timeout = 10 * time.Second
+	return &admin{ln, &http.Server{ReadTimeout: timeout, IdleTimeout: timeout}}, nil
+}
+
+// adminHandler serves profiles and build details of the process, and the status
+// of srv.
+func adminHandler(srv *httpd.Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -51,9 +61,8 @@ func listenAdmin(address *net.TCPAddr) (*admin, error) {
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /version", version)
-	// There is no write timeout: a profile may run for any duration.
-	const timeout = 10 * time.Second
-	return &admin{ln, &http.Server{Handler: localOnly(mux), ReadTimeout: timeout, IdleTimeout: timeout}}, nil
+	mux.HandleFunc("GET /status", status(srv))
+	return localOnly(mux)
 }
 
 // localOnly rejects requests for the host of another site, whose page could read
@@ -68,9 +77,10 @@ func localOnly(next http.Handler) http.Handler {
 	})
 }
 
-// serve answers requests until close.
-func (a *admin) serve(log *slog.Logger) {
+// serve answers requests about srv until close.
+func (a *admin) serve(srv *httpd.Server, log *slog.Logger) {
 	log.Info("admin", "address", a.ln.Addr().String())
+	a.srv.Handler = adminHandler(srv)
 	a.srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	if err := a.srv.Serve(a.ln); !errors.Is(err, http.ErrServerClosed) {
 		log.Error("admin", "error", err)
@@ -98,6 +108,18 @@ func version(w http.ResponseWriter, _ *http.Request) {
 		}
 		answer.Commit = answer.Settings["vcs.revision"]
 	}
+	reply(w, answer)
+}
+
+// status reports the live, pinned and newest generation, the author and the
+// reason of the pin, the refused files with their errors, and those from the
+// future.
+func status(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Status()) }
+}
+
+// reply answers with v as JSON.
+func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(answer) // fails if the client has gone
+	_ = json.NewEncoder(w).Encode(v) // fails if the client has gone
 }

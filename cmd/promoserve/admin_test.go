@@ -2,16 +2,21 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/format/generation"
 )
 
 // Profiles are on the admin address, and not on the public port.
@@ -66,6 +71,29 @@ func TestAdminServesProfilesOnItsAddressOnly(t *testing.T) {
 	if c, err := net.Dial("tcp", address); err == nil {
 		c.Close()
 		t.Error("the admin address is open after the exit")
+	}
+}
+
+// The public port counts refused files. Only the admin address names files and
+// persons, and tells the errors.
+func TestAdminServesFullStatus(t *testing.T) {
+	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s")
+	address := s.await(t, "admin")["address"].(string)
+	s.build(t, "9.68")
+	live, err := generation.ParseID(s.await(t, "generation live")["generation"].(string))
+	must(t, err)
+	bad := generation.Name{ID: generation.IDOf(time.Now().Add(time.Minute)), Shards: 1}
+	path := filepath.Join(s.dir, bad.String())
+	must(t, os.WriteFile(path, []byte("nothing"), 0o644))
+	s.await(t, "generation refused")
+	must(t, generation.SetPin(s.dir, generation.Pin{Active: true, ID: live, By: "ops@node", Reason: "wrong prices"}))
+	s.await(t, "generation pinned")
+
+	s.want(t, "http", "/status", 200, fmt.Sprintf(`{"live":"%s","pinned":"%[1]s","newest":"%s","refused":1,"future":0}`, live, bad.ID))
+	code, body := getFrom(t, address, "/status")
+	want := fmt.Sprintf(`{"live":"%s","pinned":"%[1]s","by":"ops@node","reason":"wrong prices","newest":"%s","refused":[{"file":"%s","error":"%s: `, live, bad.ID, filepath.Base(path), path)
+	if code != 200 || !strings.HasPrefix(body, want) {
+		t.Errorf("%d %s, want %s", code, body, want)
 	}
 }
 

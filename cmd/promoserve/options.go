@@ -30,7 +30,7 @@ func serverFlags() []cli.Flag {
 			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as in the CSV", Usage: "truncate prices to `N` decimals, without rounding"},
 			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "serve for `DURATION` after SIGTERM"},
 			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one IP address"},
-			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "serve profiles and /version on `ADDRESS` of the loopback interface"},
+			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "serve profiles, /version and the full /status on `ADDRESS` of the loopback interface"},
 		},
 		program.LogFlags(),
 	)

@@ -50,9 +50,6 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	// address misses no later line.
 	log.Info("serving", "address", ln.Addr().String(), "data", opts.dir, "https", certificates != nil, "version", opts.http.Version)
 	warnIfEmpty(opts.dir, log)
-	if operators != nil {
-		go operators.serve(log)
-	}
 	super := &supervisor{manager: notify.FromEnvironment(log)}
 	var srv *httpd.Server // set before store.Run sends the first event
 	opts.store.Notify = func(e reader.Event) {
@@ -62,6 +59,9 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	store := reader.NewStore(opts.dir, opts.store)
 	opts.http.Store, opts.http.Logger, opts.http.Certificates = store, log, certificates
 	srv = httpd.New(opts.http)
+	if operators != nil {
+		go operators.serve(srv, log)
+	}
 
 	ctx, stopPolling := context.WithCancel(context.Background())
 	defer stopPolling()
