@@ -72,10 +72,7 @@ func TestStatusFollowsDirectory(t *testing.T) {
 		`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":[]}`)
 	pinned("0", "0")
 
-	logPath := filepath.Join(f.dir, "promotions.pin")
-	if strings.Contains(logPath, " ") {
-		logPath = strconv.Quote(logPath) // as slog does
-	}
+	logPath := logValue(filepath.Join(f.dir, "promotions.pin"))
 	f.pin(t, genID(1))
 	status(`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","newest":"20261122T103000002Z","refused":0,"future":0}`,
 		`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
@@ -199,7 +196,15 @@ func TestFutureGenerationIsCountedAndNamed(t *testing.T) {
 	if got := f.Status().Future; !slices.Equal(got, []string{filepath.Base(path)}) {
 		t.Errorf("the full status names %q, want %s", got, filepath.Base(path))
 	}
-	if want := "file=" + path; !strings.Contains(f.log.String(), want) {
+	if want := "file=" + logValue(path); !strings.Contains(f.log.String(), want) {
 		t.Errorf("the log does not contain %q: %s", want, f.log)
 	}
+}
+
+// logValue returns s like the text handler of slog writes it.
+func logValue(s string) string {
+	if strings.Contains(s, " ") {
+		return strconv.Quote(s)
+	}
+	return s
 }

@@ -122,7 +122,7 @@ func TestHookOutputIsBounded(t *testing.T) {
 // keeps the output open. The daemon lives on.
 func TestHookMayStartDaemon(t *testing.T) {
 	pid := filepath.Join(t.TempDir(), "pid")
-	f := start(t, func(o *updater.Options) { o.Hook = "setsid sleep 1000 & echo $! >" + pid })
+	f := start(t, func(o *updater.Options) { o.Hook = "setsid sleep 1000 & echo $! >'" + pid + "'" })
 	f.post(t, strings.NewReader(dataSet(t, 1))).want(t, http.StatusCreated, "")
 	if got := f.hook(t, 0)["error"]; got != nil {
 		t.Errorf("error %v, want none", got)
