@@ -3,8 +3,11 @@ package httpd_test
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"promostore/format"
 	"promostore/httpd"
@@ -79,6 +82,73 @@ func TestDamageAfterVerifyDemotesGeneration(t *testing.T) {
 	f.get(t, "/promotions/"+exampleID).want(t, 503, `{"error":"the generation cannot be read"}`)
 	f.poll(t)
 	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+}
+
+// TestOverwrittenFileAnswers503 overwrites the live file with another good one
+// that has the same size and modification time. Before the next poll, requests
+// for an ID that only the first file has must not be answered 404.
+func TestOverwrittenFileAnswers503(t *testing.T) {
+	const otherID = "172FFC14-D229-4C93-B06B-F48B8C095513"
+	const verifying = `{"error":"the generation is being verified again"}`
+	other := slices.Clone(rows)
+	other[0].id = otherID
+	content, err := os.ReadFile(publish(t, t.TempDir(), genID(0), other))
+	must(t, err)
+	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
+		t.Run(access.String(), func(t *testing.T) {
+			f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
+			path := publish(t, f.dir, genID(0), rows)
+			f.poll(t)
+			f.listen(t)
+			f.get(t, "/promotions/"+otherID).want(t, 404, unknownJSON)
+			before, err := os.Stat(path)
+			must(t, err)
+			for after := before; after.Sys().(*syscall.Stat_t).Ctim == before.Sys().(*syscall.Stat_t).Ctim; {
+				// Before Linux 6.13, two changes in 10 ms can have the same time.
+				gentest.Overwrite(t, path, 0, content)
+				must(t, os.Chtimes(path, before.ModTime(), before.ModTime()))
+				after, err = os.Stat(path)
+				must(t, err)
+			}
+			for _, a := range []answer{
+				f.get(t, "/promotions/"+exampleID),
+				f.do(t, "POST", "/promotions/lookup", `{"ids":["`+rows[1].id+`","`+exampleID+`"]}`),
+			} {
+				a.want(t, 503, verifying)
+				if a.header.Get("Retry-After") == "" {
+					t.Error("no Retry-After")
+				}
+			}
+			if got := strings.Count(f.log.String(), "generation file changed"); got != 1 {
+				t.Errorf("%d warnings, want 1; log:\n%s", got, f.log)
+			}
+			f.poll(t)
+			f.get(t, "/promotions/"+exampleID).want(t, 404, unknownJSON)
+			f.get(t, "/promotions/"+otherID).want(t, 200, strings.Replace(exampleJSON, exampleID, otherID, 1))
+			if got := f.metric(t, `promoserve_generation_swaps_total{result="fault"}`); got != "1" {
+				t.Errorf("%s faults counted, want 1", got)
+			}
+		})
+	}
+}
+
+// TestTouchedFile changes the times of the live file. Promotions are served,
+// and until the next poll, unknown IDs are answered 503.
+func TestTouchedFile(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	path := publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	f.listen(t)
+	must(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Hour)))
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	f.get(t, "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513").want(t, 503, `{"error":"the generation is being verified again"}`)
+	f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)
+	f.poll(t)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	f.get(t, "/promotions/172FFC14-D229-4C93-B06B-F48B8C095513").want(t, 404, unknownJSON)
+	if !strings.Contains(f.log.String(), "generation file is unchanged") {
+		t.Errorf("log:\n%s", f.log)
+	}
 }
 
 func TestDamagedGenerationIsRefused(t *testing.T) {

@@ -164,6 +164,11 @@ func (s *Server) lookupFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.
 		unavailable(ctx, "the generation cannot be read")
 		return
 	}
+	if errors.Is(err, reader.ErrChanged) {
+		s.opts.Store.Changed(f, err)
+		unavailable(ctx, "the generation is being verified again")
+		return
+	}
 	if errors.Is(err, reader.ErrUnreadable) {
 		s.opts.Store.Unreadable(f, err)
 		unavailable(ctx, "the generation cannot be read")

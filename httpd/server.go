@@ -152,6 +152,10 @@ func (s *Server) Observe(e reader.Event) {
 		log.Error("generation cannot be read, it remains live", "error", e.Err)
 	case reader.EventReadable:
 		log.Info("generation can be read again")
+	case reader.EventChanged:
+		log.Warn("generation file changed, verifying it again", "error", e.Err)
+	case reader.EventUnchanged:
+		log.Info("generation file is unchanged")
 	case reader.EventClosed:
 		if e.Err != nil {
 			log.Error("generation closed", "error", e.Err)

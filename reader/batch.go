@@ -18,16 +18,26 @@ func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool
 	records, found = records[:len(keys)], found[:len(keys)]
 	clear(found)
 	if m := f.model.Load(); m != nil {
-		// The Get below repeats an error, and names the key.
+		// The loop below repeats an error, and names the key.
 		_ = f.mmap.findBatch(keys, m, len(f.index.Styles), records, found)
 	}
+	absent := -1
 	for i, done := range found {
 		if done {
 			continue
 		}
 		var err error
-		if records[i], found[i], err = f.Get(keys[i]); err != nil {
-			return err
+		records[i] = format.Record{}
+		if found[i], err = f.find(keys[i], &records[i]); err != nil {
+			return f.lookupError(keys[i], err)
+		}
+		if !found[i] {
+			absent = i
+		}
+	}
+	if absent >= 0 {
+		if err := f.checkUnchanged(); err != nil {
+			return f.lookupError(keys[absent], err)
 		}
 	}
 	return nil

@@ -15,5 +15,6 @@
 // Opening a file checks everything but its blocks; Verify checks those. A
 // lookup in a damaged block that was not verified returns an error or "not
 // found"; it does not panic. A file that is truncated while it is mapped makes
-// lookups return ErrFault; it does not kill the process.
+// lookups return ErrFault; it does not kill the process. After a file was
+// overwritten in place, lookups of ids that are not found return ErrChanged.
 package reader

@@ -12,7 +12,7 @@ type Event struct {
 	Kind EventKind
 	ID   generation.ID
 	Path string
-	Err  error // the reason, for EventRefused, EventFault, EventUnreadable, EventDirUnreadable, EventPinUnreadable and EventPinUnmet
+	Err  error // the reason, for EventRefused, EventFault, EventUnreadable, EventChanged, EventDirUnreadable, EventPinUnreadable and EventPinUnmet
 
 	// For EventLive.
 	Open   time.Duration // opening the file and checking its index
@@ -34,6 +34,8 @@ const (
 	EventFuture                         // the generation is from the future; all others are preferred to it
 	EventUnreadable                     // a lookup in the live generation failed with ErrUnreadable; it remains live
 	EventReadable                       // the read that failed succeeds again
+	EventChanged                        // a lookup in the live generation failed with ErrChanged; it remains live and is verified again
+	EventUnchanged                      // the file of the live generation is good according to a poll after EventChanged
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists

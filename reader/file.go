@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -68,7 +69,9 @@ type File struct {
 	// file is read sequentially, instead of the mapping: a goroutine that waits
 	// for a page fault keeps its processor, one that waits for a read does not.
 	file   *os.File
+	fd     int // of file; -1 after Close
 	opened fsx.Identity
+	good   atomic.Pointer[fileState] // when the content was last known to be good
 
 	lease *lease // if a Store opened the file
 
@@ -86,7 +89,7 @@ func Open(path string, access Access) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{file: file}
+	f := &File{file: file, fd: int(file.Fd())}
 	if err := f.open(access); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
@@ -99,6 +102,8 @@ func (f *File) open(access Access) error {
 		return err
 	}
 	f.opened = fsx.IdentityOf(info)
+	state := stateOf(info)
+	f.good.Store(&state)
 	if f.index, err = format.Open(f.file, info.Size()); err != nil {
 		return err
 	}
@@ -164,6 +169,7 @@ func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) erro
 func (f *File) Close() error {
 	f.closing.Do(func() {
 		f.closeErr = f.file.Close()
+		f.fd = -1
 		if f.mmap != nil {
 			f.closeErr = errors.Join(f.closeErr, f.mmap.close())
 		}
@@ -174,15 +180,16 @@ func (f *File) Close() error {
 	return f.closeErr
 }
 
-// change describes the size and time of the file, now and when it was opened.
+// change describes the size and times of the file, now and when it was opened.
 func (f *File) change() string {
-	info, err := f.file.Stat()
+	now, err := f.state()
 	if err != nil {
 		return err.Error()
 	}
 	const layout = "2006-01-02T15:04:05.999999999Z"
-	return fmt.Sprintf("%d bytes of %s now, %d bytes of %s when it was opened",
-		info.Size(), info.ModTime().UTC().Format(layout), f.opened.Size, f.opened.ModTime.UTC().Format(layout))
+	text := func(t time.Time) string { return t.UTC().Format(layout) }
+	return fmt.Sprintf("%d bytes of %s now, changed at %s, %d bytes of %s when it was opened",
+		now.size, text(time.Unix(now.modified.Unix())), text(time.Unix(now.changed.Unix())), f.opened.Size, text(f.opened.ModTime))
 }
 
 // reopenPath returns a path that opens the file of f again, even if its own path

@@ -15,25 +15,36 @@ import (
 // Get returns a copy of the record of key. It does not allocate.
 //
 // The error wraps ErrFault if the file was truncated, or is damaged although it
-// was verified, ErrUnreadable if a read failed, ErrBusy if the disk is too slow
-// for the lookups, and format.ErrCorrupt if the block is damaged.
+// was verified, ErrChanged if key was not found and the file may have changed,
+// ErrUnreadable if a read failed, ErrBusy if the disk is too slow for the
+// lookups, and format.ErrCorrupt if the block is damaged.
 func (f *File) Get(key format.Key) (r format.Record, found bool, err error) {
-	decided := false
-	if m := f.model.Load(); m != nil {
-		if x, ok := m.Position(key); ok {
-			found, decided, err = f.mmap.findPredicted(key, m, x, &r)
-		}
-	}
-	if !decided && err == nil {
-		found, err = f.findByFences(key, &r)
-	}
-	if found && !r.Validate(len(f.index.Styles)) {
-		err = fmt.Errorf("%w: price or date is out of its limits", format.ErrCorrupt)
+	found, err = f.find(key, &r)
+	if !found && err == nil {
+		err = f.checkUnchanged()
 	}
 	if err != nil {
 		return format.Record{}, false, f.lookupError(key, err)
 	}
 	return r, found, nil
+}
+
+// find copies the record of key to r. A key that is not found may exist if the
+// file has changed.
+func (f *File) find(key format.Key, r *format.Record) (found bool, err error) {
+	decided := false
+	if m := f.model.Load(); m != nil {
+		if x, ok := m.Position(key); ok {
+			found, decided, err = f.mmap.findPredicted(key, m, x, r)
+		}
+	}
+	if !decided && err == nil {
+		found, err = f.findByFences(key, r)
+	}
+	if found && !r.Validate(len(f.index.Styles)) {
+		err = fmt.Errorf("%w: price or date is out of its limits", format.ErrCorrupt)
+	}
+	return found, err
 }
 
 // maxWindows is the number of windows that findPredicted searches.
@@ -128,10 +139,16 @@ func (f *File) lookupError(key format.Key, err error) error {
 		f.failure.CompareAndSwap(nil, &failure{key, err})
 		return err
 	}
-	if errors.Is(err, format.ErrCorrupt) && f.verified.Load() {
-		err = fmt.Errorf("%w: %w", ErrFault, err) // the block was good before
+	if errors.Is(err, format.ErrCorrupt) {
+		kind := ErrFault // the block was good before
+		if !f.verified.Load() {
+			kind = f.checkUnchanged()
+		}
+		if kind != nil {
+			err = fmt.Errorf("%w: %w", kind, err)
+		}
 	}
-	if errors.Is(err, ErrFault) {
+	if errors.Is(err, ErrFault) || errors.Is(err, ErrChanged) {
 		err = fmt.Errorf("%w; %s", err, f.change())
 	}
 	return err

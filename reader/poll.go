@@ -23,11 +23,10 @@ import (
 // Its mutex is held for a whole poll, which may take minutes, so polls do not
 // overlap. It is acquired before every other mutex of the Store.
 type pollState struct {
-	mu       sync.Mutex
-	closed   bool
-	unmet    string       // why the pinned generation is not live, as last reported
-	liveFile fsx.Identity // of the file of the live generation when last known to be good
-	retry    backoff      // of reading the live generation after an error of the file system
+	mu     sync.Mutex
+	closed bool
+	unmet  string  // why the pinned generation is not live, as last reported
+	retry  backoff // of reading the live generation after an error of the file system
 }
 
 // Poll makes the desired generation live: the pinned one, or else one newer than
@@ -96,28 +95,36 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	return nil
 }
 
-// checkLive verifies the file of the live generation again if its time has
+// checkLive verifies the file of the live generation again if its times have
 // changed, as after touch, and reports a fault if its size has or if it is bad.
-// Lookups do not notice a file cut in mid-page, or one overwritten with content
-// that its fences no longer match.
+// Lookups that find their id notice neither a file cut in mid-page nor one that
+// was overwritten.
 func (s *Store) checkLive(ctx context.Context) error {
 	f := s.Acquire(0)
 	if f == nil {
 		return nil
 	}
 	defer s.Release(f, 0)
-	info, err := f.file.Stat()
-	if err != nil || s.polling.liveFile.SameContent(fsx.IdentityOf(info)) {
+	now, err := f.state()
+	if err != nil {
 		return nil
 	}
-	if info.Size() == f.Header().FileLen {
+	good := f.good.Load()
+	if good.unchanged(&now) {
+		f.adopt(good, now)
+		s.reportUnchanged(f)
+		return nil
+	}
+	if now.size == f.index.FileLen {
 		if s.now().Before(s.polling.retry.until) {
 			return nil
 		}
-		err := s.verifyAgain(ctx, f)
+		err := s.verifyAgain(ctx, f, &now)
 		switch {
 		case err == nil:
-			s.polling.liveFile, s.polling.retry = fsx.IdentityOf(info), backoff{}
+			f.good.Store(&now)
+			s.polling.retry = backoff{}
+			s.reportUnchanged(f)
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -130,16 +137,37 @@ func (s *Store) checkLive(ctx context.Context) error {
 	return nil
 }
 
-// verifyAgain checks a live file whose time has changed, like prepare did.
-func (s *Store) verifyAgain(ctx context.Context, f *File) error {
-	if !s.opts.IndexOnly {
-		return f.verify(ctx, 1, nil)
+// reportUnchanged reports that f is good, if EventChanged was reported before.
+func (s *Store) reportUnchanged(f *File) {
+	if f.lease.changed.CompareAndSwap(true, false) {
+		s.events.notify(Event{Kind: EventUnchanged, ID: f.ID(), Path: f.lease.path})
+	}
+}
+
+// verifyAgain checks a live file whose state changed to now. The index must be
+// that of f, because another good file would not fit the tables in memory. Then
+// the blocks are verified, as far as prepare did.
+func (s *Store) verifyAgain(ctx context.Context, f *File, now *fileState) error {
+	// Without this pause, a write that follows the verification may leave the
+	// times as they are.
+	settled := time.NewTimer(now.settleTime())
+	defer settled.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-settled.C:
 	}
 	x, err := format.Open(f.file, f.index.FileLen)
-	if err == nil && !reflect.DeepEqual(x, f.index) {
-		err = fmt.Errorf("%w: the file has other checksums than when it was opened", format.ErrChecksum)
+	if err != nil {
+		return err
 	}
-	return err
+	if !reflect.DeepEqual(x, f.index) {
+		return fmt.Errorf("%w: the file has other checksums than when it was opened", format.ErrChecksum)
+	}
+	if s.opts.IndexOnly {
+		return nil
+	}
+	return f.verify(ctx, 1, nil)
 }
 
 // recoverLive reads the block again that a lookup in the live generation could
@@ -207,7 +235,7 @@ func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (li
 		return false, errPinChanged
 	case err == nil:
 		e.Kind = EventLive
-		s.polling.liveFile, s.polling.retry = f.opened, backoff{}
+		s.polling.retry = backoff{}
 		s.becomeLive(f, e)
 		return true, nil
 	case opening.Err() != nil:

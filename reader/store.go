@@ -31,7 +31,7 @@ type Store struct {
 	open sync.WaitGroup        // leases whose file is open
 
 	polling pollState
-	faulted chan struct{} // wakes Run after a fault
+	faulted chan struct{} // wakes Run after a fault or a change
 
 	// mu guards the fields below. It is held for moments: never during I/O, a
 	// call of Notify or while acquiring another mutex.
@@ -113,10 +113,26 @@ func (s *Store) Fault(f *File, err error) {
 	}
 	s.events.notify(Event{Kind: EventFault, ID: f.ID(), Path: l.path, Err: err})
 	if wasLive {
-		select {
-		case s.faulted <- struct{}{}:
-		default:
-		}
+		s.wake()
+	}
+}
+
+// wake makes Run poll now, or again after a running poll.
+func (s *Store) wake() {
+	select {
+	case s.faulted <- struct{}{}:
+	default:
+	}
+}
+
+// Changed reports that a lookup in f, which the caller has acquired, returned
+// ErrChanged. The generation remains live, and the next poll verifies it again.
+// If the file is as it was, lookups of absent ids then succeed. Otherwise the
+// poll reports a fault.
+func (s *Store) Changed(f *File, err error) {
+	if s.live.Load() == f.lease && f.lease.changed.CompareAndSwap(false, true) {
+		s.events.notify(Event{Kind: EventChanged, ID: f.ID(), Path: f.lease.path, Err: err})
+		s.wake()
 	}
 }
 
