@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"errors"
 	"net"
 	"time"
 	"unsafe"
@@ -67,7 +68,7 @@ func ParseLookup(body []byte) ([]string, error) { return parseLookup(body) }
 // false.
 func AppendIDs(ids [][]byte, body []byte) (_ [][]byte, plain bool, err error) {
 	ids, err = appendIDs(ids, body)
-	return ids, err != errNotPlain, err
+	return ids, !errors.Is(err, errNotPlain), err
 }
 
 // Parse parses a query like a lookup.

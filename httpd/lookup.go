@@ -3,6 +3,7 @@ package httpd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"sync"
 
 	"github.com/valyala/fasthttp"
@@ -48,7 +49,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	}
 	defer s.admission.running.Release(1)
 	switch err := b.parse(body.text); {
-	case err == errManyIDs, err == errLongID:
+	case errors.Is(err, errManyIDs), errors.Is(err, errLongID):
 		fail(ctx, fasthttp.StatusRequestEntityTooLarge, err.Error())
 		return
 	case err != nil:

@@ -26,7 +26,7 @@ var errNotPlain = errors.New("not a plain query")
 // errLongID. Every error is meant for the client.
 func (b *batch) parse(body []byte) error {
 	var err error
-	if b.ids, err = appendIDs(b.ids[:0], body); err != errNotPlain {
+	if b.ids, err = appendIDs(b.ids[:0], body); !errors.Is(err, errNotPlain) {
 		return err
 	}
 	ids, err := parseLookup(body)
@@ -142,7 +142,7 @@ func parseLookup(body []byte) ([]string, error) {
 	switch {
 	case errors.As(err, &syntax):
 		return nil, fmt.Errorf("malformed JSON: %w", err)
-	case err == io.EOF, err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, errors.New("malformed JSON: unexpected end of JSON input")
 	case err == nil && ids == nil:
 		return nil, errors.New(`no ids: {"ids":["…"]} is expected`)
@@ -181,7 +181,7 @@ func (p queryParser) query() (ids []string, err error) {
 			return nil, err
 		}
 	}
-	if _, err := p.Token(); err != io.EOF {
+	if _, err := p.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("malformed JSON: text after the query")
 	}
 	return ids, nil

@@ -87,7 +87,7 @@ func TestOverwrittenFileHidesNoID(t *testing.T) {
 			s.want(reader.Event{Kind: reader.EventChanged, ID: 1, Err: reader.ErrChanged}) // once
 			polled := make(chan error, 1)
 			go func() { polled <- s.Poll(context.WithoutCancel(t.Context())) }()
-			for done := false; !done; check() {
+			for done := false; !done; _ = check() {
 				select {
 				case err := <-polled:
 					gentest.Must(t, err)

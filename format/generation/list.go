@@ -7,9 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // A Generation holds the files of one generation in a directory.
@@ -80,8 +79,8 @@ func readNames(dir string) (names []Name, err error) {
 	const lenOff, typeOff, nameOff = 16, 18, 19
 	buf := make([]byte, 32<<10)
 	for {
-		n, err := unix.Getdents(int(d.Fd()), buf)
-		if err == unix.EINTR {
+		n, err := syscall.Getdents(int(d.Fd()), buf)
+		if err == syscall.EINTR {
 			continue
 		}
 		if err != nil {
@@ -108,8 +107,8 @@ func readNames(dir string) (names []Name, err error) {
 // isDir reports whether an entry of that type is a directory. Some file systems
 // do not tell the type.
 func isDir(entryType byte, path string) bool {
-	if entryType != unix.DT_UNKNOWN {
-		return entryType == unix.DT_DIR
+	if entryType != syscall.DT_UNKNOWN {
+		return entryType == syscall.DT_DIR
 	}
 	info, err := os.Lstat(path)
 	return err == nil && info.IsDir()

@@ -103,13 +103,15 @@ func (m *Mount) must(err error) {
 	}
 }
 
+// WrapChild makes the files of a directory nodes of this type, too.
+func (n *node) WrapChild(context.Context, fs.InodeEmbedder) fs.InodeEmbedder {
+	return &node{LoopbackNode: fs.LoopbackNode{RootData: n.RootData}, control: n.control}
+}
+
 // serve mounts backing at dir until standard input ends.
 func serve(backing, dir, control string) error {
 	root := &fs.LoopbackRoot{Path: backing}
-	root.NewNode = func(*fs.LoopbackRoot, *fs.Inode, string, *syscall.Stat_t) fs.InodeEmbedder {
-		return &node{LoopbackNode: fs.LoopbackNode{RootData: root}, control: control}
-	}
-	root.RootNode = root.NewNode(root, nil, "", nil)
+	root.RootNode = &node{LoopbackNode: fs.LoopbackNode{RootData: root}, control: control}
 	opts := &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "faults", AllowOther: true, MaxBackground: 4096}}
 	server, err := fs.Mount(dir, root.RootNode, opts)
 	if err != nil {
