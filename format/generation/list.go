@@ -30,8 +30,15 @@ func List(dir string) ([]Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	slices.SortFunc(names, func(a, b Name) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Shards, b.Shards), cmp.Compare(a.Shard, b.Shard))
+		switch {
+		case a.ID.Before(b.ID, now):
+			return -1
+		case b.ID.Before(a.ID, now):
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.Shards, b.Shards), cmp.Compare(a.Shard, b.Shard))
 	})
 	var list []Generation
 	for _, n := range names {
@@ -41,16 +48,6 @@ func List(dir string) ([]Generation, error) {
 		g := &list[len(list)-1]
 		g.Files = append(g.Files, filepath.Join(dir, n.String()))
 	}
-	now := time.Now()
-	slices.SortStableFunc(list, func(a, b Generation) int {
-		switch {
-		case a.ID.Before(b.ID, now):
-			return -1
-		case b.ID.Before(a.ID, now):
-			return 1
-		}
-		return 0
-	})
 	return list, nil
 }
 

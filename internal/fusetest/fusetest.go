@@ -113,17 +113,12 @@ func serve(backing, dir, control string) error {
 	root := &fs.LoopbackRoot{Path: backing}
 	root.RootNode = &node{LoopbackNode: fs.LoopbackNode{RootData: root}, control: control}
 	opts := &fs.Options{MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "faults", AllowOther: true, MaxBackground: 4096}}
-	server, err := fs.Mount(dir, root.RootNode, opts)
-	if err != nil {
+	if _, err := fs.Mount(dir, root.RootNode, opts); err != nil {
 		return err
 	}
 	fmt.Println("mounted")
 	_, _ = bufio.NewReader(os.Stdin).ReadByte()
-	if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-		return err
-	}
-	_ = server
-	return nil
+	return syscall.Unmount(dir, syscall.MNT_DETACH)
 }
 
 // A node is a file or directory of the backing directory.
