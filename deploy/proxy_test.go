@@ -162,7 +162,7 @@ func TestProxySkipsDrainingServer(t *testing.T) {
 func wantHidden(t *testing.T, address string) {
 	t.Helper()
 	for _, path := range []string{
-		"/status", "/prometheus", "/readyz", "//status", "/promotions/../status", "/promotions/./../prometheus",
+		"/status", "/prometheus", "/metrics", "/readyz", "//status", "/promotions/../status", "/promotions/./../prometheus",
 		"/promotions/%2e%2e/status", "/promotions/..%2fstatus", "/promotions/%2E%2E%2Fprometheus", "/promotions//../status",
 		"/promotions/x/../../prometheus", "/promotions", "/", "http://x/status",
 	} {

@@ -53,7 +53,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.readyz(ctx)
 	case "/status":
 		s.status(ctx)
-	case "/prometheus":
+	case "/prometheus", "/metrics":
 		s.prometheus(ctx)
 	default:
 		fail(ctx, fasthttp.StatusNotFound, "not found")

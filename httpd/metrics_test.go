@@ -102,6 +102,20 @@ func TestMetricsShareNoCacheLine(t *testing.T) {
 // TestMetricsFollowTextFormat checks the syntax of every line, that every family
 // has a TYPE and those of promoserve a HELP text, and that buckets are
 // cumulative.
+// TestMetricsAnswersLikePrometheus checks that /metrics has the samples and the type
+// of /prometheus.
+func TestMetricsAnswersLikePrometheus(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	series := regexp.MustCompile(`(?m)^(.*) \S+$`)
+	a, b := f.get(t, "/prometheus"), f.get(t, "/metrics")
+	if x, y := series.ReplaceAllString(a.body, "$1"), series.ReplaceAllString(b.body, "$1"); x != y || b.code != 200 {
+		t.Errorf("/prometheus has\n%s\n/metrics has\n%s", x, y)
+	}
+	if x, y := a.header.Get("Content-Type"), b.header.Get("Content-Type"); x != y {
+		t.Errorf("the types are %q and %q", x, y)
+	}
+}
+
 func TestMetricsFollowTextFormat(t *testing.T) {
 	certs, err := web.SelfSigned()
 	must(t, err)

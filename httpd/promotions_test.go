@@ -119,6 +119,7 @@ func TestOtherMethodsAnswer405(t *testing.T) {
 		{"PATCH", "/healthz", "GET, HEAD"},
 		{"POST", "/readyz", "GET, HEAD"},
 		{"POST", "/prometheus", "GET, HEAD"},
+		{"POST", "/metrics", "GET, HEAD"},
 		{"GET", "/promotions/lookup", "POST"},
 		{"PUT", "/promotions/lookup", "POST"},
 	} {

@@ -89,7 +89,7 @@ func TestForeignHostNeedsCredentials(t *testing.T) {
 		return read(t, res)
 	}
 	for _, host := range []string{"evil.example", "evil.example:1322", "localhost.evil.example", "192.0.2.1"} {
-		for path, method := range map[string]string{"/upload": "POST", "/status": "GET", "/prometheus": "GET"} {
+		for path, method := range map[string]string{"/upload": "POST", "/status": "GET", "/prometheus": "GET", "/metrics": "GET"} {
 			request(open, method, path, host).want(t, http.StatusForbidden, "unauthorized")
 		}
 		if a := request(open, "GET", "/readyz", host); a.code != http.StatusOK {

@@ -1,9 +1,11 @@
 package updater_test
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,6 +35,25 @@ func (f *fixture) metric(t *testing.T, name string) string {
 	}
 	t.Errorf("metric %s is missing", name)
 	return ""
+}
+
+// TestMetricsAnswersLikePrometheus checks that /metrics has the samples and the type
+// of /prometheus.
+func TestMetricsAnswersLikePrometheus(t *testing.T) {
+	f := start(t, nil)
+	series := regexp.MustCompile(`(?m)^(.*) \S+$`)
+	var texts [2]string
+	for i, path := range []string{"/prometheus", "/metrics"} {
+		res, err := f.client.Get("http://" + f.address + path)
+		must(t, err)
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		must(t, err)
+		texts[i] = fmt.Sprintln(res.StatusCode, res.Header.Get("Content-Type"), series.ReplaceAllString(string(body), "$1"))
+	}
+	if texts[0] != texts[1] || !strings.HasPrefix(texts[0], "200 text/plain") {
+		t.Errorf("/prometheus has\n%s\n/metrics has\n%s", texts[0], texts[1])
+	}
 }
 
 func TestMetricsCountBuildsAndUploads(t *testing.T) {

@@ -233,6 +233,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/healthz", only(http.MethodGet, s.healthz))
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
 	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))
+	mux.HandleFunc("/metrics", only(http.MethodGet, s.local(s.prometheus)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, http.StatusNotFound, problem{Error: "not found"})
 	})

@@ -210,7 +210,7 @@ func TestEndpointMethods(t *testing.T) {
 		method, path string
 		code         int
 	}{
-		{"GET", "/upload", 405}, {"PUT", "/upload", 405}, {"POST", "/status", 405}, {"DELETE", "/prometheus", 405},
+		{"GET", "/upload", 405}, {"PUT", "/upload", 405}, {"POST", "/status", 405}, {"DELETE", "/prometheus", 405}, {"POST", "/metrics", 405},
 		{"GET", "/", 404}, {"POST", "/upload/", 404}, {"GET", "/promotions/1", 404}, {"GET", "/debug/pprof/", 404},
 		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/status", 200},
 	} {

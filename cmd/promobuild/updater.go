@@ -44,7 +44,7 @@ func updaterCommand() *cli.Command {
 		Usage: "build generations from uploads and from a directory",
 		Description: `Accept POST /upload, build a generation from its CSV and answer when it is
 published. The CSV may be plain, gzip or zstd. With --inbox, also build the files
-that are moved into a directory. GET /healthz, /readyz and /prometheus need no
+that are moved into a directory. GET /healthz, /readyz and /metrics need no
 credentials, and GET /status is short without them.
 
 Uploads without --token-file and --tls-client-ca need no credentials. The updater

@@ -37,8 +37,10 @@ func Endpoints(dir string) (list []Endpoint, err error) {
 		ast.Inspect(tree, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.CaseClause:
-				if _, path := pathOf(n.List); path != "" && len(n.Body) > 0 {
-					list = append(list, Endpoint{Path: path, Doc: docs[lastName(n.Body[0])]})
+				for i := range n.List {
+					if _, path := pathOf(n.List[i:]); path != "" && len(n.Body) > 0 {
+						list = append(list, Endpoint{Path: path, Doc: docs[lastName(n.Body[0])]})
+					}
 				}
 			case *ast.CallExpr:
 				if s, ok := n.Fun.(*ast.SelectorExpr); !ok || s.Sel.Name != "HandleFunc" {
