@@ -14,7 +14,9 @@ KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)
 TOOLS = curl haproxy nginx-light procps prometheus rsync systemd
 BENCH ?= .
 LISTEN ?= :1321
-DATA ?= data
+UPDATER ?= 127.0.0.1:1322
+DATA ?= sample
+SAMPLE ?= testdata/promotions.csv
 
 export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
@@ -24,21 +26,22 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: build run test race test-system docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
+.PHONY: modules build run test race test-system docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
-build: ## build both programs in bin/
+modules: # downloads the modules if one is missing; then builds and tests need no network
+	@go list -deps -test ./... >/dev/null 2>&1 || out=$$(go mod download 2>&1) || { echo "$$out"; echo 'A Go module is missing' \
+		'and cannot be downloaded. Run "go mod download" once with a network, or set GOPROXY to a mirror.'; exit 1; } >&2
+
+build: modules ## build both programs in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
 
-run: build ## build a generation of testdata/promotions.csv and serve it over http and https
-	bin/promobuild build --quiet --data $(DATA) testdata/promotions.csv
-	@id=172FFC14-D229-4C93-B06B-F48B8C095512; port=$(lastword $(subst :, ,$(LISTEN))); \
-		printf '\nTry:\n  curl http://localhost:%s/promotions/%s\n  curl -k https://localhost:%s/promotions/%s\n\n' $$port $$id $$port $$id
-	@exec bin/promoserve --data $(DATA) --listen $(LISTEN) --tls-self-signed --drain 0s
+run: build ## serve testdata/promotions.csv and accept uploads; LISTEN=, UPDATER=, DATA= choose addresses and a directory
+	@LISTEN='$(LISTEN)' UPDATER='$(UPDATER)' DATA='$(DATA)' SAMPLE='$(SAMPLE)' exec deploy/run.sh
 
-test: ## run the tests that need only Go
+test: modules ## run the tests that need only Go
 	go test ./...
 
-race: ## run them with the race detector
+race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
 test-system: docker $(KUBERNETES) ## run the tests that need root, mounts or other programs; installs missing programs
@@ -52,8 +55,8 @@ docker: # a running Docker engine and Compose; installs and starts them if none 
 		timeout 60 sh -c 'until docker info >/dev/null 2>&1; do sleep 0.2; done' || { tail /var/log/dockerd.log; exit 1; }; }
 
 $(KUBERNETES): # programs that render and validate deploy/kubernetes
-	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE)
-	GOBIN=$(CURDIR)/$@.new go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE)
+	GOBIN='$(CURDIR)/$@.new' go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE)
+	GOBIN='$(CURDIR)/$@.new' go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE)
 	mv $@.new $@
 
 test-bench: peers ## check that the peers in bench/ give right answers; installs them
@@ -71,7 +74,7 @@ prose: ## check the language of comments, strings and documents
 	go run ./internal/prose .
 
 $(LINTER): # the name has the version, so that a change of it installs again
-	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	GOBIN='$(CURDIR)/bin' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
 	mv bin/golangci-lint $@
 
 audit: $(AUDITOR) ## write the licences of linked modules to THIRD_PARTY.md, then look for known vulnerabilities; VULNDB= chooses the database
@@ -79,7 +82,7 @@ audit: $(AUDITOR) ## write the licences of linked modules to THIRD_PARTY.md, the
 	$(AUDITOR) -db '$(VULNDB)' ./cmd/...
 
 $(AUDITOR):
-	GOBIN=$(CURDIR)/bin go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
+	GOBIN='$(CURDIR)/bin' go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK)
 	mv bin/govulncheck $@
 
 fuzz: ## run every fuzz target for FUZZTIME

@@ -1,5 +1,3 @@
-//go:build system
-
 // Package deploy tests the deployment files in this directory: it runs each file
 // with the real program.
 package deploy
