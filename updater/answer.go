@@ -16,6 +16,7 @@ import (
 type problem struct {
 	Error     string    `json:"error"`
 	Reason    string    `json:"reason,omitempty"`
+	Upload    string    `json:"upload,omitempty"`    // ID; empty: no build was started
 	BadRows   *int64    `json:"bad_rows,omitempty"`  // number of bad rows
 	Tolerated *int64    `json:"tolerated,omitempty"` // number of bad rows that the build allows
 	Rows      []badRow  `json:"rows,omitempty"`      // the first bad rows
@@ -33,6 +34,7 @@ type badRow struct {
 
 // An uploaded is the JSON body of the response to an upload that was published.
 type uploaded struct {
+	Upload string `json:"upload"` // ID
 	builder.Summary
 	Pruned []string `json:"pruned"`           // generations
 	Pinned string   `json:"pinned,omitempty"` // the pinned generation, which servers keep serving
@@ -55,12 +57,17 @@ func reply(w http.ResponseWriter, code int, v any) {
 	_, _ = w.Write(b.Bytes()) // it fails only if the client has gone
 }
 
-// reject answers an upload that was not published, and returns the status code.
-// It closes the connection, because the rest of the body is not read.
-func (s *Server) reject(w http.ResponseWriter, err error) int {
+// uploadedOf returns the body of the answer to an upload that was published.
+func uploadedOf(u *upload) uploaded {
+	return uploaded{u.id, *u.result.Summary, append([]string{}, u.result.Pruned...), u.result.Pinned}
+}
+
+// problemOf returns the status code and the body of the answer to an upload that
+// ended with err. id is empty if no build was started.
+func (s *Server) problemOf(err error, id string) (code int, p problem) {
 	code, reason := statusOf(err)
 	hint := s.pipeline.hintFor(err)
-	p := problem{Error: hint.appendTo(err.Error()), Reason: reason, Flag: hint.Flag}
+	p = problem{Error: hint.appendTo(err.Error()), Reason: reason, Upload: id, Flag: hint.Flag}
 	if bad := (*builder.BadRowsError)(nil); errors.As(err, &bad) {
 		p.Error = hint.appendTo(brief(err)) // Rows has the rest
 		p.BadRows, p.Tolerated = &bad.Count, &bad.Max
@@ -68,6 +75,13 @@ func (s *Server) reject(w http.ResponseWriter, err error) int {
 			p.Rows = append(p.Rows, badRow{r.Line, r.Column, r.Reason, r.Text})
 		}
 	}
+	return code, p
+}
+
+// reject answers an upload that was not published, and returns the status code.
+// It closes the connection, because the rest of the body is not read.
+func (s *Server) reject(w http.ResponseWriter, err error, id string) int {
+	code, p := s.problemOf(err, id)
 	w.Header().Set("Connection", "close")
 	switch code {
 	case http.StatusUnauthorized:

@@ -23,7 +23,7 @@ type body struct {
 	control  *http.ResponseController
 	timeout  time.Duration
 	count    func(n int) // is called with the number of bytes of each Read
-	received func()      // is called at the end of the body
+	received func()      // is called when the whole body has arrived
 
 	waited time.Duration // in Read since the last progress
 	got    int           // bytes since the last progress

@@ -27,16 +27,15 @@ type pipeline struct {
 	hooks    *hooks
 }
 
-// build builds j and publishes its generation. It stops when ctx or the context
-// of the pipeline ends. The error wraps generation.ErrLocked, and nothing is
-// recorded, if another process is building.
-func (p *pipeline) build(ctx context.Context, j job) (*result, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(p.ctx, func() { cancel(context.Cause(p.ctx)) })()
-
-	r := &result{Source: j.source, Name: j.name, Since: time.Now()}
+// build builds j and publishes its generation. It stops when the context of the
+// pipeline ends. The error wraps generation.ErrLocked, and nothing is recorded,
+// if another process is building.
+func (p *pipeline) build(j job) (*result, error) {
+	r := &result{Source: j.source, Name: j.name, Upload: j.upload, Since: time.Now()}
 	log := p.log.With("source", j.source, "name", j.name)
+	if j.upload != "" {
+		log = log.With("upload", j.upload)
+	}
 	log.Debug("build started")
 	p.history.begin(j, r.Since)
 
@@ -44,9 +43,9 @@ func (p *pipeline) build(ctx context.Context, j job) (*result, error) {
 	opts.Inputs = []builder.Input{j.input}
 	opts.Observe = p.history.observe
 	opts.Publishing = j.publishing
-	summary, err := builder.Build(ctx, opts)
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	summary, err := builder.Build(p.ctx, opts)
+	if errors.Is(err, context.Canceled) && p.ctx.Err() != nil {
+		err = context.Cause(p.ctx)
 	}
 	r.Outcome = outcomeOf(err)
 	switch {

@@ -321,7 +321,7 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	}
 	in := builder.StreamInput(escape.Name(name), f)
 	in.Size = opened.Size
-	res, err := x.pipeline.build(context.Background(), job{
+	res, err := x.pipeline.build(job{
 		source: sourceInbox, name: escape.Name(name), input: in,
 		publishing: func(id generation.ID) error {
 			if now, err := unchanged(f, opened); err != nil {

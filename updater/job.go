@@ -19,6 +19,7 @@ const (
 type job struct {
 	source string // sourceUpload or sourceInbox
 	name   string // the client's address or the file's name
+	upload string // ID; empty: from the inbox
 	input  builder.Input
 
 	// publishing is called when the generation is complete, before its file
@@ -29,7 +30,8 @@ type job struct {
 // progress describes the running build in GET /status.
 type progress struct {
 	Source  string        `json:"source"`
-	Name    string        `json:"name"` // the client's address or the file's name
+	Name    string        `json:"name"`             // the client's address or the file's name
+	Upload  string        `json:"upload,omitempty"` // ID
 	Since   time.Time     `json:"since"`
 	Phase   builder.Phase `json:"phase"`
 	Rows    int64         `json:"rows"`    // read
@@ -78,6 +80,7 @@ var outcomes = []string{outcomePublished, outcomeBadRows, outcomeRefused, outcom
 type result struct {
 	Source  string           `json:"source"`
 	Name    string           `json:"name"`
+	Upload  string           `json:"upload,omitempty"` // ID
 	Since   time.Time        `json:"since"`
 	Until   time.Time        `json:"until"`
 	Outcome string           `json:"result"`
@@ -103,7 +106,7 @@ type history struct {
 func (h *history) begin(j job, since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.running = &progress{Source: j.source, Name: j.name, Since: since, Size: j.input.Size}
+	h.running = &progress{Source: j.source, Name: j.name, Upload: j.upload, Since: since, Size: j.input.Size}
 }
 
 // observe updates the progress of the running build.

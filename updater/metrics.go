@@ -27,7 +27,7 @@ type counters struct {
 
 // uploadCodes lists the codes that are exposed from the start. A series that
 // begins with its first event at 1 would show no increase.
-var uploadCodes = []int{201, 400, 401, 403, 408, 409, 413, 422, statusGone, 500, 503, 507}
+var uploadCodes = []int{201, 202, 400, 401, 403, 408, 409, 413, 422, statusGone, 500, 503, 507}
 
 func (c *counters) countBytes(n int) { c.bytes.Add(uint64(n)) }
 
@@ -81,7 +81,7 @@ func (c *counters) write(e *web.ExpositionWriter) {
 	for _, outcome := range outcomes {
 		e.Sample("", float64(c.builds[outcome]), "result", outcome)
 	}
-	e.Family("promobuild_uploads_total", "counter", "Uploads by status code; 499 is a client that went away.")
+	e.Family("promobuild_uploads_total", "counter", "Uploads by status code; 499 is a client that went away before the whole body arrived.")
 	for _, code := range uploadCodes {
 		e.Sample("", float64(c.uploads[code]), "code", strconv.Itoa(code))
 	}

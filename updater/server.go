@@ -4,6 +4,7 @@
 // An upload takes this path:
 //
 //	upload.go   authorize the client, find the data set in the request
+//	uploads.go  keep the result for a client that does not wait
 //	refusal.go  count, log and slow down a client that may not upload
 //	slot.go     acquire the build slot
 //	build.go    build a generation and publish it
@@ -15,9 +16,9 @@
 // files and inboxdir.go moves them from state to state.
 //
 // An upload streams into the builder. It is never stored, and needs no memory
-// besides that of the build. The response 201 follows the publication. Any other
-// answer, or none, means that nothing was published, except when the client
-// disconnects while the file is renamed.
+// besides that of the build. Before the whole body has arrived, nothing is
+// published. Afterwards the build ends by itself or by Shutdown, whatever the
+// client does. The answer 201 follows the publication, 202 precedes it.
 //
 // The package does not promise that the command runs if the process is killed
 // right after publishing, and it does not keep its results over a restart.
@@ -88,13 +89,14 @@ type Server struct {
 	auth     authorizer
 	refusals refusals
 	pipeline *pipeline
+	uploads  uploads
 	inbox    *inbox // nil: none
 
 	acceptErrors atomic.Uint64
 
-	cancel    context.CancelCauseFunc // of the pipeline and the hooks
-	running   sync.WaitGroup          // goroutines of the inbox and the hooks
-	lingering sync.WaitGroup          // hijacked connections
+	cancel     context.CancelCauseFunc // of the pipeline and the hooks
+	running    sync.WaitGroup          // goroutines of the inbox and the hooks
+	background sync.WaitGroup          // builds of uploads, and hijacked connections
 
 	starting sync.Mutex // orders the start of the goroutines before draining, or prevents it
 	draining atomic.Bool
@@ -219,7 +221,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
 	defer cancel()
 	err := s.http.Shutdown(last)
-	s.lingering.Wait()
+	s.background.Wait()
 	if s.inbox != nil {
 		err = errors.Join(err, s.inbox.dir.close())
 	}
@@ -229,6 +231,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/upload", only(http.MethodPost, s.upload))
+	mux.HandleFunc("/uploads/{ID}", only(http.MethodGet, s.result))
 	mux.HandleFunc("/status", only(http.MethodGet, s.local(s.status)))
 	mux.HandleFunc("/healthz", only(http.MethodGet, s.healthz))
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))

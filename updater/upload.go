@@ -1,9 +1,7 @@
 package updater
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -23,15 +21,28 @@ const (
 )
 
 // upload builds a generation of the request body and answers when it is
-// published.
+// published. A client that sent "Prefer: respond-async" gets its answer when the
+// whole body has arrived. After that, nothing that the client does ends the
+// build.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
-	res, err := s.receive(w, r)
+	u, err := s.receive(w, r)
+	id := ""
+	if err == nil {
+		id = u.id
+		if prefersAsync(r.Header) && u.hasArrived() {
+			s.accept(w, u)
+			return
+		}
+		<-u.done
+		err = u.err
+	}
 	if err == nil {
 		s.pipeline.counters.countUpload(http.StatusCreated)
-		reply(w, http.StatusCreated, uploaded{*res.Summary, append([]string{}, res.Pruned...), res.Pinned})
+		w.Header().Set("Location", u.path())
+		reply(w, http.StatusCreated, uploadedOf(u))
 		return
 	}
-	code := s.reject(w, err) // a client that closed only its sending side still reads it
+	code := s.reject(w, err, id) // a client that closed only its sending side still reads it
 	if errors.Is(err, errCut) {
 		code = statusGone
 	}
@@ -41,8 +52,17 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// receive authorizes an upload, acquires the build slot and builds the body.
-func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*result, error) {
+// accept answers an upload whose body has arrived before its build has ended.
+func (s *Server) accept(w http.ResponseWriter, u *upload) {
+	s.pipeline.counters.countUpload(http.StatusAccepted)
+	w.Header().Set("Location", u.path())
+	w.Header().Set("Preference-Applied", respondAsync)
+	reply(w, http.StatusAccepted, s.describe(u))
+}
+
+// receive authorizes an upload, acquires the build slot and starts to build the
+// body. The error is that of an upload that was not started.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*upload, error) {
 	if err := s.auth.check(r); err != nil {
 		s.refusals.refuse(r, err)
 		return nil, err
@@ -53,44 +73,46 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*result, error
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 	}
-	// While the body arrives, Read reports that the client has gone, and why.
-	// The context of the request takes over after the last byte.
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
-	defer cancel(nil)
+	u := newUpload()
 	b := &body{
-		r:       r.Body,
-		control: http.NewResponseController(w),
-		timeout: s.opts.StallTimeout,
-		count:   s.pipeline.counters.countBytes,
-		received: func() {
-			context.AfterFunc(r.Context(), func() { cancel(fmt.Errorf("%w: the client has gone", errCut)) })
-		},
+		r:        r.Body,
+		control:  http.NewResponseController(w),
+		timeout:  s.opts.StallTimeout,
+		count:    s.pipeline.counters.countBytes,
+		received: func() { close(u.received) },
 	}
-	defer b.close()
 	// Without full duplex, net/http reads up to 256 KiB of the body before it
 	// sends a response. A rejection is sent at once, and linger reads after it.
 	if err := b.control.EnableFullDuplex(); err != nil {
 		return nil, err
 	}
 	dataSet, err := dataSetOf(r, b)
+	if err == nil {
+		err = s.pipeline.slot.tryAcquire()
+	}
 	if err != nil {
+		b.close()
 		return nil, err
 	}
-	if err := s.pipeline.slot.tryAcquire(); err != nil {
-		return nil, err
-	}
-	defer s.pipeline.slot.release()
 	in := builder.StreamInput(inputName, dataSet)
 	in.Size = max(0, r.ContentLength)
-	return s.pipeline.build(ctx, job{source: sourceUpload, name: r.RemoteAddr, input: in})
+	j := job{source: sourceUpload, name: r.RemoteAddr, upload: u.id, input: in}
+	s.uploads.add(u)
+	s.background.Go(func() {
+		res, err := s.pipeline.build(j)
+		b.close()
+		s.pipeline.slot.release() // before the answer, which lets the client send again
+		u.finish(res, err)
+	})
+	return u, nil
 }
 
 // linger discards the input of a rejected client until the client closes the
 // connection. A client whose connection is reset while it sends may never read
 // the response.
 func (s *Server) linger(w http.ResponseWriter) {
-	s.lingering.Add(1)
-	defer s.lingering.Done()
+	s.background.Add(1)
+	defer s.background.Done()
 	control := http.NewResponseController(w)
 	if control.Flush() != nil {
 		return

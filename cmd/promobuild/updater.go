@@ -43,9 +43,10 @@ func updaterCommand() *cli.Command {
 		Name:  "updater",
 		Usage: "build generations from uploads and from a directory",
 		Description: `Accept POST /upload, build a generation from its CSV and answer when it is
-published. The CSV may be plain, gzip or zstd. With --inbox, also build the files
-that are moved into a directory. GET /healthz, /readyz and /metrics need no
-credentials, and GET /status is short without them.
+published, or when it has arrived if the request has "Prefer: respond-async". The
+CSV may be plain, gzip or zstd. With --inbox, also build the files that are moved
+into a directory. GET /healthz, /readyz and /metrics need no credentials, and
+GET /status is short without them.
 
 Uploads without --token-file and --tls-client-ca need no credentials. The updater
 then listens on the loopback interface only, unless --insecure is set, and accepts
