@@ -270,7 +270,7 @@ func TestBuildRefusesFutureGeneration(t *testing.T) {
 	if err != nil || id.Time().Before(began) || id.Time().After(time.Now()) {
 		t.Errorf("generation %s, %v; want one of now", sum.Generation, err)
 	}
-	if live, _, err := generation.Live(dir); err != nil || live.ID != id {
+	if live, _, err := new(generation.Checker).Live(dir); err != nil || live.ID != id {
 		t.Errorf("live generation %s, %v; want %s", live.ID, err, id)
 	}
 }

@@ -99,7 +99,7 @@ func (b *build) checkRecords(records int64, atMost bool) error {
 const maxShrinkOff = 100
 
 // readLive returns the generation of dir that servers serve. Unlike
-// generation.Live it returns an error if another one may be live: if the pin, or
+// generation.Checker.Live it returns an error if another one may be live: if the pin, or
 // a file that comes before the first readable one, cannot be read or is damaged.
 // Servers may have loaded such a file before. The error wraps
 // generation.ErrNoneServable if there is no file that a server could have loaded.

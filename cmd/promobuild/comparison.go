@@ -30,6 +30,8 @@ type side struct {
 	Records    uint64 `json:"records"`
 }
 
+func sideOf(f opened) side { return side{f.path, f.ID().String(), f.Header().Records} }
+
 // shown holds the first rows of each kind, in the order of their ids.
 type shown struct {
 	Added   []row        `json:"added"`

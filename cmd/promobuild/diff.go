@@ -9,8 +9,6 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
-	"promostore/format/generation"
-	"promostore/reader"
 )
 
 // maxShow bounds the rows that diff holds in memory before it prints them.
@@ -20,27 +18,29 @@ func diffCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "diff",
 		Usage:     "compare two generations",
-		ArgsUsage: "FILE|DIR|ID FILE|DIR|ID",
+		ArgsUsage: "[FILE|DIR|ID [FILE|DIR|ID]]",
 		Description: `Count the promotions that the second generation adds, removes and changes, and
 show the first rows of each kind. A row has changed if its price or date is
-written differently. Both files are read once and checked. ID selects a generation
-of --data; DIR selects its newest generation with a good index.
+written differently. Exit with 0 whether the generations differ or not.
 
-Exit with 0 whether the generations differ or not.
+` + argumentHelp + `
 
-Example:
+The second argument defaults to --data. Without arguments, or with one that is a
+directory, compare the generation that is served with the servable one before it.
+
+Examples:
+   promobuild diff --data /srv/promotions
    promobuild diff --data /srv/promotions 20261122T103000123Z 20261122T110000456Z`,
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data", Value: "./data", Usage: "find an ID in `DIR`", TakesFile: true},
+		Flags: append(sourceFlags(),
 			&cli.IntFlag{Name: "show", Value: 10, Usage: fmt.Sprintf("show up to `N` rows of each kind, at most %d", maxShow)},
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
-		},
+		),
 		Action: program.Printing(diff),
 	}
 }
 
 func diff(c *cli.Context) error {
-	args, err := program.Args(c, 2, 2)
+	args, err := program.Args(c, 0, 2)
 	if err != nil {
 		return err
 	}
@@ -48,27 +48,27 @@ func diff(c *cli.Context) error {
 	if show < 0 || show > maxShow {
 		return program.Usagef("--show %d is not from 0 to %d", show, maxShow)
 	}
+	s, err := sourceOf(c)
+	if err != nil {
+		return err
+	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	var files [2]*reader.File
-	var sides [2]side
-	for i, arg := range args {
-		f, path, err := openGeneration(c.String("data"), arg)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		files[i], sides[i] = f, side{path, f.ID().String(), f.Header().Records}
+	from, to, err := s.openSides(ctx, args)
+	if err != nil {
+		return err
 	}
+	defer from.Close()
+	defer to.Close()
 	d := &differ{show: show}
-	d.From, d.To = sides[0], sides[1]
+	d.From, d.To = sideOf(from), sideOf(to)
 	finish := func() error { return nil }
 	if isTerminal(c.App.ErrWriter) {
 		bar := newBar(c.App.ErrWriter, max(1, int64(d.From.Records+d.To.Records)*format.RecordLen), "diff", true)
 		d.progress = func(n int) { _ = bar.Add(n * format.RecordLen) }
 		finish = bar.Finish
 	}
-	err = d.run(ctx, files[0], files[1])
+	err = d.run(ctx, from.File, to.File)
 	_ = finish()
 	switch {
 	case ctx.Err() != nil:
@@ -81,16 +81,26 @@ func diff(c *cli.Context) error {
 	return printComparison(c.App.Writer, &d.comparison)
 }
 
-// openGeneration opens the generation of dir whose ID is arg, or else the file or
-// directory arg.
-func openGeneration(dir, arg string) (*reader.File, string, error) {
-	id, err := generation.ParseID(arg)
-	if err != nil {
-		return open(arg)
+// openSides opens the two generations that args name.
+func (s source) openSides(ctx context.Context, args []string) (from, to opened, err error) {
+	if len(args) == 1 && isDir(args[0]) {
+		s.dir, args = args[0], nil
 	}
-	g, err := generation.Find(dir, id)
-	if err != nil {
-		return nil, "", err
+	switch len(args) {
+	case 0:
+		before, served, err := s.previous(ctx)
+		if err != nil {
+			return from, to, err
+		}
+		args = []string{before.Files[0], served.Files[0]}
+	case 1:
+		args = append(args, s.dir)
 	}
-	return open(g.Files[0])
+	if from, err = s.open(ctx, args[0]); err != nil {
+		return from, to, err
+	}
+	if to, err = s.open(ctx, args[1]); err != nil {
+		from.Close()
+	}
+	return from, to, err
 }

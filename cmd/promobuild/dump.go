@@ -13,13 +13,16 @@ func dumpCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "dump",
 		Usage:     "print a generation as CSV, in the order of the IDs",
-		ArgsUsage: "FILE|DIR",
+		ArgsUsage: "FILE|DIR|ID",
 		Description: `Print prices and dates as they were written. Print IDs in upper case if all their
-letters were, else in lower case. There is no header row. DIR selects its newest
-generation with a good index.
+letters were, else in lower case. There is no header row. Standard error names
+the generation.
+
+` + argumentHelp + `
 
 Example:
    promobuild dump data | gzip > promotions.csv.gz`,
+		Flags:  sourceFlags(),
 		Action: program.Printing(dump),
 	}
 }
@@ -32,11 +35,16 @@ func dump(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	f, path, err := open(args[0])
+	s, err := sourceOf(c)
+	if err != nil {
+		return err
+	}
+	f, err := s.open(c.Context, args[0])
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	s.announce(f)
 	styles := f.Styles()
 	buf := make([]byte, 0, dumpLen+4096)
 	err = f.Scan(c.Context, func(records []format.Record) error {
@@ -55,7 +63,7 @@ func dump(c *cli.Context) error {
 		_, err = c.App.Writer.Write(buf)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
 	return nil
 }

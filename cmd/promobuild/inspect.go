@@ -19,16 +19,17 @@ func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show the header and the layout of a generation",
-		ArgsUsage: "FILE|DIR",
+		ArgsUsage: "FILE|DIR|ID",
 		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. Read
-everything but the blocks. DIR selects its newest generation
-with a good index.
+everything but the blocks.
+
+` + argumentHelp + `
 
 Example:
    promobuild inspect --json data/promotions-20261122T103000123Z-00000-of-00001.pgen`,
-		Flags: []cli.Flag{
+		Flags: append(sourceFlags(),
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
-		},
+		),
 		Action: program.Printing(inspect),
 	}
 }
@@ -59,12 +60,16 @@ func inspect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	f, path, err := open(args[0])
+	s, err := sourceOf(c)
+	if err != nil {
+		return err
+	}
+	f, err := s.open(c.Context, args[0])
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	x := inspectFile(f, path)
+	x := inspectFile(f.File, f.path)
 	if c.Bool("json") {
 		return json.NewEncoder(c.App.Writer).Encode(x)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,16 +24,18 @@ func listCommand() *cli.Command {
 		Name:      "list",
 		Usage:     "list the generations of a directory, oldest first",
 		ArgsUsage: "DIR",
-		Description: `Show the newest generation with a good index, the pinned generation with its author
-and reason, and why others are not servable. An index is everything but the blocks,
-which only the verify command reads. Exit with 0 unless DIR or its pin cannot be
-read.
+		Description: `Show the live generation, which a server of DIR serves: the pinned one, or else the
+newest servable one. Show the author and the reason of the pin, and why others
+are not servable. Only the blocks of the live generation and of those that are
+preferred to it are read; of a generation in the state "index good" all else was.
+Exit with 0 unless DIR or its pin cannot be read.
 
 Times are in UTC.
 
 Example:
    promobuild list /srv/promotions`,
 		Flags: []cli.Flag{
+			verifyFlag(),
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON array"},
 		},
 		Action: program.Printing(list),
@@ -43,6 +46,7 @@ Example:
 type listed struct {
 	Generation string    `json:"generation"`
 	Created    time.Time `json:"created"`
+	Live       bool      `json:"live"`   // a server of the directory serves it
 	Newest     bool      `json:"newest"` // the newest servable generation
 	Complete   bool      `json:"complete"`
 	Files      []string  `json:"files"`
@@ -61,22 +65,14 @@ func list(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	generations, err := generation.List(args[0])
+	s, err := sourceOf(c)
 	if err != nil {
 		return err
 	}
-	lines := []listed{}
-	newest := -1
-	for i, g := range generations {
-		lines = append(lines, lineOf(g))
-		if lines[i].Error == "" {
-			newest = i
-		}
+	lines, err := s.list(c.Context, args[0])
+	if err != nil {
+		return err
 	}
-	if newest >= 0 {
-		lines[newest].Newest = true
-	}
-	slices.SortStableFunc(lines, func(a, b listed) int { return cmp.Compare(a.Generation, b.Generation) })
 	pin, pinErr := generation.ReadPin(args[0])
 	if pinErr != nil {
 		pinErr = fmt.Errorf("%w\nReplace the pin: promobuild pin, or promobuild unpin", pinErr)
@@ -86,6 +82,39 @@ func list(c *cli.Context) error {
 		return errors.Join(json.NewEncoder(c.App.Writer).Encode(lines), pinErr)
 	}
 	return errors.Join(printList(c.App.Writer, lines), pinErr)
+}
+
+// list returns the lines of the generations of dir, sorted by ID.
+func (s source) list(ctx context.Context, dir string) ([]listed, error) {
+	generations, err := generation.List(dir)
+	if err != nil {
+		return nil, err
+	}
+	bad := map[string]error{} // by the path of the only file
+	live, err := generation.Live(ctx, dir, func(g generation.Generation) error {
+		err := s.check(ctx, g)
+		if len(g.Files) == 1 {
+			bad[g.Files[0]] = err
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, generation.ErrNoneServable) {
+		return nil, err
+	}
+	lines := []listed{}
+	newest := -1
+	for i, g := range generations {
+		lines = append(lines, lineOf(g, bad[g.Files[0]]))
+		lines[i].Live = err == nil && g.ID == live.ID && g.Shards == live.Shards
+		if lines[i].Error == "" {
+			newest = i
+		}
+	}
+	if newest >= 0 {
+		lines[newest].Newest = true
+	}
+	slices.SortStableFunc(lines, func(a, b listed) int { return cmp.Compare(a.Generation, b.Generation) })
+	return lines, nil
 }
 
 // markPinned adds the pin to the line of its generation. A generation that is
@@ -104,12 +133,15 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 	return lines
 }
 
-// lineOf returns the line of a generation. It opens the file to check whether the
-// generation is servable.
-func lineOf(g generation.Generation) listed {
+// lineOf returns the line of a generation. It reads the index to check whether
+// the generation is servable. bad, which may be nil, is a known defect.
+func lineOf(g generation.Generation, bad error) listed {
 	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files, Future: g.ID.IsFuture(time.Now())}
 	h, err := g.Header()
 	l.readable = err == nil
+	if err == nil {
+		err = bad
+	}
 	switch {
 	case errors.Is(err, generation.ErrIncomplete):
 		l.Error = fmt.Sprintf("incomplete: %d of %d files", len(g.Files), g.Shards)
@@ -131,8 +163,12 @@ func printList(w io.Writer, lines []listed) error {
 	for _, l := range lines {
 		state := l.Error
 		switch {
+		case l.Live && l.Newest:
+			state = "live, newest"
+		case l.Live:
+			state = "live"
 		case l.Newest:
-			state = "newest"
+			state = "index good, newest"
 		case state == "":
 			state = "index good" // its blocks were not read
 		}

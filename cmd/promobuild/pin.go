@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"os/user"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
-	"promostore/reader"
 )
 
 func pinCommand() *cli.Command {
@@ -64,27 +62,12 @@ func pin(c *cli.Context) error {
 	defer stop()
 	g, err := generation.Find(c.String("data"), id)
 	if err == nil {
-		err = verifyWithBar(ctx, g, c.App.ErrWriter)
+		err = source{stderr: c.App.ErrWriter}.check(ctx, g)
 	}
 	if err != nil {
 		return unchanged(ctx, err)
 	}
 	return setPin(c, generation.Pin{Active: true, ID: id})
-}
-
-// verifyWithBar reads the whole generation and returns why it is not servable.
-// It draws a bar if w is a terminal.
-func verifyWithBar(ctx context.Context, g generation.Generation, w io.Writer) error {
-	if !isTerminal(w) {
-		return reader.VerifyGeneration(ctx, g, nil)
-	}
-	bar := newBar(w, -1, "verify "+g.ID.String(), true)
-	err := reader.VerifyGeneration(ctx, g, func(done, size int64) {
-		bar.ChangeMax64(size)
-		_ = bar.Set64(done)
-	})
-	_ = bar.Finish()
-	return err
 }
 
 // setPin completes p from the flags, writes it and prints it.

@@ -69,7 +69,7 @@ func prune(c *cli.Context) error {
 	pruned, err := w.Prune(ctx, generation.PruneOptions{
 		Keep:   keep,
 		DryRun: c.Bool("dry-run"),
-		Check:  func(g generation.Generation) error { return verifyWithBar(ctx, g, c.App.ErrWriter) },
+		Check:  func(g generation.Generation) error { return source{stderr: c.App.ErrWriter}.check(ctx, g) },
 	})
 	if err != nil && len(pruned.Removed) == 0 {
 		return unchanged(ctx, err)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -35,34 +34,32 @@ func rollback(c *cli.Context) error {
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	id, err := previous(ctx, c.String("data"), c.App.ErrWriter)
+	s := source{dir: c.String("data"), stderr: c.App.ErrWriter}
+	g, _, err := s.previous(ctx)
 	if err != nil {
 		return unchanged(ctx, err)
 	}
-	return setPin(c, generation.Pin{Active: true, ID: id})
+	return setPin(c, generation.Pin{Active: true, ID: g.ID})
 }
 
-// previous returns the servable generation before the one that is served. A pin
-// that cannot be read does not prevent a rollback.
-func previous(ctx context.Context, dir string, w io.Writer) (generation.ID, error) {
-	list, err := generation.List(dir)
-	if err != nil {
-		return 0, err
+// previous returns the generation that a server of s.dir serves, and the servable
+// one before it. A pin that cannot be read does not prevent a rollback.
+func (s source) previous(ctx context.Context) (before, served generation.Generation, err error) {
+	if served, err = s.live(ctx, s.dir, nil); err != nil {
+		return before, served, err
 	}
-	pin, _ := generation.ReadPin(dir)
-	verify := func(g generation.Generation) error { return verifyWithBar(ctx, g, w) }
-	served, err := generation.First(ctx, pin.Candidates(list), verify)
+	list, err := generation.List(s.dir)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", dir, err)
+		return before, served, err
 	}
 	now := time.Now()
 	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return !g.ID.Before(served.ID, now) })
 	if len(list) == 0 {
-		return 0, fmt.Errorf("%s: %w before %s, which is served", dir, generation.ErrNoneServable, served.ID)
+		return before, served, fmt.Errorf("%s: %w before %s, which is served", s.dir, generation.ErrNoneServable, served.ID)
 	}
-	g, err := generation.First(ctx, generation.Pin{}.Candidates(list), verify)
+	before, err = generation.First(ctx, generation.Pin{}.Candidates(list), func(g generation.Generation) error { return s.check(ctx, g) })
 	if err != nil {
-		return 0, fmt.Errorf("%s: before %s, which is served: %w", dir, served.ID, err)
+		err = fmt.Errorf("%s: before %s, which is served: %w", s.dir, served.ID, err)
 	}
-	return g.ID, nil
+	return before, served, err
 }

@@ -1,26 +1,33 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/format/generation"
 )
 
 func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
 		Usage:     "verify a generation completely",
-		ArgsUsage: "FILE|DIR",
+		ArgsUsage: "FILE|DIR|ID",
 		Description: `Read the whole file and check every checksum, the order of the records, the
 fences and the dictionary. Exit with 1 and print the first defect and its offset
-if the file is not servable. DIR selects its newest complete generation, servable
-or not.
+if the file is not servable.
+
+DIR means the generation that a server of DIR serves: the pinned one, or else the
+newest servable one. If preferred generations are not servable, print their
+defects and exit with 1; incomplete ones may still be arriving. ID is that of a
+generation in --data.
 
 Example:
    promobuild verify /srv/promotions`,
+		Flags:  []cli.Flag{dataFlag()},
 		Action: program.Printing(verify),
 	}
 }
@@ -30,29 +37,47 @@ func verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	path, err := newestComplete(args[0])
-	if err != nil {
-		return err
+	s := source{dir: c.String("data"), stderr: c.App.ErrWriter}
+	if isDir(args[0]) {
+		return verifyDir(c, s, args[0])
 	}
-	f, err := openFile(path)
+	f, err := s.open(c.Context, args[0])
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var progress func(done, size int64)
-	finish := func() error { return nil }
-	if isTerminal(c.App.ErrWriter) {
-		bar := newBar(c.App.ErrWriter, max(1, f.Header().Blocks()*format.BlockLen), "verify", true)
-		progress = func(done, _ int64) { _ = bar.Set64(done) }
-		finish = bar.Finish
+	if err := s.verify(c.Context, f); err != nil {
+		return err
 	}
-	err = f.Verify(c.Context, progress)
-	_ = finish()
+	return printGood(c, f)
+}
+
+// verifyDir verifies the generation that a server of dir serves, and those that
+// it would prefer.
+func verifyDir(c *cli.Context, s source, dir string) error {
+	var bad []error
+	g, err := s.live(c.Context, dir, func(_ generation.Generation, err error) {
+		if !errors.Is(err, generation.ErrIncomplete) {
+			bad = append(bad, err)
+		}
+	})
+	switch {
+	case errors.Is(err, generation.ErrNoneServable) && len(bad) > 0:
+		return errors.Join(bad...)
+	case err != nil:
+		return err
+	}
+	f, err := openGeneration(g)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return err
 	}
+	defer f.Close()
+	return errors.Join(append([]error{printGood(c, f)}, bad...)...)
+}
+
+func printGood(c *cli.Context, f opened) error {
 	h := f.Header()
-	_, err = fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", path,
+	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", f.path,
 		count(int64(h.Records), "record"), count(h.Blocks(), "block"), format.RecordsPerBlock, count(h.FileLen, "byte"))
 	return err
 }

@@ -107,20 +107,20 @@ func (c *Checker) remember(path string, r result) {
 	c.known[path] = r
 }
 
-// Live is like the function Live, but reads a file only once.
+// Live is the function Live with conditions 1 to 4 of a servable generation, and
+// reads a file only once. It also returns the header. A missing directory has no
+// servable generation.
 func (c *Checker) Live(dir string) (Generation, format.Header, error) {
-	list, err := List(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return Generation{}, format.Header{}, err
-	}
-	pin, _ := ReadPin(dir)
 	var h format.Header
-	g, err := First(context.Background(), pin.Candidates(list), func(g Generation) (err error) {
+	g, err := Live(context.Background(), dir, func(g Generation) (err error) {
 		h, err = c.Header(g)
 		return err
 	})
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrNoneServable) {
+		err = fmt.Errorf("%s: %w", dir, ErrNoneServable)
+	}
 	if err != nil {
-		return Generation{}, format.Header{}, fmt.Errorf("%s: %w", dir, err)
+		return Generation{}, format.Header{}, err
 	}
 	return g, h, nil
 }

@@ -22,9 +22,9 @@
 // 1 and 4. Header checks conditions 1 to 4, Verify all of them, and a Checker
 // remembers the results. Package reader adds a live Store and a parallel Verify.
 //
-// Servers and "promobuild pin", "rollback" and "prune" require all conditions.
-// Live, "promobuild list" and commands that take a directory in place of a file
-// require conditions 1 to 4.
+// Servers and commands require all conditions, unless their --verify is "index":
+// then they require conditions 1 to 4, like the updater and Checker.Live. Live
+// defines which of several servable generations is served.
 package generation
 
 import (

@@ -166,11 +166,23 @@ func First(ctx context.Context, candidates []Generation, check func(Generation) 
 	return Generation{}, ErrNoneServable
 }
 
-// Live returns the generation that a server would serve if it started now: the
-// pinned generation if it is servable, else the newest servable one. Live checks
-// conditions 1 to 4 only. An unreadable pin counts as none. If there is no such
-// generation, the error wraps ErrNoneServable.
-func Live(dir string) (Generation, format.Header, error) { return new(Checker).Live(dir) }
+// Live returns the generation of dir that a server would serve if it started
+// now: the pinned generation if it passes check, else the newest one that does.
+// check reports why a generation is not servable; it decides how much is read.
+// An unreadable pin counts as none. If no generation passes, the error wraps
+// ErrNoneServable.
+func Live(ctx context.Context, dir string, check func(Generation) error) (Generation, error) {
+	list, err := List(dir)
+	if err != nil {
+		return Generation{}, err
+	}
+	pin, _ := ReadPin(dir)
+	g, err := First(ctx, pin.Candidates(list), check)
+	if err != nil {
+		return Generation{}, fmt.Errorf("%s: %w", dir, err)
+	}
+	return g, nil
+}
 
 // Find returns the generation of dir with this ID if it is complete and of one
 // file. The error wraps ErrAbsent, ErrIncomplete or ErrSharded.

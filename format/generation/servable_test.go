@@ -119,7 +119,7 @@ func TestLive(t *testing.T) {
 	dir := t.TempDir()
 	want := func(id generation.ID, when string) {
 		t.Helper()
-		g, h, err := generation.Live(dir)
+		g, h, err := new(generation.Checker).Live(dir)
 		if id == 0 {
 			if !errors.Is(err, generation.ErrNoneServable) {
 				t.Errorf("%s: generation %s, %v, want %v", when, g.ID, err, generation.ErrNoneServable)
