@@ -68,9 +68,13 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	}
 	w.Gauge("promoserve_generation_open_seconds", time.Duration(m.openNanos.Load()).Seconds(), "Time to open the generation that became live last and to check its index.")
 	w.Gauge("promoserve_generation_verify_seconds", time.Duration(m.verifyNanos.Load()).Seconds(), "Time to verify the blocks of the generation that became live last.")
-	w.Bool("promoserve_pinned", s.opts.Store.Status().Pin.Active, "1 if a generation is pinned, even if its file is missing.")
-	w.Gauge("promoserve_generations_future", float64(len(s.opts.Store.Status().Future)), "Generation files whose ID is more than an hour ahead of the clock.")
+	st := s.opts.Store.Status()
+	w.Bool("promoserve_pinned", st.Pin.Active, "1 if a generation is pinned, even if its file is missing.")
+	w.Gauge("promoserve_generations_future", float64(len(st.Future)), "Generation files whose ID is more than an hour ahead of the clock.")
 	w.Counter("promoserve_pin_errors_total", m.pinErrors.Load(), "Times that the pin file became unreadable.")
+	w.Bool("promoserve_directory_readable", st.DirErr == nil, "1 if the last poll could read the directory.")
+	w.Bool("promoserve_generation_deleted", st.Deleted, "1 if the directory no longer has the file of the live generation, which is served on.")
+	w.Counter("promoserve_generation_deletions_total", m.deletions.Load(), "Times that the file of the live generation was deleted.")
 	file := s.opts.Store.Acquire(0)
 	if file == nil {
 		return

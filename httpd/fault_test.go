@@ -38,7 +38,10 @@ func TestTruncatedFileDemotesGeneration(t *testing.T) {
 			if a.header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
-			f.get(t, "/readyz").want(t, 503, `{"error":"no generation yet"}`)
+			reason := "no servable generation: " + genID(1).String() + ": lookup of " + strings.ToLower(exampleID) + ": file changed after it was opened"
+			if a := f.get(t, "/readyz"); a.code != 503 || !strings.HasPrefix(a.body, `{"error":"`+reason) {
+				t.Errorf("/readyz: %d %s, want 503 %s", a.code, a.body, reason)
+			}
 			f.poll(t)
 			f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 			f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)

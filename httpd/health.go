@@ -11,7 +11,8 @@ func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
 	ctx.Response.SetBodyString(`{"status":"ok"}`)
 }
 
-// readyz reports whether the server should receive requests.
+// readyz reports whether the server should receive requests, and if not, the
+// reason.
 func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	if !readOnly(ctx) {
 		return
@@ -20,8 +21,10 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		unavailable(ctx, "draining")
 		return
 	}
-	f := s.acquire(ctx)
+	f := s.opts.Store.Acquire(ctx.ConnID())
 	if f == nil {
+		st := s.opts.Store.Status()
+		unavailable(ctx, st.Unready().Error())
 		return
 	}
 	s.opts.Store.Release(f, ctx.ConnID())

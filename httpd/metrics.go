@@ -84,6 +84,7 @@ type metrics struct {
 	openNanos   atomic.Int64 // of the generation that became live last
 	verifyNanos atomic.Int64 // of the same generation
 	pinErrors   atomic.Uint64
+	deletions   atomic.Uint64 // of the file of a live generation
 	tlsReloads  [numResults]atomic.Uint64
 	panics      atomic.Uint64
 

@@ -164,8 +164,17 @@ func (s *Server) Observe(e reader.Event) {
 		}
 	case reader.EventFuture:
 		log.Error("generation from the future, others are preferred")
+	case reader.EventDeleted:
+		s.metrics.deletions.Add(1)
+		log.Error("generation file deleted, it remains live", "error", e.Err)
+	case reader.EventRestored:
+		log.Info("generation file is there again")
 	case reader.EventDirUnreadable:
 		s.opts.Logger.Error("directory cannot be read", "data", e.Path, "error", e.Err)
+	case reader.EventDirReadable:
+		s.opts.Logger.Info("directory can be read again", "data", e.Path)
+	case reader.EventNone:
+		s.opts.Logger.Warn("no generation is live", "data", e.Path, "error", e.Err)
 	case reader.EventPinned:
 		log.Warn("generation pinned", "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
 	case reader.EventUnpinned:

@@ -18,6 +18,8 @@ type Status struct {
 	Newest  *string       `json:"newest"` // in the directory, good or not; null: none
 	Refused []RefusedFile `json:"refused"`
 	Future  []string      `json:"future,omitempty"` // files from the future
+	Deleted bool          `json:"deleted,omitempty"`
+	Problem string        `json:"problem,omitempty"`
 }
 
 // A RefusedFile is a generation file that the Store refused.
@@ -28,11 +30,13 @@ type RefusedFile struct {
 
 // A publicStatus is the JSON body of GET /status. It names no file or person.
 type publicStatus struct {
-	Live    *string `json:"live"`    // null: none
-	Pinned  *string `json:"pinned"`  // null: the newest good generation is served
-	Newest  *string `json:"newest"`  // in the directory, good or not; null: none
-	Refused int     `json:"refused"` // number of files
-	Future  int     `json:"future"`  // number of files
+	Live    *string `json:"live"`              // null: none
+	Pinned  *string `json:"pinned"`            // null: the newest good generation is served
+	Newest  *string `json:"newest"`            // in the directory, good or not; null: none
+	Refused int     `json:"refused"`           // number of files
+	Future  int     `json:"future"`            // number of files
+	Deleted bool    `json:"deleted,omitempty"` // the directory no longer has the file of Live
+	Problem string  `json:"problem,omitempty"` // why no generation is live, or new ones are not found
 }
 
 // Status describes the generations as of the last poll of the directory.
@@ -42,7 +46,13 @@ func (s *Server) Status() Status {
 	if f := s.opts.Store.Acquire(0); f != nil {
 		st.Live = idText(f.ID())
 		s.opts.Store.Release(f, 0)
+		if found.DirErr != nil {
+			st.Problem = found.DirErr.Error()
+		}
+	} else {
+		st.Problem = found.Unready().Error()
 	}
+	st.Deleted = found.Deleted
 	if found.Pin.Active {
 		st.Pinned = idText(found.Pin.ID)
 	}
@@ -65,7 +75,7 @@ func (s *Server) status(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	st := s.Status()
-	answerJSON(ctx, publicStatus{st.Live, st.Pinned, st.Newest, len(st.Refused), len(st.Future)})
+	answerJSON(ctx, publicStatus{st.Live, st.Pinned, st.Newest, len(st.Refused), len(st.Future), st.Deleted, st.Problem})
 }
 
 func idText(id generation.ID) *string {

@@ -63,8 +63,8 @@ func TestStatusFollowsDirectory(t *testing.T) {
 			t.Errorf("logged %d times, want once: %s\n%s", n, want, f.log)
 		}
 	}
-	status(`{"live":null,"pinned":null,"newest":null,"refused":0,"future":0}`,
-		`{"live":null,"pinned":null,"newest":null,"refused":[]}`)
+	status(`{"live":null,"pinned":null,"newest":null,"refused":0,"future":0,"problem":"no generation yet"}`,
+		`{"live":null,"pinned":null,"newest":null,"refused":[],"problem":"no generation yet"}`)
 
 	publish(t, f.dir, genID(1), rows)
 	publish(t, f.dir, genID(2), rows)

@@ -170,7 +170,7 @@ func TestLinksChangeNoContent(t *testing.T) {
 			s.wantLive(1)
 		}
 		s.poll()
-		s.want()
+		s.want(deleted(1))
 		s.wantLive(1)
 	}
 }

@@ -12,7 +12,7 @@ type Event struct {
 	Kind EventKind
 	ID   generation.ID
 	Path string
-	Err  error // the reason, for EventRefused, EventFault, EventUnreadable, EventChanged, EventDirUnreadable, EventPinUnreadable and EventPinUnmet
+	Err  error // the reason, for the kinds that have one
 
 	// For EventLive.
 	Open   time.Duration // opening the file and checking its index
@@ -36,7 +36,11 @@ const (
 	EventReadable                       // the read that failed succeeds again
 	EventChanged                        // a lookup in the live generation failed with ErrChanged; it remains live and is verified again
 	EventUnchanged                      // the file of the live generation is good according to a poll after EventChanged
+	EventDeleted                        // the directory no longer has the file of the live generation, which remains live
+	EventRestored                       // the directory has the file again after EventDeleted
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
+	EventDirReadable                    // Run can list the directory again
+	EventNone                           // Run finds no generation to make live in the directory, which is Path; Err is that of Status.Unready
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists
 	EventUnpinned      // the pin was removed: the newest servable generation is to be live

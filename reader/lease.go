@@ -41,6 +41,7 @@ type lease struct {
 	faulted atomic.Bool // a fault was reported
 	failed  atomic.Bool // EventUnreadable was reported, and no EventReadable since
 	changed atomic.Bool // EventChanged was reported, and no EventUnchanged since
+	deleted atomic.Bool // EventDeleted was reported, and no EventRestored since
 	expired atomic.Bool // no longer current
 	closing atomic.Bool
 

@@ -69,6 +69,7 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	// list that follows has it.
 	d := readDesired(s.dir)
 	list, err := generation.List(s.dir)
+	s.setDirErr(dirError(s.dir, err))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -92,6 +93,7 @@ func (s *Store) pollOnce(ctx context.Context) error {
 		}
 	}
 	s.reportUnmet(d, list)
+	s.reportDeleted()
 	return nil
 }
 
@@ -227,7 +229,9 @@ func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (li
 	e := Event{ID: g.ID, Path: path}
 	var f *File
 	if err == nil {
+		s.setOpening(&g.ID)
 		f, err = s.prepare(opening, g, &e, cancelOnPinChange(s.dir, d, cancel))
+		s.setOpening(nil)
 	}
 	switch {
 	case err == nil && !readDesired(s.dir).equal(d):
@@ -327,32 +331,22 @@ func (s *Store) reportUnmet(d desired, list []generation.Generation) {
 	s.events.notify(Event{Kind: EventPinUnmet, ID: d.pin.ID, Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin, Err: err})
 }
 
-// Run polls until ctx ends: at once, every interval, when trigger receives a
-// value, and after a fault. trigger may be nil.
-func (s *Store) Run(ctx context.Context, interval time.Duration, trigger <-chan struct{}) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	reported := ""
-	for {
-		err := s.Poll(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err == nil {
-			reported = ""
-		} else if err.Error() != reported {
-			reported = err.Error()
-			s.events.notify(Event{Kind: EventDirUnreadable, Path: s.dir, Err: err})
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-s.faulted:
-		case _, ok := <-trigger:
-			if !ok {
-				trigger = nil
-			}
-		}
+// reportDeleted reports that the file of the live generation was deleted, or that
+// the directory has it again. Newer generations were tried before, so a file that
+// was pruned while its successor was verified is no longer live.
+func (s *Store) reportDeleted() {
+	l := s.live.Load()
+	if l == nil {
+		return
 	}
+	_, err := os.Stat(l.path)
+	deleted := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	if err != nil && !deleted || !l.deleted.CompareAndSwap(!deleted, deleted) {
+		return
+	}
+	e := Event{Kind: EventRestored, ID: l.file.ID(), Path: l.path}
+	if deleted {
+		e.Kind, e.Err = EventDeleted, err
+	}
+	s.events.notify(e)
 }

@@ -301,6 +301,8 @@ func TestRun(t *testing.T) {
 	trigger <- struct{}{}
 	s.want(reader.Event{Kind: reader.EventDirUnreadable, Err: unix.ENOTDIR}) // once
 	gentest.Must(t, errors.Join(os.Remove(s.dir), os.Rename(s.dir+".away", s.dir)))
+	trigger <- struct{}{}
+	s.want(reader.Event{Kind: reader.EventDirReadable})
 	close(trigger)
 	cancel()
 	<-done
@@ -314,6 +316,7 @@ func TestRunPollsAtInterval(t *testing.T) {
 		defer close(done)
 		s.Run(ctx, time.Millisecond, nil)
 	}()
+	s.want(reader.Event{Kind: reader.EventNone, Err: reader.ErrEmpty})
 	s.publish(1)
 	s.want(live(1))
 	cancel()

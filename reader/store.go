@@ -1,12 +1,10 @@
 package reader
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +35,8 @@ type Store struct {
 	// call of Notify or while acquiring another mutex.
 	mu       sync.Mutex
 	desired  desired
+	dirErr   error              // why the last poll could not read the directory; nil: it could
+	opening  *generation.ID     // the generation that a poll is opening; nil: none
 	newest   generation.ID      // by name, servable or not
 	any      bool               // whether there is a newest
 	future   []string           // paths of the files from the future
@@ -158,55 +158,6 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closeErr
-}
-
-// Status is the state of a directory in the last Poll.
-type Status struct {
-	Pin    generation.Pin
-	PinErr error // why the pin cannot be read
-
-	Newest  generation.ID // by name, servable or not
-	Any     bool          // whether there is a Newest
-	Future  []string      // paths of the files from the future, see generation.MaxAhead
-	Refused []Refused     // by path
-}
-
-// Refused is a file that is not served, and the reason.
-type Refused struct {
-	Path   string
-	Reason string
-}
-
-// Status returns what the last Poll found.
-func (s *Store) Status() Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := Status{Pin: s.desired.pin, PinErr: s.desired.err, Newest: s.newest, Any: s.any, Future: s.future}
-	for path, r := range s.refused {
-		st.Refused = append(st.Refused, Refused{path, r.reason})
-	}
-	slices.SortFunc(st.Refused, func(a, b Refused) int { return cmp.Compare(a.Path, b.Path) })
-	return st
-}
-
-// observe records what a poll found. It returns the desired generation of the
-// poll before, and the files from the future that are new.
-func (s *Store) observe(d desired, list []generation.Generation) (old desired, future []generation.Generation) {
-	var paths []string
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range generation.Future(list) {
-		if !slices.Contains(s.future, g.Files[0]) {
-			future = append(future, g)
-		}
-		paths = append(paths, g.Files...)
-	}
-	old, s.future = s.desired, paths
-	s.desired, s.newest, s.any = d, 0, len(list) > 0
-	if s.any {
-		s.newest = list[len(list)-1].ID
-	}
-	return old, future
 }
 
 // A refusal is the reason why a file is not served.

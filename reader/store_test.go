@@ -2,6 +2,7 @@ package reader_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -111,6 +112,9 @@ func checkRecords(t *testing.T, f *reader.File) {
 
 func live(id generation.ID) reader.Event   { return reader.Event{Kind: reader.EventLive, ID: id} }
 func closed(id generation.ID) reader.Event { return reader.Event{Kind: reader.EventClosed, ID: id} }
+func deleted(id generation.ID) reader.Event {
+	return reader.Event{Kind: reader.EventDeleted, ID: id, Err: fs.ErrNotExist}
+}
 func refused(id generation.ID, err error) reader.Event {
 	return reader.Event{Kind: reader.EventRefused, ID: id, Err: err}
 }
@@ -224,11 +228,24 @@ func TestStoreKeepsRemovedLiveFile(t *testing.T) {
 	path := s.publish(2)
 	s.poll()
 	s.want(live(2))
+	for range 2 {
+		gentest.Must(t, os.Rename(path, path+".away"))
+		s.poll()
+		s.poll()
+		s.want(deleted(2)) // once
+		s.wantLive(2)
+		if st := s.Status(); !st.Deleted {
+			t.Errorf("status %+v", st)
+		}
+		gentest.Must(t, os.Rename(path+".away", path))
+		s.poll()
+		s.want(reader.Event{Kind: reader.EventRestored, ID: 2})
+		if st := s.Status(); st.Deleted {
+			t.Errorf("status %+v", st)
+		}
+	}
 	gentest.Must(t, os.Remove(path))
-	s.poll()
-	s.want()
-	s.wantLive(2)
-	s.publish(3)
+	s.publish(3) // the next poll makes it live, so the removal is no news
 	s.poll()
 	s.want(live(3), closed(2))
 }

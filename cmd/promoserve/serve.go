@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -13,7 +12,6 @@ import (
 
 	"promostore/cmd/internal/notify"
 	"promostore/cmd/internal/program"
-	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/reader"
 	"promostore/web"
@@ -49,7 +47,6 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	// This is the first line of the log, so that a script that waits for the
 	// address misses no later line.
 	log.Info("serving", "address", ln.Addr().String(), "data", opts.dir, "https", certificates != nil, "version", opts.http.Version)
-	warnIfEmpty(opts.dir, log)
 	super := &supervisor{manager: notify.FromEnvironment(log)}
 	var srv *httpd.Server // set before store.Run sends the first event
 	opts.store.Notify = func(e reader.Event) {
@@ -73,7 +70,6 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	}()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
-	go super.awaitEmpty(ctx, opts.dir, opts.poll)
 	watching, stopWatching := context.WithCancel(context.Background())
 	defer stopWatching()
 	go super.watch(watching, ln.Addr().String(), opts.http.TLSOnly)
@@ -91,18 +87,6 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	err = errors.Join(err, signals.Wait(closed))
 	log.Info("stopped")
 	return err
-}
-
-// warnIfEmpty logs a warning if dir has no generation. Bad generations are logged
-// as refused.
-func warnIfEmpty(dir string, log *slog.Logger) {
-	list, err := generation.List(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		log.Warn("no generation: the directory does not exist", "data", dir)
-	case err == nil && len(list) == 0:
-		log.Warn("no generation: the directory has none", "data", dir)
-	}
 }
 
 // untilStopped handles signals until the server has shut down or failed.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"promostore/builder"
 	"promostore/cmd/internal/program"
 )
@@ -165,4 +167,26 @@ func (s *server) want(t *testing.T, scheme, path string, code int, body string) 
 	if gotCode, gotBody := s.get(t, scheme, path); gotCode != code || gotBody != body {
 		t.Errorf("%s %s: %d %s, want %d %s", scheme, path, gotCode, gotBody, code, body)
 	}
+}
+
+// status returns the object of /status.
+func (s *server) status(t *testing.T) map[string]any {
+	t.Helper()
+	_, body := s.get(t, "http", "/status")
+	st := map[string]any{}
+	must(t, json.Unmarshal([]byte(body), &st))
+	return st
+}
+
+// metrics returns the metrics.
+func (s *server) metrics(t *testing.T) string {
+	t.Helper()
+	_, body := s.get(t, "http", "/prometheus")
+	return body
+}
+
+// swap exchanges two directories at once.
+func swap(t *testing.T, a, b string) {
+	t.Helper()
+	must(t, unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE))
 }

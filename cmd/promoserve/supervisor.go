@@ -4,14 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"promostore/cmd/internal/notify"
-	"promostore/format/generation"
 	"promostore/reader"
 )
 
@@ -45,6 +42,19 @@ func (s *supervisor) observe(e reader.Event) {
 		}
 	case reader.EventDirUnreadable:
 		s.problem = fmt.Sprintf("directory cannot be read: %v", e.Err)
+	case reader.EventDirReadable:
+		s.problem = ""
+	case reader.EventDeleted:
+		s.problem = fmt.Sprintf("generation file deleted: %v", e.Err)
+	case reader.EventRestored:
+		s.problem = ""
+	case reader.EventNone:
+		if s.ready || !errors.Is(e.Err, reader.ErrEmpty) {
+			return
+		}
+		s.problem = ""
+		s.reportLocked(true)
+		return
 	default:
 		return
 	}
@@ -73,40 +83,6 @@ func (s *supervisor) statusLocked() string {
 		status += "; " + s.problem
 	}
 	return status
-}
-
-// awaitEmpty makes the server ready if dir has no generation. It looks every
-// interval until the server is ready or ctx ends. A directory that cannot be read
-// does not count as empty.
-func (s *supervisor) awaitEmpty(ctx context.Context, dir string, interval time.Duration) {
-	if !s.manager.Listens() {
-		return
-	}
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		list, err := generation.List(dir)
-		if s.readyIf(len(list) == 0 && (err == nil || errors.Is(err, fs.ErrNotExist))) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
-}
-
-// readyIf reports that the server is ready if empty. It returns whether readiness
-// has been reported.
-func (s *supervisor) readyIf(empty bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if empty && !s.ready {
-		s.problem = ""
-		s.reportLocked(true)
-	}
-	return s.ready
 }
 
 // reload calls f between reports that the configuration is being read again.

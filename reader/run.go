@@ -1,0 +1,54 @@
+package reader
+
+import (
+	"context"
+	"time"
+)
+
+// Run polls until ctx ends: at once, every interval, when trigger receives a
+// value, and after a fault. trigger may be nil.
+func (s *Store) Run(ctx context.Context, interval time.Duration, trigger <-chan struct{}) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var reported runReports
+	for {
+		err := s.Poll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.reportRun(&reported, err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-s.faulted:
+		case _, ok := <-trigger:
+			if !ok {
+				trigger = nil
+			}
+		}
+	}
+}
+
+// runReports holds the texts of the last events of Run; empty: none.
+type runReports struct{ dir, none string }
+
+// reportRun reports whether the directory can be read, and why no generation is
+// live, if that has changed. err is the result of Poll.
+func (s *Store) reportRun(reported *runReports, err error) {
+	st := s.Status()
+	switch {
+	case err != nil && err.Error() != reported.dir:
+		reported.dir = err.Error()
+		s.events.notify(Event{Kind: EventDirUnreadable, Path: s.dir, Err: err})
+	case err == nil && st.DirErr == nil && reported.dir != "":
+		reported.dir = ""
+		s.events.notify(Event{Kind: EventDirReadable, Path: s.dir})
+	}
+	if s.live.Load() != nil {
+		reported.none = ""
+	} else if err := st.Unready(); err.Error() != reported.none {
+		reported.none = err.Error()
+		s.events.notify(Event{Kind: EventNone, Path: s.dir, Err: err})
+	}
+}
