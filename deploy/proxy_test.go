@@ -20,40 +20,66 @@ import (
 // the tests replace.
 type proxy struct {
 	config  string
-	listen  string // the directive before the address
-	end     string // the text after the address
+	api     string // the directive with the address of the API; %s is the address
+	updater string // the same for uploads
+	port    string // format of a port in an address
+	timeout string // the directive with the time from the last byte of an upload to the answer; %s is the time
 	command func(config string) []string
 	pid     bool // the configuration names a PID file
 }
 
 var proxies = map[string]proxy{
-	"haproxy": {config: "proxy/haproxy.cfg", listen: "bind :80", end: "\n", command: func(config string) []string {
-		return []string{"haproxy", "-db", "-f", config}
-	}},
-	"nginx": {config: "proxy/nginx.conf", listen: "listen 80", end: " ", pid: true, command: func(config string) []string {
-		return []string{"nginx", "-g", "daemon off;", "-c", config}
-	}},
+	"haproxy": {
+		config: "proxy/haproxy.cfg", api: "bind %s\n", updater: "bind %s\n", port: ":%d", timeout: "timeout server %s ",
+		command: func(config string) []string { return []string{"haproxy", "-db", "-f", config} },
+	},
+	"nginx": {
+		config: "proxy/nginx.conf", api: "listen %s ", updater: "listen %s;", port: "%d", timeout: "proxy_read_timeout %s;", pid: true,
+		command: func(config string) []string { return []string{"nginx", "-g", "daemon off;", "-c", config} },
+	},
 }
 
-// start runs the proxy in front of three servers and returns its URL.
+const unused = "127.0.0.1:9" // an address where no program listens
+
+// start runs the proxy in front of up to three servers and returns its URL.
 func (p proxy) start(t *testing.T, servers []*server) string {
+	t.Helper()
+	api, _ := p.run(t, servers, unused, "1h")
+	return api
+}
+
+// run runs the proxy in front of up to three servers and of an updater. It
+// returns the URLs of both. The proxy waits for the answer to an upload for
+// timeout.
+func (p proxy) run(t *testing.T, servers []*server, updater, timeout string) (api, uploads string) {
 	t.Helper()
 	text, err := os.ReadFile(p.config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	replace := func(old, to string) {
+		t.Helper()
 		if bytes.Count(text, []byte(old)) != 1 {
 			t.Fatalf("%s does not have %q once", p.config, old)
 		}
 		text = bytes.Replace(text, []byte(old), []byte(to), 1)
 	}
-	address := freeAddress(t)
-	verb, _, _ := strings.Cut(p.listen, " ")
-	replace(p.listen+p.end, verb+" "+address+p.end)
-	for i, s := range servers {
-		replace(fmt.Sprintf(" 10.0.0.1%d:1321", i+1), " "+strings.TrimPrefix(s.url, "http://"))
+	listen := func(directive string, port int) string {
+		t.Helper()
+		address := freeAddress(t)
+		replace(fmt.Sprintf(directive, fmt.Sprintf(p.port, port)), fmt.Sprintf(directive, address))
+		return "http://" + address
 	}
+	api, uploads = listen(p.api, 80), listen(p.updater, 1322)
+	for i := range 3 {
+		address := unused
+		if i < len(servers) {
+			address = strings.TrimPrefix(servers[i].url, "http://")
+		}
+		replace(fmt.Sprintf(" 10.0.0.1%d:1321", i+1), " "+address)
+	}
+	replace(" 10.0.0.10:1322", " "+updater)
+	replace(fmt.Sprintf(p.timeout, "1h"), fmt.Sprintf(p.timeout, timeout))
 	dir := t.TempDir()
 	if p.pid {
 		replace("pid /run/nginx.pid;", "pid "+filepath.Join(dir, "pid")+";")
@@ -64,7 +90,7 @@ func (p proxy) start(t *testing.T, servers []*server) string {
 	}
 	command := p.command(config)
 	start(t, command[0], command[1:]...)
-	return "http://" + address
+	return api, uploads
 }
 
 // TestProxy checks that no request fails while servers behind a proxy stop, are
@@ -114,7 +140,7 @@ func TestProxy(t *testing.T) {
 			waitServed(generations...)
 			stop()
 
-			wantHidden(t, strings.TrimPrefix(url, "http://"))
+			wantHidden(t, strings.TrimPrefix(url, "http://"), "/promotions")
 			for _, s := range servers {
 				s.stop(syscall.SIGKILL)
 			}
@@ -159,13 +185,15 @@ func TestProxySkipsDrainingServer(t *testing.T) {
 }
 
 // wantHidden checks that no spelling of a path reaches an endpoint for operators.
-func wantHidden(t *testing.T, address string) {
+// root is the path that the proxy forwards.
+func wantHidden(t *testing.T, address, root string) {
 	t.Helper()
 	for _, path := range []string{
 		"/status", "/prometheus", "/metrics", "/readyz", "//status", "/promotions/../status", "/promotions/./../prometheus",
 		"/promotions/%2e%2e/status", "/promotions/..%2fstatus", "/promotions/%2E%2E%2Fprometheus", "/promotions//../status",
 		"/promotions/x/../../prometheus", "/promotions", "/", "http://x/status",
 	} {
+		path = strings.ReplaceAll(path, "/promotions", root)
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
