@@ -47,12 +47,20 @@ func (p *pipeline) build(j job) (*result, error) {
 	if errors.Is(err, context.Canceled) && p.ctx.Err() != nil {
 		err = context.Cause(p.ctx)
 	}
+	if err != nil && j.failed != nil {
+		if ferr := j.failed(); ferr != nil {
+			err = ferr
+		}
+	}
 	r.Outcome = outcomeOf(err)
 	switch {
 	case errors.Is(err, generation.ErrLocked):
 		log.Debug("another process is building", "error", err)
 		p.history.end(nil)
 		return nil, err
+	case r.Outcome == outcomeChanged:
+		r.Error = err.Error()
+		log.Warn("nothing published; the file waits again", "result", r.Outcome, "error", r.Error)
 	case err != nil:
 		r.Error = p.hintFor(err).appendTo(brief(err))
 		log.Error("nothing published", "result", r.Outcome, "error", r.Error)

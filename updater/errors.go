@@ -71,6 +71,8 @@ func outcomeOf(err error) string {
 		return outcomeNoSpace
 	case errors.Is(err, errStopped), errors.Is(err, errStalled), errors.Is(err, errCut):
 		return outcomeInterrupted
+	case isChange(err):
+		return outcomeChanged
 	}
 	return outcomeFailed
 }

@@ -1,6 +1,10 @@
 package updater
 
-import "time"
+import (
+	"maps"
+	"os"
+	"time"
+)
 
 // MinProgress is the number of bytes that a client must send in a stall timeout.
 const MinProgress = minProgress
@@ -15,7 +19,7 @@ func (s *Server) PollInbox() error { return s.inbox.pollOnce() }
 func (s *Server) StepInbox() { s.inbox.step() }
 
 // BuildTaken builds a file that the inbox has taken.
-func (s *Server) BuildTaken(name string) error { return s.inbox.build(name) }
+func (s *Server) BuildTaken(name string) error { return s.inbox.build(place{buildingDir, name}) }
 
 // InboxCounts returns the numbers of files after the latest poll, and of errors.
 func (s *Server) InboxCounts() (waiting, failed, stuck int, errors uint64) {
@@ -26,9 +30,20 @@ func (s *Server) InboxCounts() (waiting, failed, stuck int, errors uint64) {
 // SetInboxClock replaces the clock of the inbox.
 func (s *Server) SetInboxClock(now func() time.Time) { s.inbox.now = now }
 
+// SetInboxLease replaces the check whether a process has a file open for
+// writing.
+func (s *Server) SetInboxLease(check func(*os.File) error) { s.inbox.lease = check }
+
 // SetRefusalPause replaces the clock of the pause before a client learns that its
 // credentials are wrong. Call it before Serve.
 func (s *Server) SetRefusalPause(after func() <-chan time.Time) { s.refusals.after = after }
 
 // AcceptErrors returns the number of failed attempts to accept a connection.
 func (s *Server) AcceptErrors() uint64 { return s.acceptErrors.Load() }
+
+// Builds returns the number of finished builds by result.
+func (s *Server) Builds() map[string]uint64 {
+	s.pipeline.counters.mu.Lock()
+	defer s.pipeline.counters.mu.Unlock()
+	return maps.Clone(s.pipeline.counters.builds)
+}

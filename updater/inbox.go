@@ -27,9 +27,10 @@ type inbox struct {
 	poll     time.Duration
 	quiet    time.Duration // without a change, before a file that may be open for writing is taken
 	now      func() time.Time
+	lease    func(*os.File) error // checkLease
 	log      *slog.Logger
 
-	seen      map[string]sighting // files of the previous poll
+	seen      map[place]sighting // waiting files of the previous poll, and files of buildingDir that changed
 	failures  map[place]failure
 	tried     map[place]bool       // in this poll
 	rejected  map[string]rejection // files of buildingDir that could not be moved to failedDir
@@ -41,12 +42,6 @@ type inbox struct {
 
 	mu     sync.Mutex // guards status
 	status inboxStatus
-}
-
-// A sighting is the identity of a waiting file.
-type sighting struct {
-	id    fsx.Identity
-	since time.Time // of the first poll that returned id
 }
 
 // errChanged reports a file that was written after the inbox had taken it.
@@ -121,7 +116,14 @@ func (x *inbox) pollFiles() error {
 		return errors.Join(refreshed, err)
 	}
 	for _, info := range taken {
-		if err := x.try(place{buildingDir, info.Name()}, func() error { return x.build(info.Name()) }); err != nil {
+		at := place{buildingDir, info.Name()}
+		if _, changed := x.seen[at]; changed {
+			var complete bool
+			if complete, x.seen[at] = x.isComplete(at, info); !complete {
+				continue
+			}
+		}
+		if err := x.try(at, func() error { return x.build(at) }); err != nil {
 			return err
 		}
 	}
@@ -214,56 +216,6 @@ func (x *inbox) resume(at place) error {
 	return err
 }
 
-// ready returns the names of the waiting files that are complete: unchanged
-// since the previous poll and not open for writing. If the kernel does not tell
-// whether a file is open, the file must be unchanged for the quiet time.
-func (x *inbox) ready() ([]string, error) {
-	waiting, err := x.dir.waiting()
-	if err != nil {
-		return nil, err
-	}
-	seen := map[string]sighting{}
-	var names []string
-	for _, info := range waiting {
-		name := info.Name()
-		s := sighting{fsx.IdentityOf(info), x.now()}
-		if last, ok := x.seen[name]; ok && last.id.Equal(s.id) {
-			s = last
-			if x.isComplete(name, s) {
-				names = append(names, name)
-			}
-		}
-		seen[name] = s
-	}
-	x.seen = seen
-	return names, nil
-}
-
-// isComplete reports whether a file that two polls saw unchanged may be taken.
-func (x *inbox) isComplete(name string, s sighting) bool {
-	f, err := x.dir.open(place{"", name})
-	if err == nil {
-		err = checkLease(f)
-		f.Close()
-	}
-	switch {
-	case err == nil:
-		if !x.saidLease {
-			x.saidLease = true
-			x.log.Info("inbox files are taken when no process has them open for writing", "name", escape.Name(name))
-		}
-		return true
-	case errors.Is(err, errWritten), errors.Is(err, fs.ErrNotExist), errors.Is(err, fsx.ErrNotRegular):
-		return false
-	}
-	if !x.saidQuiet {
-		x.saidQuiet = true
-		x.log.Warn("cannot tell whether a process writes to an inbox file; such files are taken after a time without a change",
-			"name", escape.Name(name), "seconds", x.quiet.Seconds(), "error", err)
-	}
-	return x.now().Sub(s.since) >= x.quiet
-}
-
 // take builds a waiting file. It acquires the slot first, so its owner can still
 // withdraw the file while another build runs.
 func (x *inbox) take(name string) error {
@@ -278,16 +230,16 @@ func (x *inbox) take(name string) error {
 	if err != nil {
 		return err
 	}
-	return x.buildWithSlot(name, x.seen[name].id)
+	return x.buildWithSlot(name, x.seen[place{"", name}].id)
 }
 
 // build builds a file of buildingDir.
-func (x *inbox) build(name string) error {
+func (x *inbox) build(at place) error {
 	if err := x.pipeline.slot.acquire(); err != nil {
 		return err
 	}
 	defer x.pipeline.slot.release()
-	return x.buildWithSlot(name, fsx.Identity{})
+	return x.buildWithSlot(at.name, x.seen[at].id)
 }
 
 // buildWithSlot builds a file of buildingDir; the caller holds the slot. It
@@ -312,9 +264,20 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 		return fmt.Errorf("inbox: %w", err)
 	}
 	defer f.Close()
-	opened, err := unchanged(f, seen)
+	opened, err := x.unchanged(f, seen)
 	if err != nil {
-		return x.putBack(name, err)
+		x.log.Warn("inbox file waits again", "name", escape.Name(name), "error", err)
+		return x.putBack(name)
+	}
+	changed := func() error {
+		if at.sub != buildingDir { // checked before; the move set the change time
+			return nil
+		}
+		now, err := x.unchanged(f, opened)
+		if err == nil && !now.Equal(opened) {
+			err = errChanged
+		}
+		return err
 	}
 	if r, ok := x.rejected[name]; ok && r.id.Equal(opened) {
 		return x.reject(at, name, r)
@@ -323,11 +286,10 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	in.Size = opened.Size
 	res, err := x.pipeline.build(job{
 		source: sourceInbox, name: escape.Name(name), input: in,
+		failed: changed,
 		publishing: func(id generation.ID) error {
-			if now, err := unchanged(f, opened); err != nil {
+			if err := changed(); err != nil {
 				return err
-			} else if !now.Equal(opened) {
-				return errChanged
 			}
 			to := place{publishingDir, id.String() + "_" + name}
 			err := x.dir.move(at, to)
@@ -340,8 +302,8 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	switch {
 	case err == nil:
 		return x.dir.finish(at, name, res.Summary.Generation)
-	case errors.Is(err, errChanged), errors.Is(err, errWritten):
-		return x.putBack(name, err)
+	case isChange(err):
+		return x.putBack(name)
 	case errors.Is(err, errStopped), errors.Is(err, generation.ErrLocked):
 		if at.sub != buildingDir {
 			return errors.Join(err, x.dir.move(at, place{buildingDir, name}))
@@ -379,29 +341,19 @@ func (x *inbox) reject(at place, name string, r rejection) error {
 	return nil
 }
 
-// unchanged returns the identity of f. The error is errChanged if its content
-// differs from that of the identity since, and errWritten if a process has it
-// open for writing. The move to buildingDir is no change, and a zero identity
-// is not compared.
-func unchanged(f *os.File, since fsx.Identity) (fsx.Identity, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return fsx.Identity{}, err
-	}
-	id := fsx.IdentityOf(info)
-	if since != (fsx.Identity{}) && !id.SameContent(since) {
-		return id, errChanged
-	}
-	if err := checkLease(f); errors.Is(err, errWritten) {
-		return id, err
-	}
-	return id, nil
-}
+// isChange reports whether err is about a file that is not complete after all.
+func isChange(err error) bool { return errors.Is(err, errChanged) || errors.Is(err, errWritten) }
 
-// putBack lets a file of buildingDir wait again until it is complete.
-func (x *inbox) putBack(name string, reason error) error {
-	x.log.Warn("inbox file waits again", "name", escape.Name(name), "error", reason)
-	return x.dir.moveToUnused(place{buildingDir, name}, "", name, time.Now().UTC().Format(reportTime))
+// putBack lets a file of buildingDir wait again until it is complete. It stays
+// there if a newer file has its name, which then waits for it.
+func (x *inbox) putBack(name string) error {
+	at := place{buildingDir, name}
+	err := x.dir.move(at, place{"", name})
+	if errors.Is(err, fs.ErrExist) {
+		x.seen[at] = sighting{}
+		return nil
+	}
+	return err
 }
 
 // maxListed is the number of waiting files that /status names.

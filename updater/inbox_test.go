@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"promostore/format/generation"
 	"promostore/updater"
@@ -117,7 +118,11 @@ func TestInboxReportsRejectedFiles(t *testing.T) {
 	} {
 		f.put(t, name, text)
 	}
+	now := time.Now()
+	f.SetInboxClock(func() time.Time { return now })
 	f.poll(t, 2)
+	now = now.Add(30 * time.Second) // the empty file could have been reserved for its content
+	f.poll(t, 1)
 	f.wantGenerations(t)
 	failed := filepath.Join(f.inbox, "failed")
 	wantFiles(t, failed, "bad.csv", "bad.csv.errors", "cut.gz", "cut.gz.errors", "empty.csv", "empty.csv.errors", "many.csv", "many.csv.errors")

@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"promostore/internal/escape"
 	"promostore/internal/fsx"
 )
@@ -52,6 +50,7 @@ var subDirs = []string{buildingDir, publishingDir, doneDir, failedDir}
 type inboxDir struct {
 	path   string
 	dirs   map[string]*fsx.Dir // "" and subDirs
+	watch  *fsx.Watch          // of ""; nil if the kernel does not provide one
 	lock   *os.File
 	log    *slog.Logger
 	warned map[string]bool // names over maxName that were logged
@@ -129,8 +128,18 @@ func (d *inboxDir) openRoot() error {
 	}
 	err = d.close()
 	d.dirs[""], d.lock = root, lock
+	watch, watchErr := root.Watch()
+	if watchErr != nil {
+		d.log.Warn("cannot tell whether the process that creates an inbox file has closed it", "error", watchErr)
+		return err
+	}
+	d.watch = watch
 	return err
 }
+
+// isCreating reports whether the process that created a waiting file still has
+// it open. It returns false if that is unknown.
+func (d *inboxDir) isCreating(name string) bool { return d.watch != nil && d.watch.IsOpen(name) }
 
 // close closes all directories and releases the lock.
 func (d *inboxDir) close() error {
@@ -139,6 +148,10 @@ func (d *inboxDir) close() error {
 		errs = append(errs, dir.Close())
 	}
 	clear(d.dirs)
+	if d.watch != nil {
+		errs = append(errs, d.watch.Close())
+		d.watch = nil
+	}
 	if d.lock != nil {
 		errs = append(errs, d.lock.Close())
 	}
@@ -176,25 +189,6 @@ func (d *inboxDir) waiting() ([]os.FileInfo, error) {
 // files.
 func isTemporary(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".part")
-}
-
-// errWritten reports a file that a process has open for writing.
-var errWritten = errors.New("open for writing")
-
-// checkLease returns nil if no process has f open for writing: the kernel then
-// grants a read lease. It returns errWritten if one has. Any other error means
-// that the kernel does not tell: it refuses leases on files of other users
-// without CAP_LEASE, and on file systems without leases.
-func checkLease(f *os.File) error {
-	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if errors.Is(err, unix.EAGAIN) {
-		return errWritten
-	}
-	if err != nil {
-		return os.NewSyscallError("lease", err)
-	}
-	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) // else the next writer waits for it
-	return nil
 }
 
 // finish moves a published file to doneDir.

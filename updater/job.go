@@ -25,6 +25,10 @@ type job struct {
 	// publishing is called when the generation is complete, before its file
 	// becomes visible. An error keeps it from being published. May be nil.
 	publishing func(generation.ID) error
+
+	// failed is called if the build fails. The build fails with its error
+	// instead, if it returns one. May be nil.
+	failed func() error
 }
 
 // progress describes the running build in GET /status.
@@ -70,10 +74,11 @@ const (
 	outcomeRefused     = "refused"
 	outcomeNoSpace     = "no_space"
 	outcomeInterrupted = "interrupted"
+	outcomeChanged     = "changed"
 	outcomeFailed      = "failed"
 )
 
-var outcomes = []string{outcomePublished, outcomeBadRows, outcomeRefused, outcomeNoSpace, outcomeInterrupted, outcomeFailed}
+var outcomes = []string{outcomePublished, outcomeBadRows, outcomeRefused, outcomeNoSpace, outcomeInterrupted, outcomeChanged, outcomeFailed}
 
 // A result describes a finished build in GET /status. It contains no row data,
 // because that endpoint is not authenticated.

@@ -12,8 +12,9 @@
 //	hook.go     queue the command to run after publishing
 //	answer.go   answer with the result
 //
-// A file of the inbox takes the same path from slot.go on; inbox.go finds the
-// files and inboxdir.go moves them from state to state.
+// A file of the inbox takes the same path from slot.go on; inbox.go polls the
+// inbox, inboxready.go finds the complete files, and inboxdir.go moves files from
+// state to state.
 //
 // An upload streams into the builder. It is never stored, and needs no memory
 // besides that of the build. Before the whole body has arrived, nothing is
@@ -56,7 +57,7 @@ type Options struct {
 
 	Inbox        string        // directory to take data sets from; empty: none
 	Poll         time.Duration // interval between two polls of the inbox; 0: 1 s. A file is taken if two polls see it unchanged
-	InboxQuiet   time.Duration // without a change, before a file is taken that may be open for writing; 0: 30 s
+	InboxQuiet   time.Duration // without a change, before a file is taken that may be open for writing or has no content yet; 0: 30 s
 	MaxUpload    int64         // bytes of a request body; 0: unlimited
 	StallTimeout time.Duration // for a client to send minProgress bytes; 0: 30 s
 	Keep         int           // generations that remain after publishing; 0: all
@@ -146,7 +147,7 @@ func New(opts Options) (*Server, error) {
 			cancel(nil)
 			return nil, err
 		}
-		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, log: opts.Logger, failures: map[place]failure{}, rejected: map[string]rejection{}}
+		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, lease: checkLease, log: opts.Logger, seen: map[place]sighting{}, failures: map[place]failure{}, rejected: map[string]rejection{}}
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),

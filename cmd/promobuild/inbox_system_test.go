@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"promostore/format/generation"
 	"promostore/internal/synth"
 )
@@ -19,9 +22,10 @@ import (
 // unprivileged is a user without capabilities, like that of promo-updater.service.
 var unprivileged = &syscall.Credential{Uid: 65534, Gid: 65534}
 
-// An updater without capabilities cannot get a lease on a file of another user.
-// It must not publish such a file while its owner still writes.
-func TestInboxWaitsForOtherUser(t *testing.T) {
+// newOtherUserInbox returns the directories of an updater without capabilities,
+// which cannot get a lease on a file of another user, such as the tests.
+func newOtherUserInbox(t *testing.T) (data, inbox string) {
+	t.Helper()
 	dir := t.TempDir()
 	program, err := exec.LookPath("promobuild")
 	if err != nil {
@@ -34,7 +38,7 @@ func TestInboxWaitsForOtherUser(t *testing.T) {
 			}
 		}
 	}
-	data, inbox := filepath.Join(dir, "data"), filepath.Join(dir, "inbox")
+	data, inbox = filepath.Join(dir, "data"), filepath.Join(dir, "inbox")
 	for _, path := range []string{data, inbox} {
 		if err := os.Mkdir(path, 0o755); err != nil {
 			t.Fatal(err)
@@ -43,15 +47,68 @@ func TestInboxWaitsForOtherUser(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	startUpdaterAs(t, unprivileged, "--data", data, "--inbox", inbox, "--inbox-quiet", "6s")
+	return data, inbox
+}
 
-	// The file of root comes first by name, and stays open.
-	const rows = 1000
+// dataSet returns a CSV file of this number of rows.
+func dataSet(t *testing.T, rows int64) string {
+	t.Helper()
 	var csv bytes.Buffer
 	if _, err := (synth.DataSet{Rows: rows}).WriteTo(&csv); err != nil {
 		t.Fatal(err)
 	}
-	first, rest, _ := strings.Cut(csv.String(), "\n")
+	return csv.String()
+}
+
+// The updater must not take a file of another user that is still written,
+// whatever it looks like and however long its writer pauses.
+func TestInboxWaitsUntilOtherUserClosesFile(t *testing.T) {
+	data, inbox := newOtherUserInbox(t)
+	startUpdaterAs(t, unprivileged, "--data", data, "--inbox", inbox, "--inbox-quiet", "2s", "--max-bad-rows", "1")
+	csv := dataSet(t, 1000)
+	files := map[string]*os.File{}
+	for name, prepare := range map[string]func(w *os.File) error{
+		"created.csv": func(w *os.File) error { return nil },
+		"half.csv":    func(w *os.File) error { _, err := w.WriteString(csv[:len(csv)/2]); return err },
+		"preallocated.csv": func(w *os.File) error {
+			_, err := w.WriteString(csv[:1000])
+			return errors.Join(err, unix.Fallocate(int(w.Fd()), 0, 0, int64(len(csv))))
+		},
+	} {
+		w, err := os.Create(filepath.Join(inbox, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		if err := prepare(w); err != nil {
+			t.Fatal(err)
+		}
+		files[name] = w
+	}
+	// The quiet time of this file, which is complete, ends after that of the others.
+	if err := os.WriteFile(filepath.Join(inbox, "z.csv"), []byte(dataSet(t, 2)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	awaitDone(t, inbox, 1)
+	wantRecords(t, data, 2)
+	for _, w := range files {
+		_, err := w.WriteAt([]byte(csv), 0)
+		if err := errors.Join(err, w.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitDone(t, inbox, 4)
+	wantRecords(t, data, 2, 1000, 1000, 1000)
+}
+
+// The updater does not know the writer of a file that was there when it started.
+// It then waits for the quiet time.
+func TestInboxWaitsForOtherUser(t *testing.T) {
+	data, inbox := newOtherUserInbox(t)
+
+	// The file of root comes first by name, and stays open.
+	const rows = 1000
+	first, rest, _ := strings.Cut(dataSet(t, rows), "\n")
 	slow, err := os.OpenFile(filepath.Join(inbox, "a.csv"), os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +117,8 @@ func TestInboxWaitsForOtherUser(t *testing.T) {
 	if _, err := slow.WriteString(first + "\n"); err != nil {
 		t.Fatal(err)
 	}
+
+	startUpdaterAs(t, unprivileged, "--data", data, "--inbox", inbox, "--inbox-quiet", "6s")
 
 	// A file of the updater needs no quiet time. Two polls that see it also see a.csv
 	// unchanged.

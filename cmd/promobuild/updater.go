@@ -21,7 +21,7 @@ func updaterCommand() *cli.Command {
 		[]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", DefaultText: ":1322; 127.0.0.1:1322 if uploads need no credentials"},
 			&cli.PathFlag{Name: "inbox", Usage: "build the files that are moved into `DIR`, then move them to done/ or failed/ in it"},
-			&cli.DurationFlag{Name: "inbox-quiet", Value: 30 * time.Second, Usage: "build a file of --inbox after `DURATION` without a change, if another user owns it"},
+			&cli.DurationFlag{Name: "inbox-quiet", Value: 30 * time.Second, Usage: "build a file of --inbox after `DURATION` without a change, if another user owns it or it has no content yet"},
 			&cli.PathFlag{Name: "token-file", Usage: "require a token from `FILE` for uploads; one token per line, read for each upload"},
 		},
 		program.CertificateFlags("accept HTTPS instead of HTTP"),
