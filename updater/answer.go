@@ -98,6 +98,9 @@ func (s *Server) reject(w http.ResponseWriter, err error, id string) int {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "30")
 	}
+	if e := (*unsupportedError)(nil); errors.As(err, &e) {
+		w.Header().Set(e.header, e.accepted)
+	}
 	reply(w, code, p)
 	return code
 }
@@ -124,6 +127,8 @@ func statusOf(err error) (code int, reason string) {
 		return http.StatusUnauthorized, "unauthorized"
 	case errors.As(err, new(*forbiddenError)):
 		return http.StatusForbidden, "unauthorized"
+	case errors.As(err, new(*unsupportedError)):
+		return http.StatusUnsupportedMediaType, "unsupported"
 	case errors.As(err, new(*malformedError)), errors.As(err, new(*builder.CompressionError)), errors.Is(err, builder.ErrNoRows), errors.Is(err, errCut):
 		return http.StatusBadRequest, "malformed"
 	}

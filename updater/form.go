@@ -7,6 +7,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"strings"
 )
 
 const (
@@ -19,23 +20,12 @@ const (
 // the body itself, or the only field of a form. It does not read the body,
 // because the first Read asks a client that sent "Expect: 100-continue" to send.
 func dataSetOf(r *http.Request, body io.Reader) (io.Reader, error) {
-	mediaType, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	encoding := r.Header.Get("Content-Encoding")
-	if err != nil || mediaType != "multipart/form-data" {
-		switch encoding {
-		case "", "identity", "gzip", "x-gzip", "zstd": // the builder detects the compression by the content
-			return body, nil
-		}
-		return nil, malformed("unsupported content encoding %.40q: use gzip or zstd", encoding)
-	}
-	if encoding != "" && encoding != "identity" {
-		return nil, malformed("the form has the content encoding %.40q: compress the file in the form, or send the file as the body", encoding)
-	}
-	if params["boundary"] == "" {
-		return nil, malformed("the form has no boundary")
+	c, err := contentOf(r.Header)
+	if err != nil || c.mediaType != formMediaType {
+		return body, err // the builder detects the compression by the content
 	}
 	buffered := bufio.NewReaderSize(body, readLen)
-	return &formReader{form: multipart.NewReader(buffered, params["boundary"]), rest: buffered}, nil
+	return &formReader{form: multipart.NewReader(buffered, c.params["boundary"]), rest: buffered}, nil
 }
 
 // A formReader reads the only field of a form. It returns io.EOF after it has
@@ -78,10 +68,43 @@ func (f *formReader) next() (*multipart.Part, error) {
 	if err != nil {
 		return nil, formError(err)
 	}
-	if name := part.FormName(); name != fieldName {
-		return nil, malformed("the form has the field %.40q: only %q is allowed", name, fieldName)
+	return part, checkPart(part)
+}
+
+// checkPart returns an error if part is not the field with the data set.
+func checkPart(part *multipart.Part) error {
+	const name = "Content-Disposition"
+	values := part.Header.Values(name)
+	if len(values) != 1 {
+		return malformed("a part of the form has %d headers %s, not one", len(values), name)
 	}
-	return part, nil
+	disposition, params, err := mime.ParseMediaType(values[0])
+	switch {
+	case err != nil:
+		return malformed("a part of the form has the %s %.80q: %v", name, values[0], err)
+	case disposition != "form-data":
+		return malformed("a part of the form has the %s %.80q: it is not form-data", name, values[0])
+	case params["name"] != fieldName:
+		return malformed("the form has the field %.40q: only %q is allowed", params["name"], fieldName)
+	}
+	if value := part.Header.Get("Content-Transfer-Encoding"); !isTransparent(value) {
+		return malformed("the field %q has the Content-Transfer-Encoding %.40q: send it as it is", fieldName, value)
+	}
+	c, err := contentOf(http.Header(part.Header))
+	if err == nil && c.mediaType == formMediaType {
+		err = malformed("the field %q has the Content-Type %s", fieldName, formMediaType)
+	}
+	return err
+}
+
+// isTransparent reports whether a Content-Transfer-Encoding leaves the bytes as
+// they are (RFC 2045).
+func isTransparent(encoding string) bool {
+	switch strings.ToLower(encoding) {
+	case "", "7bit", "8bit", "binary":
+		return true
+	}
+	return false
 }
 
 // end returns io.EOF if only the end of the form and a short epilogue follow.

@@ -27,7 +27,7 @@ type counters struct {
 
 // uploadCodes lists the codes that are exposed from the start. A series that
 // begins with its first event at 1 would show no increase.
-var uploadCodes = []int{201, 202, 400, 401, 403, 408, 409, 413, 422, statusGone, 500, 503, 507}
+var uploadCodes = []int{201, 202, 400, 401, 403, 408, 409, 413, 415, 422, statusGone, 500, 503, 507}
 
 func (c *counters) countBytes(n int) { c.bytes.Add(uint64(n)) }
 

@@ -3,7 +3,9 @@
 //
 // An upload takes this path:
 //
-//	upload.go   authorize the client, find the data set in the request
+//	upload.go   authorize the client
+//	header.go   reject pieces and content of other kinds
+//	form.go     find the data set in a form
 //	uploads.go  keep the result for a client that does not wait
 //	refusal.go  count, log and slow down a client that may not upload
 //	slot.go     acquire the build slot

@@ -58,6 +58,12 @@ func form(t *testing.T, fields ...string) string {
 	return b.String()
 }
 
+// formOf returns a form whose only part has a disposition and other headers.
+func formOf(disposition, content string, headers ...string) string {
+	head := strings.Join(append([]string{"--" + boundary, "Content-Disposition: " + disposition}, headers...), "\r\n")
+	return head + "\r\n\r\n" + content + "\r\n--" + boundary + "--\r\n"
+}
+
 // chunked hides the length of a body, so that the client sends it in chunks.
 type chunked struct{ io.Reader }
 
@@ -76,7 +82,19 @@ func TestUploadPublishesGeneration(t *testing.T) {
 		{"zstd", zstded(t, csv), nil},
 		{"content encoding gzip", gzipped(t, csv), []string{"Content-Encoding", "gzip"}},
 		{"content encoding zstd", zstded(t, csv), []string{"Content-Encoding", "zstd"}},
+		{"content encoding in upper case", gzipped(t, csv), []string{"Content-Encoding", "GZIP"}},
+		{"content encoding x-gzip", gzipped(t, csv), []string{"Content-Encoding", "X-Gzip"}},
+		{"content encoding with identity", gzipped(t, csv), []string{"Content-Encoding", "identity , gzip,"}},
+		{"content encoding identity", csv, []string{"Content-Encoding", "Identity"}},
+		{"content type in upper case", csv, []string{"Content-Type", "Text/CSV; Charset=UTF-8;"}},
+		{"content type with a damaged parameter", csv, []string{"Content-Type", "text/csv; charset"}},
+		{"content type of compressed data", gzipped(t, csv), []string{"Content-Type", "application/gzip"}},
+		{"content type of a browser on Windows", csv, []string{"Content-Type", "application/vnd.ms-excel"}},
+		{"whole upload of a resumable client", csv, []string{"Upload-Complete", "?1"}},
 		{"form", form(t, "data", csv), []string{"Content-Type", formType}},
+		{"form in upper case", form(t, "data", csv), []string{"Content-Type", "Multipart/Form-Data; Boundary=" + boundary}},
+		{"form with content encoding identity", form(t, "data", csv), []string{"Content-Type", formType, "Content-Encoding", "identity"}},
+		{"form with other headers of the part", formOf(`form-data; name="data"; filename="a \"б\".csv"; filename*=UTF-8''%D0%B1.csv`, csv, "Content-Transfer-Encoding: Binary", "Content-Type: text/csv"), []string{"Content-Type", formType}},
 		{"form with gzip", form(t, "data", gzipped(t, csv)), []string{"Content-Type", formType}},
 		{"form with preamble and epilogue", "preamble\r\n" + form(t, "data", csv) + "epilogue\r\n", []string{"Content-Type", formType}},
 	} {
@@ -130,8 +148,20 @@ func TestUploadRejections(t *testing.T) {
 		{"decompression bomb", gzipped(t, strings.Repeat("\n", 80<<20)), nil, 413, "too_large", "bytes of gzip data"},
 		{"truncated gzip", gzipped(t, csv)[:1000], nil, 400, "malformed", "truncated"},
 		{"truncated zstd", zstded(t, csv)[:1000], nil, 400, "malformed", "truncated"},
-		{"unsupported encoding", csv, []string{"Content-Encoding", "br"}, 400, "malformed", `\"br\"`},
-		{"encoded form", form(t, "data", csv), append(asForm, "Content-Encoding", "gzip"), 400, "malformed", "compress the file in the form"},
+		{"unsupported encoding", csv, []string{"Content-Encoding", "BR"}, 415, "unsupported", `Content-Encoding \"br\"`},
+		{"two encodings", csv, []string{"Content-Encoding", "gzip, zstd"}, 415, "unsupported", `Content-Encoding \"gzip, zstd\"`},
+		{"chunks of S3", csv, []string{"Content-Encoding", "aws-chunked"}, 415, "unsupported", `Content-Encoding \"aws-chunked\"`},
+		{"encoded form", form(t, "data", csv), append(asForm, "Content-Encoding", "gzip"), 415, "unsupported", "compress the file in the form"},
+		{"JSON", csv, []string{"Content-Type", "application/json"}, 415, "unsupported", `Content-Type \"application/json\"`},
+		{"HTML", csv, []string{"Content-Type", "text/html; charset=utf-8"}, 415, "unsupported", `Content-Type \"text/html`},
+		{"image", csv, []string{"Content-Type", "image/png"}, 415, "unsupported", `Content-Type \"image/png\"`},
+		{"form of another kind", form(t, "data", csv), []string{"Content-Type", "multipart/mixed; boundary=" + boundary}, 415, "unsupported", "Content-Type"},
+		{"piece", csv, []string{"Content-Range", "bytes 0-61/124"}, 400, "malformed", `Content-Range \"bytes 0-61/124\"`},
+		{"piece in a form", form(t, "data", csv), append(asForm, "Content-Range", "bytes 0-61/124"), 400, "malformed", "Content-Range"},
+		{"form with a piece", formOf(`form-data; name="data"`, csv, "Content-Range: bytes 0-61/124"), asForm, 400, "malformed", "Content-Range"},
+		{"piece of a resumable client", csv, []string{"Upload-Offset", "62"}, 400, "malformed", "Upload-Offset"},
+		{"unfinished upload of a resumable client", csv, []string{"Upload-Complete", "?0"}, 400, "malformed", "Upload-Complete"},
+		{"damaged content type", csv, []string{"Content-Type", "text/csv, text/plain"}, 400, "malformed", "Content-Type"},
 		{"form with another field only", form(t, "file", csv), asForm, 400, "malformed", `\"file\"`},
 		{"form with another field first", form(t, "x", "", "data", csv), asForm, 400, "malformed", `\"x\"`},
 		{"form with another field last", form(t, "data", csv, "x", ""), asForm, 400, "malformed", `\"x\"`},
@@ -140,7 +170,20 @@ func TestUploadRejections(t *testing.T) {
 		{"form without an end", strings.TrimSuffix(form(t, "data", csv), "--"+boundary+"--\r\n"), asForm, 400, "malformed", "cut off"},
 		{"form with half an end", strings.TrimSuffix(form(t, "data", csv), "--\r\n"), asForm, 400, "malformed", "cut off"},
 		{"form with a long epilogue", form(t, "data", csv) + strings.Repeat("x", 8<<10), asForm, 400, "malformed", "follow the end"},
-		{"form without a boundary", csv, []string{"Content-Type", "multipart/form-data"}, 400, "malformed", "boundary"},
+		{"form without a boundary", csv, []string{"Content-Type", "multipart/form-data"}, 400, "malformed", "Content-Type multipart/form-data has no boundary"},
+		{"form with an empty boundary", csv, []string{"Content-Type", `multipart/form-data; boundary=""`}, 400, "malformed", "has no boundary"},
+		{"form with a long boundary", csv, []string{"Content-Type", "multipart/form-data; boundary=" + strings.Repeat("x", 71)}, 400, "malformed", "boundary of 71 bytes"},
+		{"form with a boundary that lacks quotes", strings.ReplaceAll(form(t, "data", csv), boundary, "a/b"), []string{"Content-Type", "multipart/form-data; boundary=a/b"}, 400, "malformed", `Content-Type \"multipart/form-data; boundary=a/b\"`},
+		{"form with two boundaries", form(t, "data", csv), []string{"Content-Type", formType + "; boundary=x"}, 400, "malformed", "Content-Type"},
+		{"form with another boundary", form(t, "data", csv), []string{"Content-Type", "multipart/form-data; boundary=x"}, 400, "malformed", "cut off or damaged"},
+		{"form with two file names", formOf(`form-data; name="data"; filename="a"; filename="b"`, csv), asForm, 400, "malformed", "Content-Disposition"},
+		{"form with two names", formOf(`form-data; name="data"; name="x"`, csv), asForm, 400, "malformed", "Content-Disposition"},
+		{"form with two dispositions", formOf(`form-data; name="data"`, csv, `Content-Disposition: form-data; name="data"`), asForm, 400, "malformed", "2 headers Content-Disposition"},
+		{"form with an attachment", formOf(`attachment; name="data"`, csv), asForm, 400, "malformed", "Content-Disposition"},
+		{"form with base64", formOf(`form-data; name="data"`, csv, "Content-Transfer-Encoding: base64"), asForm, 400, "malformed", "Content-Transfer-Encoding"},
+		{"form in a form", formOf(`form-data; name="data"`, form(t, "data", csv), "Content-Type: multipart/form-data; boundary=x"), asForm, 400, "malformed", "Content-Type"},
+		{"form with JSON", formOf(`form-data; name="data"`, csv, "Content-Type: application/json"), asForm, 415, "unsupported", "Content-Type"},
+		{"form with an encoded field", formOf(`form-data; name="data"`, csv, "Content-Encoding: br"), asForm, 415, "unsupported", "Content-Encoding"},
 		{"form with endless part headers", "--" + boundary + "\r\n" + strings.Repeat("A: b\r\n", 100_000), asForm, 400, "malformed", ""},
 		{"cross-origin request", csv, []string{"Sec-Fetch-Site", "cross-site"}, 403, "unauthorized", "cross-origin"},
 	} {
@@ -165,8 +208,14 @@ func TestUploadTruncatesLongNames(t *testing.T) {
 	for _, a := range []answer{
 		f.post(t, strings.NewReader(form(t, long, "")), "Content-Type", formType),
 		f.post(t, strings.NewReader(dataSet(t, 1)), "Content-Encoding", long),
+		f.post(t, strings.NewReader(dataSet(t, 1)), "Content-Type", "text/"+long),
+		f.post(t, strings.NewReader(dataSet(t, 1)), "Content-Type", "text/"+long+"/"),
+		f.post(t, strings.NewReader(dataSet(t, 1)), "Content-Range", long),
+		f.post(t, strings.NewReader(formOf("form-data; name="+long+"; name=x", "")), "Content-Type", formType),
 	} {
-		a.want(t, http.StatusBadRequest, "malformed")
+		if a.code != http.StatusBadRequest && a.code != http.StatusUnsupportedMediaType {
+			t.Errorf("answer %.500s", a)
+		}
 		if len(a.text) > 500 {
 			t.Errorf("answer of %d bytes", len(a.text))
 		}
@@ -224,4 +273,25 @@ func TestEndpointMethods(t *testing.T) {
 			t.Errorf("%s %s: Allow is %q", c.method, c.path, a.header.Get("Allow"))
 		}
 	}
+}
+
+// An answer 415 tells which values the header may have.
+func TestUnsupportedContentNamesAcceptedKinds(t *testing.T) {
+	f := start(t, nil)
+	for _, c := range []struct{ header, value, accepts, kind string }{
+		{"Content-Encoding", "br", "Accept-Encoding", "gzip"},
+		{"Content-Type", "application/json", "Accept", "text/csv"},
+	} {
+		a := f.post(t, strings.NewReader(dataSet(t, 1)), c.header, c.value)
+		a.want(t, http.StatusUnsupportedMediaType, "unsupported")
+		if got := a.header.Get(c.accepts); !strings.Contains(got, c.kind) {
+			t.Errorf("%s is %q, want %s", c.accepts, got, c.kind)
+		}
+	}
+	if got := f.metric(t, `promobuild_uploads_total{code="415"}`); got != "2" {
+		t.Errorf("%s answers 415, want 2", got)
+	}
+	c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Type: "+formType+"\r\nContent-Length: 1000000\r\n\r\n")
+	readAnswer(t, c).want(t, http.StatusBadRequest, "malformed")
+	f.wantGenerations(t)
 }
