@@ -24,14 +24,15 @@ var (
 	retryAfter = []byte("1")
 )
 
-// answerJSON answers 200 with v as JSON.
+// answerJSON answers 200 with v as JSON. Every JSON body ends with a newline, so
+// that a shell prompt does not follow it on the same line.
 func answerJSON(ctx *fasthttp.RequestCtx, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBody(text)
+	ctx.Response.SetBody(append(text, '\n'))
 }
 
 // fail answers with an error. The reason is plain text.
@@ -47,7 +48,7 @@ func fail(ctx *fasthttp.RequestCtx, code int, reason string) {
 func notFound(ctx *fasthttp.RequestCtx) {
 	ctx.SetStatusCode(fasthttp.StatusNotFound)
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBodyString(`{"error":"promotion not found"}`)
+	ctx.Response.SetBodyString(`{"error":"promotion not found"}` + "\n")
 }
 
 // unavailable answers 503 and asks the client to try again.
@@ -62,7 +63,7 @@ func busy(ctx *fasthttp.RequestCtx) {
 	ctx.SetStatusCode(fasthttp.StatusServiceUnavailable)
 	ctx.Response.Header.SetCanonical(headerRetryAfter, retryAfter)
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBodyString(`{"error":"the disk is busy"}`)
+	ctx.Response.SetBodyString(`{"error":"the disk is busy"}` + "\n")
 }
 
 // readOnly reports whether the request is GET or HEAD. If not it answers 405.

@@ -292,7 +292,7 @@ func (f *fixture) ask(t *testing.T, n int) time.Duration {
 		body, err := io.ReadAll(res.Body)
 		must(t, err)
 		res.Body.Close()
-		if res.StatusCode != 200 || string(body) != exampleJSON {
+		if res.StatusCode != 200 || string(body) != exampleJSON+"\n" {
 			t.Fatalf("%d %s", res.StatusCode, body)
 		}
 		times = append(times, time.Since(began))

@@ -8,7 +8,7 @@ func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBodyString(`{"status":"ok"}`)
+	ctx.Response.SetBodyString(`{"status":"ok"}` + "\n")
 }
 
 // readyz reports whether the server should receive requests, and if not, the
@@ -29,7 +29,7 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	}
 	s.opts.Store.Release(f, ctx.ConnID())
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
-	ctx.Response.SetBodyString(`{"status":"ready"}`)
+	ctx.Response.SetBodyString(`{"status":"ready"}` + "\n")
 }
 
 // ready reports whether /readyz answers 200.

@@ -180,9 +180,7 @@ func (f *fixture) do(t testing.TB, method, path, body string, headers ...string)
 	res, err := f.client.Do(req)
 	must(t, err)
 	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	must(t, err)
-	return answer{res.StatusCode, res.Header, string(b)}
+	return answerOf(t, res)
 }
 
 func (f *fixture) get(t testing.TB, path string, headers ...string) answer {
@@ -240,9 +238,22 @@ func receive(t testing.TB, r *bufio.Reader) answer {
 	t.Helper()
 	res, err := http.ReadResponse(r, nil)
 	must(t, err)
-	body, err := io.ReadAll(res.Body)
+	return answerOf(t, res)
+}
+
+// answerOf reads the body of res. A JSON body must end with a newline, which
+// the answer does not have.
+func answerOf(t testing.TB, res *http.Response) answer {
+	t.Helper()
+	b, err := io.ReadAll(res.Body)
 	must(t, err)
-	return answer{res.StatusCode, res.Header, string(body)}
+	body, ended := strings.CutSuffix(string(b), "\n")
+	if res.Header.Get("Content-Type") != "application/json" {
+		body = string(b)
+	} else if body != "" && !ended {
+		t.Errorf("JSON without a newline at the end: %q", b)
+	}
+	return answer{res.StatusCode, res.Header, body}
 }
 
 func request(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }

@@ -182,7 +182,7 @@ func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
 		ids = ids[n:]
 	}
 	b.answer = append(dropComma(b.answer), `],"not_found":[`...)
-	b.answer = append(append(b.answer, dropComma(b.missing)...), "]}"...)
+	b.answer = append(append(b.answer, dropComma(b.missing)...), "]}\n"...)
 	b.Reset(b.answer)
 	return nil
 }

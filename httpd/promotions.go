@@ -35,7 +35,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	}
 	shard.lookups[lookupFound].Add(1)
 	// Appending to the buffer of the response saves a copy.
-	body := s.opts.JSON.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Styles())
+	body := append(s.opts.JSON.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Styles()), '\n')
 	ctx.Response.SwapBody(body)
 	var tagBuf [etagLen]byte
 	tag := appendETag(tagBuf[:0], body)

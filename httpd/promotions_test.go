@@ -25,7 +25,7 @@ func TestGetAnswersPromotion(t *testing.T) {
 	for name, want := range map[string]string{
 		"Content-Type":            "application/json",
 		"X-Promotions-Generation": genID(0).String(),
-		"Content-Length":          fmt.Sprint(len(exampleJSON)),
+		"Content-Length":          fmt.Sprint(len(exampleJSON) + 1),
 	} {
 		if got := a.header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -72,7 +72,7 @@ func TestGetUnknownAnswers404(t *testing.T) {
 			t.Errorf("generation %q", got)
 		}
 	}
-	for _, path := range []string{"/", "/promotions", "/promotion/" + exampleID, "/PROMOTIONS/" + exampleID, "/debug/pprof/", "/metrics"} {
+	for _, path := range []string{"/", "/promotions", "/promotion/" + exampleID, "/PROMOTIONS/" + exampleID, "/debug/pprof/"} {
 		f.get(t, path).want(t, 404, `{"error":"not found"}`)
 	}
 }

@@ -48,7 +48,7 @@ type sniffConn struct {
 // 5.1). No HTTP method begins with it.
 const recordHandshake = 0x16
 
-const httpsOnlyBody = `{"error":"this port accepts https only"}`
+const httpsOnlyBody = `{"error":"this port accepts https only"}` + "\n"
 
 var httpsOnly = fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
 	len(httpsOnlyBody), httpsOnlyBody)

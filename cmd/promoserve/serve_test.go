@@ -98,7 +98,7 @@ func TestDrainFinishesRunningRequests(t *testing.T) {
 	must(t, err)
 	body, err := io.ReadAll(res.Body)
 	must(t, err)
-	if res.StatusCode != 200 || string(body) != fmt.Sprintf(exampleJSON, "9.68") {
+	if res.StatusCode != 200 || string(body) != fmt.Sprintf(exampleJSON, "9.68")+"\n" {
 		t.Errorf("running request: %d %s", res.StatusCode, body)
 	}
 	if code := s.awaitExit(t); code != program.ExitDone {

@@ -146,8 +146,8 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// get returns the status code and the body of an answer. It opens a connection
-// for each request.
+// get returns the status code and the body of an answer, without the newline at
+// the end of JSON. It opens a connection for each request.
 func (s *server) get(t *testing.T, scheme, path string) (int, string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{
@@ -159,7 +159,11 @@ func (s *server) get(t *testing.T, scheme, path string) (int, string) {
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	must(t, err)
-	return res.StatusCode, string(body)
+	text, ended := strings.CutSuffix(string(body), "\n")
+	if !ended {
+		t.Errorf("%s: no newline at the end: %q", path, body)
+	}
+	return res.StatusCode, text
 }
 
 func (s *server) want(t *testing.T, scheme, path string, code int, body string) {
