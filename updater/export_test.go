@@ -6,6 +6,12 @@ import (
 	"time"
 )
 
+// IgnoredExtensions and IgnoredNames are lists of names that are no data sets.
+var IgnoredExtensions, IgnoredNames = ignoredExtensions, ignoredNames
+
+// IsDataSetName reports whether a file of this name can be a data set.
+func IsDataSetName(name string) bool { return isDataSetName(name) }
+
 // MinProgress is the number of bytes that a client must send in a stall timeout.
 const MinProgress = minProgress
 
@@ -20,6 +26,10 @@ func (s *Server) StepInbox() { s.inbox.step() }
 
 // BuildTaken builds a file that the inbox has taken.
 func (s *Server) BuildTaken(name string) error { return s.inbox.build(place{buildingDir, name}) }
+
+// Ignored returns the number of files that the latest poll ignored by their
+// names.
+func (s *Server) Ignored() int { return s.inbox.counts().Ignored }
 
 // InboxCounts returns the numbers of files after the latest poll, and of errors.
 func (s *Server) InboxCounts() (waiting, failed, stuck int, errors uint64) {

@@ -223,14 +223,18 @@ func (x *inbox) take(name string) error {
 		return err
 	}
 	defer x.pipeline.slot.release()
-	err := x.dir.move(place{"", name}, place{buildingDir, name})
+	taken := takenName(name)
+	err := x.dir.move(place{"", name}, place{buildingDir, taken})
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 		return nil // removed by its owner, or waiting for an earlier file of that name
 	}
 	if err != nil {
 		return err
 	}
-	return x.buildWithSlot(name, x.seen[place{"", name}].id)
+	if taken != name {
+		x.log.Warn("name of inbox file shortened", "name", escape.Name(name), "to", escape.Name(taken))
+	}
+	return x.buildWithSlot(taken, x.seen[place{"", name}].id)
 }
 
 // build builds a file of buildingDir.
@@ -361,6 +365,7 @@ const maxListed = 100
 
 // inboxStatus describes the inbox in GET /status.
 type inboxStatus struct {
+	Ignored int      `json:"ignored"` // by their names; hidden files do not count
 	Waiting int      `json:"waiting"` // for a build, for the first or another time
 	Names   []string `json:"names"`   // of the first maxListed waiting files, in the order of the builds
 	Done    int      `json:"done"`

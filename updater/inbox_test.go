@@ -79,9 +79,6 @@ func TestInboxBuildsInOrderOfNames(t *testing.T) {
 func TestInboxIgnoresIncompleteFiles(t *testing.T) {
 	f := newInboxFixture(t)
 	csv := dataSet(t, 100)
-	for _, name := range []string{".hidden.csv", "a.csv.tmp", "b.csv.part", ".c.csv.x7Yz"} {
-		must(t, os.WriteFile(filepath.Join(f.inbox, name), []byte(csv), 0o644))
-	}
 	must(t, os.Mkdir(filepath.Join(f.inbox, "dir.csv"), 0o755))
 	must(t, os.Symlink("/etc/passwd", filepath.Join(f.inbox, "link.csv")))
 	must(t, syscall.Mkfifo(filepath.Join(f.inbox, "pipe.csv"), 0o600))

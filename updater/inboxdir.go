@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"syscall"
@@ -36,10 +37,6 @@ const (
 // reportTime is the format of the time that makes the name of a file unique.
 const reportTime = "20060102T150405.000Z"
 
-// maxName limits the name of a file, in bytes. It leaves room for the prefixes
-// and suffixes of the states: a file system allows 255.
-const maxName = 200
-
 // subDirs lists the directories in an inbox.
 var subDirs = []string{buildingDir, publishingDir, doneDir, failedDir}
 
@@ -48,12 +45,12 @@ var subDirs = []string{buildingDir, publishingDir, doneDir, failedDir}
 // therefore use descriptors of the directories and follow no links in them. Not
 // safe for concurrent use.
 type inboxDir struct {
-	path   string
-	dirs   map[string]*fsx.Dir // "" and subDirs
-	watch  *fsx.Watch          // of ""; nil if the kernel does not provide one
-	lock   *os.File
-	log    *slog.Logger
-	warned map[string]bool // names over maxName that were logged
+	path  string
+	dirs  map[string]*fsx.Dir // "" and subDirs
+	watch *fsx.Watch          // of ""; nil if the kernel does not provide one
+	lock  *os.File
+	match string // Options.InboxMatch
+	log   *slog.Logger
 }
 
 // A place is a file of an inbox.
@@ -62,13 +59,16 @@ type place struct{ sub, name string }
 // openInboxDir creates path and locks it for this process. path must not be
 // data, the directory of the generations: the inbox would build generation files
 // and move them away.
-func openInboxDir(path, data string, log *slog.Logger) (*inboxDir, error) {
+func openInboxDir(path, data, match string, log *slog.Logger) (*inboxDir, error) {
+	if err := CheckInboxMatch(match); err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
 	if dataInfo, err := os.Stat(data); err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	} else if info, err := os.Stat(path); err == nil && os.SameFile(dataInfo, info) {
 		return nil, fmt.Errorf("inbox %s: is the directory of the generations", path)
 	}
-	d := &inboxDir{path: path, dirs: map[string]*fsx.Dir{}, log: log, warned: map[string]bool{}}
+	d := &inboxDir{path: path, dirs: map[string]*fsx.Dir{}, match: match, log: log}
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
@@ -164,31 +164,26 @@ func (d *inboxDir) isOpen() bool { return len(d.dirs) == 1+len(subDirs) }
 // open opens a regular file for reading.
 func (d *inboxDir) open(p place) (*os.File, error) { return d.dirs[p.sub].OpenRegular(p.name) }
 
-// waiting returns the files that wait for a build, complete or not.
-func (d *inboxDir) waiting() ([]os.FileInfo, error) {
+// waiting returns the files that wait for a build, complete or not, and the
+// number of files whose names are not those of data sets. It does not count
+// hidden files.
+func (d *inboxDir) waiting() (list []os.FileInfo, ignored int, err error) {
 	all, err := d.dirs[""].Files()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	list := all[:0]
+	list = all[:0]
 	for _, info := range all {
 		name := info.Name()
+		matches, _ := path.Match(d.match, name) // a valid pattern
 		switch {
-		case isTemporary(name):
-		case len(name) <= maxName:
+		case isDataSetName(name) && (matches || d.match == ""):
 			list = append(list, info)
-		case !d.warned[name]:
-			d.warned[name] = true
-			d.log.Warn("inbox file ignored: name too long", "name", escape.Name(name), "max", maxName)
+		case !strings.HasPrefix(name, "."):
+			ignored++
 		}
 	}
-	return list, nil
-}
-
-// isTemporary reports whether name is one that programs give to incomplete
-// files.
-func isTemporary(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".tmp") || strings.HasSuffix(name, ".part")
+	return list, ignored, nil
 }
 
 // finish moves a published file to doneDir.
@@ -276,12 +271,12 @@ func (d *inboxDir) count(building string) (inboxStatus, error) {
 		return inboxStatus{}, err
 	}
 	again = slices.DeleteFunc(again, func(info fs.FileInfo) bool { return info.Name() == building })
-	waiting, err := d.waiting()
+	waiting, ignored, err := d.waiting()
 	if err != nil {
 		return inboxStatus{}, err
 	}
 	waiting = append(again, waiting...)
-	st := inboxStatus{Waiting: len(waiting), Names: []string{}}
+	st := inboxStatus{Waiting: len(waiting), Names: []string{}, Ignored: ignored}
 	for _, info := range waiting[:min(len(waiting), maxListed)] {
 		st.Names = append(st.Names, escape.Name(info.Name()))
 	}

@@ -27,7 +27,7 @@ func (x *inbox) ready() ([]string, error) {
 			return nil, err
 		}
 	}
-	waiting, err := x.dir.waiting()
+	waiting, _, err := x.dir.waiting()
 	if err != nil {
 		return nil, err
 	}

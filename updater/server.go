@@ -59,6 +59,7 @@ type Options struct {
 
 	Inbox        string        // directory to take data sets from; empty: none
 	Poll         time.Duration // interval between two polls of the inbox; 0: 1 s. A file is taken if two polls see it unchanged
+	InboxMatch   string        // pattern of path.Match that the names of data sets match; empty: any name. Incomplete files and markers are never data sets
 	InboxQuiet   time.Duration // without a change, before a file is taken that may be open for writing or has no content yet; 0: 30 s
 	MaxUpload    int64         // bytes of a request body; 0: unlimited
 	StallTimeout time.Duration // for a client to send minProgress bytes; 0: 30 s
@@ -144,7 +145,7 @@ func New(opts Options) (*Server, error) {
 		wake:    make(chan struct{}, 1),
 	}
 	if opts.Inbox != "" {
-		dir, err := openInboxDir(opts.Inbox, opts.Build.Dir, opts.Logger)
+		dir, err := openInboxDir(opts.Inbox, opts.Build.Dir, opts.InboxMatch, opts.Logger)
 		if err != nil {
 			cancel(nil)
 			return nil, err

@@ -21,6 +21,7 @@ func updaterCommand() *cli.Command {
 		[]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", DefaultText: ":1322; 127.0.0.1:1322 if uploads need no credentials"},
 			&cli.PathFlag{Name: "inbox", Usage: "build the files that are moved into `DIR`, then move them to done/ or failed/ in it"},
+			&cli.StringFlag{Name: "inbox-match", Usage: "build only files of --inbox whose names match `GLOB`, such as *.csv*", DefaultText: "any name but those of incomplete files and markers"},
 			&cli.DurationFlag{Name: "inbox-quiet", Value: 30 * time.Second, Usage: "build a file of --inbox after `DURATION` without a change, if another user owns it or it has no content yet"},
 			&cli.PathFlag{Name: "token-file", Usage: "require a token from `FILE` for uploads; one token per line, read for each upload"},
 		},
@@ -86,6 +87,7 @@ func updaterOptionsOf(c *cli.Context) (updaterOptions, error) {
 		updater: updater.Options{
 			Build:        buildOpts,
 			Inbox:        c.Path("inbox"),
+			InboxMatch:   c.String("inbox-match"),
 			InboxQuiet:   c.Duration("inbox-quiet"),
 			StallTimeout: c.Duration("stall-timeout"),
 			Keep:         c.Int("keep"),
@@ -120,6 +122,9 @@ func (o *updaterOptions) check(insecure bool) error {
 	}
 	if err := program.CheckAddress(o.listen); err != nil {
 		return program.Usagef("--listen %q: %v", o.listen, err)
+	}
+	if err := updater.CheckInboxMatch(o.updater.InboxMatch); err != nil {
+		return program.Usagef("--inbox-match: %v", err)
 	}
 	host, _, _ := net.SplitHostPort(o.listen)
 	switch {
