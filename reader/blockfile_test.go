@@ -3,9 +3,11 @@ package reader
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -53,10 +55,10 @@ func readAndClose(t *testing.T, b *blockFile, content []byte, ring bool) {
 	var wg sync.WaitGroup
 	for i := range 2 * uring.Len {
 		wg.Go(func() {
-			rng, buf := rand.New(rand.NewPCG(uint64(i), 0)), new(blockBuffer)
+			rng, buf := rand.New(rand.NewPCG(uint64(i), 0)), newBlockBuffer()
 			for range 50 {
 				off := rng.Int64N(coldBlocks) * format.BlockLen
-				if err := b.read(buf, off); err != nil || !bytes.Equal(buf[:], content[off:off+format.BlockLen]) {
+				if err := b.read(buf, off); err != nil || !bytes.Equal(buf.block[:], content[off:off+format.BlockLen]) {
 					t.Errorf("block at %d differs, or %v", off, err)
 					return
 				}
@@ -67,7 +69,7 @@ func readAndClose(t *testing.T, b *blockFile, content []byte, ring bool) {
 	if b.usesRing() != ring || ring && b.ring.Completed() == 0 {
 		t.Errorf("usesRing is %t, want %t and completed reads", b.usesRing(), ring)
 	}
-	if err := b.read(new(blockBuffer), int64(len(content))-1); !errors.Is(err, ErrFault) {
+	if err := b.read(newBlockBuffer(), int64(len(content))-1); !errors.Is(err, ErrFault) {
 		t.Errorf("a block across the end: %v, want ErrFault", err)
 	}
 	if err := b.close(); err != nil {
@@ -76,7 +78,7 @@ func readAndClose(t *testing.T, b *blockFile, content []byte, ring bool) {
 	if b.usesRing() {
 		t.Error("usesRing is true after close")
 	}
-	if err := b.read(new(blockBuffer), 0); !errors.Is(err, os.ErrClosed) {
+	if err := b.read(newBlockBuffer(), 0); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("a read after close: %v, want os.ErrClosed", err)
 	}
 }
@@ -91,7 +93,7 @@ func TestBlockFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		b, content := openColdFile(t)
-		b.readCached(new(blockBuffer), 0)
+		b.readCached(newBlockBuffer(), 0)
 		if b.plain.Load() {
 			t.Log("the file system for temporary files cannot read without waiting")
 		}
@@ -112,4 +114,112 @@ func TestBlockFile(t *testing.T) {
 		b.plain.Store(true)
 		readAndClose(t, b, content, false)
 	})
+}
+
+// TestRefusedReadLeavesDiskAlone reads blocks while all turns are taken. Blocks
+// outside the page cache must not be read, not even in the background; those
+// inside must be returned at once.
+func TestRefusedReadLeavesDiskAlone(t *testing.T) {
+	for _, ring := range []bool{true, false} {
+		t.Run(fmt.Sprintf("ring %t", ring), func(t *testing.T) {
+			b, content := openColdFile(t)
+			defer b.close()
+			if b.ring != nil && !ring {
+				if err := b.ring.Close(); err != nil {
+					t.Fatal(err)
+				}
+				b.ring = nil
+			}
+			if err := b.read(newBlockBuffer(), 0); err != nil || !b.isCached(0) {
+				t.Fatalf("the first block is not cached, or %v", err)
+			}
+			for i := range lanes {
+				defer fill(lanes[i].tryEnter, lanes[i].leave)()
+			}
+			for _, q := range []*queue{b.turns, reads} {
+				defer fill(q.tryAcquire, q.release)()
+			}
+			var wg sync.WaitGroup
+			for i := 1; i < coldBlocks; i += 64 {
+				wg.Go(func() {
+					off := int64(i) * format.BlockLen
+					if b.isCached(off) {
+						return // in a file system in memory, every block is
+					}
+					if err := b.read(newBlockBuffer(), off); !errors.Is(err, ErrBusy) {
+						t.Errorf("block %d: %v, want %v", i, err, ErrBusy)
+					}
+					if b.isCached(off) {
+						t.Errorf("the refused read of block %d has read it from the disk", i)
+					}
+				})
+			}
+			for range 1000 {
+				if buf := newBlockBuffer(); b.read(buf, 0) != nil || !bytes.Equal(buf.block[:], content[:format.BlockLen]) {
+					t.Fatal("a cached block cannot be read")
+				}
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// fill takes turns until there are no more, and returns a function that releases
+// them.
+func fill(try func() bool, release func()) func() {
+	n := 0
+	for try() {
+		n++
+	}
+	return func() {
+		for range n {
+			release()
+		}
+	}
+}
+
+// TestIsCachedWithoutPermission asks for a file of another user, for which the
+// kernel reports every page as cached.
+func TestIsCachedWithoutPermission(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "own")
+	content := make([]byte, 3*format.BlockLen+1)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		path string
+		want bool
+	}{{path, true}, {"/etc/passwd", false}} {
+		f, err := os.Open(c.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		b, err := openBlockFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if os.Getuid() == 0 && !c.want { // root has permission; the thread ends with its goroutine
+			done := make(chan bool)
+			go func() {
+				runtime.LockOSThread()
+				_, _ = unix.SetfsuidRetUid(65534)
+				done <- b.isCached(0)
+			}()
+			if <-done {
+				t.Errorf("%s: a block counts as cached", c.path)
+			}
+		} else if b.isCached(0) != c.want {
+			t.Errorf("%s: isCached is %t, want %t", c.path, !c.want, c.want)
+		}
+		if b.isCached(int64(len(content)) * 10) {
+			t.Errorf("%s: a block after the end counts as cached", c.path)
+		}
+		if err := b.close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -3,7 +3,6 @@ package reader
 import (
 	"fmt"
 	"os"
-	"sync"
 
 	"promostore/format"
 	"promostore/reader/learned"
@@ -19,10 +18,6 @@ type preadSource struct {
 	fences    *fenceIndex
 	positions []learned.Position // of the fences; the first means nothing
 }
-
-type blockBuffer [format.BlockLen]byte
-
-var blockBuffers = sync.Pool{New: func() any { return new(blockBuffer) }}
 
 // openPread opens the file again that is open as f.
 func openPread(f *os.File, x *format.Index, t *fenceIndex) (*preadSource, error) {
@@ -99,7 +94,7 @@ func (s *preadSource) read(buf *blockBuffer, block int64) ([]byte, error) {
 	if err := s.file.read(buf, off); err != nil {
 		return nil, err
 	}
-	return buf[:s.index.RecordsIn(block)*format.RecordLen], nil
+	return buf.block[:s.index.RecordsIn(block)*format.RecordLen], nil
 }
 
 // checkFirst returns an error if the first key of a block contradicts the fence.

@@ -1,7 +1,8 @@
 //go:build system
 
-// Package fusetest mounts a directory through FUSE whose reads can be delayed
-// or made to fail, for tests. It needs root.
+// Package fusetest mounts a directory through FUSE, or a disk that is a file of
+// such a directory, whose reads can be delayed or made to fail, for tests. It
+// needs root.
 //
 // The file system runs in a process of its own: a test that waited for a page
 // fault of a mapping could not serve it.
@@ -10,6 +11,7 @@ package fusetest
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -78,6 +80,46 @@ func New(t testing.TB) *Mount {
 		t.Fatalf("mount: %q, %v", line, err)
 	}
 	return m
+}
+
+// NewDisk makes a disk with an ext4 file system, in which fill writes files, and
+// mounts it read-only at dir until the test ends. Unlike a FUSE file system, it
+// can read without waiting, and reads through io_uring wait without a thread.
+// The offsets of Fail and Hang count from the start of the disk.
+func NewDisk(t testing.TB, size int64, fill func(dir string)) (m *Mount, dir string) {
+	t.Helper()
+	m = New(t)
+	const name = "disk"
+	image := filepath.Join(m.Backing, name)
+	f, err := os.Create(image)
+	m.must(err)
+	m.must(errors.Join(f.Truncate(size), f.Close()))
+	m.run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,nodiscard", "-O", "^has_journal", image)
+	dir = filepath.Join(filepath.Dir(m.Dir), name)
+	m.must(os.Mkdir(dir, 0o755))
+	m.run("mount", "-o", "loop", image, dir)
+	fill(dir)
+	m.run("umount", dir)
+	// Direct reads, because a page cache of the disk itself would serve reads
+	// while the disk hangs.
+	device := m.run("losetup", "--find", "--show", "--read-only", "--direct-io=on", filepath.Join(m.Dir, name))
+	t.Cleanup(func() {
+		m.Heal()
+		m.run("umount", dir)
+		m.run("losetup", "--detach", device)
+	})
+	m.run("mount", "-o", "ro", device, dir)
+	return m, dir
+}
+
+// run runs a command and returns its output.
+func (m *Mount) run(name string, args ...string) string {
+	m.t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // Fail makes reads of uncached pages at or after offset off fail with errno.

@@ -241,26 +241,14 @@ func (r *Ring) entry(i uint32) *submission {
 	return (*submission)(unsafe.Pointer(&r.entries[(i&*r.queue(r.sq.mask))*submissionLen]))
 }
 
-// A Result is the outcome of a Read.
-type Result int
-
-// The results of a Read.
-const (
-	Failed Result = iota // the ring is paused, the kernel rejected the read, the read failed, or the file ended early
-	Done                 // buf is filled
-	Full                 // Len other reads were under way for the whole time
-)
-
-// Read fills buf with the bytes at off of the file open as fd. If Len reads are
-// under way, it waits for one to end, for the duration wait at most.
-func (r *Ring) Read(fd int, buf []byte, off int64, wait time.Duration) Result {
+// Read fills buf with the bytes at off of the file open as fd. It returns false
+// if the ring is paused, the kernel rejects the read, the read fails, or the file
+// ends early. If Len reads are under way, it waits for one to end.
+func (r *Ring) Read(fd int, buf []byte, off int64) bool {
 	if !r.Usable() {
-		return Failed
+		return false
 	}
-	slot, ok := r.acquire(wait)
-	if !ok {
-		return Full
-	}
+	slot := <-r.free
 	p := unsafe.SliceData(buf)
 	r.bufs[slot] = p // forces buf to the heap: a stack may move while the kernel writes
 	r.submit(&submission{
@@ -270,27 +258,7 @@ func (r *Ring) Read(fd int, buf []byte, off int64, wait time.Duration) Result {
 	n := <-r.results[slot]
 	r.bufs[slot] = nil
 	r.free <- slot
-	if int(n) != len(buf) {
-		return Failed
-	}
-	return Done
-}
-
-// acquire waits for a free slot.
-func (r *Ring) acquire(wait time.Duration) (slot uint32, ok bool) {
-	select {
-	case slot = <-r.free:
-		return slot, true
-	default:
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case slot = <-r.free:
-		return slot, true
-	case <-timer.C:
-		return 0, false
-	}
+	return int(n) == len(buf)
 }
 
 // ticket returns a number that identifies slot and the present time, in µs since

@@ -74,7 +74,7 @@ func TestRead(t *testing.T) {
 			rng, buf := rand.New(rand.NewPCG(uint64(i), 0)), make([]byte, blockLen)
 			for range 50 {
 				off := rng.Int64N(blocks) * blockLen
-				if r.Read(fd, buf, off, time.Minute) == Done && !bytes.Equal(buf, content[off:off+blockLen]) {
+				if r.Read(fd, buf, off) && !bytes.Equal(buf, content[off:off+blockLen]) {
 					t.Errorf("block at %d differs", off)
 				}
 			}
@@ -85,15 +85,15 @@ func TestRead(t *testing.T) {
 		t.Errorf("%d reads completed, usable: %t", r.Completed(), r.Usable())
 	}
 	for name, ok := range map[string]bool{
-		"past the end":     r.Read(fd, make([]byte, blockLen), int64(len(content)), time.Minute) == Done,
-		"across the end":   r.Read(fd, make([]byte, blockLen), int64(len(content))-1, time.Minute) == Done,
-		"of no descriptor": r.Read(-1, make([]byte, blockLen), 0, time.Minute) == Done,
+		"past the end":     r.Read(fd, make([]byte, blockLen), int64(len(content))),
+		"across the end":   r.Read(fd, make([]byte, blockLen), int64(len(content))-1),
+		"of no descriptor": r.Read(-1, make([]byte, blockLen), 0),
 	} {
 		if ok {
 			t.Errorf("a read %s succeeded", name)
 		}
 	}
-	if short := make([]byte, 100); r.Read(fd, short, 50, time.Minute) != Done || !bytes.Equal(short, content[50:150]) {
+	if short := make([]byte, 100); !r.Read(fd, short, 50) || !bytes.Equal(short, content[50:150]) {
 		t.Error("a read of 100 bytes failed")
 	}
 	closeRing(t, r)
@@ -106,17 +106,17 @@ func TestReadWaitsForSlot(t *testing.T) {
 	for range Len {
 		slots = append(slots, <-r.free)
 	}
-	buf := make([]byte, blockLen)
-	if got := r.Read(fd, buf, 0, time.Millisecond); got != Full {
-		t.Errorf("Read is %d while all slots are taken, want %d", got, Full)
+	result := make(chan bool)
+	go func() { result <- r.Read(fd, make([]byte, blockLen), 0) }()
+	runtime.Gosched()
+	if r.tail != 0 {
+		t.Error("a read began while all slots were taken")
 	}
-	result := make(chan Result)
-	go func() { result <- r.Read(fd, buf, 0, time.Hour) }()
 	for _, slot := range slots {
 		r.free <- slot
 	}
-	if got := <-result; got != Done {
-		t.Errorf("Read is %d after a slot was freed, want %d", got, Done)
+	if !<-result {
+		t.Error("Read is false after a slot was freed")
 	}
 	closeRing(t, r)
 }
@@ -134,7 +134,7 @@ func TestReadRejected(t *testing.T) {
 				wg.Go(func() {
 					buf := make([]byte, blockLen)
 					for range times {
-						if got := r.Read(fd, buf, 0, time.Minute) == Done; got && !bytes.Equal(buf, content) || got != want && goroutines == 1 {
+						if got := r.Read(fd, buf, 0); got && !bytes.Equal(buf, content) || got != want && goroutines == 1 {
 							t.Errorf("%d goroutines: Read is %t, want %t", goroutines, got, want)
 						}
 					}
@@ -158,11 +158,11 @@ func TestReadRejected(t *testing.T) {
 		reads(2*maxRejections, false)
 		r.submitters.Wait()
 		r.enter = r.enterKernel
-		if r.Usable() || r.Read(fd, make([]byte, blockLen), 0, time.Minute) == Done {
+		if r.Usable() || r.Read(fd, make([]byte, blockLen), 0) {
 			t.Errorf("%d goroutines: the ring is used after %d rejections", goroutines, maxRejections)
 		}
 		r.pausedUntil.Store(time.Now().UnixNano()) // the pause ends
-		if !r.Usable() || r.Read(fd, make([]byte, blockLen), 0, time.Minute) != Done || !r.Usable() || r.pausedUntil.Load() != 0 {
+		if !r.Usable() || !r.Read(fd, make([]byte, blockLen), 0) || !r.Usable() || r.pausedUntil.Load() != 0 {
 			t.Errorf("%d goroutines: the ring is not used after the pause", goroutines)
 		}
 		closeRing(t, r)
@@ -176,7 +176,7 @@ func TestReadSubmitsForOthersBriefly(t *testing.T) {
 	const reads = 10 * maxEnters
 	var readers sync.WaitGroup
 	read := func() {
-		if r.Read(fd, make([]byte, blockLen), 0, time.Minute) != Done {
+		if !r.Read(fd, make([]byte, blockLen), 0) {
 			t.Error("Read is false")
 		}
 	}
