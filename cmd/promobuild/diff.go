@@ -88,6 +88,9 @@ func (s source) openSides(ctx context.Context, args []string) (from, to opened, 
 	}
 	switch len(args) {
 	case 0:
+		if err := checkDir(s.dir); err != nil {
+			return from, to, err
+		}
 		before, served, err := s.previous(ctx)
 		if err != nil {
 			return from, to, err

@@ -13,7 +13,7 @@ func dumpCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "dump",
 		Usage:     "print a generation as CSV, in the order of the IDs",
-		ArgsUsage: "FILE|DIR|ID",
+		ArgsUsage: "[FILE|DIR|ID]",
 		Description: `Print prices and dates as they were written. Print IDs in upper case if all their
 letters were, else in lower case. There is no header row. Standard error names
 the generation.
@@ -31,15 +31,15 @@ Example:
 const dumpLen = 256 << 10
 
 func dump(c *cli.Context) error {
-	args, err := program.Args(c, 1, 1)
-	if err != nil {
-		return err
-	}
 	s, err := sourceOf(c)
 	if err != nil {
 		return err
 	}
-	f, err := s.open(c.Context, args[0])
+	arg, err := s.argument(c)
+	if err != nil {
+		return err
+	}
+	f, err := s.open(c.Context, arg)
 	if err != nil {
 		return err
 	}

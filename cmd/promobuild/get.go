@@ -4,7 +4,11 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
+	"iter"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,9 +22,10 @@ func getCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "get",
 		Usage:     "print promotions as JSON",
-		ArgsUsage: "[FILE|DIR] ID...",
+		ArgsUsage: "[FILE|DIR] ID... | -",
 		Description: `Print one line of JSON for each ID, in the order of the arguments, as the server
-answers it. Exit with 1 if an ID is missing. Standard error names the generation.
+answers it. For -, read IDs from standard input, one per line. Exit with 1 if an
+ID is missing. Standard error names the generation.
 
 DIR, or --data without it, means the generation that a server of DIR serves: the
 pinned one, or else the newest servable one. --verify index finds it at once, and
@@ -28,17 +33,16 @@ only the blocks that are read are checked.
 
 Examples:
    promobuild get --data /srv/promotions 172FFC14-D229-4C93-B06B-F48B8C095512
-   promobuild get --generation 20261122T103000123Z 172FFC14-D229-4C93-B06B-F48B8C095512`,
+   promobuild get --generation 20261122T103000123Z 172FFC14-D229-4C93-B06B-F48B8C095512
+   cut -d, -f1 promotions.csv | promobuild get -`,
 		Flags: []cli.Flag{
-			dataFlag(),
+			dataFlag("use the generations in `DIR`"),
 			&cli.StringFlag{Name: "generation", Usage: "read the generation `ID` of --data", DefaultText: "the one that is served"},
 			verifyFlag(),
 		},
 		Action: program.Printing(get),
 	}
 }
-
-var errMissing = errors.New("not found")
 
 func get(c *cli.Context) error {
 	args, err := program.Args(c, 1, math.MaxInt)
@@ -49,17 +53,9 @@ func get(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	where := s.dir
-	if text := c.String("generation"); text != "" {
-		if _, err := generation.ParseID(text); err != nil {
-			return program.Usagef("--generation: %v", err)
-		}
-		where = text
-	} else if _, ok := reader.ParseID([]byte(args[0])); !ok {
-		where, args = args[0], args[1:]
-	}
-	if len(args) == 0 {
-		return program.Usagef("missing argument: ID")
+	where, args, err := s.splitGetArgs(c.String("generation"), args)
+	if err != nil {
+		return err
 	}
 	f, err := s.open(c.Context, where)
 	if err != nil {
@@ -67,34 +63,138 @@ func get(c *cli.Context) error {
 	}
 	defer f.Close()
 	s.announce(f)
-	out := bufio.NewWriter(c.App.Writer)
-	var missing []error
-	var line []byte
-	for _, id := range args {
-		key, ok := reader.ParseID([]byte(id))
-		if !ok {
-			missing = append(missing, fmt.Errorf("%q: %w: not an id", id, errMissing))
-			continue
-		}
-		// The block is checked even for an id that is missing: a damaged block does
-		// not prove absence.
-		err := f.VerifyKey(key)
-		var r format.Record
-		var found bool
+	in := bufio.NewReader(c.App.Reader)
+	g := &getter{file: f, out: bufio.NewWriter(c.App.Writer)}
+	for id, err := range ids(args, in) {
 		if err == nil {
-			r, found, err = f.Get(key)
+			err = g.get(id)
+		}
+		if err == nil && in.Buffered() == 0 {
+			err = g.out.Flush() // so that a program can write one id and wait for its answer
 		}
 		if err != nil {
-			return errors.Join(out.Flush(), fmt.Errorf("%s: %w", f.path, err))
-		}
-		if !found {
-			missing = append(missing, fmt.Errorf("%s: %w", id, errMissing))
-			continue
-		}
-		line = append(format.DefaultJSONOptions.AppendJSON(line[:0], &r, f.Styles()), '\n')
-		if _, err := out.Write(line); err != nil {
-			return err
+			return errors.Join(g.out.Flush(), err)
 		}
 	}
-	return errors.Join(append([]error{out.Flush()}, missing...)...)
+	return errors.Join(g.out.Flush(), g.missing())
+}
+
+// splitGetArgs returns the generation to read, an argument of open, and the IDs of
+// promotions. The generation is chosen, or else the first argument if that is no
+// ID, or else the live one of s.dir.
+func (s source) splitGetArgs(chosen string, args []string) (where string, ids []string, err error) {
+	if chosen != "" {
+		if _, err := generation.ParseID(chosen); err != nil {
+			return "", nil, program.Usagef("--generation: %v", err)
+		}
+		where = chosen
+	} else if _, ok := reader.ParseID([]byte(args[0])); ok || args[0] == "-" {
+		where = s.dir
+	} else {
+		where, args = args[0], args[1:]
+	}
+	if i := slices.Index(args, "-"); i >= 0 && slices.Contains(args[i+1:], "-") {
+		return "", nil, program.Usagef("standard input, -, is given twice")
+	}
+	if len(args) > 0 {
+		return where, args, nil
+	}
+	if _, err := generation.ParseID(where); err != nil && !exists(where) {
+		return "", nil, program.Usagef("%q is not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512", where)
+	}
+	return "", nil, program.Usagef("missing argument: ID of a promotion")
+}
+
+// ids returns the IDs of args. A dash stands for the lines of in.
+func ids(args []string, in *bufio.Reader) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for _, arg := range args {
+			if arg != "-" {
+				if !yield(arg, nil) {
+					return
+				}
+				continue
+			}
+			for id, err := range inputLines(in) {
+				if !yield(id, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// inputLines returns the lines of in that are not blank, without blanks around them.
+func inputLines(in *bufio.Reader) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for n := 1; ; n++ {
+			line, err := in.ReadSlice('\n')
+			if errors.Is(err, bufio.ErrBufferFull) {
+				err = fmt.Errorf("line %d is longer than %d bytes: not an ID", n, in.Size())
+			}
+			if err != nil && !errors.Is(err, io.EOF) {
+				yield("", fmt.Errorf("%s: %w", standardInputName, err))
+				return
+			}
+			if id := strings.TrimSpace(string(line)); id != "" && !yield(id, nil) {
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+// maxMissing is the number of missing IDs that an error names.
+const maxMissing = 20
+
+// A getter prints promotions and counts the missing ones.
+type getter struct {
+	file   opened
+	out    *bufio.Writer
+	line   []byte
+	reason []error // of the first missing IDs
+	count  int
+}
+
+// get prints one promotion.
+func (g *getter) get(id string) error {
+	key, ok := reader.ParseID([]byte(id))
+	if !ok {
+		g.miss(fmt.Errorf("%q: not found: not an id", id))
+		return nil
+	}
+	// The block is checked even for an id that is missing: a damaged block does
+	// not prove absence.
+	err := g.file.VerifyKey(key)
+	var r format.Record
+	var found bool
+	if err == nil {
+		r, found, err = g.file.Get(key)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.file.path, err)
+	}
+	if !found {
+		g.miss(fmt.Errorf("%s: not found", id))
+		return nil
+	}
+	g.line = append(format.DefaultJSONOptions.AppendJSON(g.line[:0], &r, g.file.Styles()), '\n')
+	_, err = g.out.Write(g.line)
+	return err
+}
+
+func (g *getter) miss(err error) {
+	if g.count++; g.count <= maxMissing {
+		g.reason = append(g.reason, err)
+	}
+}
+
+// missing returns an error that names the first missing IDs, or nil.
+func (g *getter) missing() error {
+	if more := g.count - maxMissing; more > 0 {
+		g.reason = append(g.reason, fmt.Errorf("and %s more", count(int64(more), "missing id")))
+	}
+	return errors.Join(g.reason...)
 }

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"promostore/builder"
 	"promostore/cmd/internal/program"
@@ -15,6 +17,9 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 	var list []builder.Input
 	standard := false
 	for _, arg := range args {
+		if isDir(arg) {
+			return nil, fmt.Errorf("%s is a directory; name its files, as in %s", arg, filepath.Join(arg, "*.csv"))
+		}
 		if arg != "-" {
 			list = append(list, builder.FileInput(arg))
 			continue

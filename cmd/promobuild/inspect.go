@@ -19,7 +19,7 @@ func inspectCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "inspect",
 		Usage:     "show the header and the layout of a generation",
-		ArgsUsage: "FILE|DIR|ID",
+		ArgsUsage: "[FILE|DIR|ID]",
 		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. Read
 everything but the blocks.
 
@@ -56,15 +56,15 @@ type inspection struct {
 }
 
 func inspect(c *cli.Context) error {
-	args, err := program.Args(c, 1, 1)
-	if err != nil {
-		return err
-	}
 	s, err := sourceOf(c)
 	if err != nil {
 		return err
 	}
-	f, err := s.open(c.Context, args[0])
+	arg, err := s.argument(c)
+	if err != nil {
+		return err
+	}
+	f, err := s.open(c.Context, arg)
 	if err != nil {
 		return err
 	}

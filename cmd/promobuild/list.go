@@ -23,7 +23,7 @@ func listCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "list",
 		Usage:     "list the generations of a directory, oldest first",
-		ArgsUsage: "DIR",
+		ArgsUsage: "[DIR]",
 		Description: `Show the live generation, which a server of DIR serves: the pinned one, or else the
 newest servable one. Show the author and the reason of the pin, and why others
 are not servable. Only the blocks of the live generation and of those that are
@@ -35,6 +35,7 @@ Times are in UTC.
 Example:
    promobuild list /srv/promotions`,
 		Flags: []cli.Flag{
+			dataFlag("list the generations in `DIR`"),
 			verifyFlag(),
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON array"},
 		},
@@ -61,19 +62,21 @@ type listed struct {
 }
 
 func list(c *cli.Context) error {
-	args, err := program.Args(c, 1, 1)
-	if err != nil {
-		return err
-	}
 	s, err := sourceOf(c)
 	if err != nil {
 		return err
 	}
-	lines, err := s.list(c.Context, args[0])
+	if s.dir, err = s.argument(c); err != nil {
+		return err
+	}
+	if err := checkDir(s.dir); err != nil {
+		return err
+	}
+	lines, err := s.list(c.Context)
 	if err != nil {
 		return err
 	}
-	pin, pinErr := generation.ReadPin(args[0])
+	pin, pinErr := generation.ReadPin(s.dir)
 	if pinErr != nil {
 		pinErr = fmt.Errorf("%w\nReplace the pin: promobuild pin, or promobuild unpin", pinErr)
 	}
@@ -84,14 +87,14 @@ func list(c *cli.Context) error {
 	return errors.Join(printList(c.App.Writer, lines), pinErr)
 }
 
-// list returns the lines of the generations of dir, sorted by ID.
-func (s source) list(ctx context.Context, dir string) ([]listed, error) {
-	generations, err := generation.List(dir)
+// list returns the lines of the generations of s.dir, sorted by ID.
+func (s source) list(ctx context.Context) ([]listed, error) {
+	generations, err := generation.List(s.dir)
 	if err != nil {
 		return nil, err
 	}
 	bad := map[string]error{} // by the path of the only file
-	live, err := generation.Live(ctx, dir, func(g generation.Generation) error {
+	live, err := generation.Live(ctx, s.dir, func(g generation.Generation) error {
 		err := s.check(ctx, g)
 		if len(g.Files) == 1 {
 			bad[g.Files[0]] = err

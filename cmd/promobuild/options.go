@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -14,8 +15,8 @@ import (
 // buildFlags returns the flags that build and updater share.
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "data", Value: "./data", Usage: "publish in `DIR`, and create it if it is missing", TakesFile: true},
-		&cli.StringFlag{Name: "memory", Usage: "use `SIZE` of memory, such as 512MiB or 4G; at least 64MiB", DefaultText: "a quarter of the memory of the machine or its cgroup"},
+		dataFlag("publish in `DIR`, and create it if it is missing"),
+		&cli.StringFlag{Name: "memory", Usage: "use `SIZE` of memory, such as 512MiB or 4GiB; at least 64MiB", DefaultText: "a quarter of the memory of the machine or its cgroup"},
 		&cli.StringFlag{Name: "tmp", Usage: "spill to `DIR`", DefaultText: "the directory of --data", TakesFile: true},
 		&cli.IntFlag{Name: "workers", Usage: "parse and sort with `N` goroutines", DefaultText: "one per processor"},
 		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated ID to keep: `last|first|error`; error fails the build"},
@@ -54,9 +55,9 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	if opts.Memory, err = memory(c.String("memory")); err != nil {
 		return opts, err
 	}
-	if opts.Duplicates, err = duplicates(c.String("duplicates")); err != nil {
-		return opts, err
-	}
+	opts.Duplicates = map[string]builder.Duplicates{
+		"last": builder.KeepLast, "first": builder.KeepFirst, "error": builder.FailOnDuplicate,
+	}[c.String("duplicates")]
 	opts.Delimiter, err = delimiter(c.String("delimiter"))
 	return opts, err
 }
@@ -67,10 +68,13 @@ func memory(text string) (int64, error) {
 	}
 	n, ok := size(text)
 	if !ok {
-		return 0, program.Usagef("--memory %q is not a size such as 512MiB or 4G", text)
+		return 0, program.Usagef("--memory %q is not a size such as 512MiB or 4GiB", text)
 	}
-	if n < builder.MinMemory {
-		return 0, program.Usagef("--memory %s is less than %s", text, humanize.IBytes(builder.MinMemory))
+	if least := humanize.IBytes(builder.MinMemory); n < builder.MinMemory {
+		if strings.Trim(text, "0123456789") == "" {
+			return 0, program.Usagef("--memory %s is %s, less than %s; write a unit, as in %sMiB", text, count(n, "byte"), least, text)
+		}
+		return 0, program.Usagef("--memory %s is less than %s", text, least)
 	}
 	return n, nil
 }
@@ -79,18 +83,6 @@ func memory(text string) (int64, error) {
 func size(text string) (n int64, ok bool) {
 	u, err := humanize.ParseBytes(text)
 	return int64(u), err == nil && u <= math.MaxInt64
-}
-
-func duplicates(text string) (builder.Duplicates, error) {
-	switch text {
-	case "last":
-		return builder.KeepLast, nil
-	case "first":
-		return builder.KeepFirst, nil
-	case "error":
-		return builder.FailOnDuplicate, nil
-	}
-	return 0, program.Usagef("--duplicates %q is not last, first or error", text)
 }
 
 func delimiter(text string) (byte, error) {

@@ -34,15 +34,10 @@ Example:
 	}
 }
 
-// dataFlag returns the flag for a directory that must exist.
-func dataFlag() cli.Flag {
-	return &cli.StringFlag{Name: "data", Value: "./data", Usage: "use the generations in `DIR`", TakesFile: true}
-}
-
 // pinFlags returns the flags that pin, unpin and rollback share.
 func pinFlags() []cli.Flag {
 	return []cli.Flag{
-		dataFlag(),
+		dataFlag("use the generations in `DIR`"),
 		&cli.StringFlag{Name: "reason", Usage: "record `TEXT` as the reason"},
 		&cli.StringFlag{Name: "by", Usage: "record `NAME` as the author", DefaultText: "user@host"},
 		&cli.BoolFlag{Name: "json", Usage: "print the pin as a JSON object"},
@@ -58,21 +53,24 @@ func pin(c *cli.Context) error {
 	if err != nil {
 		return program.Usagef("%v", err)
 	}
+	dir, err := dataDir(c)
+	if err != nil {
+		return err
+	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	g, err := generation.Find(c.String("data"), id)
+	g, err := generation.Find(dir, id)
 	if err == nil {
 		err = source{stderr: c.App.ErrWriter}.check(ctx, g)
 	}
 	if err != nil {
 		return unchanged(ctx, err)
 	}
-	return setPin(c, generation.Pin{Active: true, ID: id})
+	return setPin(c, dir, generation.Pin{Active: true, ID: id})
 }
 
 // setPin completes p from the flags, writes it and prints it.
-func setPin(c *cli.Context, p generation.Pin) error {
-	dir := c.String("data")
+func setPin(c *cli.Context, dir string, p generation.Pin) error {
 	p.By, p.Reason, p.At = c.String("by"), c.String("reason"), time.Now().UTC().Truncate(time.Millisecond)
 	if p.By == "" {
 		p.By = whoami()

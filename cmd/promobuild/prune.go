@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -28,7 +26,7 @@ A server that has a removed file open can still read it.
 Example:
    promobuild prune --data /srv/promotions --keep 3 --dry-run`,
 		Flags: []cli.Flag{
-			dataFlag(),
+			dataFlag("use the generations in `DIR`"),
 			&cli.IntFlag{Name: "keep", Value: 2, Usage: "keep `N` servable generations"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the generations that would be removed, and remove none"},
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
@@ -49,15 +47,13 @@ func prune(c *cli.Context) error {
 	if _, err := program.Args(c, 0, 0); err != nil {
 		return err
 	}
-	dir, keep := c.String("data"), c.Int("keep")
+	keep := c.Int("keep")
 	if keep < 1 {
 		return program.Usagef("--keep %d is less than 1", keep)
 	}
-	// OpenWriter would create a missing directory.
-	if st, err := os.Stat(dir); err != nil {
+	dir, err := dataDir(c) // OpenWriter would create a missing directory
+	if err != nil {
 		return err
-	} else if !st.IsDir() {
-		return fmt.Errorf("%s: %w", dir, syscall.ENOTDIR)
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()

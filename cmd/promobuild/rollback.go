@@ -32,14 +32,18 @@ func rollback(c *cli.Context) error {
 	if _, err := program.Args(c, 0, 0); err != nil {
 		return err
 	}
+	dir, err := dataDir(c)
+	if err != nil {
+		return err
+	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	s := source{dir: c.String("data"), stderr: c.App.ErrWriter}
+	s := source{dir: dir, stderr: c.App.ErrWriter}
 	g, _, err := s.previous(ctx)
 	if err != nil {
 		return unchanged(ctx, err)
 	}
-	return setPin(c, generation.Pin{Active: true, ID: g.ID})
+	return setPin(c, dir, generation.Pin{Active: true, ID: g.ID})
 }
 
 // previous returns the generation that a server of s.dir serves, and the servable

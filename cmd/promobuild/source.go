@@ -36,7 +36,9 @@ const argumentHelp = `DIR means the generation that a server of DIR serves: the 
 newest servable one. ID is that of a generation in --data.`
 
 // sourceFlags returns the flags that sourceOf reads.
-func sourceFlags() []cli.Flag { return []cli.Flag{dataFlag(), verifyFlag()} }
+func sourceFlags() []cli.Flag {
+	return []cli.Flag{dataFlag("use the generations in `DIR`"), verifyFlag()}
+}
 
 func verifyFlag() cli.Flag {
 	return &cli.StringFlag{Name: "verify", Value: "full", Usage: "how much of a generation to verify before it counts as servable, like promoserve: `full|index`; index reads no blocks"}
@@ -44,21 +46,29 @@ func verifyFlag() cli.Flag {
 
 // sourceOf returns the source that the flags --data and --verify describe.
 func sourceOf(c *cli.Context) (source, error) {
-	s := source{dir: c.String("data"), stderr: c.App.ErrWriter}
-	switch verify := c.String("verify"); verify {
-	case "full":
-	case "index":
-		s.indexOnly = true
-	default:
-		return s, program.Usagef("--verify %q is not full or index", verify)
+	s := source{dir: c.String("data"), indexOnly: c.String("verify") == "index", stderr: c.App.ErrWriter}
+	if s.dir == "" {
+		return s, program.Usagef("--data is empty")
 	}
 	return s, nil
+}
+
+// argument returns the only argument of a command, or else --data.
+func (s source) argument(c *cli.Context) (string, error) {
+	args, err := program.Args(c, 0, 1)
+	if err != nil {
+		return "", err
+	}
+	return append(args, s.dir)[0], nil
 }
 
 // open opens the generation that arg names: the one of s.dir with that ID, the
 // live one of a directory, or a file.
 func (s source) open(ctx context.Context, arg string) (opened, error) {
 	if id, err := generation.ParseID(arg); err == nil {
+		if err := checkDir(s.dir); err != nil {
+			return opened{}, err
+		}
 		g, err := generation.Find(s.dir, id)
 		if err != nil {
 			return opened{}, err
@@ -67,6 +77,8 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 	}
 	info, err := os.Stat(arg)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && arg == s.dir:
+		return opened{}, checkDir(arg)
 	case errors.Is(err, fs.ErrNotExist):
 		return opened{}, fmt.Errorf("%q: no such file, directory or generation ID", arg)
 	case err != nil:
@@ -154,6 +166,11 @@ func (s source) announce(o opened) {
 		}
 	}
 	fmt.Fprintf(s.stderr, "%s: generation %s%s\n", where, o.ID(), pinned)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func isDir(path string) bool {

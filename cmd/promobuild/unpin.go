@@ -25,5 +25,9 @@ func unpin(c *cli.Context) error {
 	if _, err := program.Args(c, 0, 0); err != nil {
 		return err
 	}
-	return setPin(c, generation.Pin{})
+	dir, err := dataDir(c)
+	if err != nil {
+		return err
+	}
+	return setPin(c, dir, generation.Pin{})
 }

@@ -152,11 +152,7 @@ func runUpdater(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log, err := program.Logger(c, c.App.ErrWriter)
-	if err != nil {
-		return err
-	}
 	signals, stop := program.NotifySignals()
 	defer stop()
-	return serveUpdater(c.Context, opts, log, signals)
+	return serveUpdater(c.Context, opts, program.Logger(c, c.App.ErrWriter), signals)
 }

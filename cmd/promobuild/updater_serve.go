@@ -31,7 +31,7 @@ func serveUpdater(ctx context.Context, opts updaterOptions, log *slog.Logger, si
 	if err != nil {
 		return err
 	}
-	ln, err := net.Listen("tcp", opts.listen)
+	ln, err := program.Listen("listen", opts.listen)
 	if err != nil {
 		return errors.Join(err, server.Shutdown(ctx))
 	}

@@ -15,7 +15,7 @@ func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
 		Usage:     "verify a generation completely",
-		ArgsUsage: "FILE|DIR|ID",
+		ArgsUsage: "[FILE|DIR|ID]",
 		Description: `Read the whole file and check every checksum, the order of the records, the
 fences and the dictionary. Exit with 1 and print the first defect and its offset
 if the file is not servable.
@@ -27,21 +27,24 @@ generation in --data.
 
 Example:
    promobuild verify /srv/promotions`,
-		Flags:  []cli.Flag{dataFlag()},
+		Flags:  []cli.Flag{dataFlag("use the generations in `DIR`")},
 		Action: program.Printing(verify),
 	}
 }
 
 func verify(c *cli.Context) error {
-	args, err := program.Args(c, 1, 1)
+	s, err := sourceOf(c)
 	if err != nil {
 		return err
 	}
-	s := source{dir: c.String("data"), stderr: c.App.ErrWriter}
-	if isDir(args[0]) {
-		return verifyDir(c, s, args[0])
+	arg, err := s.argument(c)
+	if err != nil {
+		return err
 	}
-	f, err := s.open(c.Context, args[0])
+	if isDir(arg) {
+		return verifyDir(c, s, arg)
+	}
+	f, err := s.open(c.Context, arg)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,9 +40,9 @@ func adminAddress(text string) (*net.TCPAddr, error) {
 
 // listenAdmin listens on address. The caller must call serve, and close.
 func listenAdmin(address *net.TCPAddr) (*admin, error) {
-	ln, err := net.ListenTCP("tcp", address)
+	ln, err := program.Listen("admin-listen", address.String())
 	if err != nil {
-		return nil, fmt.Errorf("--admin-listen: %w", err)
+		return nil, err
 	}
 	// There is no write timeout: a profile may run for any duration.
 	const timeout = 10 * time.Second

@@ -75,11 +75,7 @@ func newApp(env environment) *cli.App {
 			if err != nil {
 				return err
 			}
-			log, err := program.Logger(c, env.stderr)
-			if err != nil {
-				return err
-			}
-			return serve(opts, log, env.signals)
+			return serve(opts, program.Logger(c, env.stderr), env.signals)
 		},
 		Commands: []*cli.Command{healthCommand(), program.CompletionCommand("promoserve")},
 	}

@@ -62,23 +62,10 @@ func serverOptionsOf(c *cli.Context) (serverOptions, error) {
 	opts.http.Version = c.App.Version
 	opts.http.JSON.Decimals = c.Int("price-decimals")
 
-	switch verify := c.String("verify"); verify {
-	case "full":
-	case "index":
-		opts.store.IndexOnly = true
-	default:
-		return opts, program.Usagef("--verify %q is not full or index", verify)
-	}
-	switch access := c.String("access"); access {
-	case "auto":
-		opts.store.Access = reader.AccessAuto
-	case "mmap":
-		opts.store.Access = reader.AccessMmap
-	case "pread":
-		opts.store.Access = reader.AccessPread
-	default:
-		return opts, program.Usagef("--access %q is not auto, mmap or pread", access)
-	}
+	opts.store.IndexOnly = c.String("verify") == "index"
+	opts.store.Access = map[string]reader.Access{
+		"auto": reader.AccessAuto, "mmap": reader.AccessMmap, "pread": reader.AccessPread,
+	}[c.String("access")]
 	var err error
 	if opts.http.JSON.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
 		return opts, program.Usagef("--date-format: %v", err)

@@ -45,11 +45,12 @@ func localProbe(address, path string, secure bool) probe {
 // remoteProbe returns a probe of a URL. A URL without a path gets path.
 func remoteProbe(text, path string) (probe, error) {
 	u, err := url.Parse(text)
+	var syntax *url.Error
 	switch {
-	case err != nil:
-		return probe{}, err
+	case errors.As(err, &syntax):
+		return probe{}, syntax.Err // without the name of the function and the text
 	case u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
-		return probe{}, errors.New("not an http or https URL")
+		return probe{}, errors.New("not an http or https URL, such as http://localhost:1321")
 	case u.Path == "" || u.Path == "/":
 		u.Path = path
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -33,7 +32,7 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 			return err
 		}
 	}
-	ln, err := net.Listen("tcp", opts.listen)
+	ln, err := program.Listen("listen", opts.listen)
 	if err != nil {
 		return err
 	}

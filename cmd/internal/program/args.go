@@ -10,6 +10,9 @@ import (
 // permute moves the flags of a command before its arguments, so that "inspect
 // FILE --json" works: package cli stops parsing flags at the first argument.
 func permute(app *cli.App, args []string) ([]string, error) {
+	if err := checkValues(app.Flags, args[1:]); err != nil {
+		return args, err
+	}
 	at, command := find(app, args)
 	if command == nil || args[len(args)-1] == "--generate-bash-completion" { // which must stay last
 		return args, nil
@@ -30,14 +33,28 @@ func permute(app *cli.App, args []string) ([]string, error) {
 		}
 		flags = append(flags, arg)
 		if takesNext(command.Flags, arg) {
-			if len(rest) == 1 {
-				return args, Usagef("%s needs a value", arg)
+			if len(rest) == 1 || isFlag(command.Flags, rest[1]) {
+				return args, needsValue(command.Flags, arg)
 			}
 			rest = rest[1:]
 			flags = append(flags, rest[0])
 		}
 	}
 	return slices.Concat(args[:at+1], flags, []string{"--"}, arguments), nil
+}
+
+// checkValues returns a usage error if a flag of the program, before the first
+// argument, has a flag instead of its value.
+func checkValues(flags []cli.Flag, args []string) error {
+	for i := 0; i < len(args) && !isArgument(args[i]) && args[i] != "--"; i++ {
+		if !takesNext(flags, args[i]) {
+			continue
+		}
+		if i++; i < len(args) && isFlag(flags, args[i]) {
+			return needsValue(flags, args[i-1])
+		}
+	}
+	return nil
 }
 
 // find returns the command that args call and its index, or nil. The command is
@@ -59,19 +76,21 @@ func find(app *cli.App, args []string) (int, *cli.Command) {
 // isArgument reports whether arg is not a flag. A single dash is standard input.
 func isArgument(arg string) bool { return arg == "-" || !strings.HasPrefix(arg, "-") }
 
+// isFlag reports whether arg is one of flags. Other values may begin with a dash.
+func isFlag(flags []cli.Flag, arg string) bool {
+	name, dashed := strings.CutPrefix(arg, "--")
+	name, _, _ = strings.Cut(name, "=")
+	return dashed && flagNamed(flags, name) != nil
+}
+
 // takesNext reports whether the argument after the flag arg is its value.
 func takesNext(flags []cli.Flag, arg string) bool {
 	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
 	if strings.Contains(name, "=") {
 		return false
 	}
-	for _, flag := range flags {
-		if slices.Contains(flag.Names(), name) {
-			f, ok := flag.(cli.DocGenerationFlag)
-			return ok && f.TakesValue()
-		}
-	}
-	return false
+	f, ok := flagNamed(flags, name).(cli.DocGenerationFlag)
+	return ok && f.TakesValue()
 }
 
 // calledAs returns the program and the command that args call, such as

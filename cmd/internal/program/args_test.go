@@ -20,7 +20,7 @@ func testApp() *cli.App {
 		Flags:     []cli.Flag{value("listen"), on("only")},
 		Action:    NoCommand,
 		Commands: []*cli.Command{
-			{Name: "build", ArgsUsage: "FILE...", Flags: []cli.Flag{value("data"), value("memory"), on("json"), on("quiet")}},
+			{Name: "build", Usage: "build a generation", ArgsUsage: "FILE...", Flags: []cli.Flag{value("data"), value("memory"), on("json"), on("quiet")}},
 			{Name: "inspect", Flags: []cli.Flag{on("json")}},
 			{Name: "get"},
 			{Name: "health", Flags: []cli.Flag{value("listen"), on("live")}},
@@ -43,7 +43,8 @@ func TestPermuteMovesFlagsBeforeArguments(t *testing.T) {
 		{"p build - --data D --json", "p build --data D --json -- -"},
 		{"p build --data - x", "p build --data - -- x"},
 		{"p build --data=D x --quiet", "p build --data=D --quiet -- x"},
-		{"p build x --data --json", "p build --data --json -- x"}, // a value may look like a flag
+		{"p build x --data --jsn", "p build --data --jsn -- x"}, // a value may look like a flag
+		{"p build x --data=--json", "p build --data=--json -- x"},
 		{"p build x -- --json -", "p build -- x --json -"},
 		{"p build -- -- x", "p build -- -- x"},
 		{"p build x --nosuch y", "p build --nosuch -- x y"},
@@ -57,9 +58,11 @@ func TestPermuteMovesFlagsBeforeArguments(t *testing.T) {
 			t.Errorf("permute(%s) = %s, %v, want %s", c.in, strings.Join(got, " "), err, c.want)
 		}
 	}
-	_, err := permute(testApp(), []string{"p", "build", "x", "--memory"})
-	var usage *UsageError
-	if !errors.As(err, &usage) {
-		t.Errorf("--memory without a value: %v", err)
+	for _, args := range []string{"p build x --memory", "p build x --data --json", "p --listen --only", "p --listen --only health"} {
+		_, err := permute(testApp(), strings.Fields(args))
+		var usage *UsageError
+		if !errors.As(err, &usage) {
+			t.Errorf("%s: %v, want a usage error for the flag without a value", args, err)
+		}
 	}
 }

@@ -68,7 +68,7 @@ Examples:
 					return err
 				}
 			default:
-				return Usagef("shell %q is not bash, zsh or fish", args[0])
+				return Usagef("shell %v", checkChoice(args[0], []string{"bash", "zsh", "fish"}))
 			}
 			_, err = fmt.Fprint(c.App.Writer, strings.ReplaceAll(script, "PROGRAM", program))
 			return err

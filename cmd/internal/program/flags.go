@@ -1,9 +1,12 @@
 package program
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 )
@@ -36,11 +39,54 @@ func WithEnv(flags []cli.Flag) {
 // CheckAddress returns an error if address is not HOST:PORT.
 func CheckAddress(address string) error {
 	_, port, err := net.SplitHostPort(address)
-	if err != nil {
+	var syntax *net.AddrError
+	switch {
+	case strings.Contains(address, "//"):
+		return errors.New("a URL; write HOST:PORT, such as localhost:1321")
+	case errors.As(err, &syntax) && !strings.Contains(address, ":"):
+		if _, err := strconv.ParseUint(address, 10, 16); err == nil {
+			return fmt.Errorf("no colon before the port; write :%s", address)
+		}
+		return fmt.Errorf("no port; write HOST:PORT, such as %s:1321", address)
+	case errors.As(err, &syntax) && net.ParseIP(address) != nil:
+		return fmt.Errorf("no port; write [%s]:1321", address)
+	case errors.As(err, &syntax):
+		return errors.New("not HOST:PORT, such as 127.0.0.1:1321 or [::1]:1321")
+	case err != nil:
 		return err
 	}
-	_, err = net.LookupPort("tcp", port)
-	return err
+	if _, err := strconv.ParseInt(port, 10, 64); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return fmt.Errorf("port %s is not from 0 to 65535", port)
+		}
+		return nil
+	}
+	if _, err = net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("no port is named %q", port)
+	}
+	return nil
+}
+
+// Listen listens on an address of CheckAddress. flag is the flag that has it.
+func Listen(flag, address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	if err == nil {
+		return ln, nil
+	}
+	advice := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = "; stop the process that uses it, or choose another port"
+	case errors.Is(err, syscall.EACCES):
+		advice = "; ports below 1024 need root or CAP_NET_BIND_SERVICE"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		advice = "; no interface of this machine has it"
+	}
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		err = number
+	}
+	return nil, fmt.Errorf("--%s %s: %w%s", flag, address, err, advice)
 }
 
 // IsLoopback reports whether host is localhost or a loopback IP address.

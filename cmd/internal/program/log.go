@@ -15,19 +15,16 @@ func LogFlags() []cli.Flag {
 	}
 }
 
-// Logger returns a logger that writes to w as the flags of LogFlags ask.
-func Logger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
+// Logger returns a logger that writes to w as the flags of LogFlags ask. Run has
+// checked their values.
+func Logger(c *cli.Context, w io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		return nil, Usagef("--log-level %q is not debug, info, warn or error", c.String("log-level"))
+		panic("BUG: " + err.Error())
 	}
 	opts := &slog.HandlerOptions{Level: level}
-	switch name := c.String("log-format"); name {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	default:
-		return nil, Usagef("--log-format %q is not text or json", name)
+	if c.String("log-format") == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
 	}
+	return slog.New(slog.NewTextHandler(w, opts))
 }

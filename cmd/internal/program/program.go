@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -54,10 +55,40 @@ func prepare(app *cli.App) {
 	app.EnableBashCompletion = true
 	app.OnUsageError = onUsageError
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run returns the exit code
+	app.Action = checked(app.Action, app.Flags)
+	ignoreEmpty(app.Flags)
 	for _, command := range app.Commands {
+		command.Action = checked(command.Action, command.Flags)
+		ignoreEmpty(command.Flags)
 		command.OnUsageError = onUsageError
 		command.HideHelpCommand = true // or "help" would not be a valid file name
 		command.UsageText = strings.TrimSpace(app.Name + " " + command.Name + flagsUsage(command) + " " + command.ArgsUsage)
+	}
+}
+
+// checked adds a check of the values of flags to an action.
+func checked(action cli.ActionFunc, flags []cli.Flag) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if err := checkChoices(c, flags); err != nil {
+			return err
+		}
+		return action(c)
+	}
+}
+
+// ignoreEmpty unsets empty environment variables of flags, which package cli would
+// take for values.
+func ignoreEmpty(flags []cli.Flag) {
+	for _, flag := range flags {
+		f, ok := flag.(cli.DocGenerationFlag)
+		if !ok {
+			continue
+		}
+		for _, name := range f.GetEnvVars() {
+			if value, found := os.LookupEnv(name); found && value == "" {
+				_ = os.Unsetenv(name) // fails only for a name that is not valid
+			}
+		}
 	}
 }
 
@@ -84,6 +115,9 @@ func report(app *cli.App, args []string, err error) int {
 	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), escape.Text(err.Error()))
 	var usage *UsageError
 	if errors.As(err, &usage) {
+		if usage.more != "" {
+			fmt.Fprintln(app.ErrWriter, usage.more)
+		}
 		fmt.Fprintf(app.ErrWriter, "Run '%s --help' for usage.\n", called)
 		return ExitUsage
 	}

@@ -66,7 +66,7 @@ func TestRunReportsErrors(t *testing.T) {
 		{"unknown flag of the program", nil, false, "p --onli", ExitUsage, "p: unknown flag --onli; did you mean \"--only\"?\nRun 'p --help' for usage.\n"},
 		{"flag without a value", nil, false, "p build --data", ExitUsage, "p: build: --data needs a value\nRun 'p build --help' for usage.\n"},
 		{"unknown command", nil, false, "p biuld", ExitUsage, "p: unknown command \"biuld\"; did you mean \"build\"?\nRun 'p --help' for usage.\n"},
-		{"no command", nil, false, "p", ExitUsage, "p: missing command\nRun 'p --help' for usage.\n"},
+		{"no command", nil, false, "p", ExitUsage, "p: missing command\n\nCommands:\n   build       build a generation\n   inspect     \n   get         \n   health      \n\nRun 'p --help' for usage.\n"},
 		{"closed output", broken, true, "p build x", ExitFailed, ""},
 		{"closed output of a command that changes files", broken, false, "p build x", ExitFailed, "p: build: write: broken pipe\n"},
 	} {
