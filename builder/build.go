@@ -45,9 +45,9 @@ type build struct {
 // is done, it publishes nothing and removes its temporary files.
 //
 // The errors to check for are *BadRowsError, *DuplicatesError, *GuardError,
-// *SpaceError, *CompressionError, ErrEmpty, ErrExpansion, ErrNoRows, ErrWindow,
-// ErrMemory, generation.ErrLocked, generation.ErrFuture, and those of the file
-// system and of the inputs.
+// *SpaceError, *CompressionError, *KindError, ErrEmpty, ErrExpansion, ErrNoRows,
+// ErrWindow, ErrMemory, generation.ErrLocked, generation.ErrFuture, and those of
+// the file system and of the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
 	b := &build{Options: opts}
 	return b.build(ctx)

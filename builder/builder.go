@@ -18,6 +18,11 @@
 // size. Both are part of Options.Memory. The runtime and the program need at
 // most 64 MiB more.
 //
+// An input that is not a CSV, such as a zip archive, fails the build with a
+// *KindError. A build that already has too many bad rows stops early if all rows
+// at the start of an input are bad for the same reason, or if the first row is a
+// header of other names, unless there is Options.Rejects.
+//
 // The CSV format is RFC 4180 with two restrictions: a row longer than 256 KiB is
 // a bad row, and so is a row with a quoted field that contains a line end. No
 // promotion needs either.
@@ -140,27 +145,50 @@ func (r BadRow) String() string {
 	return fmt.Sprintf("%s:%d:%d: %s: %q", r.Input, r.Line, r.Column, r.Reason, r.Text)
 }
 
-// A BadRowsError reports more bad rows than Options.MaxBadRows.
+// A BadRowsError reports more bad rows than Options.MaxBadRows. It wraps its
+// Cause.
 type BadRowsError struct {
 	Rows  []BadRow // the first 20
-	Count int64    // of all
+	Count int64    // of all that were read
 	Max   int64    // Options.MaxBadRows
+
+	// Cause is nil, or the reason why all rows at the start of an input are bad,
+	// or the first one: a *DelimiterError, *ColumnsError, *KindError, or a text.
+	Cause   error
+	Stopped bool // because of Cause, the input was not read to its end
 }
+
+// shownWithCause is the number of bad rows that an error lists after its cause.
+const shownWithCause = 3
 
 func (e *BadRowsError) Error() string {
 	var b strings.Builder
-	noun := "bad rows"
-	if e.Count == 1 {
-		noun = "bad row"
+	if e.Stopped {
+		b.WriteString("at least ")
 	}
-	fmt.Fprintf(&b, "%d %s, %d tolerated", e.Count, noun, e.Max)
-	for _, r := range e.Rows {
+	fmt.Fprintf(&b, "%s, %d tolerated", badRows(e.Count), e.Max)
+	rows := e.Rows
+	if e.Cause != nil {
+		b.WriteString(": " + e.Cause.Error())
+		rows = rows[:min(len(rows), shownWithCause)]
+	}
+	for _, r := range rows {
 		b.WriteString("\n  " + r.String())
 	}
-	if more := e.Count - int64(len(e.Rows)); more > 0 {
+	if more := e.Count - int64(len(rows)); more > 0 && !e.Stopped {
 		fmt.Fprintf(&b, "\n  and %d more", more)
 	}
 	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *BadRowsError) Unwrap() error { return e.Cause }
+
+func badRows(n int64) string {
+	if n == 1 {
+		return "1 bad row"
+	}
+	return fmt.Sprintf("%d bad rows", n)
 }
 
 // A DuplicatesError reports repeated ids under FailOnDuplicate.

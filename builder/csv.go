@@ -99,20 +99,27 @@ func (p *parser) explain(c chunk, bad badLine) BadRow {
 		row.Reason = fmt.Sprintf("row: longer than %d bytes", len(c.data)-1)
 		return row
 	}
-	_, at, err := p.row(line)
-	row.Column, row.Reason = at+1, err.Error()
-	if !c.first || len(bytes.Trim(c.data[:bad.lo], "\xef\xbb\xbf\r\n")) > 0 {
+	switch {
+	case isFirstRow(c, bad.lo):
+		if err := p.firstRowError(line); err != nil {
+			row.Reason = "row: " + err.Error()
+			return row
+		}
+	case preambleError(line) != nil:
+		row.Reason = "row: " + preambleError(line).Error()
+		return row
+	case p.isHeader(line):
+		row.Reason = "row: " + errHeaderAgain.Error()
 		return row
 	}
-	switch { // the first row of an input, which may not be a CSV at all
-	case bytes.HasPrefix(line, []byte(format.Magic)):
-		row.Reason += "; the input is a generation file, not a CSV"
-	case bytes.HasPrefix(line, []byte("\xff\xfe")), bytes.HasPrefix(line, []byte("\xfe\xff")):
-		row.Reason += "; the input is UTF-16, not UTF-8"
-	default:
-		row.Reason += fmt.Sprintf("; not the header id%cprice%cexpiration_date either", p.delimiter, p.delimiter)
-	}
+	_, at, err := p.row(line)
+	row.Column, row.Reason = at+1, err.Error()
 	return row
+}
+
+// isFirstRow reports whether a row at this offset is the first of an input.
+func isFirstRow(c chunk, at int) bool {
+	return c.first && len(bytes.Trim(c.data[:at], "\xef\xbb\xbf\r\n")) == 0
 }
 
 // plainRow parses the row at the start of data and returns its length with the
@@ -231,21 +238,27 @@ func splitRow(line []byte, delimiter byte) (fields [numFields][]byte, offs [numF
 }
 
 // skipHeader removes the byte-order mark and the header row of an input. Blank
-// lines may precede the header.
+// lines may precede the header, and lines for other programs, which are bad rows.
 func (p *parser) skipHeader(data []byte) []byte {
+	all := len(data)
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	lines := int64(0)
 	for rest := data; len(rest) > 0; {
+		lo := all - len(rest)
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
 		line = bytes.TrimSuffix(line, []byte{'\r'})
 		lines++
-		if len(line) > 0 {
-			if p.isHeader(line) {
-				p.lines += lines
-				return rest
-			}
-			break
+		switch {
+		case len(line) == 0:
+		case preambleError(line) != nil:
+			p.bad = append(p.bad, badLine{p.lines + lines, lo, lo + len(line)})
+			p.lines, lines, data = p.lines+lines, 0, rest
+		case p.isHeader(line):
+			p.lines += lines
+			return rest
+		default:
+			return data
 		}
 	}
 	return data

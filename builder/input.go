@@ -3,7 +3,6 @@ package builder
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 )
 
 // An Input is one CSV, plain or compressed with gzip or zstd.
@@ -72,7 +68,7 @@ func inputSize(inputs []Input) (int64, error) {
 type chunk struct {
 	seq   int64 // counted from 0 over all inputs
 	input int
-	first bool // of its input: may begin with a byte-order mark and a header
+	first bool // of its input, gzip member or zstd frame: may begin with a byte-order mark and a header
 	long  bool // the start of a row that is longer than a chunk
 	data  []byte
 }
@@ -93,6 +89,7 @@ type source struct {
 	raw   *counter  // reads file
 	kind  string    // compression; empty if there is none
 	r     io.Reader // decompresses raw; nil if no input is open
+	begun bool      // the open input was not empty
 	first bool
 	skip  bool   // to the end of a long row
 	carry []byte // start of a line that did not fit into the last chunk
@@ -130,21 +127,37 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 	}
 }
 
-// fill reads one chunk of the open input and closes the input at its end.
+// fill reads one chunk of the open input and closes the input at its end. A chunk
+// ends before a member that may begin with a header.
 func (s *source) fill(buf []byte) (chunk, error) {
 	n := copy(buf, s.carry)
 	s.carry = s.carry[:0]
-	m, eof, err := readFull(s.r, buf[n:])
-	if err != nil {
-		return chunk{}, s.decompressError(err)
-	}
-	n += m
-	s.raw.hollow += 2 * int64(m)
-	if s.plain += int64(m); s.plain > maxFree && s.plain/maxExpansion > s.read.Load() {
-		return chunk{}, fmt.Errorf("%w: %d bytes of %s data contain more than %d bytes", ErrExpansion, s.read.Load(), s.kind, s.plain)
+	var eof, member bool
+	for {
+		m, end, err := readFull(s.r, buf[n:])
+		n += m
+		s.raw.hollow += 2 * int64(m)
+		s.plain += int64(m)
+		eof, member = end, errors.Is(err, errMember)
+		switch {
+		case err != nil && !member:
+			return chunk{}, s.decompressError(err)
+		case s.plain > maxFree && s.plain/maxExpansion > s.read.Load():
+			return chunk{}, fmt.Errorf("%w: %d bytes of %s data contain more than %d bytes", ErrExpansion, s.read.Load(), s.kind, s.plain)
+		}
+		if member && (n == 0 && s.skip || n > 0 && buf[n-1] != '\n') {
+			continue // a row extends over both members
+		}
+		break
 	}
 	c := chunk{input: s.input, first: s.first}
 	b := buf[:n]
+	if !s.begun && n > 0 {
+		s.begun = true
+		if err := checkKind(b, s.kind); err != nil {
+			return chunk{}, err
+		}
+	}
 	if s.skip {
 		i := bytes.IndexByte(b, '\n')
 		s.skip = i < 0
@@ -163,8 +176,8 @@ func (s *source) fill(buf []byte) (chunk, error) {
 	}
 	c.data = b[:end]
 	s.carry = append(s.carry, b[end:]...)
-	if end > 0 {
-		s.first = false
+	if end > 0 || member {
+		s.first = member
 	}
 	return c, nil
 }
@@ -176,12 +189,12 @@ func (s *source) open() error {
 		return err
 	}
 	f = cancelableReader(s.ctx, f)
-	s.file, s.first, s.skip = f, true, false
+	s.file, s.begun, s.first, s.skip = f, false, true, false
 	s.raw = &counter{r: f, n: &s.read, hollow: maxHollow}
 	if s.r, s.kind, err = decompress(s.raw); err != nil {
 		f.Close()
 		s.r = nil
-		return s.named(s.decompressError(err))
+		return s.named(err)
 	}
 	return nil
 }
@@ -194,56 +207,6 @@ func (s *source) named(err error) error {
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
-
-// decompressError returns err as a *CompressionError if it comes from the
-// decompression and not from the file.
-func (s *source) decompressError(err error) error {
-	if errors.Is(s.raw.err, ErrNoRows) { // err may hide it
-		return fmt.Errorf("%w: %s data", ErrNoRows, s.kind)
-	}
-	if s.kind == "" || s.raw.err != nil {
-		return err
-	}
-	if errors.Is(err, zstd.ErrWindowSizeExceeded) || errors.Is(err, zstd.ErrDecoderSizeExceeded) {
-		return &CompressionError{s.kind, fmt.Errorf("%w: %w", ErrWindow, err)}
-	}
-	return &CompressionError{s.kind, fmt.Errorf("truncated or damaged: %w", err)}
-}
-
-// A CompressionError reports an input that cannot be decompressed.
-type CompressionError struct {
-	Kind  string // gzip or zstd
-	Cause error
-}
-
-func (e *CompressionError) Error() string { return fmt.Sprintf("%s data: %v", e.Kind, e.Cause) }
-
-// Unwrap returns the cause.
-func (e *CompressionError) Unwrap() error { return e.Cause }
-
-// ErrWindow means that the window of a zstd stream is larger than 8 MiB. No
-// level of the zstd command needs more, except for its ultra and long modes.
-var ErrWindow = fmt.Errorf("window larger than %d MiB", maxWindow>>20)
-
-// maxWindow is the most memory, in bytes, that a zstd stream may demand.
-const maxWindow = 8 << 20
-
-// ErrExpansion means that an input expands more than a data set can. A
-// compressed row needs the 16 random bytes of its id, so a data set cannot
-// expand 200-fold. Without this limit a few megabytes could keep a build busy
-// for any time.
-var ErrExpansion = errors.New("not a data set")
-
-// ErrNoRows means that a compressed input consists mostly of bytes that
-// decompress to nothing, such as empty frames. Without this limit 40 MB of empty
-// zstd frames, which take 7 µs each, kept a build busy for 32 s.
-var ErrNoRows = errors.New("compressed data without rows")
-
-const (
-	maxHollow    = 1 << 20  // compressed bytes that may exceed twice the decompressed ones
-	maxExpansion = 200      // decompressed bytes for each compressed byte
-	maxFree      = 64 << 20 // decompressed bytes that may exceed maxExpansion
-)
 
 // openInput opens in. Open blocks on a FIFO without a writer; openInput does not
 // wait for it after ctx is done.
@@ -270,11 +233,12 @@ func (s *source) close() error {
 	if s.r == nil {
 		return nil
 	}
-	if d, ok := s.r.(*zstd.Decoder); ok {
-		d.Close()
+	var err error
+	if m, ok := s.r.(*members); ok {
+		err = m.Close()
 	}
 	s.r = nil
-	return s.file.Close()
+	return errors.Join(err, s.file.Close())
 }
 
 // readFull fills b unless r ends first. Unlike io.ReadFull it does not return
@@ -292,46 +256,4 @@ func readFull(r io.Reader, b []byte) (n int, eof bool, err error) {
 		}
 	}
 	return n, false, nil
-}
-
-// decompress detects the compression of r by its first bytes.
-func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
-	var magic [4]byte
-	n, _, err := readFull(r, magic[:])
-	if err != nil {
-		return nil, "", err
-	}
-	all := io.MultiReader(bytes.NewReader(magic[:n]), r)
-	switch word := binary.LittleEndian.Uint32(magic[:]); {
-	case word&0xFFFF == 0x8B1F: // RFC 1952
-		plain, err = gzip.NewReader(all)
-		return plain, "gzip", err
-	case word == 0xFD2FB528, word&^0xF == 0x184D2A50: // RFC 8878: a frame, a skippable frame
-		plain, err = zstd.NewReader(all, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		return plain, "zstd", err
-	default:
-		return all, "", nil
-	}
-}
-
-// A counter counts the bytes that it reads, and keeps the error of a read.
-type counter struct {
-	r      io.Reader
-	n      *atomic.Int64
-	hollow int64 // bytes that may be read before more are decompressed
-	err    error
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	if c.hollow < 0 {
-		c.err = ErrNoRows
-		return 0, c.err
-	}
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	c.hollow -= int64(n)
-	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is an error
-		c.err = err
-	}
-	return n, err
 }

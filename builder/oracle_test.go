@@ -21,11 +21,12 @@ import (
 // regular expressions and package time.
 
 var (
-	idPattern    = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	pricePattern = regexp.MustCompile(`^([+-]?)([0-9]*)(?:(\.)([0-9]*))?$`)
-	datePattern  = regexp.MustCompile(`^([0-9]{4}-[0-9]{2}-[0-9]{2})([ T])([0-9]{2}:[0-9]{2}:[0-9]{2})(.*)$`)
-	spaceZone    = regexp.MustCompile(`^(?: ([+-])([0-9]{2})([0-9]{2})(?: (\pL+|[+-][0-9]{2}|[+-][0-9]{4}))?)?$`)
-	rfcZone      = regexp.MustCompile(`^(?:Z|([+-])([0-9]{2}):([0-9]{2}))$`)
+	idPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	pricePattern   = regexp.MustCompile(`^([+-]?)([0-9]*)(?:(\.)([0-9]*))?$`)
+	datePattern    = regexp.MustCompile(`^([0-9]{4}-[0-9]{2}-[0-9]{2})([ T])([0-9]{2}:[0-9]{2}:[0-9]{2})(.*)$`)
+	spaceZone      = regexp.MustCompile(`^(?: ([+-])([0-9]{2})([0-9]{2})(?: (\pL+|[+-][0-9]{2}|[+-][0-9]{4}))?)?$`)
+	oraclePreamble = regexp.MustCompile(`(?s)^"*(?:[sS][eE][pP]=.|#TYPE .*)$`)
+	rfcZone        = regexp.MustCompile(`^(?:Z|([+-])([0-9]{2}):([0-9]{2}))$`)
 )
 
 // oracleRow returns the canonical spelling of a row and its id in lower case. ok
@@ -114,7 +115,7 @@ func oracleCSV(data []byte, comma rune) (byID map[string]string, rows int64, bad
 			first = false
 			continue
 		}
-		first = false
+		first = first && oraclePreamble.MatchString(line)
 		rows++
 		if canonical, id, ok := oracleRow(line, comma); ok {
 			byID[id] = canonical

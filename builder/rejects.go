@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -15,10 +16,13 @@ type rowCounter struct {
 	rejects *csv.Writer // nil if there is no Options.Rejects
 
 	total    int64 // good and bad rows
-	input    int   // of the last chunk
-	lines    int64 // of this input so far
 	bad      []BadRow
 	badCount int64
+	cause    error // why rows of an earlier input are bad, or nil
+
+	input     int   // of the last chunk
+	lines     int64 // of this input so far
+	diagnosis diagnosis
 }
 
 // start writes the header of the rejects.
@@ -46,7 +50,8 @@ func (r *rowCounter) tooManyBad() bool { return r.badCount > r.opts.MaxBadRows }
 // add counts the rows of c, which p has parsed.
 func (r *rowCounter) add(c chunk, p *parser) error {
 	if c.input != r.input {
-		r.input, r.lines = c.input, 0
+		r.endInput()
+		r.input, r.lines, r.diagnosis = c.input, 0, diagnosis{}
 	}
 	for _, bad := range p.bad {
 		if err := r.reject(c, p, bad); err != nil {
@@ -55,7 +60,24 @@ func (r *rowCounter) add(c chunk, p *parser) error {
 	}
 	r.lines += p.lines
 	r.total += int64(len(p.records) + len(p.bad))
+	r.diagnosis.add(c, p)
+	if d := &r.diagnosis; r.tooManyBad() && r.rejects == nil && (d.all != nil && d.rows == maxExamined || d.all == nil && d.first != nil && d.ended) {
+		r.endInput()
+		return r.badRowsError(true)
+	}
 	return nil
+}
+
+// endInput keeps the cause of the bad rows of the input that ends.
+func (r *rowCounter) endInput() {
+	d := &r.diagnosis
+	if cause := cmp.Or(d.all, d.first); cause != nil && r.cause == nil {
+		r.cause = fmt.Errorf("%s: %w", r.opts.Inputs[r.input].Name, cause)
+	}
+}
+
+func (r *rowCounter) badRowsError(stopped bool) error {
+	return &BadRowsError{Rows: r.bad, Count: r.badCount, Max: r.opts.MaxBadRows, Cause: r.cause, Stopped: stopped}
 }
 
 func (r *rowCounter) reject(c chunk, p *parser, bad badLine) error {
@@ -87,14 +109,18 @@ func (r *rowCounter) finish() error {
 			return rejectsError(err)
 		}
 	}
+	r.endInput()
 	if r.tooManyBad() {
-		return &BadRowsError{Rows: r.bad, Count: r.badCount, Max: r.opts.MaxBadRows}
+		return r.badRowsError(false)
 	}
 	if r.good() > 0 || r.opts.AllowEmpty {
 		return nil
 	}
-	if r.badCount > 0 {
-		return fmt.Errorf("%w: %d bad rows, the first is %s", ErrEmpty, r.badCount, r.bad[0])
+	switch {
+	case r.cause != nil:
+		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(r.badCount), r.cause)
+	case r.badCount > 0:
+		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(r.badCount), r.bad[0])
 	}
 	return ErrEmpty
 }

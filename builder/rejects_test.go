@@ -125,23 +125,6 @@ func TestLongRowIsBad(t *testing.T) {
 	}
 }
 
-// The reason of a bad first row names other formats and the header.
-func TestFirstRowIsBad(t *testing.T) {
-	const good = "172ffc14-d229-4c93-b06b-f48b8c095512,9.68,2022-06-04 06:01:20\n"
-	for data, reason := range map[string]string{
-		"PROMOGEN\x00\x00\x00\x01" + good:          "generation file",
-		"\xff\xfei\x00d\x00\n\x00" + good:          "UTF-16",
-		"Promotion,price,expires\n" + good:         "not the header id,price,expiration_date either",
-		"\xef\xbb\xbf\r\nprice,id,when\r\n" + good: "not the header",
-	} {
-		_, err := Build(t.Context(), Options{Inputs: []Input{stream("a", []byte(data))}, Dir: t.TempDir(), Memory: MinMemory})
-		var bad *BadRowsError
-		if !errors.As(err, &bad) || !strings.Contains(bad.Rows[0].Reason, reason) {
-			t.Errorf("%q: error %v, want %q", data, err, reason)
-		}
-	}
-}
-
 func TestHeaderAfterBlankLines(t *testing.T) {
 	const good = "172ffc14-d229-4c93-b06b-f48b8c095512,9.68,2022-06-04 06:01:20\n"
 	data := "\xef\xbb\xbf\n\r\nID,PRICE,EXPIRATION_DATE\r\n" + good + "x\n"

@@ -111,6 +111,8 @@ func statusOf(err error) (code int, reason string) {
 	switch {
 	case errors.As(err, new(*builder.BadRowsError)):
 		return http.StatusUnprocessableEntity, "bad_rows"
+	case errors.As(err, new(*builder.KindError)):
+		return http.StatusUnprocessableEntity, "not_csv"
 	case isRefusal(err):
 		return http.StatusUnprocessableEntity, "refused"
 	case errors.Is(err, errBusy), errors.Is(err, generation.ErrLocked):

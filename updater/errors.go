@@ -80,18 +80,17 @@ func outcomeOf(err error) string {
 // isRefusal reports whether the data set was read without an error and refused
 // as a whole.
 func isRefusal(err error) bool {
-	return errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.DuplicatesError)) || errors.Is(err, builder.ErrEmpty)
+	return errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.DuplicatesError)) || errors.Is(err, builder.ErrEmpty) ||
+		errors.As(err, new(*builder.KindError))
 }
 
 func isNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
-// brief returns the first line of err without any row of the data set.
+// brief returns the first line of err. The following lines quote rows of the data
+// set.
 func brief(err error) string {
-	if errors.Is(err, builder.ErrEmpty) { // err quotes the first bad row
-		return builder.ErrEmpty.Error()
-	}
 	line, _, _ := strings.Cut(err.Error(), "\n")
 	return line
 }

@@ -140,6 +140,10 @@ func TestUploadRejections(t *testing.T) {
 		contains   string
 	}{
 		{"bad row", csv + "bad,row\n", nil, 422, "bad_rows", `"rows":[{"line":1001,"column":1,"reason":`},
+		{"another delimiter", strings.ReplaceAll(csv, ",", ";"), nil, 422, "bad_rows", `tolerated: upload: fields separated by ';', not by ','"`},
+		{"error page", "<html>\n<body>502</body>\n</html>\n", nil, 422, "bad_rows", "HTML page, not a CSV"},
+		{"gzip in gzip", gzipped(t, gzipped(t, csv)), nil, 422, "not_csv", "convert it: gzip -dc <FILE | gzip -dc"},
+		{"zip archive", form(t, "data", "PK\x03\x04\x14\x00"), asForm, 422, "not_csv", "convert it: unzip -p FILE"},
 		{"empty", "", nil, 422, "refused", "no promotions"},
 		{"flag for too few records", dataSet(t, 10), nil, 422, "refused", `"flag":"--min-records"`},
 		{"hint for too few records", dataSet(t, 10), nil, 422, "refused", `; lower --min-records"`},

@@ -21,8 +21,9 @@ func buildCommand() *cli.Command {
 		Usage:     "build a generation from CSV files",
 		ArgsUsage: "FILE... | -",
 		Description: `Read the rows of every FILE, or of standard input for -, and publish them as the
-newest generation of --data. Inputs may be plain, gzip or zstd. A build that
-fails or is interrupted publishes nothing.
+newest generation of --data. Inputs may be plain, gzip or zstd. A header row may
+begin every FILE, and every part of a file that was joined of gzip or zstd files.
+A build that fails or is interrupted publishes nothing.
 
 Examples:
    promobuild build --data /srv/promotions promotions.csv

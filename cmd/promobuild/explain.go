@@ -20,10 +20,15 @@ func explain(ctx context.Context, err error, rejects string) error {
 	var bad *builder.BadRowsError
 	var dup *builder.DuplicatesError
 	var guard *builder.GuardError
+	var delimiter *builder.DelimiterError
 	hint := ""
 	switch {
 	case interrupted(ctx, err):
 		return fmt.Errorf("interrupted; nothing was published: %w", context.Cause(ctx))
+	case errors.As(err, &delimiter):
+		hint = "Use the delimiter of the input: " + delimiterFlag(delimiter.Found)
+	case hasRemedy(err):
+		return fmt.Errorf("%w\nNothing was published", err)
 	case errors.As(err, &bad):
 		hint = "Correct the rows, or skip them: --max-bad-rows N --rejects FILE"
 	case errors.As(err, &dup):
@@ -49,6 +54,25 @@ func explain(ctx context.Context, err error, rejects string) error {
 	return fmt.Errorf("%w\nNothing was published. %s", err, hint)
 }
 
+// hasRemedy reports whether err names a command that converts the input.
+func hasRemedy(err error) bool {
+	return errors.As(err, new(*builder.KindError)) || errors.As(err, new(*builder.ColumnsError))
+}
+
+// delimiterFlag returns the flag for this delimiter, as a shell reads it.
+func delimiterFlag(c byte) string {
+	text := string(c)
+	switch {
+	case c == '\t':
+		text = `\t`
+	case c < ' ':
+		text = fmt.Sprintf(`\x%02x`, c)
+	case c == '\'':
+		return `--delimiter "'"`
+	}
+	return "--delimiter '" + text + "'"
+}
+
 // interrupted reports whether err is the error of ctx, which has ended.
 func interrupted(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
@@ -70,7 +94,12 @@ func guardFlag(e *builder.GuardError) (flag, value string) {
 // rejects, or other advice.
 func uploadHint(err error) updater.Hint {
 	var guard *builder.GuardError
+	var delimiter *builder.DelimiterError
 	switch {
+	case errors.As(err, &delimiter):
+		return updater.Hint{Flag: "--delimiter", Text: delimiterFlag(delimiter.Found) + " reads it"}
+	case hasRemedy(err):
+		return updater.Hint{}
 	case errors.Is(err, builder.ErrEmpty):
 		return updater.Hint{Flag: "--allow-empty", Text: "--allow-empty accepts it"}
 	case errors.As(err, new(*builder.DuplicatesError)):

@@ -23,6 +23,9 @@ func TestUploadHintNamesFlag(t *testing.T) {
 		{builder.ErrEmpty, updater.Hint{Flag: "--allow-empty", Text: "--allow-empty accepts it"}},
 		{&builder.DuplicatesError{IDs: []string{"x"}, Count: 1}, updater.Hint{Flag: "--duplicates", Text: "--duplicates=last or --duplicates=first accepts it"}},
 		{builder.ErrMemory, updater.Hint{}},
+		{&builder.BadRowsError{Cause: &builder.DelimiterError{Found: ';', Want: ','}}, updater.Hint{Flag: "--delimiter", Text: "--delimiter ';' reads it"}},
+		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.DelimiterError{Found: '\t', Want: ','}), updater.Hint{Flag: "--delimiter", Text: `--delimiter '\t' reads it`}},
+		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.KindError{Kind: "HTML page"}), updater.Hint{}},
 	} {
 		if got := uploadHint(fmt.Errorf("upload: %w", c.err)); got != c.want {
 			t.Errorf("%v: %+v, want %+v", c.err, got, c.want)

@@ -1,0 +1,119 @@
+package builder
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// A CompressionError reports an input that cannot be decompressed.
+type CompressionError struct {
+	Kind  string // gzip or zstd
+	Cause error
+}
+
+func (e *CompressionError) Error() string { return fmt.Sprintf("%s data: %v", e.Kind, e.Cause) }
+
+// Unwrap returns the cause.
+func (e *CompressionError) Unwrap() error { return e.Cause }
+
+// ErrWindow means that the window of a zstd stream is larger than 8 MiB. No
+// level of the zstd command needs more, except for its ultra and long modes.
+var ErrWindow = fmt.Errorf("window larger than %d MiB", maxWindow>>20)
+
+// maxWindow is the most memory, in bytes, that a zstd stream may demand.
+const maxWindow = 8 << 20
+
+// ErrExpansion means that an input expands more than a data set can. A
+// compressed row needs the 16 random bytes of its id, so a data set cannot
+// expand 200-fold. Without this limit a few megabytes could keep a build busy
+// for any time.
+var ErrExpansion = errors.New("not a data set")
+
+// ErrNoRows means that a compressed input consists mostly of bytes that
+// decompress to nothing, such as empty frames. Without this limit 40 MB of empty
+// zstd frames, which take 7 µs each, kept a build busy for 32 s.
+var ErrNoRows = errors.New("compressed data without rows")
+
+const (
+	maxHollow    = 1 << 20  // compressed bytes that may exceed twice the decompressed ones
+	maxExpansion = 200      // decompressed bytes for each compressed byte
+	maxFree      = 64 << 20 // decompressed bytes that may exceed maxExpansion
+)
+
+// errTrailing means that compressed data is complete, but not alone.
+var errTrailing = errors.New("other data follows it")
+
+// decompressError returns err as a *CompressionError if it comes from the
+// decompression and not from the file.
+func (s *source) decompressError(err error) error {
+	if errors.Is(s.raw.err, ErrNoRows) { // err may hide it
+		return fmt.Errorf("%w: %s data", ErrNoRows, s.kind)
+	}
+	switch {
+	case s.kind == "" || s.raw.err != nil:
+		return err
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return &CompressionError{s.kind, fmt.Errorf("%w: %w", ErrWindow, err)}
+	case errors.Is(err, errTrailing):
+		return &CompressionError{s.kind, err}
+	}
+	return &CompressionError{s.kind, fmt.Errorf("truncated or damaged: %w", err)}
+}
+
+// decompress detects the compression of r by its first bytes.
+func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
+	b := bufio.NewReader(r)
+	magic, err := b.Peek(4)
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is an error
+		return nil, "", err
+	}
+	switch {
+	case isGzip(magic):
+		return &members{r: b, format: &gzipMember{r: b}}, "gzip", nil
+	case isZstd(magic):
+		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		return &members{r: b, format: &zstdFrame{r: b, z: z}}, "zstd", err
+	}
+	return b, "", nil
+}
+
+// isGzip reports whether b begins with a member (RFC 1952).
+func isGzip(b []byte) bool { return bytes.HasPrefix(b, []byte{0x1F, 0x8B}) }
+
+// isZstd reports whether b begins with a frame or a skippable frame (RFC 8878).
+func isZstd(b []byte) bool {
+	if len(b) < 4 {
+		return false
+	}
+	word := binary.LittleEndian.Uint32(b)
+	return word == 0xFD2FB528 || word&^0xF == 0x184D2A50
+}
+
+// A counter counts the bytes that it reads, and keeps the error of a read.
+type counter struct {
+	r      io.Reader
+	n      *atomic.Int64
+	hollow int64 // bytes that may be read before more are decompressed
+	err    error
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	if c.hollow < 0 {
+		c.err = ErrNoRows
+		return 0, c.err
+	}
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	c.hollow -= int64(n)
+	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is an error
+		c.err = err
+	}
+	return n, err
+}
