@@ -63,7 +63,7 @@ func (p *pipeline) build(j job) (*result, error) {
 		log.Warn("nothing published; the file waits again", "result", r.Outcome, "error", r.Error)
 	case err != nil:
 		r.Error = p.hintFor(err).appendTo(brief(err))
-		log.Error("nothing published", "result", r.Outcome, "error", r.Error)
+		log.Log(p.ctx, levelOf(r.Outcome), "nothing published", "result", r.Outcome, "error", r.Error)
 	default:
 		r.Summary = &summary
 		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
@@ -79,6 +79,16 @@ func (p *pipeline) build(j job) (*result, error) {
 		p.hooks.add(r)
 	}
 	return r, err
+}
+
+// levelOf returns the level to log a build that published nothing. The sender of
+// the data set has to correct a warning, the operator an error.
+func levelOf(outcome string) slog.Level {
+	switch outcome {
+	case outcomeBadRows, outcomeRefused, outcomeInterrupted:
+		return slog.LevelWarn
+	}
+	return slog.LevelError
 }
 
 // warnOfFuture names the generations from the future.

@@ -34,9 +34,19 @@ type formReader struct {
 	form *multipart.Reader
 	rest io.Reader // the bytes after the form
 	part *multipart.Part
+	err  error // of the last Read
 }
 
-func (f *formReader) Read(p []byte) (int, error) {
+// Read returns the same error again after an error, io.EOF included: the builder
+// reads an input of less than 4 bytes to its end twice.
+func (f *formReader) Read(p []byte) (n int, err error) {
+	if f.err == nil {
+		n, f.err = f.read(p)
+	}
+	return n, f.err
+}
+
+func (f *formReader) read(p []byte) (int, error) {
 	if f.part == nil {
 		part, err := f.next()
 		if errors.Is(err, io.EOF) {

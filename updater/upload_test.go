@@ -2,9 +2,11 @@ package updater_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -298,4 +300,55 @@ func TestUnsupportedContentNamesAcceptedKinds(t *testing.T) {
 	c := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nContent-Type: "+formType+"\r\nContent-Length: 1000000\r\n\r\n")
 	readAnswer(t, c).want(t, http.StatusBadRequest, "malformed")
 	f.wantGenerations(t)
+}
+
+// A data set without records is refused in every form, or accepted in every form.
+func TestUploadWithoutRecords(t *testing.T) {
+	refusing := start(t, nil)
+	accepting := start(t, func(o *updater.Options) { o.Build.AllowEmpty = true })
+	num := 0
+	for _, csv := range []string{"", "\n", "\r\n\r\n", "\xef\xbb\xbf", "\xef\xbb\xbf\n", "id,price,expiration_date\n"} {
+		for name, upload := range map[string]struct {
+			body    string
+			headers []string
+		}{
+			"plain":          {csv, nil},
+			"gzip":           {gzipped(t, csv), nil},
+			"zstd":           {zstded(t, csv), nil},
+			"form":           {form(t, "data", csv), []string{"Content-Type", formType}},
+			"form with gzip": {form(t, "data", gzipped(t, csv)), []string{"Content-Type", formType}},
+			"form with zstd": {form(t, "data", zstded(t, csv)), []string{"Content-Type", formType}},
+		} {
+			t.Run(fmt.Sprintf("%q as %s", csv, name), func(t *testing.T) {
+				num++
+				a := refusing.post(t, strings.NewReader(upload.body), upload.headers...)
+				a.want(t, http.StatusUnprocessableEntity, "refused")
+				if !strings.Contains(a.text, builder.ErrEmpty.Error()) {
+					t.Errorf("answer %s", a)
+				}
+				if result := refusing.builds(t)[0]["result"]; result != "refused" {
+					t.Errorf("result %v, want refused", result)
+				}
+				a = accepting.post(t, strings.NewReader(upload.body), upload.headers...)
+				a.want(t, http.StatusCreated, "")
+				if a.object["records"] != 0. {
+					t.Errorf("answer %s, want no records", a)
+				}
+			})
+		}
+	}
+	refusing.wantGenerations(t)
+	for name, want := range map[string]string{
+		`promobuild_builds_total{result="refused"}`: strconv.Itoa(num),
+		`promobuild_builds_total{result="failed"}`:  "0",
+		`promobuild_uploads_total{code="422"}`:      strconv.Itoa(num),
+	} {
+		if got := refusing.metric(t, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	refusing.stop(t)
+	if log := refusing.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, `level=WARN msg="nothing published"`) {
+		t.Errorf("the log of refused uploads has errors, or lacks warnings:\n%.2000s", log)
+	}
 }
