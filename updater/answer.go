@@ -10,6 +10,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 )
 
 // A problem is the JSON body of an error answer.
@@ -51,10 +52,11 @@ func reply(w http.ResponseWriter, code int, v any) {
 	if err := e.Encode(v); err != nil {
 		panic("BUG: " + err.Error())
 	}
+	body := escape.JSON(b.Bytes()) // names of files and hosts
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len())) // a flush completes the response
+	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // a flush completes the response
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes()) // it fails only if the client has gone
+	_, _ = w.Write(body) // it fails only if the client has gone
 }
 
 // uploadedOf returns the body of the answer to an upload that was published.

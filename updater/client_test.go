@@ -110,6 +110,28 @@ func TestUploadWithWrongLength(t *testing.T) {
 	f.wantGenerations(t)
 }
 
+// docs/reference.md lists the answers that net/http gives itself, which are not
+// JSON.
+func TestInvalidHTTPIsAnsweredWithText(t *testing.T) {
+	f := start(t, nil)
+	for request, code := range map[string]int{
+		"GET /healthz\r\n\r\n":                                                     http.StatusBadRequest,
+		"GET /healthz HTTP/1.1\r\n\r\n":                                            http.StatusBadRequest,
+		"GET /healthz HTTP/1.1\r\nHost: a b\r\n\r\n":                               http.StatusBadRequest,
+		"POST /upload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x\r\n\r\n": http.StatusNotImplemented,
+		"GET /healthz HTTP/3.7\r\nHost: localhost\r\n\r\n":                         http.StatusHTTPVersionNotSupported,
+		"GET /healthz HTTP/1.1\r\nX: " + strings.Repeat("a", 30<<10):               http.StatusRequestHeaderFieldsTooLarge,
+		"GET /healthz HTTP/1.1\r\nHost: localhost\r\nExpect: x\r\n\r\n":            http.StatusExpectationFailed,
+	} {
+		res, err := http.ReadResponse(bufio.NewReader(f.dial(t, request)), nil)
+		must(t, err)
+		res.Body.Close()
+		if res.StatusCode != code || !res.Close {
+			t.Errorf("%.80q: %s, closes the connection: %t; want %d", request, res.Status, res.Close, code)
+		}
+	}
+}
+
 func TestHeadersAreLimitedInTimeAndLength(t *testing.T) {
 	f := newFixture(t, nil)
 	f.SetHeaderTimeout(200 * time.Millisecond)

@@ -7,14 +7,13 @@ import (
 	"os"
 	"os/user"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 )
 
 func pinCommand() *cli.Command {
@@ -97,25 +96,15 @@ func setPin(c *cli.Context, dir string, p generation.Pin) error {
 func pinText(p generation.Pin) string {
 	text := "pinned"
 	if p.By != "" {
-		text += " by " + printable(p.By)
+		text += " by " + escape.Name(p.By)
 	}
 	if !p.At.IsZero() {
 		text += " at " + p.At.UTC().Format(time.DateTime) + " UTC"
 	}
 	if p.Reason != "" {
-		text += ": " + printable(p.Reason)
+		text += ": " + escape.Name(p.Reason)
 	}
 	return text
-}
-
-// printable replaces the characters of s that could control a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
 }
 
 // whoami returns user@host. A user without a name is "uid N".

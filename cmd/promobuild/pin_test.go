@@ -17,7 +17,7 @@ func TestPinTextIsPrintable(t *testing.T) {
 		{generation.Pin{}, "pinned"},
 		{generation.Pin{By: "ops@node"}, "pinned by ops@node"},
 		{generation.Pin{By: "ops@node", At: at, Reason: "wrong prices"}, "pinned by ops@node at 2026-11-24 12:00:00 UTC: wrong prices"},
-		{generation.Pin{By: "a\rb", Reason: "é\x1b[2J\n…"}, "pinned by a\uFFFDb: é\uFFFD[2J\uFFFD…"},
+		{generation.Pin{By: "a\rb", Reason: "é\x1b[2J\n…"}, `pinned by a\rb: é\x1b[2J\n…`},
 	} {
 		if got := pinText(c.pin); got != c.want {
 			t.Errorf("pinText(%+v) = %q, want %q", c.pin, got, c.want)

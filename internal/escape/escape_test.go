@@ -1,7 +1,9 @@
 package escape_test
 
 import (
+	"encoding/json"
 	"testing"
+	"unicode"
 
 	"promostore/internal/escape"
 )
@@ -25,5 +27,28 @@ func TestEscape(t *testing.T) {
 		if got := escape.Text(c.text); got != c.kept {
 			t.Errorf("Text(%q) is %q, want %q", c.text, got, c.kept)
 		}
+	}
+}
+
+func TestJSONKeepsValues(t *testing.T) {
+	for _, text := range []string{"", "plain", "März", "\u009b2J", "\u202evsc.exe", "\u2066a\u2069", "\x7f", "\ufeff", "a\U000e0041b", "\x1b[2J\n", "😀", "\u00a0"} {
+		in, err := json.Marshal(map[string]string{"k": text})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := escape.JSON(append(in, '\n'))
+		var got map[string]string
+		if err := json.Unmarshal(out, &got); err != nil || got["k"] != text {
+			t.Errorf("JSON(%q) is %q: %v", in, out, err)
+		}
+		for _, r := range string(out) {
+			if r != '\n' && !unicode.IsPrint(r) {
+				t.Errorf("JSON(%q) has %U", in, r)
+			}
+		}
+	}
+	plain := []byte("{\"k\": \"März\"}\n")
+	if out := escape.JSON(plain); &out[0] != &plain[0] {
+		t.Error("a text without unprintable characters is copied")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/urfave/cli/v2"
+
+	"promostore/internal/escape"
 )
 
 // LogFlags returns the flags that Logger reads.
@@ -24,7 +26,19 @@ func Logger(c *cli.Context, w io.Writer) *slog.Logger {
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if c.String("log-format") == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return slog.New(slog.NewJSONHandler(jsonEscaper{w}, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// A jsonEscaper writes JSON without unprintable characters, which could come from
+// clients, names of files and the output of commands. The text format of slog
+// quotes them itself.
+type jsonEscaper struct{ w io.Writer }
+
+func (e jsonEscaper) Write(p []byte) (int, error) {
+	if _, err := e.w.Write(escape.JSON(p)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
