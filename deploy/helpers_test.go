@@ -252,6 +252,9 @@ func serve(t testing.TB, data string, flags ...string) *server {
 	return &server{p, "http://" + line.Address}
 }
 
+// address returns the host and the port of the server.
+func (s *server) address() string { return strings.TrimPrefix(s.url, "http://") }
+
 // lives returns the generations that became live, in order.
 func (s *server) lives(t testing.TB) []string {
 	t.Helper()

@@ -23,13 +23,14 @@ import (
 const uploadToken = "a-token"
 
 // startUpdater starts an updater that needs uploadToken, on an unused port.
-func startUpdater(t *testing.T, data string) *server {
+func startUpdater(t *testing.T, data string, flags ...string) *server {
 	t.Helper()
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(tokens, []byte(uploadToken+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, program(t, "promobuild"), "updater", "--data", data, "--listen", "127.0.0.1:0", "--token-file", tokens, "--memory", "64MiB", "--log-format", "json")
+	args := append([]string{"updater", "--data", data, "--listen", "127.0.0.1:0", "--token-file", tokens, "--memory", "64MiB", "--log-format", "json"}, flags...)
+	p := start(t, program(t, "promobuild"), args...)
 	var line struct{ Address string }
 	if err := json.Unmarshal([]byte(p.line(t, `"msg":"serving"`)), &line); err != nil {
 		t.Fatal(err)
