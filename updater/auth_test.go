@@ -176,13 +176,80 @@ func TestNewRejectsTokenFile(t *testing.T) {
 	dir := t.TempDir()
 	pipe := filepath.Join(dir, "pipe")
 	must(t, syscall.Mkfifo(pipe, 0o600))
-	empty, long := filepath.Join(dir, "empty"), filepath.Join(dir, "long")
+	empty, long, bad := filepath.Join(dir, "empty"), filepath.Join(dir, "long"), filepath.Join(dir, "bad")
 	must(t, os.WriteFile(empty, []byte("\n \n"), 0o600))
 	must(t, os.WriteFile(long, []byte(strings.Repeat("x", 65<<10)), 0o600))
-	for path, want := range map[string]string{pipe: fsx.ErrNotRegular.Error(), empty: "contains no token", long: "longer than", filepath.Join(dir, "none"): "no such file"} {
+	refuse := func(path, want string) {
+		t.Helper()
 		if _, err := updater.New(updater.Options{TokenFile: path}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want %q", path, err, want)
 		}
+	}
+	refuse(pipe, fsx.ErrNotRegular.Error())
+	refuse(empty, "contains no token")
+	refuse(long, "longer than")
+	refuse(filepath.Join(dir, "none"), "no such file")
+	for _, line := range []string{"# team A", "two words", "Bearer secret", "tökèn", "a,b", "a=b", "=", "\"quoted\"", "a\x00", "\u00a0a", "\xef\xbb\xbfa", "a#b"} {
+		must(t, os.WriteFile(bad, []byte("\xef\xbb\xbfabc\r\n\r\n"+line+"\r\ndef\r\n"), 0o600))
+		refuse(bad, "bad:3: not a token of RFC 6750")
+		if _, err := updater.New(updater.Options{TokenFile: bad}); len(line) > 1 && strings.Contains(err.Error(), line) {
+			t.Errorf("the error quotes the line %q: %v", line, err)
+		}
+	}
+}
+
+// Tokens are read from files as editors on any system write them.
+func TestTokenFileWithMarkAndLineEnds(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	const every = "AZaz09-._~+/=="
+	must(t, os.WriteFile(file, []byte("\xef\xbb\xbfabc\r\n\t"+every+" \r\ndef"), 0o600))
+	f := start(t, func(o *updater.Options) { o.TokenFile = file })
+	for _, token := range []string{"abc", every, "def"} {
+		f.post(t, strings.NewReader(dataSet(t, 1)), "Authorization", "Bearer "+token).want(t, http.StatusCreated, "")
+	}
+	f.post(t, strings.NewReader(dataSet(t, 1)), "Authorization", "Bearer \xef\xbb\xbfabc").want(t, http.StatusUnauthorized, "unauthorized")
+}
+
+// A file that changes to one that cannot be used keeps its previous tokens, and
+// is logged once and counted. Its removal revokes all tokens.
+func TestChangedTokenFileKeepsTokens(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	write := func(text string) { must(t, os.WriteFile(file, []byte(text), 0o600)) }
+	write("first\n")
+	f := start(t, func(o *updater.Options) { o.TokenFile = file })
+	check := func(token string, code int, refused string) {
+		t.Helper()
+		reason := ""
+		if code != http.StatusCreated {
+			reason = "unauthorized"
+		}
+		f.post(t, strings.NewReader(dataSet(t, 1)), "Authorization", "Bearer "+token).want(t, code, reason)
+		if got := f.metric(t, "promobuild_token_file_refused"); got != refused {
+			t.Errorf("promobuild_token_file_refused is %s, want %s", got, refused)
+		}
+	}
+	check("first", http.StatusCreated, "0")
+	write("# team A\nsecond\n")
+	for range 2 {
+		check("first", http.StatusCreated, "1")
+		check("second", http.StatusUnauthorized, "1")
+	}
+	write(strings.Repeat("x", 65<<10))
+	check("first", http.StatusCreated, "1")
+	write("second\n")
+	check("first", http.StatusUnauthorized, "0")
+	check("second", http.StatusCreated, "0")
+	must(t, os.Remove(file))
+	check("second", http.StatusUnauthorized, "1")
+	write("# team A\nsecond\n")
+	check("second", http.StatusUnauthorized, "1")
+	f.stop(t)
+	log := f.log.String()
+	if n := strings.Count(log, `msg="token file refused"`); n != 4 {
+		t.Errorf("%d refused files logged, want 4:\n%s", n, log)
+	}
+	if !strings.Contains(log, `tokens:1: not a token of RFC 6750`) || !strings.Contains(log, `msg="token file accepted"`) {
+		t.Errorf("the log lacks a line:\n%s", log)
 	}
 }
 

@@ -63,6 +63,7 @@ func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
 	s.pipeline.counters.write(&e)
 	e.Counter("promobuild_accept_errors_total", s.acceptErrors.Load(), "Failed attempts to accept a connection because file descriptors or memory ran out.")
 	e.Counter("promobuild_clients_refused_total", s.refusals.total.Load(), "Requests refused for their token, certificate, origin or host.")
+	e.Bool("promobuild_token_file_refused", s.auth.tokenFileRefused(), "1 while the token file is missing, or changed to one that cannot be used.")
 	s.pipeline.hooks.write(&e)
 	if s.inbox != nil {
 		s.inbox.counts().write(&e)

@@ -114,8 +114,10 @@ func New(opts Options) (*Server, error) {
 	setDefault(&opts.InboxQuiet, 30*time.Second)
 	setDefault(&opts.StallTimeout, 30*time.Second)
 	setDefault(&opts.HookTimeout, 5*time.Minute)
+	var tokens *tokenFile
 	if opts.TokenFile != "" {
-		if _, err := readTokens(opts.TokenFile); err != nil {
+		var err error
+		if tokens, err = openTokenFile(opts.TokenFile, opts.Logger); err != nil {
 			return nil, err
 		}
 	}
@@ -130,7 +132,7 @@ func New(opts Options) (*Server, error) {
 	s := &Server{
 		opts:   opts,
 		log:    opts.Logger,
-		auth:   authorizer{opts.TokenFile, opts.ClientCert, opts.AllowedHosts, http.NewCrossOriginProtection(), opts.Logger},
+		auth:   authorizer{tokens, opts.ClientCert, opts.AllowedHosts, http.NewCrossOriginProtection()},
 		cancel: cancel,
 	}
 	s.pipeline = &pipeline{opts: opts.Build, keep: opts.Keep, hint: opts.Hint, log: opts.Logger, ctx: ctx, slot: newSlot()}
