@@ -28,7 +28,7 @@ type EventKind int
 // The kinds of events.
 const (
 	EventLive          EventKind = iota // the generation became live: new requests see it
-	EventRefused                        // the generation is bad; it is skipped until its file is replaced
+	EventRefused                        // the generation is bad; another kind of error is reported again
 	EventClosed                         // the file of a former live generation was closed, after its last request
 	EventFault                          // the file of the live generation changed; the generation is no longer live
 	EventFuture                         // the generation is from the future; all others are preferred to it

@@ -31,8 +31,9 @@ type pollState struct {
 
 // Poll makes the desired generation live: the pinned one, or else one newer than
 // the live generation. It opens, verifies and warms the generation first. A bad
-// file is refused and not opened again until it is replaced; then the next older
-// generation is tried, if none is pinned and it is newer than the live one.
+// file is refused, and the next older generation is tried, if none is pinned and
+// it is newer than the live one. Later polls try a refused file again when it has
+// changed, and after growing pauses for an hour; see generation.Refusal.
 //
 // Poll also checks the file of the live generation. If that was truncated or
 // damaged, it is no longer live, and the file is tried like any other.
@@ -247,7 +248,7 @@ func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (li
 	case errors.Is(err, fs.ErrNotExist): // removed since it was listed
 		return false, nil
 	}
-	if s.refuse(path, refusal{identity: id, reason: err.Error(), transient: isTransient(err)}) {
+	if s.refuse(path, id, err) {
 		e.Kind, e.Err = EventRefused, err
 		s.events.notify(e)
 	}

@@ -54,7 +54,9 @@ func (s *Store) Status() Status {
 		Newest: s.newest, Any: s.any, Future: s.future,
 	}
 	for path, r := range s.refused {
-		st.Refused = append(st.Refused, Refused{path, r.reason})
+		if !r.outdated {
+			st.Refused = append(st.Refused, Refused{path, r.reason})
+		}
 	}
 	slices.SortFunc(st.Refused, func(a, b Refused) int { return cmp.Compare(a.Path, b.Path) })
 	return st

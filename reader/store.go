@@ -2,15 +2,11 @@ package reader
 
 import (
 	"errors"
-	"fmt"
-	"maps"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"promostore/format/generation"
-	"promostore/internal/fsx"
 )
 
 // A Store serves the current generation of a directory: the pinned one, or the
@@ -98,14 +94,14 @@ func (s *Store) liveFile() *File {
 // Fault reports that a lookup in f, which the caller has acquired, returned
 // ErrFault. The generation is no longer live, and the next poll replaces it with
 // the newest servable one. It also tries the file again if that has changed since it
-// was opened.
+// was opened, and otherwise after a pause.
 func (s *Store) Fault(f *File, err error) {
 	l := f.lease
 	// Of many concurrent calls, the first does everything.
 	if !l.faulted.CompareAndSwap(false, true) {
 		return
 	}
-	s.refuse(l.path, refusal{identity: f.opened, reason: err.Error()})
+	s.refuse(l.path, f.opened, err)
 	// A newer generation or Close may have expired the lease already.
 	wasLive := s.live.CompareAndSwap(l, nil)
 	if wasLive {
@@ -160,14 +156,6 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// A refusal is the reason why a file is not served.
-type refusal struct {
-	identity  fsx.Identity // of the refused file
-	reason    string
-	transient bool // the file may be good; polls try it again after pauses
-	retry     backoff
-}
-
 // A backoff spaces attempts that fail. The zero value allows one at once.
 type backoff struct {
 	pause time.Duration
@@ -183,54 +171,4 @@ const (
 func (b backoff) failed(now time.Time) backoff {
 	pause := min(max(2*b.pause, minPause), maxPause)
 	return backoff{pause, now.Add(pause)}
-}
-
-// refuse records r, and reports whether it is new.
-func (s *Store) refuse(path string, r refusal) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old, found := s.refused[path]
-	r.retry = old.retry.failed(s.now())
-	s.refused[path] = r
-	return !found || !old.identity.Equal(r.identity) || old.reason != r.reason
-}
-
-// isRefused reports whether opening the file at path again is pointless.
-func (s *Store) isRefused(path string, id fsx.Identity) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, found := s.refused[path]
-	return found && r.identity.Equal(id) && (!r.transient || s.now().Before(r.retry.until))
-}
-
-// refusalError returns an error with the reason why the file at path is refused.
-func (s *Store) refusalError(path string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r, found := s.refused[path]; found {
-		return fmt.Errorf("refused: %s", r.reason)
-	}
-	return fmt.Errorf("%s: %w", path, generation.ErrAbsent) // removed since it was listed
-}
-
-// forgetReplaced drops the refusals of files that are gone or have changed.
-func (s *Store) forgetReplaced(list []generation.Generation) {
-	exists := map[string]bool{}
-	for _, g := range list {
-		exists[g.Files[0]] = true
-	}
-	s.mu.Lock()
-	refused := maps.Clone(s.refused)
-	s.mu.Unlock()
-	for path, r := range refused {
-		info, err := os.Stat(path)
-		if exists[path] && (err != nil || fsx.IdentityOf(info).Equal(r.identity)) {
-			continue
-		}
-		s.mu.Lock()
-		if s.refused[path] == r { // not refused again meanwhile
-			delete(s.refused, path)
-		}
-		s.mu.Unlock()
-	}
 }

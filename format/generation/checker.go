@@ -8,15 +8,17 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"promostore/format"
 	"promostore/internal/fsx"
 )
 
 // A Checker checks generations like Header and Verify, and remembers the result
-// for each file until the file changes. The zero value is ready for use. It is
-// safe for concurrent use.
+// for each file until the file changes, or as long as its Refusal holds. The zero
+// value is ready for use. It is safe for concurrent use.
 type Checker struct {
+	now   func() time.Time // nil: time.Now
 	mu    sync.Mutex
 	known map[string]result // by path
 }
@@ -26,7 +28,8 @@ type result struct {
 	file     fsx.Identity
 	header   format.Header
 	err      error // of the index
-	verified bool  // the blocks are good, too
+	refusal  Refusal
+	verified bool // the blocks are good, too
 }
 
 // Header is like Generation.Header, but reads a file only once.
@@ -79,14 +82,21 @@ func (c *Checker) check(g Generation) (r result, found bool) {
 	c.mu.Lock()
 	r, found = c.known[path]
 	c.mu.Unlock()
-	if found && r.file.Equal(id) {
+	now := time.Now
+	if c.now != nil {
+		now = c.now
+	}
+	if found && r.file.Equal(id) && (r.err == nil || r.refusal.Holds(id, now())) {
 		return r, true
 	}
-	r = result{file: id}
+	r = result{file: id, refusal: r.refusal}
 	r.header, r.err = g.Header()
 	// An error of the file system may pass without a change of the file.
 	if pathErr := (*fs.PathError)(nil); errors.As(r.err, &pathErr) {
 		return r, false
+	}
+	if r.err != nil {
+		r.refusal = r.refusal.Again(id, false, now())
 	}
 	c.remember(path, r)
 	return r, true

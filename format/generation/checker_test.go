@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,5 +101,34 @@ func TestCheckerVerify(t *testing.T) {
 	c.Trust(path + "x")
 	if _, _, found := c.Remembered(path + "x"); found {
 		t.Error("a missing file is remembered")
+	}
+}
+
+// TestCheckerChecksBadFileAgain checks a file in the middle of a write that sets
+// its times only when it begins.
+func TestCheckerChecksBadFileAgain(t *testing.T) {
+	dir := t.TempDir()
+	path := gentest.Publish(t, dir, 1, gentest.Sequence(300))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	gentest.Must(t, err)
+	gentest.Must(t, f.Sync())
+	// Only the first store to a page of a mapping changes the times.
+	m, err := syscall.Mmap(int(f.Fd()), 0, format.HeaderLen, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+	gentest.Must(t, err)
+	gentest.Must(t, f.Close())
+	t.Cleanup(func() { gentest.Must(t, syscall.Munmap(m)) })
+	good := string(m)
+	clear(m)
+
+	var c generation.Checker
+	now := time.Now()
+	c.SetClock(func() time.Time { return now })
+	if _, _, err := c.Live(dir); !errors.Is(err, format.ErrFormat) {
+		t.Errorf("during the write: %v, want %v", err, format.ErrFormat)
+	}
+	copy(m, good)
+	now = now.Add(time.Second)
+	if _, h, err := c.Live(dir); err != nil || h.Records != 300 {
+		t.Errorf("after the write: %d records, %v", h.Records, err)
 	}
 }

@@ -1,6 +1,13 @@
 package generation
 
-import "promostore/format"
+import (
+	"time"
+
+	"promostore/format"
+)
+
+// SetClock replaces the clock of c.
+func (c *Checker) SetClock(now func() time.Time) { c.now = now }
 
 // Remembered returns the header that c remembers for the file at path, and
 // whether c has verified the blocks.

@@ -39,3 +39,7 @@ func (a Identity) Equal(b Identity) bool {
 func (a Identity) SameContent(b Identity) bool {
 	return a.Size == b.Size && a.ModTime.Equal(b.ModTime)
 }
+
+// SameFile reports whether a and b describe the same file, changed or not. A file
+// system may give the inode of a removed file to another one.
+func (a Identity) SameFile(b Identity) bool { return a.device == b.device && a.inode == b.inode }
