@@ -153,11 +153,17 @@ func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
 // maxRowLen is longer, in bytes, than the average row of a complete data set.
 const maxRowLen = 128
 
-// checkInputSpace checks the space for the generation file before the input is
-// read. The estimate from the size of the inputs is low: it is exact for plain
-// rows of maxRowLen bytes, and 0 if the size is unknown.
+// checkInputSpace checks the space for the generation file, and for the spill of
+// records that exceed the memory, before the input is read. The estimate from the
+// size of the inputs is low: it is exact for plain rows of maxRowLen bytes, and 0
+// if the size is unknown.
 func (b *build) checkInputSpace() error {
-	return checkSpace(b.Dir, fileLen(b.progress.status.InputSize/maxRowLen))
+	records := b.progress.status.InputSize / maxRowLen
+	spill := records * format.RecordLen
+	if spill <= b.Memory {
+		spill = 0
+	}
+	return b.checkRecordSpace(spill, records)
 }
 
 // checkRecordSpace checks the space for a run of spill bytes and a generation

@@ -184,3 +184,22 @@ func TestInputWithoutSpaceIsNotOpened(t *testing.T) {
 	}
 	wantFiles(t, dir, ".lock")
 }
+
+// The space for the spill is checked before the input is read, like that for the
+// generation.
+func TestSpillSpaceIsCheckedFirst(t *testing.T) {
+	read := false
+	in := Input{Name: "rows", Size: 1 << 58, Open: func() (io.ReadCloser, error) {
+		read = true
+		return io.NopCloser(strings.NewReader("")), nil
+	}}
+	dir, want := t.TempDir(), "/dev/shm"
+	if sameDisk(dir, want) {
+		want = dir
+	}
+	_, err := Build(t.Context(), Options{Dir: dir, TempDir: "/dev/shm", Memory: MinMemory, Inputs: []Input{in}})
+	var space *SpaceError
+	if !errors.As(err, &space) || space.Dir != want || read {
+		t.Errorf("error %v, input read %t, want a *SpaceError of the temporary directory before the input is read", err, read)
+	}
+}

@@ -55,6 +55,9 @@ func build(c *cli.Context) error {
 		}
 	}
 	opts.AllowFuture = c.Bool("force")
+	if warning := memoryWarning(opts.Memory); warning != "" {
+		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", warning)
+	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"promostore/builder"
 	"promostore/cmd/internal/program"
@@ -21,6 +22,9 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 			return nil, fmt.Errorf("%s is a directory; name its files, as in %s", arg, filepath.Join(arg, "*.csv"))
 		}
 		if arg != "-" {
+			if !exists(arg) {
+				return nil, fmt.Errorf("%s: %w", arg, syscall.ENOENT)
+			}
 			list = append(list, builder.FileInput(arg))
 			continue
 		}

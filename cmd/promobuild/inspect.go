@@ -113,6 +113,7 @@ func (x *inspection) print(w io.Writer) error {
 	fmt.Fprintf(t, "file\t%s\n", x.File)
 	fmt.Fprintf(t, "format version\t%d\n", x.FormatVersion)
 	fmt.Fprintf(t, "generation\t%s\n", x.Generation)
+	fmt.Fprintf(t, "created\t%s UTC\n", x.Created.Format(time.DateTime))
 	fmt.Fprintf(t, "shard\t%d of %d\n", x.Shard, x.Shards)
 	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(int64(x.Rows)))
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(int64(x.Records)))

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"math"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 
 	"promostore/builder"
 	"promostore/cmd/internal/program"
@@ -55,6 +61,9 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	if opts.Memory, err = memory(c.String("memory")); err != nil {
 		return opts, err
 	}
+	if err := checkTemp(opts.TempDir); err != nil {
+		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, err)
+	}
 	opts.Duplicates = map[string]builder.Duplicates{
 		"last": builder.KeepLast, "first": builder.KeepFirst, "error": builder.FailOnDuplicate,
 	}[c.String("duplicates")]
@@ -77,6 +86,33 @@ func memory(text string) (int64, error) {
 		return 0, program.Usagef("--memory %s is less than %s", text, least)
 	}
 	return n, nil
+}
+
+// checkTemp returns an error if a build could not spill to dir. An empty dir is
+// that of the generations, which need not exist.
+func checkTemp(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	info, err := os.Stat(dir)
+	var at *fs.PathError
+	switch {
+	case errors.As(err, &at):
+		return at.Err
+	case !info.IsDir():
+		return syscall.ENOTDIR
+	}
+	return unix.Access(dir, unix.W_OK|unix.X_OK)
+}
+
+// memoryWarning returns a warning if a build may use more memory than there is.
+func memoryWarning(memory int64) string {
+	total := sysmem.Total()
+	if memory <= total {
+		return ""
+	}
+	return fmt.Sprintf("--memory %s is more than the %s of this machine or its cgroup; the kernel may end the build",
+		humanize.IBytes(uint64(memory)), humanize.IBytes(uint64(total)))
 }
 
 // size parses a number of bytes such as 512MiB.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,9 +24,12 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// newBar returns a bar on w of less than 80 columns. total counts bytes or rows;
+// newBar returns a bar on w that fits into a line of the terminal. total counts bytes or rows;
 // it is -1 if unknown.
 func newBar(w io.Writer, total int64, title string, bytes bool) *progressbar.ProgressBar {
+	if f, ok := w.(*os.File); ok {
+		w = &terminal{file: f}
+	}
 	options := []progressbar.Option{
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(title),
@@ -36,7 +40,7 @@ func newBar(w io.Writer, total int64, title string, bytes bool) *progressbar.Pro
 		progressbar.OptionClearOnFinish(),
 	}
 	if bytes {
-		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionShowCount())
+		options = append(options, progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowCount())
 	}
 	return progressbar.NewOptions64(total, options...)
 }
@@ -102,8 +106,11 @@ func (p *progress) show(s builder.Status) {
 	}
 	_ = p.bar.Set64(s.InputBytes) // exceeds the size if the input has grown; the bar tolerates that
 	rate := float64(s.Rows) / time.Since(p.started).Seconds()
-	p.bar.Describe(fmt.Sprintf("read %srows, %srows/s", humanize.SIWithDigits(float64(s.Rows), 1, ""), humanize.SIWithDigits(rate, 1, "")))
+	p.bar.Describe(fmt.Sprintf("read %s rows, %s rows/s", short(float64(s.Rows)), short(rate)))
 }
+
+// short returns n with one decimal and a prefix such as M.
+func short(n float64) string { return strings.TrimSpace(humanize.SIWithDigits(n, 1, "")) }
 
 func (p *progress) begin(s builder.Status) {
 	var line string
@@ -112,7 +119,7 @@ func (p *progress) begin(s builder.Status) {
 	case builder.PhaseRead:
 		line, total, bytes = "read the input", -1, true
 		if s.InputSize > 0 {
-			line, total = fmt.Sprintf("read %s of input", humanize.Bytes(uint64(s.InputSize))), s.InputSize
+			line, total = fmt.Sprintf("read %s of input", humanize.IBytes(uint64(s.InputSize))), s.InputSize
 		}
 	case builder.PhasePublish:
 		line, total = "publish "+count(s.Records, "record"), -1

@@ -170,7 +170,7 @@ func (s source) announce(o opened) {
 
 func exists(path string) bool {
 	_, err := os.Stat(path)
-	return err == nil
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 func isDir(path string) bool {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,5 +122,77 @@ func TestFullOutputIsReported(t *testing.T) {
 		if err := cmd.Run(); exitCode(err) != program.ExitFailed || !strings.Contains(stderr.String(), syscall.ENOSPC.Error()) {
 			t.Errorf("%s: %v: %s", args, err, &stderr)
 		}
+	}
+}
+
+// cgroup returns a new cgroup with a memory limit of that many bytes. It needs root.
+func cgroup(t *testing.T, limit string) string {
+	t.Helper()
+	root, file := "/sys/fs/cgroup", "memory.max"
+	if _, err := os.Stat("/sys/fs/cgroup/memory"); err == nil { // version 1
+		root, file = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+	}
+	dir, err := os.MkdirTemp(root, "promobuild")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(dir, file), []byte(limit), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// A memory budget beyond the cgroup is announced before the kernel ends the build.
+func TestMemoryBeyondCgroupWarns(t *testing.T) {
+	dir := cgroup(t, "536870912")
+	for memory, want := range map[string]string{
+		"1GiB":   "warning: --memory 1.0 GiB is more than the 512 MiB of this machine or its cgroup",
+		"256MiB": "",
+	} {
+		cmd := exec.Command("sh", "-c", `echo $$ >"$1/cgroup.procs" && exec promobuild build --quiet --memory "$2" --data "$3" ../../testdata/promotions.csv`,
+			"sh", dir, memory, t.TempDir())
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), want) || (want == "") != (len(out) == 0) {
+			t.Errorf("--memory %s: %v: %s, want %q", memory, err, out, want)
+		}
+	}
+}
+
+// A directory for the spill that an ordinary user may not write to fails before the
+// input is read.
+func TestTempDirOfOtherUserFails(t *testing.T) {
+	path, err := exec.LookPath("promobuild")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("/tmp", "promobuild") // other users may enter it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	copied := filepath.Join(dir, "promobuild")
+	if out, err := exec.Command("cp", path, copied).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, spill := filepath.Join(dir, "data"), filepath.Join(dir, "spill")
+	for path, mode := range map[string]os.FileMode{data: 0o777, spill: 0o755} {
+		if err := errors.Join(os.Mkdir(path, mode), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(copied, "build", "--data", data, "--tmp", spill, "-")
+	cmd.Stdin = strings.NewReader("")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if want := "promobuild: build: --tmp " + spill + ": permission denied\n"; exitCode(err) != program.ExitFailed || string(out) != want {
+		t.Errorf("exits with %d: %s, want %s", exitCode(err), out, want)
 	}
 }

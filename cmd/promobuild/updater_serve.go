@@ -27,6 +27,9 @@ func serveUpdater(ctx context.Context, opts updaterOptions, log *slog.Logger, si
 		config = certificates.Config()
 	}
 	opts.updater.Logger = log
+	if warning := memoryWarning(opts.updater.Build.Memory); warning != "" {
+		log.Warn(warning)
+	}
 	server, err := updater.New(opts.updater)
 	if err != nil {
 		return err

@@ -20,15 +20,20 @@ var (
 	environmentError = regexp.MustCompile(`(?s)^could not parse (".*") as .* value from environment variable "(\w+)" for flag ([^ :]+): `)
 )
 
-// onUsageError turns an error of the flag parser into a usage error.
-func onUsageError(c *cli.Context, err error, ofCommand bool) error {
+// usageErrors returns a function that turns an error of the flag parser into a
+// usage error. args is the command line.
+func usageErrors(args []string) cli.OnUsageErrorFunc {
+	return func(c *cli.Context, err error, ofCommand bool) error { return usageError(c, args, err, ofCommand) }
+}
+
+func usageError(c *cli.Context, args []string, err error, ofCommand bool) error {
 	flags := c.App.Flags
 	if c.Command != nil && len(c.Command.Flags) > 0 {
 		flags = c.Command.Flags
 	}
 	text := err.Error()
 	if m := unknownFlagError.FindStringSubmatch(text); m != nil {
-		return unknownFlag(c.App, flags, m[1], ofCommand)
+		return unknownFlag(c.App, flags, asTyped(args, m[1]), ofCommand)
 	}
 	if m := noValueError.FindStringSubmatch(text); m != nil {
 		return needsValue(flags, m[1])
@@ -46,8 +51,8 @@ func onUsageError(c *cli.Context, err error, ofCommand bool) error {
 }
 
 // unknownFlag suggests a flag, or another place for it.
-func unknownFlag(app *cli.App, flags []cli.Flag, name string, ofCommand bool) error {
-	name, _, _ = strings.Cut(name, "=")
+func unknownFlag(app *cli.App, flags []cli.Flag, dashed string, ofCommand bool) error {
+	name := strings.TrimLeft(dashed, "-")
 	var names []string
 	for _, f := range flags {
 		for _, name := range f.Names() {
@@ -55,10 +60,6 @@ func unknownFlag(app *cli.App, flags []cli.Flag, name string, ofCommand bool) er
 				names = append(names, name)
 			}
 		}
-	}
-	dashed := "--" + name
-	if len(name) == 1 {
-		dashed = "-" + name
 	}
 	if suggestion := closest(name, names); suggestion != "" {
 		return Usagef("unknown flag %s%s", dashed, hint("--"+suggestion))
@@ -73,6 +74,17 @@ func unknownFlag(app *cli.App, flags []cli.Flag, name string, ofCommand bool) er
 		return Usagef("unknown flag %s; %q has it", dashed, app.Name+" "+command.Name)
 	}
 	return Usagef("unknown flag %s", dashed)
+}
+
+// asTyped returns the flag of that name with the dashes that it has in args.
+func asTyped(args []string, name string) string {
+	for _, arg := range args {
+		dashed, _, _ := strings.Cut(arg, "=")
+		if strings.HasPrefix(dashed, "-") && strings.TrimLeft(dashed, "-") == name {
+			return dashed
+		}
+	}
+	return "--" + name
 }
 
 // needsValue returns the error for a flag that ends the command line, or that

@@ -5,8 +5,10 @@ package program
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -42,17 +44,24 @@ func Version() string {
 // Run runs app, whose name is args[0], and returns the exit code. It reports an
 // error on app.ErrWriter, prefixed with the program and the command.
 func Run(ctx context.Context, app *cli.App, args []string) int {
-	prepare(app)
+	prepare(app, args)
+	out := &countingWriter{w: app.Writer}
+	app.Writer = out
 	ordered, err := permute(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, ordered)
 	}
-	return report(app, args, err)
+	code := report(app, args, err)
+	if code != ExitDone && out.n == 0 && wantsJSON(app, args) {
+		printFailure(out, err, code)
+	}
+	return code
 }
 
 // prepare applies the settings that all commands share.
-func prepare(app *cli.App) {
+func prepare(app *cli.App, args []string) {
 	app.EnableBashCompletion = true
+	onUsageError := usageErrors(args)
 	app.OnUsageError = onUsageError
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run returns the exit code
 	app.Action = checked(app.Action, app.Flags)
@@ -122,6 +131,45 @@ func report(app *cli.App, args []string, err error) int {
 		return ExitUsage
 	}
 	return ExitFailed
+}
+
+// A countingWriter counts the bytes that it passes on.
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	w.n += int64(n)
+	return n, err
+}
+
+// wantsJSON reports whether args set the flag --json of their command.
+func wantsJSON(app *cli.App, args []string) bool {
+	at, command := find(app, args)
+	if command == nil || flagNamed(command.Flags, "json") == nil {
+		return false
+	}
+	for _, arg := range args[at+1:] {
+		switch arg {
+		case "--json", "-json", "--json=true", "-json=true":
+			return true
+		case "--":
+			return false
+		}
+	}
+	return false
+}
+
+// printFailure prints the JSON object that takes the place of the result of a
+// command with --json, so that a program which reads standard output gets JSON in
+// any case.
+func printFailure(w io.Writer, err error, code int) {
+	_ = json.NewEncoder(w).Encode(struct {
+		Error    string `json:"error"`
+		ExitCode int    `json:"exit_code"`
+	}{err.Error(), code}) // standard error has the error too
 }
 
 var errOutputClosed = errors.New("standard output is closed")
