@@ -12,12 +12,8 @@ import (
 // a client gets for a body that it announces and does not send.
 const bodyLen = 4 << 10
 
-// firstBodies holds buffers of bodyLen bytes, longBodies larger ones. They are
-// apart so that a body that does not grow never holds a large buffer.
-var (
-	firstBodies = sync.Pool{New: func() any { return new([bodyLen]byte) }}
-	longBodies  sync.Pool // of *[]byte
-)
+// firstBodies holds buffers of bodyLen bytes.
+var firstBodies = sync.Pool{New: func() any { return new([bodyLen]byte) }}
 
 // errBusy reports that the limits of all lookups leave no room for another.
 var errBusy = errors.New("too many lookups are under way")
@@ -28,9 +24,8 @@ type receivedBody struct {
 	text      []byte
 	admission *admission
 
-	first    *[bodyLen]byte
-	long     *[]byte // nil unless the text outgrew first
-	reserved int     // bytes of the admission's memory, for long
+	first *[bodyLen]byte // nil if the text outgrew it
+	long  []byte         // nil unless the text outgrew first; counted in the admission's memory
 }
 
 // read receives the body of ctx.
@@ -68,46 +63,30 @@ func (b *receivedBody) read(ctx *fasthttp.RequestCtx) error {
 // grow moves the text to a larger buffer. The length of the body is negative if
 // it is unknown.
 func (b *receivedBody) grow(length int) error {
-	var long *[]byte
-	if b.long == nil {
-		long, _ = longBodies.Get().(*[]byte)
+	const factor = 4 // all buffers of a body together take 4/3 of the last one
+	size := min(factor*cap(b.text), maxBodyBytes+1)
+	if length > cap(b.text) {
+		size = min(size, length)
 	}
-	if long == nil {
-		size := 2 * cap(b.text)
-		if length > cap(b.text) {
-			size = min(size, length)
-		}
-		text := make([]byte, 0, size)
-		long = &text
-	}
-	if !b.admission.acquire(b.admission.memory, cap(*long)) {
+	if !b.admission.reserve(bufferLen(size)) {
 		return errBusy
 	}
-	text := append((*long)[:0], b.text...)
-	b.freeLong()
-	b.reserved = cap(text)
-	b.long, b.text = long, text
+	long := b.admission.buffers.get(size)
+	long = append(long, b.text...)
+	b.free()
+	b.long, b.text = long, long
 	return nil
 }
 
 // free returns the memory. The text is invalid after it. A second call does
 // nothing.
 func (b *receivedBody) free() {
-	b.freeLong()
+	if b.long != nil {
+		b.admission.free(cap(b.long))
+		b.admission.buffers.put(b.long)
+	}
 	if b.first != nil {
 		firstBodies.Put(b.first)
-		b.first = nil
 	}
-	b.text = nil
-}
-
-func (b *receivedBody) freeLong() {
-	if b.long == nil {
-		return
-	}
-	b.admission.memory.Release(int64(b.reserved))
-	if cap(*b.long) <= maxSpareLen {
-		longBodies.Put(b.long)
-	}
-	b.long, b.reserved = nil, 0
+	b.first, b.long, b.text = nil, nil, nil
 }

@@ -1,7 +1,12 @@
 package httpd
 
 import (
+	"errors"
 	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"promostore/web"
 )
@@ -43,4 +48,33 @@ func (s *Server) wrapListener(ln net.Listener) net.Listener {
 		writeTimeout: s.fast.WriteTimeout,
 		failed:       s.handshakeFailed,
 	}
+}
+
+// ListenConfig returns the configuration of a TCP listener for a Server. It bounds
+// the bytes that the kernel holds for each connection. They are memory of the
+// process: its cgroup counts them. By default, the kernel holds up to 4 MiB for a
+// client that does not read, and the server takes its answer for sent; it holds as
+// many bytes that the server has not read. The limits do not slow down a client
+// that reads, because bytes in flight do not count, and let one send 640 KB/s
+// over 100 ms.
+func ListenConfig() net.ListenConfig {
+	config := net.ListenConfig{
+		Control: func(_, _ string, socket syscall.RawConn) error {
+			var result error
+			err := socket.Control(func(fd uintptr) { result = limitBuffers(int(fd)) })
+			return errors.Join(err, result)
+		},
+	}
+	// Connections of a multipath listener do not inherit the options.
+	config.SetMultipathTCP(false)
+	return config
+}
+
+// limitBuffers sets the limits of ListenConfig for a socket, from which connections
+// inherit them.
+func limitBuffers(socket int) error {
+	return errors.Join(
+		os.NewSyscallError("setsockopt", unix.SetsockoptInt(socket, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, maxUnsent)),
+		os.NewSyscallError("setsockopt", unix.SetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_RCVBUF, maxUnread)),
+	)
 }

@@ -39,7 +39,8 @@ const (
 	IdleTimeout    = idleTimeout
 	MaxLookupIDs   = maxLookupIDs
 	MaxIDLen       = maxIDLen
-	LookupMemory   = lookupMemory
+	LookupMemory   = maxLookupMemory
+	MaxWaiting     = maxWaiting
 	LookupsPerProc = lookupsPerProc
 )
 

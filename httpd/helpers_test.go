@@ -127,9 +127,15 @@ func serveMemory(t testing.TB, rows []row) *fixture {
 	return f
 }
 
+// listenLoopback listens on a port of the loopback interface like promoserve.
+func listenLoopback() (net.Listener, error) {
+	config := httpd.ListenConfig()
+	return config.Listen(context.Background(), "tcp", "127.0.0.1:0")
+}
+
 // listen starts the server on a port of the loopback interface.
 func (f *fixture) listen(t testing.TB) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := listenLoopback()
 	must(t, err)
 	f.serve(t, ln, &http.Transport{})
 	f.base = "http://" + ln.Addr().String()

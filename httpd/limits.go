@@ -22,18 +22,22 @@ const (
 	// the connection first and no request meets a closed one.
 	idleTimeout = 90 * time.Second
 
-	maxHeaderBytes = 8 << 10 // request line and headers
-	maxBodyBytes   = 1 << 20 // twice the longest batch in the longest spelling
-	maxLookupIDs   = 10_000  // IDs in a batch
-	maxIDLen       = 1 << 10 // bytes of an ID in a batch; the longest spelling has 45
+	maxUnsent      = 32 << 10 // bytes of responses in the kernel that it has not sent
+	maxUnread      = 64 << 10 // bytes of requests in the kernel that the server has not read
+	maxHeaderBytes = 8 << 10  // request line and headers
+	maxBodyBytes   = 1 << 20  // twice the longest batch in the longest spelling
+	maxLookupIDs   = 10_000   // IDs in a batch
+	maxIDLen       = 1 << 10  // bytes of an ID in a batch; the longest spelling has 45
 )
 
 // Limits of all lookups together, which a lookup waits for.
 const (
-	// lookupMemory bounds the bodies that outgrow the first bodyLen bytes, and
+	// maxLookupMemory bounds the bodies that outgrow the first bodyLen bytes, and
 	// the answers until they have been sent. A lookup of 1,000 IDs needs 200 KiB,
-	// one of 10,000 IDs 2 MiB.
-	lookupMemory = 64 << 20
+	// one of 10,000 IDs 2 MiB. A server with little memory has less; see
+	// lookupMemory.
+	maxLookupMemory = 64 << 20
+	minLookupMemory = 8 << 20 // the longest body and its answer take 6 MiB
 
 	// lookupsPerProc bounds the lookups that are parsed and looked up at a time,
 	// for each processor. More do not finish sooner; they delay other requests,
@@ -42,20 +46,35 @@ const (
 
 	// lookupWait bounds the wait for either limit. Then the answer is 503.
 	lookupWait = 2 * time.Second
+
+	// maxWaiting bounds the lookups that wait for memory. Meanwhile the kernel
+	// holds up to 128 KiB of the body of each.
+	maxWaiting = 256
 )
+
+// lookupMemory returns the memory of all lookups for a server that may use total
+// bytes.
+func lookupMemory(total int64) int64 {
+	return max(min(total/8, maxLookupMemory), minLookupMemory)
+}
+
+// connectionMemory is the memory of a connection and its goroutine outside of
+// lookups: 20 KiB while it is idle, of which the buffers of fasthttp take 12.
+const connectionMemory = 24 << 10
 
 // spareDescriptors is the number of file descriptors that connections leave
 // free, so that the next generation can always be opened.
 const spareDescriptors = 64
 
-// maxConnections returns the number of connections that the limit on open
-// files allows.
-func maxConnections() int {
+// maxConnections returns the number of connections that the limit on open files
+// allows, and half of the memory, of which the server may use total bytes.
+func maxConnections(total int64) int {
 	const most = 256 << 10 // fasthttp's default
+	n := int(max(min(total/2/connectionMemory, most), 1))
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > most {
-		return most
+		return n
 	}
-	n := int(limit.Cur)
-	return max(n-spareDescriptors, n/2, 1)
+	files := int(limit.Cur)
+	return min(n, max(files-spareDescriptors, files/2, 1))
 }

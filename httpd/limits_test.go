@@ -21,7 +21,7 @@ import (
 // request within it.
 const shortTimeout = 2 * time.Second
 
-func TestConnectionsLeaveDescriptorsFree(t *testing.T) {
+func TestConnectionsLeaveDescriptorsAndMemoryFree(t *testing.T) {
 	var limit syscall.Rlimit
 	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	before := limit
@@ -29,8 +29,11 @@ func TestConnectionsLeaveDescriptorsFree(t *testing.T) {
 	for cur, want := range map[uint64]int{1000: 936, 100: 50} {
 		limit.Cur = cur
 		must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-		if got := httpd.New(httpd.Options{}).Concurrency(); got != want {
+		if got := httpd.New(httpd.Options{Memory: 1 << 30}).Concurrency(); got != want {
 			t.Errorf("%d connections with %d descriptors, want %d", got, cur, want)
+		}
+		if got := httpd.New(httpd.Options{Memory: 1 << 20}).Concurrency(); got != 21 {
+			t.Errorf("%d connections with %d descriptors and 1 MiB of memory, want 21", got, cur)
 		}
 	}
 }

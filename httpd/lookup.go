@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/valyala/fasthttp"
-	"golang.org/x/sync/semaphore"
 
 	"promostore/format"
 	"promostore/reader"
@@ -30,24 +29,21 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		s.bodyFailed(ctx, err)
 		return
 	}
-	need := answerLen(len(body.text))
-	if !s.admission.acquire(s.admission.memory, need) {
-		s.busy(ctx)
-		return
-	}
-	b := batches.Get().(*batch)
-	b.memory, b.reserved = s.admission.memory, need
+	a := answers.Get().(*answer)
+	a.admission = &s.admission
 	sent := false
 	defer func() {
 		if !sent {
-			b.free()
+			a.free()
 		}
 	}()
-	if !s.admission.acquire(s.admission.running, 1) {
+	if !a.reserve(answerLen(len(body.text))) || !s.admission.start() {
 		s.busy(ctx)
 		return
 	}
 	defer s.admission.running.Release(1)
+	b := batches.Get().(*batch)
+	defer b.free()
 	switch err := b.parse(body.text); {
 	case errors.Is(err, errManyIDs), errors.Is(err, errLongID):
 		fail(ctx, fasthttp.StatusRequestEntityTooLarge, err.Error())
@@ -62,11 +58,15 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	}
 	defer s.opts.Store.Release(f, ctx.ConnID())
 	s.setGeneration(ctx, f)
-	if err := b.lookup(f, s.opts.JSON); err != nil {
+	const typicalLen = 112 // of a promotion as JSON, in bytes
+	b.answer = s.admission.buffers.get(min(64+typicalLen*len(b.ids), a.reserved))
+	err := b.lookup(f, s.opts.JSON)
+	a.text, b.answer = b.answer, nil
+	if err != nil {
 		s.lookupFailed(ctx, shard, f, err)
 		return
 	}
-	if !b.settle() {
+	if !a.settle() {
 		s.busy(ctx)
 		return
 	}
@@ -77,22 +77,71 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	// SetBody would copy up to 2 MB into a buffer that fasthttp keeps for each
 	// connection.
 	sent = true
-	ctx.Response.SetBodyStream(b, b.Len())
+	a.Reset(a.text)
+	ctx.Response.SetBodyStream(a, a.Len())
 }
 
-// A batch is a request for many IDs and its answer. It is also the body stream
-// of the response: fasthttp calls Close once it is sent, which returns the batch
-// to the pool.
-type batch struct {
-	bytes.Reader // of answer
+// An answer is the body stream of the response to a lookup. It outlives the
+// lookup until the client has read it.
+type answer struct {
+	bytes.Reader // of text
 
+	text      []byte
+	admission *admission
+	reserved  int // bytes of the admission's memory
+}
+
+// answerLen returns the most bytes that the answer to a body of n bytes needs,
+// unless JSON escapes its IDs: a promotion has 112 and its ID, quoted and
+// followed by a comma, 35 or more.
+func answerLen(n int) int { return bufferLen(64 + 4*n) }
+
+// reserve reserves memory for n bytes.
+func (a *answer) reserve(n int) bool {
+	if !a.admission.reserve(n) {
+		return false
+	}
+	a.reserved = n
+	return true
+}
+
+// settle reserves as much as the text takes. It reports false if the text is
+// longer than expected and there is no memory for it.
+func (a *answer) settle() bool {
+	n := cap(a.text) - a.reserved
+	switch {
+	case n < 0:
+		a.admission.free(-n)
+	case n > 0 && !a.admission.memory.TryAcquire(int64(n)):
+		return false
+	}
+	a.reserved += n
+	return true
+}
+
+// free returns the memory, and a to the pool. The caller must not use a again.
+func (a *answer) free() {
+	a.admission.free(a.reserved)
+	a.admission.buffers.put(a.text)
+	*a = answer{}
+	answers.Put(a)
+}
+
+// Close frees a. fasthttp calls it after the answer was sent, or could not be
+// sent.
+func (a *answer) Close() error {
+	a.free()
+	return nil
+}
+
+var answers = sync.Pool{New: func() any { return new(answer) }}
+
+// A batch is a lookup while it runs.
+type batch struct {
 	ids     [][]byte // as received; most share the memory of the request
 	answer  []byte
 	missing []byte // IDs not found, as JSON strings
 	counts  [numLookups]uint64
-
-	memory   *semaphore.Weighted
-	reserved int // bytes of memory, until free
 
 	// One group. The keys are those of its valid IDs.
 	valid   [groupLen]bool
@@ -105,75 +154,34 @@ type batch struct {
 // records and flags take 13 KiB, which fits into the L1 cache.
 const groupLen = 256
 
-// An unused batch keeps at most these capacities: enough for 1,000 IDs and
-// their answer.
-const (
-	maxSpareIDs = 2_000
-	maxSpareLen = 160 << 10 // bytes
-)
-
+// batches holds at most as many batches as lookups run at a time.
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// answerLen returns the most bytes that the answer to a body of n bytes needs,
-// unless JSON escapes its IDs: a promotion has 112 and its ID, quoted and
-// followed by a comma, 35 or more.
-func answerLen(n int) int { return 64 + 4*n }
+// An unused batch keeps at most these capacities: enough for 1,000 IDs.
+const (
+	maxSpareIDs     = 2_000
+	maxSpareMissing = 64 << 10 // bytes
+)
 
-// settle frees all memory except for the answer, and reserves as much as that
-// takes. It reports false if the answer is longer than expected and there is no
-// memory for it.
-func (b *batch) settle() bool {
-	b.dropIDs()
-	if cap(b.missing) > maxSpareLen {
-		b.missing = nil
-	}
-	n := cap(b.answer) + cap(b.missing) - b.reserved
-	if n > 0 && !b.memory.TryAcquire(int64(n)) {
-		return false
-	}
-	if n < 0 {
-		b.memory.Release(int64(-n))
-	}
-	b.reserved += n
-	return true
-}
-
-// dropIDs drops the references to the request.
-func (b *batch) dropIDs() {
-	clear(b.ids)
+// free returns b to the pool. The caller must not use b again.
+func (b *batch) free() {
+	clear(b.ids) // drop the references to the request
 	b.ids = b.ids[:0]
 	if cap(b.ids) > maxSpareIDs {
 		b.ids = nil
 	}
-}
-
-// free returns b to the pool. The caller must not use b again.
-func (b *batch) free() {
-	if b.reserved > 0 {
-		b.memory.Release(int64(b.reserved))
-		b.reserved = 0
-	}
-	b.dropIDs()
-	if cap(b.answer) > maxSpareLen {
-		b.answer = nil
-	}
-	if cap(b.missing) > maxSpareLen {
+	if cap(b.missing) > maxSpareMissing {
 		b.missing = nil
 	}
-	b.Reset(nil)
 	batches.Put(b)
 }
 
-// lookup fills answer: the promotions in the order of the IDs, and the unknown
+// lookup appends to answer: the promotions in the order of the IDs, and the unknown
 // and malformed IDs as received.
 func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
 	b.counts = [numLookups]uint64{}
 	b.missing = b.missing[:0]
-	const typicalLen = 112 // of a promotion as JSON, in bytes
-	if need := min(64+typicalLen*len(b.ids), b.reserved); cap(b.answer) < need {
-		b.answer = make([]byte, 0, need)
-	}
-	b.answer = append(b.answer[:0], `{"promotions":[`...)
+	b.answer = append(b.answer, `{"promotions":[`...)
 	for ids := b.ids; len(ids) > 0; {
 		n := min(len(ids), groupLen)
 		if err := b.lookupGroup(f, opts, ids[:n]); err != nil {
@@ -183,7 +191,6 @@ func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
 	}
 	b.answer = append(dropComma(b.answer), `],"not_found":[`...)
 	b.answer = append(append(b.answer, dropComma(b.missing)...), "]}\n"...)
-	b.Reset(b.answer)
 	return nil
 }
 
@@ -240,10 +247,4 @@ func appendString(dst, text []byte) []byte {
 		}
 	}
 	return append(append(append(dst, '"'), text...), '"')
-}
-
-// Close returns b to the pool.
-func (b *batch) Close() error {
-	b.free()
-	return nil
 }

@@ -2,12 +2,15 @@ package httpd_test
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"promostore/httpd"
 	"promostore/reader"
@@ -141,6 +144,87 @@ func TestLookupMemoryIsBounded(t *testing.T) {
 	a := f.exchange(t, batch)
 	if !strings.HasPrefix(a, "HTTP/1.1 200 ") {
 		t.Errorf("the lookup after them: %.100q", a)
+	}
+}
+
+// TestFinishedLookupsKeepLittleMemory ends many lookups at once. The buffers left
+// for later ones are bounded, too.
+func TestFinishedLookupsKeepLittleMemory(t *testing.T) {
+	const connections, most = 200, 16 << 20
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	before := memoryInUse()
+	f.held(batchOf(1000), 1<<20, connections, true)
+	runtime.GC() // one does not empty a sync.Pool
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if used := int(m.HeapAlloc+m.StackInuse) - before; used > most {
+		t.Errorf("%d MiB are in use, more than %d", used>>20, most>>20)
+	}
+}
+
+// TestWaitingLookupsAreBounded sends lookups while slow clients hold the memory
+// of all lookups. Those that exceed the limit of waiting ones are refused at once.
+func TestWaitingLookupsAreBounded(t *testing.T) {
+	const more = 10
+	f := newFixture(t, httpd.Options{Memory: 64 << 20}, reader.StoreOptions{})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	batch := batchOf(100) // fits into the first buffer, so it waits once
+	f.SetLookupWait(time.Millisecond)
+	closed := make(chan struct{})
+	var served sync.WaitGroup
+	for range 600 { // of 16 KiB each, 8 MiB of memory
+		var writing sync.WaitGroup
+		writing.Add(1)
+		served.Go(func() {
+			_ = f.ServeConn(&heldConn{script{sent: bytes.NewReader([]byte(batch))}, 1 << 20, true, sync.OnceFunc(writing.Done), closed})
+		})
+		writing.Wait()
+	}
+	f.SetLookupWait(time.Hour)
+	answers := make(chan string, httpd.MaxWaiting+more)
+	for range httpd.MaxWaiting + more {
+		go func() { answers <- f.exchange(t, batch) }()
+	}
+	for range more {
+		if a := <-answers; !strings.HasPrefix(a, "HTTP/1.1 503 ") || !strings.Contains(a, "\r\nRetry-After: ") {
+			t.Errorf("%.200q", a)
+		}
+	}
+	close(closed)
+	for range httpd.MaxWaiting {
+		if a := <-answers; !strings.HasPrefix(a, "HTTP/1.1 200 ") {
+			t.Errorf("after the slow clients: %.200q", a)
+		}
+	}
+	served.Wait()
+}
+
+// TestKernelHoldsFewUnsentBytes writes to a client that does not read.
+func TestKernelHoldsFewUnsentBytes(t *testing.T) {
+	const most = 128 << 10
+	ln, err := listenLoopback()
+	must(t, err)
+	defer ln.Close()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer client.Close()
+	must(t, client.(*net.TCPConn).SetReadBuffer(4096))
+	server, err := ln.Accept()
+	must(t, err)
+	defer server.Close()
+	socket, err := server.(*net.TCPConn).SyscallConn()
+	must(t, err)
+	written := 0
+	must(t, socket.Control(func(fd uintptr) {
+		for n := 0; err == nil; n, err = unix.Write(int(fd), make([]byte, 1<<20)) {
+			written += n
+		}
+	}))
+	if !errors.Is(err, unix.EAGAIN) || written > most {
+		t.Errorf("the kernel took %d bytes, %v; want at most %d", written, err, most)
 	}
 }
 

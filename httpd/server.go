@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"promostore/format"
+	"promostore/internal/sysmem"
 	"promostore/reader"
 	"promostore/web"
 )
@@ -24,6 +25,7 @@ type Options struct {
 	Certificates  *web.Certificates // nil: plain http only
 	TLSOnly       bool              // reject plain http; needs Certificates
 	MaxConnsPerIP int               // concurrent connections of one address; 0: no limit
+	Memory        int64             // bytes that the process may use; 0: those of the machine or of its cgroup
 	Version       string            // of the program, for the metrics
 }
 
@@ -44,11 +46,14 @@ type Server struct {
 // New returns a server that does not listen yet. The caller keeps the Store
 // and must not close it before Shutdown returns.
 func New(opts Options) *Server {
-	s := &Server{opts: opts, admission: newAdmission()}
+	if opts.Memory == 0 {
+		opts.Memory = sysmem.Total()
+	}
+	s := &Server{opts: opts, admission: newAdmission(opts.Memory)}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}
-	s.fast.Concurrency = maxConnections()
+	s.fast.Concurrency = maxConnections(opts.Memory)
 	s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
 	if opts.Certificates != nil {
 		opts.Certificates.WarnOfExpiry(opts.Logger)

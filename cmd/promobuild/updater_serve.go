@@ -34,7 +34,7 @@ func serveUpdater(ctx context.Context, opts updaterOptions, log *slog.Logger, si
 	if err != nil {
 		return err
 	}
-	ln, err := program.Listen("listen", opts.listen)
+	ln, err := program.Listen("listen", opts.listen, net.ListenConfig{})
 	if err != nil {
 		return errors.Join(err, server.Shutdown(ctx))
 	}

@@ -40,7 +40,7 @@ func adminAddress(text string) (*net.TCPAddr, error) {
 
 // listenAdmin listens on address. The caller must call serve, and close.
 func listenAdmin(address *net.TCPAddr) (*admin, error) {
-	ln, err := program.Listen("admin-listen", address.String())
+	ln, err := program.Listen("admin-listen", address.String(), net.ListenConfig{})
 	if err != nil {
 		return nil, err
 	}

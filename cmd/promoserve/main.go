@@ -49,6 +49,7 @@ type environment struct {
 func main() {
 	signals, stop := program.NotifySignals()
 	defer stop()
+	limitMemory()
 	os.Exit(run(os.Args, environment{os.Stdout, os.Stderr, signals}))
 }
 

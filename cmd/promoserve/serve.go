@@ -32,7 +32,7 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 			return err
 		}
 	}
-	ln, err := program.Listen("listen", opts.listen)
+	ln, err := program.Listen("listen", opts.listen, httpd.ListenConfig())
 	if err != nil {
 		return err
 	}

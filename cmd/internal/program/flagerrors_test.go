@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -125,13 +126,13 @@ func TestCheckAddress(t *testing.T) {
 }
 
 func TestListenErrorsTellWhatToDo(t *testing.T) {
-	ln, err := Listen("listen", "127.0.0.1:0")
+	ln, err := Listen("listen", "127.0.0.1:0", net.ListenConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
 	address := ln.Addr().String()
-	_, err = Listen("listen", address)
+	_, err = Listen("listen", address, net.ListenConfig{})
 	if want := "--listen " + address + ": address already in use; stop the process that uses it, or choose another port"; err == nil || err.Error() != want {
 		t.Errorf("Listen: %v, want %s", err, want)
 	}

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -68,8 +69,8 @@ func CheckAddress(address string) error {
 }
 
 // Listen listens on an address of CheckAddress. flag is the flag that has it.
-func Listen(flag, address string) (net.Listener, error) {
-	ln, err := net.Listen("tcp", address)
+func Listen(flag, address string, config net.ListenConfig) (net.Listener, error) {
+	ln, err := config.Listen(context.Background(), "tcp", address)
 	if err == nil {
 		return ln, nil
 	}
