@@ -67,9 +67,10 @@ func (s *fileState) unchanged(t *fileState) bool {
 // read the file before. The error is ErrFault if the file was truncated, else
 // ErrChanged, or os.ErrClosed.
 //
-// The system call takes 0.3 to 0.4 µs. It returns the attributes that the kernel
-// has, and never waits for a server of the file system. Before Linux 4.11, or if
-// the system call is forbidden, checkUnchanged returns nil.
+// The system call takes 0.3 to 0.4 µs, a twentieth of a request over HTTP. Nothing
+// cheaper is as safe; see docs/design.md. It returns the attributes that the
+// kernel has, and never waits for a server of the file system. Before Linux 4.11,
+// or if the system call is forbidden, checkUnchanged returns nil.
 func (f *File) checkUnchanged() error {
 	var x unix.Statx_t
 	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(f.fd), uintptr(unsafe.Pointer(&noPath)),
