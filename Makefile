@@ -10,7 +10,9 @@ PEERS = fio gcc g++ mariadb-server nginx-light wrk
 SUITES ?= build lookup http limits scale
 KUSTOMIZE = v5.8.0
 KUBECTL_VALIDATE = v0.0.4
-KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)
+CONTROLLER_GEN = v0.19.0
+PROMETHEUS_OPERATOR = v0.95.2
+KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)-$(PROMETHEUS_OPERATOR)
 TOOLS = curl haproxy nginx-light procps prometheus rsync systemd
 BENCH ?= .
 LISTEN ?= :1321
@@ -57,6 +59,9 @@ docker: # a running Docker engine and Compose; installs and starts them if none 
 $(KUBERNETES): # programs that render and validate deploy/kubernetes
 	GOBIN='$(CURDIR)/$@.new' go install sigs.k8s.io/kustomize/kustomize/v5@$(KUSTOMIZE)
 	GOBIN='$(CURDIR)/$@.new' go install sigs.k8s.io/kubectl-validate@$(KUBECTL_VALIDATE)
+	GOBIN='$(CURDIR)/$@.new' go install sigs.k8s.io/controller-tools/cmd/controller-gen@$(CONTROLLER_GEN)
+	module=$$(go mod download -json github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring@$(PROMETHEUS_OPERATOR)) && \
+		cd "$$(printf %s "$$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && '$(CURDIR)/$@.new/controller-gen' crd paths=./v1 output:dir='$(CURDIR)/$@.new/crds'
 	mv $@.new $@
 
 test-bench: peers ## check that the peers in bench/ give right answers; installs them
@@ -106,8 +111,8 @@ peers: # programs that promostore is compared with
 cover: ## print the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
-golden: ## regenerate the golden files and docs/reference.md
-	go test ./format ./docs -update
+golden: ## regenerate the golden files, docs/reference.md and the rules for the Prometheus operator
+	go test ./format ./docs ./deploy -update
 
 clean: ## remove built programs, but no generations
 	rm -rf bin cover.out

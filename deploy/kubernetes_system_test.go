@@ -15,9 +15,18 @@ import (
 	"testing"
 )
 
-// rendered returns the output of kustomize for an overlay like the example in
-// kubernetes/kustomization.yaml.
-func rendered(t *testing.T) string {
+// overlay is like the examples in kubernetes/kustomization.yaml and
+// kubernetes/monitoring/kustomization.yaml.
+const overlay = `resources: [%[1]s]
+components: [%[1]s/monitoring]
+labels: [{pairs: {app.kubernetes.io/version: v1.0.0}}]
+images:
+  - {name: promostore, newName: registry.example.com/promostore, newTag: v1.0.0}
+  - {name: promo-pull, newName: registry.example.com/promo-pull, newTag: v1.0.0}
+`
+
+// rendered returns the output of kustomize for overlay with more lines.
+func rendered(t *testing.T, lines string) string {
 	t.Helper()
 	needs(t, "kustomize")
 	base, err := filepath.Abs("kubernetes")
@@ -31,33 +40,33 @@ func rendered(t *testing.T) string {
 	if base, err = filepath.Rel(dir, base); err != nil {
 		t.Fatal(err)
 	}
-	overlay := fmt.Sprintf(`resources: [%s]
-images:
-  - {name: promostore, newName: registry.example.com/promostore, newTag: v1.0.0}
-  - {name: promo-pull, newName: registry.example.com/promo-pull, newTag: v1.0.0}
-`, base)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay+lines, base), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return run(t, "kustomize", "build", dir)
 }
 
-// validate validates objects for Kubernetes 1.30, the oldest supported version.
+// validate validates objects for Kubernetes 1.30, the oldest supported version, and
+// for the Prometheus operator.
 func validate(t *testing.T, text string) (string, error) {
 	t.Helper()
 	needs(t, "kubectl-validate")
+	program, err := exec.LookPath("kubectl-validate")
+	if err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(t.TempDir(), "objects.yaml")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command("kubectl-validate", "--version", "1.30", path).CombinedOutput()
+	out, err := exec.Command(program, "--version", "1.30", "--local-crds", filepath.Join(filepath.Dir(program), "crds"), path).CombinedOutput()
 	return string(out), err
 }
 
 // TestKustomization renders the manifests and validates them. Manifests with an
 // error must not validate.
 func TestKustomization(t *testing.T) {
-	text := rendered(t)
+	text := rendered(t, "")
 	list := objects(t, text)
 	count := map[string]int{}
 	for _, o := range list {
@@ -66,7 +75,7 @@ func TestKustomization(t *testing.T) {
 			t.Errorf("%s %s is in namespace %q", o.Kind, o.Metadata.Name, o.Metadata.Namespace)
 		}
 	}
-	for _, o := range manifests(t) {
+	for _, o := range slices.Concat(manifests(t), manifestsOf(t, "kubernetes/monitoring")) {
 		count[o.Kind]--
 	}
 	count["ConfigMap"]-- // generated from rsyncd.conf
@@ -75,8 +84,12 @@ func TestKustomization(t *testing.T) {
 			t.Errorf("%+d objects of kind %s", n, kind)
 		}
 	}
+	wantRecommendedLabels(t, list)
 	images := []string{"registry.example.com/promostore:v1.0.0", "registry.example.com/promo-pull:v1.0.0"}
 	for _, w := range workloads(t, list) {
+		if a := w.Spec.Template.Metadata.Annotations; len(a) > 0 {
+			t.Errorf("%s is scraped for its annotations too: %q", w.Metadata.Name, a)
+		}
 		for _, c := range w.Spec.Template.Spec.all() {
 			if !slices.Contains(images, c.Image) {
 				t.Errorf("%s runs %s", c.Name, c.Image)
@@ -94,6 +107,8 @@ func TestKustomization(t *testing.T) {
 		"kind: PodDisruptionBudget":         "kind: PodDisruption",
 		"whenUnsatisfiable: ScheduleAnyway": "when: ScheduleAnyway",
 		"seconds: 10":                       "second: 10",
+		"path: /metrics":                    "paths: /metrics",
+		"for: 2m":                           "for: 2 minutes",
 	} {
 		if !strings.Contains(text, old) {
 			t.Errorf("%q is missing", old)
@@ -101,6 +116,67 @@ func TestKustomization(t *testing.T) {
 		}
 		if out, err := validate(t, strings.Replace(text, old, bad, 1)); err == nil {
 			t.Errorf("%q passes: %s", bad, out)
+		}
+	}
+}
+
+// wantRecommendedLabels checks that objects and pods have the recommended labels of
+// Kubernetes.
+func wantRecommendedLabels(t *testing.T, list []object) {
+	t.Helper()
+	for _, o := range list {
+		want := []string{"name", "instance", "component", "part-of", "managed-by"}
+		pod := o.Spec.Template.Metadata.Labels
+		for _, name := range want {
+			name = "app.kubernetes.io/" + name
+			if o.Metadata.Labels[name] == "" {
+				t.Errorf("%s %s has no label %s", o.Kind, o.Metadata.Name, name)
+			}
+			if len(o.Spec.Template.Spec.Containers) > 0 && pod[name] != o.Metadata.Labels[name] {
+				t.Errorf("the pod of %s has the label %s=%s", o.Metadata.Name, name, pod[name])
+			}
+		}
+		if o.Metadata.Labels["app.kubernetes.io/version"] != "v1.0.0" {
+			t.Errorf("%s %s has the labels %q", o.Kind, o.Metadata.Name, o.Metadata.Labels)
+		}
+	}
+}
+
+// runbookOverlay sets the address of the runbook.
+const runbookOverlay = `
+configMapGenerator:
+  - name: runbook
+    literals: [url=https://runbooks.example.com/promostore]
+    options: {annotations: {config.kubernetes.io/local-config: "true"}}
+replacements:
+  - source: {kind: ConfigMap, name: runbook, fieldPath: data.url}
+    targets:
+      - select: {kind: PrometheusRule, name: promostore}
+        fieldPaths: [spec.groups.*.rules.*.annotations.runbook_url]
+        options: {delimiter: "#"}
+`
+
+// TestRunbookLinks checks that alerts for the Prometheus operator link to sections of
+// the runbook, at an address that an overlay can set.
+func TestRunbookLinks(t *testing.T) {
+	for lines, address := range map[string]string{
+		"":             "https://git.example.com/promostore/blob/main/docs/operations.md",
+		runbookOverlay: "https://runbooks.example.com/promostore",
+	} {
+		links := 0
+		for _, g := range find(t, objects(t, rendered(t, lines)), "PrometheusRule", "promostore").Spec.Groups {
+			for _, r := range g.Rules {
+				if r.Alert == "" {
+					continue
+				}
+				links++
+				if want := address + "#" + strings.ToLower(r.Alert); r.Annotations["runbook_url"] != want {
+					t.Errorf("%s links to %s, want %s", r.Alert, r.Annotations["runbook_url"], want)
+				}
+			}
+		}
+		if links == 0 {
+			t.Error("there are no alerts")
 		}
 	}
 }

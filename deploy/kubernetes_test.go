@@ -20,8 +20,11 @@ import (
 // An object is a Kubernetes object, with the fields that the tests read.
 type object struct {
 	Kind     string
-	Metadata struct{ Name, Namespace string }
-	Spec     struct {
+	Metadata struct {
+		Name, Namespace string
+		Labels          map[string]string
+	}
+	Spec struct {
 		Selector map[string]any // labels of a Service; {matchLabels: labels} of other kinds
 		Ports    []struct{ TargetPort string }
 		Template struct {
@@ -39,6 +42,12 @@ type object struct {
 			ContainerResource *struct{ Name, Container string }
 		}
 		MaxUnavailable int
+
+		Endpoints []struct { // of a PodMonitor
+			Port, Path  string
+			Relabelings []struct{ TargetLabel, Replacement string }
+		} `json:"podMetricsEndpoints"`
+		Groups []struct{ Rules []rule } // of a PrometheusRule
 
 		PodSelector     map[string]any
 		Ingress, Egress []struct{ Ports []struct{ Port any } } // a number or a name
@@ -108,14 +117,20 @@ func objects(t *testing.T, text string) (list []object) {
 }
 
 // manifests returns the objects of the files in the kustomization.
-func manifests(t *testing.T) (list []object) {
+func manifests(t *testing.T) []object {
+	t.Helper()
+	return manifestsOf(t, "kubernetes")
+}
+
+// manifestsOf returns the objects of the files in a directory's kustomization.
+func manifestsOf(t *testing.T, dir string) (list []object) {
 	t.Helper()
 	var k struct{ Resources []string }
-	if err := yaml.Unmarshal([]byte(readFile(t, "kubernetes/kustomization.yaml")), &k); err != nil {
+	if err := yaml.Unmarshal([]byte(readFile(t, filepath.Join(dir, "kustomization.yaml"))), &k); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range k.Resources {
-		list = append(list, objects(t, readFile(t, filepath.Join("kubernetes", name)))...)
+		list = append(list, objects(t, readFile(t, filepath.Join(dir, name)))...)
 	}
 	return list
 }
@@ -175,6 +190,7 @@ func (c *container) ours(t *testing.T, p *progtest.Programs) (help progtest.Help
 func TestPods(t *testing.T) {
 	p := progtest.Observe(t)
 	checked := 0
+	monitors := manifestsOf(t, "kubernetes/monitoring")
 	for _, o := range workloads(t, manifests(t)) {
 		template := &o.Spec.Template
 		pod := &template.Spec
@@ -205,6 +221,12 @@ func TestPods(t *testing.T) {
 				if probe.HTTPGet.Path != path || !program.Allows("GET", path) {
 					t.Errorf("the %s probe of %s asks for %s", kind, c.Name, probe.HTTPGet.Path)
 				}
+			}
+			monitor := find(t, monitors, "PodMonitor", o.Metadata.Name).Spec
+			wantLabels(t, "the monitor", monitor.Selector["matchLabels"], o)
+			if e := monitor.Endpoints; len(e) != 1 || e[0].Port != "http" || !program.Allows("GET", e[0].Path) ||
+				len(e[0].Relabelings) != 1 || e[0].Relabelings[0].TargetLabel != "job" || "/"+e[0].Relabelings[0].Replacement != c.Command[0] {
+				t.Errorf("%s is monitored at %+v", o.Metadata.Name, e)
 			}
 			a := template.Metadata.Annotations
 			if a["prometheus.io/path"] != "/prometheus" || a["prometheus.io/port"] != strconv.Itoa(port) {
