@@ -65,13 +65,19 @@ func uploadedOf(u *upload) uploaded {
 }
 
 // problemOf returns the status code and the body of the answer to an upload that
-// ended with err. id is empty if no build was started.
-func (s *Server) problemOf(err error, id string) (code int, p problem) {
+// ended with err. u is nil if no build was started.
+func (s *Server) problemOf(err error, u *upload) (code int, p problem) {
 	code, reason := statusOf(err)
 	hint := s.pipeline.hintFor(err)
-	p = problem{Error: hint.appendTo(err.Error()), Reason: reason, Upload: id, Flag: hint.Flag}
+	p = problem{Error: hint.appendTo(err.Error()), Reason: reason, Flag: hint.Flag}
+	if u != nil {
+		p.Upload = u.id
+	}
 	if bad := (*builder.BadRowsError)(nil); errors.As(err, &bad) {
 		p.Error = hint.appendTo(brief(err)) // Rows has the rest
+		if u != nil && u.content.lacksLineEnds(bad) {
+			p.Error = Hint{Text: "curl --data removes line ends: use --data-binary or --form"}.appendTo(p.Error)
+		}
 		p.BadRows, p.Tolerated = &bad.Count, &bad.Max
 		for _, r := range bad.Rows {
 			p.Rows = append(p.Rows, badRow{r.Line, r.Column, r.Reason, r.Text})
@@ -81,9 +87,10 @@ func (s *Server) problemOf(err error, id string) (code int, p problem) {
 }
 
 // reject answers an upload that was not published, and returns the status code.
-// It closes the connection, because the rest of the body is not read.
-func (s *Server) reject(w http.ResponseWriter, err error, id string) int {
-	code, p := s.problemOf(err, id)
+// It closes the connection, because the rest of the body is not read. u is nil if
+// no build was started.
+func (s *Server) reject(w http.ResponseWriter, err error, u *upload) int {
+	code, p := s.problemOf(err, u)
 	w.Header().Set("Connection", "close")
 	switch code {
 	case http.StatusUnauthorized:

@@ -65,7 +65,7 @@ func outcomeOf(err error) string {
 		return outcomePublished
 	case errors.As(err, new(*builder.BadRowsError)):
 		return outcomeBadRows
-	case isRefusal(err):
+	case isRefusal(err), isUnreadable(err):
 		return outcomeRefused
 	case isNoSpace(err):
 		return outcomeNoSpace
@@ -82,6 +82,13 @@ func outcomeOf(err error) string {
 func isRefusal(err error) bool {
 	return errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.DuplicatesError)) || errors.Is(err, builder.ErrEmpty) ||
 		errors.As(err, new(*builder.KindError))
+}
+
+// isUnreadable reports whether the data set cannot be read because of its sender:
+// a malformed upload, damaged or excessive data.
+func isUnreadable(err error) bool {
+	return errors.As(err, new(*malformedError)) || errors.As(err, new(*unsupportedError)) || errors.As(err, new(*TooLargeError)) ||
+		errors.As(err, new(*builder.CompressionError)) || errors.Is(err, builder.ErrExpansion) || errors.Is(err, builder.ErrNoRows)
 }
 
 func isNoSpace(err error) bool {

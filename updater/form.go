@@ -16,16 +16,15 @@ const (
 	maxEpilogue = 4 << 10   // bytes allowed after the end of a form
 )
 
-// dataSetOf returns a reader of the data set in a request with the given body:
-// the body itself, or the only field of a form. It does not read the body,
-// because the first Read asks a client that sent "Expect: 100-continue" to send.
-func dataSetOf(r *http.Request, body io.Reader) (io.Reader, error) {
-	c, err := contentOf(r.Header)
-	if err != nil || c.mediaType != formMediaType {
-		return body, err // the builder detects the compression by the content
+// dataSet returns a reader of the data set in the body of a request: the body
+// itself, or the only field of a form. It does not read the body, because the
+// first Read asks a client that sent "Expect: 100-continue" to send.
+func (c *content) dataSet(body io.Reader) io.Reader {
+	if c.mediaType != formMediaType {
+		return body // the builder detects the compression by the content
 	}
 	buffered := bufio.NewReaderSize(body, readLen)
-	return &formReader{form: multipart.NewReader(buffered, c.params["boundary"]), rest: buffered}, nil
+	return &formReader{form: multipart.NewReader(buffered, c.params["boundary"]), rest: buffered}
 }
 
 // A formReader reads the only field of a form. It returns io.EOF after it has

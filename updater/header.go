@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"promostore/builder"
 )
 
 // mediaTypes are the types of a data set. Clients guess some of them from the
@@ -16,7 +18,7 @@ var mediaTypes = []string{
 	"application/csv", "application/x-csv",
 	"application/vnd.ms-excel",                        // browsers on Windows
 	"application/octet-stream", "binary/octet-stream", // curl --form, S3
-	"application/x-www-form-urlencoded",      // curl --data-binary
+	curlMediaType,                            // curl --data-binary
 	"application/gzip", "application/x-gzip", // RFC 6713
 	"application/zstd", "application/x-zstd", // RFC 8878
 }
@@ -37,7 +39,10 @@ type content struct {
 	params    map[string]string
 }
 
-const formMediaType = "multipart/form-data"
+const (
+	formMediaType = "multipart/form-data"
+	curlMediaType = "application/x-www-form-urlencoded" // of curl --data
+)
 
 // contentOf returns the content that header describes. It returns an error for
 // content that cannot be a whole data set or a form.
@@ -132,4 +137,10 @@ func (c *content) checkCoding(header http.Header) error {
 		return nil
 	}
 	return &unsupportedError{fmt.Sprintf("Content-Encoding %.40q: %s", strings.Join(codings, ", "), advice), "Accept-Encoding", "gzip, zstd"}
+}
+
+// lacksLineEnds reports whether bad may be a data set that curl --data has made
+// one row of.
+func (c *content) lacksLineEnds(bad *builder.BadRowsError) bool {
+	return c.mediaType == curlMediaType && bad.Count == 1 && len(bad.Rows) == 1 && bad.Rows[0].Line == 1
 }

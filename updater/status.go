@@ -44,7 +44,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.auth.checkCredentials(r); err != nil { // a way to try tokens
 		s.refusals.refuse(r, err)
-		s.reject(w, err, "")
+		s.reject(w, err, nil)
 		return
 	}
 	reply(w, http.StatusOK, s.fullStatus())

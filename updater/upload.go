@@ -26,9 +26,7 @@ const (
 // build.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 	u, err := s.receive(w, r)
-	id := ""
 	if err == nil {
-		id = u.id
 		if prefersAsync(r.Header) && u.hasArrived() {
 			s.accept(w, u)
 			return
@@ -42,7 +40,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusCreated, uploadedOf(u))
 		return
 	}
-	code := s.reject(w, err, id) // a client that closed only its sending side still reads it
+	code := s.reject(w, err, u) // a client that closed only its sending side still reads it
 	if errors.Is(err, errCut) {
 		code = statusGone
 	}
@@ -61,7 +59,7 @@ func (s *Server) accept(w http.ResponseWriter, u *upload) {
 }
 
 // receive authorizes an upload, acquires the build slot and starts to build the
-// body. The error is that of an upload that was not started.
+// body. The error is that of an upload that was not started; the upload is nil.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*upload, error) {
 	if err := s.auth.check(r); err != nil {
 		s.refusals.refuse(r, err)
@@ -73,7 +71,11 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*upload, error
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 	}
-	u := newUpload()
+	c, err := contentOf(r.Header)
+	if err != nil {
+		return nil, err
+	}
+	u := newUpload(c)
 	b := &body{
 		r:        r.Body,
 		control:  http.NewResponseController(w),
@@ -86,15 +88,11 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (*upload, error
 	if err := b.control.EnableFullDuplex(); err != nil {
 		return nil, err
 	}
-	dataSet, err := dataSetOf(r, b)
-	if err == nil {
-		err = s.pipeline.slot.tryAcquire()
-	}
-	if err != nil {
+	if err := s.pipeline.slot.tryAcquire(); err != nil {
 		b.close()
 		return nil, err
 	}
-	in := builder.StreamInput(inputName, dataSet)
+	in := builder.StreamInput(inputName, c.dataSet(b))
 	in.Size = max(0, r.ContentLength)
 	j := job{source: sourceUpload, name: r.RemoteAddr, upload: u.id, input: in}
 	s.uploads.add(u)

@@ -158,6 +158,7 @@ func TestUploadRejections(t *testing.T) {
 		{"two encodings", csv, []string{"Content-Encoding", "gzip, zstd"}, 415, "unsupported", `Content-Encoding \"gzip, zstd\"`},
 		{"chunks of S3", csv, []string{"Content-Encoding", "aws-chunked"}, 415, "unsupported", `Content-Encoding \"aws-chunked\"`},
 		{"encoded form", form(t, "data", csv), append(asForm, "Content-Encoding", "gzip"), 415, "unsupported", "compress the file in the form"},
+		{"curl --data", strings.ReplaceAll(csv, "\n", ""), []string{"Content-Type", "application/x-www-form-urlencoded"}, 422, "bad_rows", "use --data-binary or --form"},
 		{"JSON", csv, []string{"Content-Type", "application/json"}, 415, "unsupported", `Content-Type \"application/json\"`},
 		{"HTML", csv, []string{"Content-Type", "text/html; charset=utf-8"}, 415, "unsupported", `Content-Type \"text/html`},
 		{"image", csv, []string{"Content-Type", "image/png"}, 415, "unsupported", `Content-Type \"image/png\"`},
@@ -203,6 +204,9 @@ func TestUploadRejections(t *testing.T) {
 				f.wantGenerations(t)
 			}
 		})
+	}
+	if got := f.metric(t, `promobuild_builds_total{result="failed"}`); got != "0" {
+		t.Errorf("%s builds count as failed, although their senders are at fault", got)
 	}
 	f.post(t, strings.NewReader(csv)).want(t, http.StatusCreated, "")
 }

@@ -21,6 +21,7 @@ var errUnknownUpload = fmt.Errorf("no such upload: the updater keeps the results
 // An upload is a data set that a client sends, and its result.
 type upload struct {
 	id       string
+	content  content
 	received chan struct{} // closed when the whole body has arrived
 	done     chan struct{} // closed after the build, when the fields below are final
 
@@ -28,8 +29,8 @@ type upload struct {
 	err    error
 }
 
-func newUpload() *upload {
-	return &upload{id: rand.Text(), received: make(chan struct{}), done: make(chan struct{})}
+func newUpload(c content) *upload {
+	return &upload{id: rand.Text(), content: c, received: make(chan struct{}), done: make(chan struct{})}
 }
 
 // finish records the result of the build.
@@ -110,7 +111,7 @@ type uploadStatus struct {
 func (s *Server) result(w http.ResponseWriter, r *http.Request) {
 	if err := s.auth.check(r); err != nil {
 		s.refusals.refuse(r, err)
-		s.reject(w, err, "")
+		s.reject(w, err, nil)
 		return
 	}
 	u, ok := s.uploads.find(r.PathValue("ID"))
@@ -138,7 +139,7 @@ func (s *Server) describe(u *upload) uploadStatus {
 		st.State, st.Status, st.Answer = statePublished, http.StatusCreated, uploadedOf(u)
 	default:
 		st.State = stateFailed
-		st.Status, st.Answer = s.problemOf(u.err, u.id)
+		st.Status, st.Answer = s.problemOf(u.err, u)
 	}
 	return st
 }

@@ -9,7 +9,7 @@ func TestUploadsKeepsLatest(t *testing.T) {
 	var l uploads
 	var ids []string
 	for range maxUploads + 10 {
-		u := newUpload()
+		u := newUpload(content{})
 		l.add(u)
 		ids = append(ids, u.id)
 	}

@@ -2,7 +2,9 @@ package updater_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"promostore/updater"
+	"promostore/web"
 )
 
 const async = "respond-async"
@@ -53,6 +56,20 @@ func TestHalfClosedClientGetsAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestHalfClosedTLSClientGetsAnswer(t *testing.T) {
+	certificates, err := web.SelfSigned()
+	must(t, err)
+	f := newFixture(t, nil)
+	f.serve(t, certificates.Config())
+	c, err := tls.Dial("tcp", f.address, &tls.Config{InsecureSkipVerify: true})
+	must(t, err)
+	defer c.Close()
+	_, err = io.WriteString(c, rawUpload(t, dataSet(t, 20_000))["length"])
+	must(t, err)
+	must(t, c.CloseWrite())
+	readAnswer(t, c).want(t, http.StatusCreated, "")
 }
 
 // The build of a client that goes away after the last byte is published. The
