@@ -7,6 +7,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"promostore/format/generation"
 	"promostore/web"
 )
 
@@ -70,7 +71,7 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Gauge("promoserve_generation_verify_seconds", time.Duration(m.verifyNanos.Load()).Seconds(), "Time to verify the blocks of the generation that became live last.")
 	st := s.opts.Store.Status()
 	w.Bool("promoserve_pinned", st.Pin.Active, "1 if a generation is pinned, even if its file is missing.")
-	w.Gauge("promoserve_generations_future", float64(len(st.Future)), "Generation files whose ID is more than an hour ahead of the clock.")
+	w.Gauge("promoserve_generations_future", float64(len(generation.Future(st.Ahead))), "Generation files whose ID is more than an hour ahead of the clock.")
 	w.Counter("promoserve_pin_errors_total", m.pinErrors.Load(), "Times that the pin file became unreadable.")
 	w.Bool("promoserve_directory_readable", st.DirErr == nil, "1 if the last poll could read the directory.")
 	w.Bool("promoserve_generation_deleted", st.Deleted, "1 if the directory no longer has the file of the live generation, which is served on.")
@@ -87,7 +88,7 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Gauge("promoserve_generation_size_bytes", float64(file.Header().FileLen), "Size of the file of the live generation.")
 	w.Gauge("promoserve_generation_created_timestamp_seconds", float64(created.UnixMilli())/1000, "Time at which the live generation was created.")
 	w.Bool("promoserve_io_uring", file.UsesRing(), "1 if reads of the live generation that miss the page cache use io_uring; 0 with access mmap, and if the kernel or the file system lacks io_uring.")
-	w.Gauge("promoserve_generation_age_seconds", time.Since(created).Seconds(), "Time since the live generation was created.")
+	w.Gauge("promoserve_generation_age_seconds", file.ID().Age(time.Now()).Seconds(), "Time since the live generation was created; 0 if it is ahead of the clock.")
 }
 
 func (s *Server) writeServer(w *web.ExpositionWriter) {

@@ -1,6 +1,10 @@
 package httpd
 
-import "github.com/valyala/fasthttp"
+import (
+	"github.com/valyala/fasthttp"
+
+	"promostore/format/generation"
+)
 
 // healthz reports that the process is alive.
 func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
@@ -24,12 +28,21 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	f := s.opts.Store.Acquire(ctx.ConnID())
 	if f == nil {
 		st := s.opts.Store.Status()
-		unavailable(ctx, st.Unready().Error())
+		unavailable(ctx, problemOf(&st))
 		return
 	}
 	s.opts.Store.Release(f, ctx.ConnID())
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.SetBodyString(`{"status":"ready"}` + "\n")
+}
+
+// problemOf returns why no generation is live. If one became live meanwhile, the
+// client tries again.
+func problemOf(st *generation.Status) string {
+	if err := st.Problem(); err != nil {
+		return err.Error()
+	}
+	return generation.ErrEmpty.Error()
 }
 
 // ready reports whether /readyz answers 200.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -32,6 +33,7 @@ type Options struct {
 // A Server answers requests on one listener. It is safe for concurrent use.
 type Server struct {
 	opts       Options
+	started    time.Time
 	fast       *fasthttp.Server
 	metrics    metrics
 	admission  admission
@@ -49,7 +51,7 @@ func New(opts Options) *Server {
 	if opts.Memory == 0 {
 		opts.Memory = sysmem.Total()
 	}
-	s := &Server{opts: opts, admission: newAdmission(opts.Memory)}
+	s := &Server{opts: opts, started: time.Now(), admission: newAdmission(opts.Memory)}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}
@@ -146,7 +148,10 @@ func (s *Server) Observe(e reader.Event) {
 		s.metrics.swaps[swapLive].Add(1)
 		s.metrics.openNanos.Store(int64(e.Open))
 		s.metrics.verifyNanos.Store(int64(e.Verify))
-		log.Info("generation live", "access", e.Access.String(), "open_seconds", e.Open.Seconds(), "verify_seconds", e.Verify.Seconds())
+		if e.Previous != nil {
+			log = log.With("previous", e.Previous.String())
+		}
+		log.Info("generation live", "records", e.Records, "bytes", e.Bytes, "access", e.Access.String(), "open_seconds", e.Open.Seconds(), "verify_seconds", e.Verify.Seconds())
 	case reader.EventRefused:
 		s.metrics.swaps[swapRefused].Add(1)
 		log.Error("generation refused", "error", e.Err)

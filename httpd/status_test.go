@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +18,9 @@ import (
 
 	"promostore/format/generation"
 	"promostore/httpd"
+	"promostore/internal/gentest"
 	"promostore/reader"
+	"promostore/web"
 )
 
 var pinTime = time.Date(2026, 11, 24, 13, 0, 0, 0, time.UTC)
@@ -33,19 +35,53 @@ func (f *fixture) unpin(t testing.TB) {
 	must(t, generation.SetPin(f.dir, generation.Pin{By: "ops@node", Reason: "repaired", At: pinTime}))
 }
 
+// A wantStatus holds the parts of a status that a step changes. IDs are numbers
+// of generations; -1 is none.
+type wantStatus struct {
+	live, pinned, newest int
+	refused, swaps       int
+	problem              string
+	details              string // JSON
+}
+
+func (w wantStatus) String() string {
+	id := func(k int) string {
+		if k < 0 {
+			return "null"
+		}
+		return `"` + genID(k).String() + `"`
+	}
+	live := `"records":null,"bytes":null,"age":null`
+	if w.live >= 0 {
+		live = fmt.Sprintf(`"records":%d,"bytes":8264,"age":SECONDS`, len(rows))
+	}
+	problem := ""
+	if w.problem != "" {
+		problem = `,"problem":"` + w.problem + `"`
+	}
+	return fmt.Sprintf(`{"version":"v1","uptime":SECONDS,"live":%s,"pinned":%s,"newest":%s,"refused":%d,%s,"swaps":%d,"future":[]%s`,
+		id(w.live), id(w.pinned), id(w.newest), w.refused, live, w.swaps, problem)
+}
+
 // TestStatusFollowsDirectory pins, unpins and removes generations, and checks
 // both forms of the status, the metrics and the log after each step.
 func TestStatusFollowsDirectory(t *testing.T) {
-	f := serveMemory(t, nil)
-	status := func(public, full string) {
+	f := newFixture(t, httpd.Options{Version: "v1"}, reader.StoreOptions{})
+	f.listen(t)
+	duration := regexp.MustCompile(`("uptime"|"age"):[0-9.]+`)
+	status := func(w wantStatus) {
 		t.Helper()
 		f.poll(t)
-		a := f.get(t, "/status").want(t, 200, public)
+		a := f.get(t, "/status")
+		a.body = duration.ReplaceAllString(a.body, "$1:SECONDS")
+		a.want(t, 200, w.String()+"}")
 		if got := a.header.Get("Content-Type"); got != "application/json" {
 			t.Errorf("Content-Type %q", got)
 		}
-		if got, err := json.Marshal(f.Status()); err != nil || string(got) != full {
-			t.Errorf("full status: %s, want %s, %v", got, full, err)
+		text, err := json.Marshal(f.Status())
+		must(t, err)
+		if got, want := duration.ReplaceAllString(string(text), "$1:SECONDS"), w.String()+","+w.details+"}"; got != want {
+			t.Errorf("full status:\n%s, want\n%s", got, want)
 		}
 	}
 	pinned := func(gauge, errors string) {
@@ -63,48 +99,48 @@ func TestStatusFollowsDirectory(t *testing.T) {
 			t.Errorf("logged %d times, want once: %s\n%s", n, want, f.log)
 		}
 	}
-	status(`{"live":null,"pinned":null,"newest":null,"refused":0,"future":0,"problem":"no generation yet"}`,
-		`{"live":null,"pinned":null,"newest":null,"refused":[],"problem":"no generation yet"}`)
+	const none, byPin, byUnpin = `"refused_files":[]`,
+		`"by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","refused_files":[]`,
+		`"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","refused_files":[]`
+	status(wantStatus{-1, -1, -1, 0, 0, "no generation yet", none})
 
 	publish(t, f.dir, genID(1), rows)
+	f.poll(t)
 	publish(t, f.dir, genID(2), rows)
-	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":0,"future":0}`,
-		`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":[]}`)
+	status(wantStatus{2, -1, 2, 0, 2, "", none})
 	pinned("0", "0")
+	live := func(k int) string { return `msg="generation live" generation=` + genID(k).String() }
+	logged(live(1) + ` file=` + logValue(gentest.Path(f.dir, genID(1))) + ` records=5 bytes=8264 `)
+	logged(live(2) + ` file=` + logValue(gentest.Path(f.dir, genID(2))) + ` previous=` + genID(1).String() + ` records=5 bytes=8264 `)
 
 	logPath := logValue(filepath.Join(f.dir, "promotions.pin"))
 	f.pin(t, genID(1))
-	status(`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","newest":"20261122T103000002Z","refused":0,"future":0}`,
-		`{"live":"20261122T103000001Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
+	status(wantStatus{1, 1, 2, 0, 3, "", byPin})
 	pinned("1", "0")
 	logged(`level=WARN msg="generation pinned" generation=20261122T103000001Z file=` + logPath + ` by=ops@node reason="wrong \"prices\"" at=2026-11-24T13:00:00.000Z`)
 
 	f.unpin(t)
-	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":0,"future":0}`,
-		`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
+	status(wantStatus{2, -1, 2, 0, 4, "", byUnpin})
 	pinned("0", "0")
 	logged(`msg="generation unpinned, the newest is served" file=` + logPath + ` by=ops@node reason=repaired`)
 
 	text := filepath.Join(f.dir, "promotions.pin")
 	must(t, os.WriteFile(text, []byte("{"), 0o644))
-	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000002Z","refused":0,"future":0}`,
-		`{"live":"20261122T103000002Z","pinned":null,"pin_error":"the pin cannot be read: `+text+`: unexpected end of JSON input","newest":"20261122T103000002Z","refused":[]}`)
+	status(wantStatus{2, -1, 2, 0, 4, "", `"pin_error":"the pin cannot be read: ` + text + `: unexpected end of JSON input","refused_files":[]`})
 	f.poll(t)
 	pinned("0", "1")
 	logged(`level=ERROR msg="pin cannot be read, the live generation remains"`)
 
 	f.pin(t, genID(1))
-	must(t, os.Remove(filepath.Join(f.dir, generation.Name{ID: genID(1), Shards: 1}.String())))
-	status(`{"live":"20261122T103000002Z","pinned":"20261122T103000001Z","newest":"20261122T103000002Z","refused":0,"future":0}`,
-		`{"live":"20261122T103000002Z","pinned":"20261122T103000001Z","by":"ops@node","reason":"wrong \"prices\"","at":"2026-11-24T13:00:00Z","newest":"20261122T103000002Z","refused":[]}`)
+	must(t, os.Remove(gentest.Path(f.dir, genID(1))))
+	status(wantStatus{2, 1, 2, 0, 4, "", byPin})
 	logged(`level=ERROR msg="pinned generation is not served" generation=20261122T103000001Z`)
 
 	f.unpin(t)
-	bad := generation.Name{ID: genID(3), Shards: 1}.String()
-	must(t, os.WriteFile(filepath.Join(f.dir, bad), []byte("nothing"), 0o644))
-	status(`{"live":"20261122T103000002Z","pinned":null,"newest":"20261122T103000003Z","refused":1,"future":0}`,
-		`{"live":"20261122T103000002Z","pinned":null,"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","newest":"20261122T103000003Z","refused":[{"file":"`+bad+`","error":"`+
-			filepath.Join(f.dir, bad)+`: header: not a generation file: at offset 0: magic \"nothing\", want \"PROMOGEN\""}]}`)
+	bad := gentest.Path(f.dir, genID(3))
+	must(t, os.WriteFile(bad, []byte("nothing"), 0o644))
+	status(wantStatus{2, -1, 3, 1, 4, "", `"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","refused_files":[{"file":"` + filepath.Base(bad) + `","error":"` +
+		bad + `: header: not a generation file: at offset 0: magic \"nothing\", want \"PROMOGEN\""}]`})
 
 	f.do(t, "POST", "/status", "").want(t, 405, `{"error":"method not allowed"}`)
 	if a := f.do(t, "HEAD", "/status", ""); a.code != 200 || a.body != "" {
@@ -192,9 +228,10 @@ func TestFutureGenerationIsCountedAndNamed(t *testing.T) {
 	if got := f.metric(t, "promoserve_generations_future"); got != "1" {
 		t.Errorf("promoserve_generations_future is %s, want 1", got)
 	}
-	f.get(t, "/status").want(t, 200, fmt.Sprintf(`{"live":"%s","pinned":null,"newest":"%[1]s","refused":0,"future":1}`, genID(0)))
-	if got := f.Status().Future; !slices.Equal(got, []string{filepath.Base(path)}) {
-		t.Errorf("the full status names %q, want %s", got, filepath.Base(path))
+	var st web.Status
+	must(t, json.Unmarshal([]byte(f.get(t, "/status").body), &st))
+	if len(st.Future) != 1 || st.Future[0].Generation != id.String() || st.Future[0].Ahead < 47*3600 || st.Future[0].Ahead > 48*3600 {
+		t.Errorf("/status: future %+v, want %s", st.Future, id)
 	}
 	if want := "file=" + logValue(path); !strings.Contains(f.log.String(), want) {
 		t.Errorf("the log does not contain %q: %s", want, f.log)

@@ -15,9 +15,12 @@ type Event struct {
 	Err  error // the reason, for the kinds that have one
 
 	// For EventLive.
-	Open   time.Duration // opening the file and checking its index
-	Verify time.Duration // verifying and warming the blocks
-	Access Access        // AccessMmap or AccessPread
+	Open     time.Duration // opening the file and checking its index
+	Verify   time.Duration // verifying and warming the blocks
+	Access   Access        // AccessMmap or AccessPread
+	Records  uint64
+	Bytes    int64          // length of the file
+	Previous *generation.ID // the generation that was live before, demoted or not; nil: none
 
 	Pin generation.Pin // for EventPinned, EventUnpinned and EventPinUnmet
 }
@@ -40,7 +43,7 @@ const (
 	EventRestored                       // the directory has the file again after EventDeleted
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
 	EventDirReadable                    // Run can list the directory again
-	EventNone                           // Run finds no generation to make live in the directory, which is Path; Err is that of Status.Unready
+	EventNone                           // Run finds no generation to make live in the directory, which is Path; Err is that of generation.Status.Problem
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists
 	EventUnpinned      // the pin was removed: the newest servable generation is to be live

@@ -197,7 +197,7 @@ func TestPinUnreadable(t *testing.T) {
 			s.poll()
 			s.want()
 			s.wantLive(1)
-			if st := s.Status(); !errors.Is(st.PinErr, generation.ErrPin) || st.Newest != 2 {
+			if st := s.Status(); !errors.Is(st.PinErr, generation.ErrPin) || *st.Newest != 2 {
 				t.Errorf("status %+v", st)
 			}
 			s.unpin()

@@ -70,7 +70,7 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	// list that follows has it.
 	d := readDesired(s.dir)
 	list, err := generation.List(s.dir)
-	s.setDirErr(dirError(s.dir, err))
+	s.setDirErr(generation.DirError(s.dir, err))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -52,13 +52,13 @@ func TestPollPrefersPresentToFuture(t *testing.T) {
 	s.publish(2)
 	s.poll()
 	s.want(live(2), closed(1))
-	if st := s.Status(); len(st.Future) != 1 || st.Future[0] != path || st.Newest != 2 {
+	if st := s.Status(); len(st.Ahead) != 1 || st.Ahead[0].Files[0] != path || *st.Newest != 2 {
 		t.Errorf("status %+v", st)
 	}
 	gentest.Must(t, os.Remove(path))
 	s.poll()
 	s.want()
-	if st := s.Status(); len(st.Future) != 0 {
+	if st := s.Status(); len(st.Ahead) != 0 {
 		t.Errorf("status %+v", st)
 	}
 }
@@ -316,7 +316,7 @@ func TestRunPollsAtInterval(t *testing.T) {
 		defer close(done)
 		s.Run(ctx, time.Millisecond, nil)
 	}()
-	s.want(reader.Event{Kind: reader.EventNone, Err: reader.ErrEmpty})
+	s.want(reader.Event{Kind: reader.EventNone, Err: generation.ErrEmpty})
 	s.publish(1)
 	s.want(live(1))
 	cancel()

@@ -45,9 +45,9 @@ func (s *Store) reportRun(reported *runReports, err error) {
 		reported.dir = ""
 		s.events.notify(Event{Kind: EventDirReadable, Path: s.dir})
 	}
-	if s.live.Load() != nil {
+	if st.Live != nil {
 		reported.none = ""
-	} else if err := st.Unready(); err.Error() != reported.none {
+	} else if err := st.Problem(); err.Error() != reported.none {
 		reported.none = err.Error()
 		s.events.notify(Event{Kind: EventNone, Path: s.dir, Err: err})
 	}

@@ -31,12 +31,10 @@ type Store struct {
 	// call of Notify or while acquiring another mutex.
 	mu       sync.Mutex
 	desired  desired
-	dirErr   error              // why the last poll could not read the directory; nil: it could
-	opening  *generation.ID     // the generation that a poll is opening; nil: none
-	newest   generation.ID      // by name, servable or not
-	any      bool               // whether there is a newest
+	found    generation.Status  // by the last poll; the other fields complete it
 	future   []string           // paths of the files from the future
 	refused  map[string]refusal // by path
+	last     *generation.ID     // that became live; nil: none
 	closeErr error
 }
 
@@ -71,9 +69,12 @@ func (s *Store) becomeLive(f *File, e Event) {
 		s.events.notify(Event{Kind: EventClosed, ID: f.ID(), Path: l.path, Err: err})
 	}
 	f.lease = l
+	e.Records, e.Bytes = f.Header().Records, f.Header().FileLen
+	id := f.ID()
 	s.open.Add(1)
 	s.mu.Lock()
 	delete(s.refused, e.Path)
+	e.Previous, s.last = s.last, &id
 	s.mu.Unlock()
 	old := s.live.Swap(l)
 	s.events.notify(e)

@@ -134,7 +134,7 @@ func statusOf(err error) (code int, reason string) {
 		return http.StatusRequestTimeout, "stalled"
 	case errors.Is(err, errStopped), errors.Is(err, errClosed):
 		return http.StatusServiceUnavailable, "interrupted"
-	case errors.Is(err, errUnauthorized), errors.Is(err, errCertificate):
+	case errors.Is(err, errMissingToken), errors.Is(err, errWrongToken), errors.Is(err, errCertificate):
 		return http.StatusUnauthorized, "unauthorized"
 	case errors.As(err, new(*forbiddenError)):
 		return http.StatusForbidden, "unauthorized"

@@ -10,7 +10,8 @@ import (
 )
 
 var (
-	errUnauthorized = errors.New("a token is required: Authorization: Bearer TOKEN")
+	errMissingToken = errors.New("a token is needed: Authorization: Bearer TOKEN")
+	errWrongToken   = errors.New("wrong token")
 	errCertificate  = errors.New("a client certificate is required")
 )
 
@@ -73,8 +74,11 @@ func (a *authorizer) checkCredentials(r *http.Request) error {
 	}
 	tokens, _ := a.tokens.load() // logs its error
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") || !tokens.has(token) {
-		return errUnauthorized
+	if !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return errMissingToken
+	}
+	if !tokens.has(token) {
+		return errWrongToken
 	}
 	return nil
 }

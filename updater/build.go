@@ -63,7 +63,7 @@ func (p *pipeline) build(j job) (*result, error) {
 		log.Warn("nothing published; the file waits again", "result", r.Outcome, "error", r.Error)
 	case err != nil:
 		r.Error = p.hintFor(err).appendTo(brief(err))
-		log.Log(p.ctx, levelOf(r.Outcome), "nothing published", "result", r.Outcome, "error", r.Error)
+		logNothingPublished(log, r, err)
 	default:
 		r.Summary = &summary
 		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
@@ -89,6 +89,19 @@ func levelOf(outcome string) slog.Level {
 		return slog.LevelWarn
 	}
 	return slog.LevelError
+}
+
+// logNothingPublished logs the error of a build, with the first bad row if there
+// are any. The error in r, which /status shows, has no rows.
+func logNothingPublished(log *slog.Logger, r *result, err error) {
+	text := r.Error
+	if errors.Is(err, builder.ErrEmpty) { // err quotes the first bad row
+		text = err.Error()
+	}
+	if bad := (*builder.BadRowsError)(nil); errors.As(err, &bad) && len(bad.Rows) > 0 {
+		log = log.With("first_bad_row", bad.Rows[0].String())
+	}
+	log.Log(context.Background(), levelOf(r.Outcome), "nothing published", "result", r.Outcome, "error", text)
 }
 
 // warnOfFuture names the generations from the future.

@@ -40,6 +40,13 @@ func (c *counters) countBuild(outcome string) {
 	c.builds[outcome]++
 }
 
+// published returns the number of published generations.
+func (c *counters) published() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.builds[outcomePublished]
+}
+
 func (c *counters) countUpload(code int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,13 +123,11 @@ func (s *Server) writeDirectory(e *web.ExpositionWriter) {
 		e.Gauge("promobuild_disk_free_bytes", float64(free), "Free bytes of the file system of the generations.")
 		e.Gauge("promobuild_disk_size_bytes", float64(size), "Size of the file system of the generations.")
 	}
-	pin, _ := generation.ReadPin(dir)
-	e.Bool("promobuild_pinned", pin.Active, "1 while a generation is pinned.")
-	if list, err := generation.List(dir); err == nil {
-		e.Gauge("promobuild_generations_future", float64(len(generation.Future(list))), "Generations whose ID is more than an hour ahead of the clock.")
-	}
-	if _, header, err := s.pipeline.checker.Live(dir); err == nil {
-		e.Gauge("promobuild_generation_bytes", float64(header.FileLen), "Length of the file of the live generation.")
-		e.Gauge("promobuild_generation_records", float64(header.Records), "Records of the live generation.")
+	st := s.pipeline.checker.Status(dir)
+	e.Bool("promobuild_pinned", st.Pin.Active, "1 while a generation is pinned.")
+	e.Gauge("promobuild_generations_future", float64(len(generation.Future(st.Ahead))), "Generations whose ID is more than an hour ahead of the clock.")
+	if st.Live != nil {
+		e.Gauge("promobuild_generation_bytes", float64(st.Live.FileLen), "Length of the file of the live generation.")
+		e.Gauge("promobuild_generation_records", float64(st.Live.Records), "Records of the live generation.")
 	}
 }

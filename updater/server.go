@@ -89,6 +89,7 @@ type Options struct {
 type Server struct {
 	opts     Options
 	log      *slog.Logger
+	started  time.Time
 	http     *http.Server
 	auth     authorizer
 	refusals refusals
@@ -130,10 +131,11 @@ func New(opts Options) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
-		opts:   opts,
-		log:    opts.Logger,
-		auth:   authorizer{tokens, opts.ClientCert, opts.AllowedHosts, http.NewCrossOriginProtection()},
-		cancel: cancel,
+		opts:    opts,
+		log:     opts.Logger,
+		started: time.Now(),
+		auth:    authorizer{tokens, opts.ClientCert, opts.AllowedHosts, http.NewCrossOriginProtection()},
+		cancel:  cancel,
 	}
 	s.pipeline = &pipeline{opts: opts.Build, keep: opts.Keep, hint: opts.Hint, log: opts.Logger, ctx: ctx, slot: newSlot()}
 	s.refusals = refusals{log: opts.Logger, closing: s.pipeline.slot.closing, after: func() <-chan time.Time { return time.After(refusalPause) }}

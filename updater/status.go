@@ -8,38 +8,33 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"promostore/format/generation"
 	"promostore/web"
 )
 
-// A publicStatus is the JSON body of GET /status for a client without the
-// required credentials. It names no client, file or person.
-type publicStatus struct {
-	Running  bool   `json:"running"` // a build is running
-	Live     string `json:"live"`    // generation; empty: none
-	Pinned   string `json:"pinned"`  // generation; empty: none
-	Stopping bool   `json:"stopping"`
-}
-
-// status is the JSON body of GET /status. It contains no row data.
+// A status is the JSON body of GET /status. It contains no row data. Without its
+// privateStatus and the Details, it names no client, file or person.
 type status struct {
-	Building *progress `json:"building"` // null: no build is running
-	Builds   []result  `json:"builds"`   // finished builds, newest first
-	Live     string    `json:"live"`     // generation; empty: none
-	Pinned   string    `json:"pinned"`   // generation; empty: none
-	web.PinStatus
-	Future   []string     `json:"future,omitempty"` // generations more than an hour ahead of the clock
-	Inbox    *inboxStatus `json:"inbox"`            // null: no inbox
-	Stopping bool         `json:"stopping"`
+	web.Status      // Swaps counts the generations that the updater published
+	Running    bool `json:"running"` // a build is running
+	Stopping   bool `json:"stopping"`
+	*privateStatus
 }
 
-// status answers with the running build, the finished builds, the live
-// generation and the inbox. Without the required credentials it answers with a
-// publicStatus.
+// privateStatus is the part of a status for clients with the required
+// credentials.
+type privateStatus struct {
+	Building *progress    `json:"building"` // null: no build is running
+	Builds   []result     `json:"builds"`   // finished builds, newest first
+	Inbox    *inboxStatus `json:"inbox"`    // null: no inbox
+}
+
+// status answers with the state of the directory and, if the client has the
+// required credentials, with the builds and the inbox.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	st := s.publicStatus()
 	if !s.auth.offers(r) {
-		st := s.fullStatus()
-		reply(w, http.StatusOK, publicStatus{st.Building != nil, st.Live, st.Pinned, st.Stopping})
+		st.Status = st.Public()
+		reply(w, http.StatusOK, st)
 		return
 	}
 	if err := s.auth.checkCredentials(r); err != nil { // a way to try tokens
@@ -47,31 +42,23 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		s.reject(w, err, nil)
 		return
 	}
-	reply(w, http.StatusOK, s.fullStatus())
-}
-
-func (s *Server) fullStatus() status {
-	st := status{Builds: s.pipeline.history.latest(), Stopping: s.draining.Load()}
+	st.privateStatus = &privateStatus{Builds: s.pipeline.history.latest()}
 	if p, ok := s.pipeline.history.current(); ok {
 		st.Building = &p
 	}
-	if g, _, err := s.pipeline.checker.Live(s.opts.Build.Dir); err == nil {
-		st.Live = g.ID.String()
-	}
-	if list, err := generation.List(s.opts.Build.Dir); err == nil {
-		for _, g := range generation.Future(list) {
-			st.Future = append(st.Future, g.ID.String())
-		}
-	}
-	pin, err := generation.ReadPin(s.opts.Build.Dir)
-	if pin.Active {
-		st.Pinned = pin.ID.String()
-	}
-	st.PinStatus = web.PinStatusOf(pin, err)
 	if s.inbox != nil {
 		in := s.inbox.counts()
 		st.Inbox = &in
 	}
+	reply(w, http.StatusOK, st)
+}
+
+// publicStatus returns a status without its privateStatus.
+func (s *Server) publicStatus() status {
+	found := s.pipeline.checker.Status(s.opts.Build.Dir)
+	st := status{Status: web.NewStatus(s.opts.Version, s.started, &found), Stopping: s.draining.Load()}
+	st.Swaps = s.pipeline.counters.published()
+	_, st.Running = s.pipeline.history.current()
 	return st
 }
 
@@ -86,7 +73,7 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 }
 
 // readyz reports whether an upload could be published. A build by another
-// process does not count, because it ends.
+// process does not count, because it ends. The reason names no path.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.checkReady(); err != nil {
 		w.Header().Set("Retry-After", "30")
@@ -100,14 +87,14 @@ func (s *Server) checkReady() error {
 	if s.draining.Load() {
 		return errClosed
 	}
-	dirs := []string{s.opts.Build.Dir}
-	if s.opts.Build.TempDir != "" {
-		dirs = append(dirs, s.opts.Build.TempDir)
+	if err := unix.Access(s.opts.Build.Dir, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("the directory of the generations is not writable: %w", err)
 	}
-	for _, dir := range dirs {
-		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-			return fmt.Errorf("%s is not writable: %w", dir, err)
-		}
+	if s.opts.Build.TempDir == "" {
+		return nil
+	}
+	if err := unix.Access(s.opts.Build.TempDir, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("the directory of temporary files is not writable: %w", err)
 	}
 	return nil
 }

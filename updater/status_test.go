@@ -1,7 +1,7 @@
 package updater_test
 
 import (
-	"fmt"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +13,7 @@ import (
 	"promostore/format/generation"
 	"promostore/internal/gentest"
 	"promostore/updater"
+	"promostore/web"
 )
 
 func TestStatusListsLatestBuilds(t *testing.T) {
@@ -57,7 +58,7 @@ func TestUploadReportsPin(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(f.data, generation.PinName), []byte("{"), 0o644))
 	f.post(t, strings.NewReader(dataSet(t, 3))).want(t, http.StatusCreated, "")
-	if st := f.get(t, "/status").object; st["pinned"] != "" || st["pin_error"] == nil {
+	if st := f.get(t, "/status").object; st["pinned"] != nil || st["pin_error"] == nil {
 		t.Errorf("/status: %v", st)
 	}
 	f.stop(t)
@@ -83,8 +84,9 @@ func TestBuildGoesOnAfterFutureGeneration(t *testing.T) {
 	if got := f.metric(t, "promobuild_generation_records"); got != "3" {
 		t.Errorf("the live generation has %s records, want 3", got)
 	}
-	if st := f.get(t, "/status").object; fmt.Sprint(st["future"]) != "["+future.String()+"]" {
-		t.Errorf("/status: %v", st)
+	list, _ := f.get(t, "/status").object["future"].([]any)
+	if len(list) != 1 || list[0].(map[string]any)["generation"] != future.String() || list[0].(map[string]any)["ahead"].(float64) < 3600 {
+		t.Errorf("/status: future %v, want %s", list, future)
 	}
 	f.stop(t)
 	if want := gentest.Path(f.data, future); !strings.Contains(f.log.String(), want) {
@@ -115,11 +117,17 @@ func TestStatusIsShortWithoutToken(t *testing.T) {
 		must(t, err)
 		return read(t, res)
 	}
-	if got, want := strings.TrimSpace(get().text), fmt.Sprintf(`{"running":false,"live":"%s","pinned":"%[1]s","stopping":false}`, id); got != want {
-		t.Errorf("without a token: %s, want %s", got, want)
+	public := get()
+	if st := public.object; public.code != http.StatusOK || st["live"] != id.String() || st["pinned"] != id.String() || st["running"] != false || st["stopping"] != false {
+		t.Errorf("without a token: %s", public)
+	}
+	for _, secret := range []string{"127.0.0.1", "ops@node", "wrong prices", f.data, "builds", "inbox"} {
+		if strings.Contains(public.text, secret) {
+			t.Errorf("without a token: %s contains %s", public, secret)
+		}
 	}
 	full := get("Authorization", "Bearer right")
-	for _, want := range []string{"127.0.0.1", "ops@node", "wrong prices", f.data} {
+	for _, want := range []string{"127.0.0.1", "ops@node", "wrong prices", f.data, "builds", "inbox"} {
 		if !strings.Contains(full.text, want) {
 			t.Errorf("with the token: %s does not contain %s", full, want)
 		}
@@ -127,5 +135,57 @@ func TestStatusIsShortWithoutToken(t *testing.T) {
 	get("Authorization", "Bearer wrong").want(t, http.StatusUnauthorized, "unauthorized")
 	if got := f.metric(t, "promobuild_clients_refused_total"); got != "1" {
 		t.Errorf("%s clients refused, want 1", got)
+	}
+}
+
+// /status of the updater has the shape of that of promoserve, and parts of its
+// own.
+func TestStatusHasSharedShape(t *testing.T) {
+	f := start(t, func(o *updater.Options) { o.Version = "v1" })
+	bad := generation.Name{ID: generation.IDOf(time.Now().Add(30 * time.Minute)), Shards: 1}
+	check := func(live, newest, records any, refused, swaps, future float64, problem any) {
+		t.Helper()
+		a := f.get(t, "/status")
+		if !strings.HasSuffix(a.text, "}\n") {
+			t.Errorf("no newline at the end: %s", a)
+		}
+		text, err := json.Marshal(web.NewStatus("", time.Now(), &generation.Status{}))
+		must(t, err)
+		shape := map[string]any{}
+		must(t, json.Unmarshal(text, &shape))
+		for key := range shape {
+			if _, found := a.object[key]; !found && key != "problem" {
+				t.Errorf("/status has no %s: %s", key, a)
+			}
+		}
+		list, _ := a.object["future"].([]any)
+		if st := a.object; st["version"] != "v1" || st["live"] != live || st["newest"] != newest || st["records"] != records || st["refused"] != refused ||
+			st["swaps"] != swaps || float64(len(list)) != future || st["problem"] != problem || (st["age"] == nil) != (live == nil) || (st["bytes"] == nil) != (live == nil) {
+			t.Errorf("/status: %s", a)
+		}
+	}
+	check(nil, nil, nil, 0, 0, 0, "no generation yet")
+	must(t, os.WriteFile(filepath.Join(f.data, bad.String()), []byte("PROMOXXX"), 0o600))
+	check(nil, bad.ID.String(), nil, 1, 0, 1, "no servable generation: "+bad.ID.String()+`: header: not a generation file: at offset 0: magic "PROMOXXX", want "PROMOGEN"`)
+	must(t, os.Remove(filepath.Join(f.data, bad.String())))
+	a := f.post(t, strings.NewReader(dataSet(t, 3)))
+	a.want(t, http.StatusCreated, "")
+	id := a.object["generation"]
+	check(id, id, float64(3), 0, 1, 0, nil)
+}
+
+// The log has the first bad row of a data set that is not published. /status has
+// none.
+func TestFirstBadRowIsLogged(t *testing.T) {
+	f := start(t, nil)
+	csv := dataSet(t, 1)
+	f.post(t, strings.NewReader(csv+"secret,1,2\nother,1,2\n")).want(t, http.StatusUnprocessableEntity, "bad_rows")
+	f.post(t, strings.NewReader("\n")).want(t, http.StatusUnprocessableEntity, "refused")
+	if st := f.get(t, "/status"); strings.Contains(st.text, "secret") {
+		t.Errorf("/status has a row: %s", st)
+	}
+	f.stop(t)
+	if log := f.log.String(); !strings.Contains(log, `first_bad_row="upload:2:`) || !strings.Contains(log, `\"secret,1,2\"`) || strings.Contains(log, "other") {
+		t.Errorf("the log does not have the first bad row:\n%s", log)
 	}
 }

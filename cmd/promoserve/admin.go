@@ -110,9 +110,8 @@ func version(w http.ResponseWriter, _ *http.Request) {
 	reply(w, answer)
 }
 
-// status reports the live, pinned and newest generation, the author and the
-// reason of the pin, the refused files with their errors, and those from the
-// future.
+// status reports the same as /status of the public port, and the author and the
+// reason of the pin and the refused files with their errors.
 func status(srv *httpd.Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Status()) }
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"promostore/cmd/internal/notify"
+	"promostore/format/generation"
 	"promostore/reader"
 )
 
@@ -49,7 +50,7 @@ func (s *supervisor) observe(e reader.Event) {
 	case reader.EventRestored:
 		s.problem = ""
 	case reader.EventNone:
-		if s.ready || !errors.Is(e.Err, reader.ErrEmpty) {
+		if s.ready || !errors.Is(e.Err, generation.ErrEmpty) {
 			return
 		}
 		s.problem = ""

@@ -63,6 +63,12 @@ const MaxAhead = time.Hour
 // IsFuture reports whether id is more than MaxAhead after now.
 func (id ID) IsFuture(now time.Time) bool { return id > IDOf(now.Add(MaxAhead)) }
 
+// Ahead returns how far id is ahead of now; 0 if it is not.
+func (id ID) Ahead(now time.Time) time.Duration { return max(0, id.Time().Sub(now)) }
+
+// Age returns the time from id to now; 0 if id is ahead of now.
+func (id ID) Age(now time.Time) time.Duration { return max(0, now.Sub(id.Time())) }
+
 // Before reports whether servers prefer other to id at the time now. Generations
 // from the future come before all others, so that new generations become live
 // although they have lower IDs. Generations of the same kind are ordered by ID.

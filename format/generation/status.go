@@ -1,0 +1,130 @@
+package generation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"promostore/format"
+)
+
+// ErrEmpty reports that a directory has no generation, or does not exist.
+var ErrEmpty = errors.New("no generation yet")
+
+// Values of Status.DirErr for a directory that may be created later.
+var (
+	errNoDir    = errors.New("the directory does not exist")
+	errNoTarget = errors.New("the directory is a symbolic link to nothing")
+)
+
+// A Status describes a directory from the point of view of a server.
+type Status struct {
+	Live    *format.Header // of the live generation; nil: none
+	Deleted bool           // the directory no longer has the file of the live generation
+	Opening *ID            // the generation that a server opens and verifies; nil: none
+
+	DirErr error // why the directory cannot be read, see DirError; nil: it was read
+	Pin    Pin
+	PinErr error // why the pin cannot be read
+
+	Newest  *ID          // by name, servable or not; nil: none
+	Ahead   []Generation // those ahead of the clock; see Future
+	Refused []Refused    // the files that a server refused, by path
+}
+
+// Refused is a file that is not served, and the reason.
+type Refused struct {
+	Path   string
+	Reason string
+}
+
+// Status describes dir. A generation is live if it would be for Live, with
+// conditions 1 to 4, and the refused ones are those that are preferred to it. It
+// reads a file only once.
+func (c *Checker) Status(dir string) Status {
+	list, err := List(dir)
+	st := Status{DirErr: DirError(dir, err)}
+	st.SetList(list)
+	st.Pin, st.PinErr = ReadPin(dir)
+	_, _ = First(context.Background(), st.Pin.Candidates(list), func(g Generation) error {
+		h, err := c.Header(g)
+		if err != nil {
+			st.Refused = append(st.Refused, Refused{g.Files[0], err.Error()})
+			return err
+		}
+		st.Live = &h
+		return nil
+	})
+	return st
+}
+
+// SetList sets Newest and Ahead. The list is in the order of List.
+func (s *Status) SetList(list []Generation) {
+	s.Newest, s.Ahead = nil, nil
+	if len(list) > 0 {
+		s.Newest = &list[len(list)-1].ID
+	}
+	now := time.Now()
+	for _, g := range list {
+		if g.ID.Ahead(now) > 0 {
+			s.Ahead = append(s.Ahead, g)
+		}
+	}
+}
+
+// Problem returns why no generation is live, or why a server does not find new
+// ones; nil: neither. It names no path. The error wraps ErrEmpty if there is no
+// generation.
+func (s *Status) Problem() error {
+	switch {
+	case s.Live != nil:
+		return s.DirErr
+	case s.Opening != nil:
+		return fmt.Errorf("no generation yet: %s is being verified", s.Opening)
+	case errors.Is(s.DirErr, errNoDir), errors.Is(s.DirErr, errNoTarget):
+		return fmt.Errorf("%w: %w", ErrEmpty, s.DirErr)
+	case s.DirErr != nil:
+		return fmt.Errorf("no generation: %w", s.DirErr)
+	case len(s.Refused) == 0:
+		return ErrEmpty
+	}
+	newest := slices.MaxFunc(s.Refused, func(a, b Refused) int { return cmp.Compare(a.Path, b.Path) })
+	if n := len(s.Refused); n > 1 {
+		return fmt.Errorf("%w: the newest of %d refused: %s", ErrNoneServable, n, newest)
+	}
+	return fmt.Errorf("%w: %s", ErrNoneServable, newest)
+}
+
+// String returns the generation and the reason, without the path.
+func (r Refused) String() string {
+	base := filepath.Base(r.Path)
+	id := base
+	if name, err := ParseName(base); err == nil {
+		id = name.ID.String()
+	}
+	return id + ": " + strings.ReplaceAll(strings.TrimPrefix(r.Reason, r.Path+": "), r.Path, base)
+}
+
+// DirError returns err, the result of List, without the path; nil if err is nil.
+func DirError(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		if path := (*fs.PathError)(nil); errors.As(err, &path) {
+			err = path.Err
+		}
+		return fmt.Errorf("the directory cannot be read: %w", err)
+	}
+	if info, err := os.Lstat(dir); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		return errNoTarget
+	}
+	return errNoDir
+}
