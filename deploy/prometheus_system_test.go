@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,7 +123,23 @@ func TestPrometheus(t *testing.T) {
 			t.Errorf("%s%s: %v", r.Record, r.Alert, err)
 		}
 	}
-	for _, expr := range panelExprs(t) {
+	board := readDashboard(t)
+	for _, expr := range board.annotationExprs(t) {
+		if _, err := query(expr); err != nil {
+			t.Errorf("%s: %v", expr, err)
+		}
+	}
+	for label, want := range map[string][]string{"job": {"promobuild", "promoserve"}, "instance": {api.address(), updater.address()}} {
+		selector := url.QueryEscape(board.selector(t, label))
+		var got []string
+		if err := ask("http://"+address+"/api/v1/label/"+label+"/values?match[]="+selector, &got); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Sort(want); !slices.Equal(got, want) {
+			t.Errorf("the dashboard offers %q for %s, want %q", got, label, want)
+		}
+	}
+	for _, expr := range board.panelExprs(t) {
 		waitFor(t, expr+" returns data", func() bool {
 			n, err := query(expr)
 			if err != nil {

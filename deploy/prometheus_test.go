@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"encoding/json"
 	"flag"
 	"os"
 	"regexp"
@@ -19,7 +18,6 @@ const (
 	rulesFile     = "prometheus/rules.yml"
 	ruleTestsFile = "prometheus/rules_test.yml"
 	scrapeFile    = "prometheus/prometheus.yml"
-	dashboardFile = "grafana/dashboards/promotions.json"
 	scalerFile    = "kubernetes/scaling.yaml"
 )
 
@@ -44,27 +42,6 @@ func rules(t *testing.T) (list []rule) {
 	return list
 }
 
-// panelExprs returns the expressions of the dashboard, with Grafana's variables
-// replaced.
-func panelExprs(t *testing.T) (list []string) {
-	t.Helper()
-	var board struct {
-		Panels []struct{ Targets []struct{ Expr string } }
-	}
-	if err := json.Unmarshal([]byte(readFile(t, dashboardFile)), &board); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range board.Panels {
-		for _, target := range p.Targets {
-			list = append(list, strings.ReplaceAll(target.Expr, "$__rate_interval", "1m"))
-		}
-	}
-	if len(list) == 0 {
-		t.Fatalf("%s has no expressions", dashboardFile)
-	}
-	return list
-}
-
 // TestExpressions checks that the programs export every metric in the rules, the
 // dashboard and the autoscaler, with the same labels and values.
 func TestExpressions(t *testing.T) {
@@ -78,7 +55,8 @@ func TestExpressions(t *testing.T) {
 			}
 		}
 	}
-	exprs := append(panelExprs(t), scalerExpr(t))
+	board := readDashboard(t)
+	exprs := append(slices.Concat(board.panelExprs(t), board.annotationExprs(t)), scalerExpr(t))
 	for _, r := range rules(t) {
 		exprs = append(exprs, r.Expr)
 		if r.Record != "" {
