@@ -238,6 +238,25 @@ func TestFutureGenerationIsCountedAndNamed(t *testing.T) {
 	}
 }
 
+// The age of a generation ahead of the clock is 0, not negative, until a newer
+// one is live.
+func TestAgeIsNeverNegative(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Minute, 48 * time.Hour} {
+		f := serveMemory(t, nil)
+		id := generation.IDOf(time.Now().Add(ahead))
+		publish(t, f.dir, id, rows)
+		f.poll(t)
+		if got := f.metric(t, "promoserve_generation_age_seconds"); got != "0" {
+			t.Errorf("promoserve_generation_age_seconds is %s, want 0", got)
+		}
+		var st web.Status
+		must(t, json.Unmarshal([]byte(f.get(t, "/status").body), &st))
+		if *st.Live != id.String() || *st.Age != 0 || len(st.Future) != 1 || st.Future[0].Generation != id.String() || st.Future[0].Ahead <= 0 {
+			t.Errorf("/status: %+v, want the live generation %s ahead of the clock", st, id)
+		}
+	}
+}
+
 // logValue returns s like the text handler of slog writes it.
 func logValue(s string) string {
 	if strings.Contains(s, " ") {

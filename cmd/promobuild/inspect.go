@@ -12,6 +12,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/format/generation"
 	"promostore/reader"
 )
 
@@ -40,7 +41,8 @@ type inspection struct {
 	FormatVersion  int             `json:"format_version"`
 	Generation     string          `json:"generation"`
 	Created        time.Time       `json:"created"`
-	Shard          uint32          `json:"shard"` // from 0
+	Ahead          float64         `json:"ahead,omitempty"` // seconds ahead of the clock
+	Shard          uint32          `json:"shard"`           // from 0
 	Shards         uint32          `json:"shards"`
 	Rows           uint64          `json:"rows"`
 	Records        uint64          `json:"records"`
@@ -83,6 +85,7 @@ func inspectFile(f *reader.File, path string) inspection {
 		FormatVersion: format.Version,
 		Generation:    f.ID().String(),
 		Created:       f.ID().Time(),
+		Ahead:         f.ID().Ahead(time.Now()).Seconds(),
 		Shard:         h.Shard,
 		Shards:        h.Shards,
 		Rows:          h.Rows,
@@ -113,7 +116,7 @@ func (x *inspection) print(w io.Writer) error {
 	fmt.Fprintf(t, "file\t%s\n", x.File)
 	fmt.Fprintf(t, "format version\t%d\n", x.FormatVersion)
 	fmt.Fprintf(t, "generation\t%s\n", x.Generation)
-	fmt.Fprintf(t, "created\t%s UTC\n", x.Created.Format(time.DateTime))
+	fmt.Fprintf(t, "created\t%s UTC%s\n", x.Created.Format(time.DateTime), aheadText(generation.IDOf(x.Created), time.Now()))
 	fmt.Fprintf(t, "shard\t%d of %d\n", x.Shard, x.Shards)
 	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(int64(x.Rows)))
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(int64(x.Records)))

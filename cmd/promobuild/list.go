@@ -53,12 +53,14 @@ type listed struct {
 	Files      []string  `json:"files"`
 	Records    uint64    `json:"records"`
 	Bytes      int64     `json:"bytes"`
-	Error      string    `json:"error,omitempty"` // why it is not servable
-	Future     bool      `json:"future,omitempty"`
+	Error      string    `json:"error,omitempty"`  // why it is not servable
+	Future     bool      `json:"future,omitempty"` // too far ahead of the clock to be preferred
+	Ahead      float64   `json:"ahead,omitempty"`  // seconds ahead of the clock
 
 	Pin *generation.Pin `json:"pin,omitempty"` // nil unless it is pinned
 
-	readable bool // Records is known
+	ahead    string // Ahead for people
+	readable bool   // Records is known
 }
 
 func list(c *cli.Context) error {
@@ -139,7 +141,11 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 // lineOf returns the line of a generation. It reads the index to check whether
 // the generation is servable. bad, which may be nil, is a known defect.
 func lineOf(g generation.Generation, bad error) listed {
-	l := listed{Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files, Future: g.ID.IsFuture(time.Now())}
+	now := time.Now()
+	l := listed{
+		Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files,
+		Future: g.ID.IsFuture(now), Ahead: g.ID.Ahead(now).Seconds(), ahead: aheadText(g.ID, now),
+	}
 	h, err := g.Header()
 	l.readable = err == nil
 	if err == nil {
@@ -175,9 +181,7 @@ func printList(w io.Writer, lines []listed) error {
 		case state == "":
 			state = "index good" // its blocks were not read
 		}
-		if l.Future {
-			state += ", from the future"
-		}
+		state += l.ahead
 		if l.Pin != nil {
 			state += ", " + pinText(*l.Pin)
 		}
