@@ -44,7 +44,7 @@ type build struct {
 // Build builds one generation of the inputs and publishes it. If it fails or ctx
 // is done, it publishes nothing and removes its temporary files.
 //
-// The errors to check for are *BadRowsError, *DuplicatesError, *GuardError,
+// The errors to check for are *BadRowsError, *DuplicatesError, *GuardError, *ContentError,
 // *SpaceError, *CompressionError, *KindError, ErrEmpty, ErrExpansion, ErrNoRows,
 // ErrWindow, ErrMemory, generation.ErrLocked, generation.ErrFuture, and those of
 // the file system and of the inputs.
@@ -242,7 +242,6 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 		}
 		return e
 	}
-	b.progress.begin(PhasePublish)
 	if renew {
 		if b.Generation, err = out.file.Renew(b.created()); err != nil {
 			return err
@@ -251,6 +250,10 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 	if err := out.finish(duplicates); err != nil {
 		return err
 	}
+	if err := b.checkContent(ctx, out.file, &out.header); err != nil {
+		return err
+	}
+	b.progress.begin(PhasePublish)
 	if err := writeBack(ctx, out.file.File, out.header.FileLen); err != nil {
 		return err
 	}
@@ -290,5 +293,6 @@ func (b *build) summarize(path string, h format.Header) {
 		Phases:       b.progress.end(),
 		Seconds:      time.Since(b.started).Seconds(),
 		PeakRSSBytes: sysmem.Peak(),
+		Comparison:   b.summary.Comparison,
 	}
 }

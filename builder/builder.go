@@ -67,6 +67,11 @@ type Options struct {
 	MinRecords  int64   // fewer records fail the build
 	MaxShrink   float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
 
+	// Greatest numbers of records that the live generation lacks, that only it
+	// has, and that differ from it, in per cent of its records; 0: no limit. With
+	// a limit, a live generation that cannot be read fails the build.
+	MaxAdded, MaxRemoved, MaxChanged float64
+
 	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
 	// reason, row. A Write that blocks does not block the cancellation of the
 	// build.
@@ -90,6 +95,7 @@ const (
 	PhaseRead    Phase = "read"    // parse the input; sort and spill records that do not fit into memory
 	PhaseSort    Phase = "sort"    // sort the records in memory and write them
 	PhaseMerge   Phase = "merge"   // merge the spilled records and write them
+	PhaseCompare Phase = "compare" // compare the records with the live generation, if Options limit the changes
 	PhasePublish Phase = "publish" // complete, sync and rename the file
 )
 
@@ -114,8 +120,9 @@ type Summary struct {
 	FileBytes    int64             `json:"file_bytes"`
 	SpilledBytes int64             `json:"spilled_bytes"`
 	Seconds      float64           `json:"seconds"`
-	Phases       map[Phase]float64 `json:"phases"`         // seconds
-	PeakRSSBytes int64             `json:"peak_rss_bytes"` // of the process
+	Phases       map[Phase]float64 `json:"phases"`               // seconds
+	PeakRSSBytes int64             `json:"peak_rss_bytes"`       // of the process
+	Comparison   *Comparison       `json:"comparison,omitempty"` // nil: none was made
 }
 
 // Errors of Build, wrapped with details.

@@ -65,8 +65,7 @@ func (e *GuardError) MaxShrink() float64 {
 	if e.LiveRecords == 0 {
 		return 0
 	}
-	lost := e.LiveRecords - e.Records
-	return float64((1000*lost+e.LiveRecords-1)/e.LiveRecords) / 10
+	return tenthsOf(e.LiveRecords-e.Records, e.LiveRecords)
 }
 
 // checkRecords returns a *GuardError if there are too few records. atMost means
@@ -86,8 +85,7 @@ func (b *build) checkRecords(records int64, atMost bool) error {
 		return &GuardError{Records: records, AtMost: atMost, Cause: err}
 	}
 	had := int64(header.Records)
-	const rounding = 1 + 1e-12 // 10.1 % of 1,000 are 101, also as a float64
-	min := had - int64(float64(had)*b.MaxShrink/100*rounding)
+	min := had - share(had, b.MaxShrink)
 	if records >= min {
 		return nil
 	}

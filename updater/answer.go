@@ -23,6 +23,8 @@ type problem struct {
 	Rows      []badRow  `json:"rows,omitempty"`      // the first bad rows
 	Flag      string    `json:"flag,omitempty"`      // the setting that accepts the data set
 	Building  *progress `json:"building,omitempty"`
+
+	Comparison *builder.Comparison `json:"comparison,omitempty"` // with the live generation
 }
 
 // A badRow locates and explains one bad row.
@@ -69,7 +71,7 @@ func uploadedOf(u *upload) uploaded {
 func (s *Server) problemOf(err error, u *upload) (code int, p problem) {
 	code, reason := statusOf(err)
 	hint := s.pipeline.hintFor(err)
-	p = problem{Error: hint.appendTo(err.Error()), Reason: reason, Flag: hint.Flag}
+	p = problem{Error: hint.appendTo(err.Error()), Reason: reason, Flag: hint.Flag, Comparison: comparisonOf(builder.Summary{}, err)}
 	if u != nil {
 		p.Upload = u.id
 	}

@@ -53,6 +53,11 @@ func (p *pipeline) build(j job) (*result, error) {
 		}
 	}
 	r.Outcome = outcomeOf(err)
+	if r.Comparison = comparisonOf(summary, err); r.Comparison != nil {
+		c := r.Comparison
+		p.counters.countComparison(*c)
+		log = log.With("live", c.Live, "added", c.Added, "removed", c.Removed, "changed", c.Changed, "unchanged", c.Unchanged)
+	}
 	switch {
 	case errors.Is(err, generation.ErrLocked):
 		log.Debug("another process is building", "error", err)
@@ -79,6 +84,15 @@ func (p *pipeline) build(j job) (*result, error) {
 		p.hooks.add(r)
 	}
 	return r, err
+}
+
+// comparisonOf returns the comparison with the live generation of a build, or nil
+// if it made none.
+func comparisonOf(s builder.Summary, err error) *builder.Comparison {
+	if content := (*builder.ContentError)(nil); errors.As(err, &content) {
+		return content.Comparison
+	}
+	return s.Comparison
 }
 
 // levelOf returns the level to log a build that published nothing. The sender of

@@ -80,7 +80,7 @@ func outcomeOf(err error) string {
 // isRefusal reports whether the data set was read without an error and refused
 // as a whole.
 func isRefusal(err error) bool {
-	return errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.DuplicatesError)) || errors.Is(err, builder.ErrEmpty) ||
+	return errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.ContentError)) || errors.As(err, new(*builder.DuplicatesError)) || errors.Is(err, builder.ErrEmpty) ||
 		errors.As(err, new(*builder.KindError))
 }
 

@@ -83,17 +83,18 @@ var outcomes = []string{outcomePublished, outcomeBadRows, outcomeRefused, outcom
 // A result describes a finished build in GET /status. It contains no row data,
 // because that endpoint is not authenticated.
 type result struct {
-	Source  string           `json:"source"`
-	Name    string           `json:"name"`
-	Upload  string           `json:"upload,omitempty"` // ID
-	Since   time.Time        `json:"since"`
-	Until   time.Time        `json:"until"`
-	Outcome string           `json:"result"`
-	Error   string           `json:"error,omitempty"`
-	Summary *builder.Summary `json:"summary,omitempty"`
-	Pruned  []string         `json:"pruned,omitempty"` // generations
-	Pinned  string           `json:"pinned,omitempty"` // the pinned generation, which servers keep serving
-	Hook    *hookResult      `json:"hook,omitempty"`   // set when the command has ended
+	Source     string              `json:"source"`
+	Name       string              `json:"name"`
+	Upload     string              `json:"upload,omitempty"` // ID
+	Since      time.Time           `json:"since"`
+	Until      time.Time           `json:"until"`
+	Outcome    string              `json:"result"`
+	Error      string              `json:"error,omitempty"`
+	Summary    *builder.Summary    `json:"summary,omitempty"`
+	Comparison *builder.Comparison `json:"comparison,omitempty"` // with the live generation; nil: none was made
+	Pruned     []string            `json:"pruned,omitempty"`     // generations
+	Pinned     string              `json:"pinned,omitempty"`     // the pinned generation, which servers keep serving
+	Hook       *hookResult         `json:"hook,omitempty"`       // set when the command has ended
 }
 
 // maxResults is the number of results that a history keeps.

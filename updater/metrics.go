@@ -22,7 +22,8 @@ type counters struct {
 	builds      map[string]uint64
 	uploads     map[int]uint64
 	last        builder.Summary
-	publishedAt time.Time // zero: this process has published nothing
+	publishedAt time.Time           // zero: this process has published nothing
+	comparison  *builder.Comparison // the last one; nil: none
 }
 
 // uploadCodes lists the codes that are exposed from the start. A series that
@@ -54,6 +55,12 @@ func (c *counters) countUpload(code int) {
 		c.uploads = map[int]uint64{}
 	}
 	c.uploads[code]++
+}
+
+func (c *counters) countComparison(x builder.Comparison) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.comparison = &x
 }
 
 func (c *counters) countPublished(sum builder.Summary) {
@@ -94,6 +101,13 @@ func (c *counters) write(e *web.ExpositionWriter) {
 		e.Sample("", float64(c.uploads[code]), "code", strconv.Itoa(code))
 	}
 	e.Counter("promobuild_upload_bytes_total", c.bytes.Load(), "Bytes of uploads received, as sent.")
+	if x := c.comparison; x != nil {
+		e.Family("promobuild_last_comparison_records", "gauge", "Records of the last comparison of a data set with the live generation: added, removed, changed, unchanged.")
+		e.Sample("", float64(x.Added), "change", "added")
+		e.Sample("", float64(x.Removed), "change", "removed")
+		e.Sample("", float64(x.Changed), "change", "changed")
+		e.Sample("", float64(x.Unchanged), "change", "unchanged")
+	}
 	if c.publishedAt.IsZero() {
 		return
 	}

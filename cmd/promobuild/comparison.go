@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -8,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"promostore/format"
+	"promostore/internal/diff"
 )
 
 // A comparison holds the differences between two generations.
@@ -15,10 +17,7 @@ type comparison struct {
 	From side `json:"from"`
 	To   side `json:"to"`
 
-	Added     int64 `json:"added"`
-	Removed   int64 `json:"removed"`
-	Changed   int64 `json:"changed"`
-	Unchanged int64 `json:"unchanged"`
+	diff.Counts
 
 	Shown shown `json:"shown"`
 }
@@ -31,6 +30,42 @@ type side struct {
 }
 
 func sideOf(f opened) side { return side{f.path, f.ID().String(), f.Header().Records} }
+
+// compare compares two generations and keeps up to show rows of each kind. It
+// passes the numbers of records that were read to progress, which may be nil.
+func compare(ctx context.Context, from, to opened, show int, progress func(records int)) (comparison, error) {
+	d := comparison{From: sideOf(from), To: sideOf(to), Shown: shown{[]row{}, []row{}, []changedRow{}}}
+	c := diff.Comparer{
+		Added: func(r *format.Record) {
+			if len(d.Shown.Added) < show {
+				d.Shown.Added = append(d.Shown.Added, row{*r, to.Styles()})
+			}
+		},
+		Removed: func(r *format.Record) {
+			if len(d.Shown.Removed) < show {
+				d.Shown.Removed = append(d.Shown.Removed, row{*r, from.Styles()})
+			}
+		},
+		Changed: func(a, b *format.Record) {
+			if len(d.Shown.Changed) < show {
+				d.Shown.Changed = append(d.Shown.Changed, changedRow{row{*a, from.Styles()}, row{*b, to.Styles()}})
+			}
+		},
+		Progress: progress,
+	}
+	var err error
+	d.Counts, err = c.Compare(ctx, sourceOfFile(from), sourceOfFile(to))
+	return d, err
+}
+
+func sourceOfFile(f opened) diff.Source {
+	return diff.Source{Styles: f.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
+		if err := f.Scan(ctx, yield); err != nil {
+			return fmt.Errorf("%s: %w", f.path, err)
+		}
+		return nil
+	}}
+}
 
 // shown holds the first rows of each kind, in the order of their ids.
 type shown struct {

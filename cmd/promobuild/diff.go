@@ -35,11 +35,11 @@ Examples:
 			&cli.IntFlag{Name: "show", Value: 10, Usage: fmt.Sprintf("show up to `N` rows of each kind, at most %d", maxShow)},
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
 		),
-		Action: program.Printing(diff),
+		Action: program.Printing(runDiff),
 	}
 }
 
-func diff(c *cli.Context) error {
+func runDiff(c *cli.Context) error {
 	args, err := program.Args(c, 0, 2)
 	if err != nil {
 		return err
@@ -60,15 +60,14 @@ func diff(c *cli.Context) error {
 	}
 	defer from.Close()
 	defer to.Close()
-	d := &differ{show: show}
-	d.From, d.To = sideOf(from), sideOf(to)
+	var progress func(int)
 	finish := func() error { return nil }
 	if isTerminal(c.App.ErrWriter) {
-		bar := newBar(c.App.ErrWriter, max(1, int64(d.From.Records+d.To.Records)*format.RecordLen), "diff", true)
-		d.progress = func(n int) { _ = bar.Add(n * format.RecordLen) }
+		bar := newBar(c.App.ErrWriter, max(1, int64(from.Header().Records+to.Header().Records)*format.RecordLen), "diff", true)
+		progress = func(n int) { _ = bar.Add(n * format.RecordLen) }
 		finish = bar.Finish
 	}
-	err = d.run(ctx, from.File, to.File)
+	d, err := compare(ctx, from, to, show, progress)
 	_ = finish()
 	switch {
 	case ctx.Err() != nil:
@@ -76,9 +75,9 @@ func diff(c *cli.Context) error {
 	case err != nil:
 		return err
 	case c.Bool("json"):
-		return json.NewEncoder(c.App.Writer).Encode(d.comparison)
+		return json.NewEncoder(c.App.Writer).Encode(d)
 	}
-	return printComparison(c.App.Writer, &d.comparison)
+	return printComparison(c.App.Writer, &d)
 }
 
 // openSides opens the two generations that args name.

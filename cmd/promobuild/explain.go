@@ -20,6 +20,7 @@ func explain(ctx context.Context, err error, rejects string) error {
 	var bad *builder.BadRowsError
 	var dup *builder.DuplicatesError
 	var guard *builder.GuardError
+	var content *builder.ContentError
 	var delimiter *builder.DelimiterError
 	hint := ""
 	switch {
@@ -36,6 +37,10 @@ func explain(ctx context.Context, err error, rejects string) error {
 	case errors.As(err, &guard):
 		flag, value := guardFlag(guard)
 		hint = "To accept the data set: " + flag + " " + strings.TrimSuffix(value, ",")
+	case errors.As(err, &content) && content.Cause != nil:
+		hint = "To publish it without a comparison, leave out --max-added, --max-removed and --max-changed"
+	case errors.As(err, &content):
+		hint = "To accept the data set: " + strings.Join(contentFlags(content), " ")
 	case errors.Is(err, generation.ErrFuture):
 		hint = "To publish it nevertheless: --force"
 	case errors.Is(err, builder.ErrEmpty):
@@ -90,10 +95,19 @@ func guardFlag(e *builder.GuardError) (flag, value string) {
 	return flag, value
 }
 
+// contentFlags returns the flags that accept the data set, with their values.
+func contentFlags(e *builder.ContentError) (flags []string) {
+	for _, x := range e.Excesses {
+		flags = append(flags, fmt.Sprintf("--max-%s %.1f", x.Kind, x.Need))
+	}
+	return flags
+}
+
 // uploadHint returns the flag of the updater that accepts the data set that err
 // rejects, or other advice.
 func uploadHint(err error) updater.Hint {
 	var guard *builder.GuardError
+	var content *builder.ContentError
 	var delimiter *builder.DelimiterError
 	switch {
 	case errors.As(err, &delimiter):
@@ -107,6 +121,10 @@ func uploadHint(err error) updater.Hint {
 	case errors.As(err, &guard):
 		flag, value := guardFlag(guard)
 		return updater.Hint{Flag: flag, Text: flag + " " + value + " accepts it"}
+	case errors.As(err, &content) && content.Cause != nil:
+		return updater.Hint{Text: "promobuild build without --max-added, --max-removed and --max-changed publishes it without a comparison"}
+	case errors.As(err, &content):
+		return updater.Hint{Flag: "--max-" + content.Excesses[0].Kind, Text: "accept it with " + strings.Join(contentFlags(content), " ")}
 	case errors.As(err, new(*updater.HostError)):
 		return updater.Hint{Flag: "--allowed-host", Text: "--allowed-host NAME allows it"}
 	case errors.As(err, new(*updater.TooLargeError)):

@@ -22,6 +22,8 @@ func TestUploadHintNamesFlag(t *testing.T) {
 		{&builder.GuardError{Records: 2000, AtMost: true, Min: 5000}, updater.Hint{Flag: "--min-records", Text: "--min-records 2000, or less if rows repeat an id, accepts it"}},
 		{builder.ErrEmpty, updater.Hint{Flag: "--allow-empty", Text: "--allow-empty accepts it"}},
 		{&builder.DuplicatesError{IDs: []string{"x"}, Count: 1}, updater.Hint{Flag: "--duplicates", Text: "--duplicates=last or --duplicates=first accepts it"}},
+		{&builder.ContentError{Excesses: []builder.Excess{{Kind: "added", Need: 1500.8}, {Kind: "removed", Need: 100}}}, updater.Hint{Flag: "--max-added", Text: "accept it with --max-added 1500.8 --max-removed 100.0"}},
+		{&builder.ContentError{Cause: fs.ErrPermission}, updater.Hint{Text: "promobuild build without --max-added, --max-removed and --max-changed publishes it without a comparison"}},
 		{builder.ErrMemory, updater.Hint{}},
 		{&builder.BadRowsError{Cause: &builder.DelimiterError{Found: ';', Want: ','}}, updater.Hint{Flag: "--delimiter", Text: "--delimiter ';' reads it"}},
 		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.DelimiterError{Found: '\t', Want: ','}), updater.Hint{Flag: "--delimiter", Text: `--delimiter '\t' reads it`}},

@@ -31,6 +31,18 @@ func buildFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
 		&cli.Float64Flag{Name: "max-shrink", Usage: "fail a build that has over `PERCENT` fewer records than the live generation, or if that cannot be read; 100 allows any", DefaultText: "no limit"},
+		changeFlag("added", "that it lacks"),
+		changeFlag("removed", "that only it has"),
+		changeFlag("changed", "with another price or date"),
+	}
+}
+
+// changeFlag returns the flag that limits records of one kind.
+func changeFlag(kind, which string) cli.Flag {
+	return &cli.Float64Flag{
+		Name:        "max-" + kind,
+		Usage:       "compare with the live generation; fail a build with records " + which + ", if they are over `PERCENT` of its records, or if it cannot be read",
+		DefaultText: "no limit, and no comparison",
 	}
 }
 
@@ -44,6 +56,9 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 		AllowEmpty: c.Bool("allow-empty"),
 		MinRecords: c.Int64("min-records"),
 		MaxShrink:  c.Float64("max-shrink"),
+		MaxAdded:   c.Float64("max-added"),
+		MaxRemoved: c.Float64("max-removed"),
+		MaxChanged: c.Float64("max-changed"),
 	}
 	switch {
 	case opts.Dir == "":
@@ -56,6 +71,14 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 		return opts, program.Usagef("--min-records %d is negative", opts.MinRecords)
 	case c.IsSet("max-shrink") && !(opts.MaxShrink > 0 && opts.MaxShrink <= 100):
 		return opts, program.Usagef("--max-shrink %v is not above 0 and up to 100", opts.MaxShrink)
+	}
+	for name, value := range map[string]float64{"max-added": opts.MaxAdded, "max-removed": opts.MaxRemoved, "max-changed": opts.MaxChanged} {
+		switch {
+		case c.IsSet(name) && !(value > 0): // NaN too
+			return opts, program.Usagef("--%s %v is not above 0", name, value)
+		case name != "max-added" && value > 100:
+			return opts, program.Usagef("--%s %v is above 100", name, value)
+		}
 	}
 	var err error
 	if opts.Memory, err = memory(c.String("memory")); err != nil {

@@ -121,6 +121,8 @@ func (p *progress) begin(s builder.Status) {
 		if s.InputSize > 0 {
 			line, total = fmt.Sprintf("read %s of input", humanize.IBytes(uint64(s.InputSize))), s.InputSize
 		}
+	case builder.PhaseCompare:
+		line, total = "compare with the live generation", -1
 	case builder.PhasePublish:
 		line, total = "publish "+count(s.Records, "record"), -1
 	default:

@@ -18,7 +18,7 @@ func printSummary(w io.Writer, s builder.Summary) error {
 		perRecord = fmt.Sprintf(", %.1f bytes per record", float64(s.FileBytes)/float64(s.Records))
 	}
 	var phases []string
-	for _, phase := range []builder.Phase{builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhasePublish} {
+	for _, phase := range []builder.Phase{builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhaseCompare, builder.PhasePublish} {
 		if seconds, ok := s.Phases[phase]; ok {
 			phases = append(phases, fmt.Sprintf("%s %.2f s", phase, seconds))
 		}
@@ -30,6 +30,13 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
 	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(s.Duplicates))
 	fmt.Fprintf(t, "bad rows\t%s\n", humanize.Comma(s.BadRows))
+	if c := s.Comparison; c != nil {
+		fmt.Fprintf(t, "compared with\t%s: %s\n", c.Live, count(c.LiveRecords, "record"))
+		fmt.Fprintf(t, "added\t%s\n", humanize.Comma(c.Added))
+		fmt.Fprintf(t, "removed\t%s\n", humanize.Comma(c.Removed))
+		fmt.Fprintf(t, "changed\t%s\n", humanize.Comma(c.Changed))
+		fmt.Fprintf(t, "unchanged\t%s\n", humanize.Comma(c.Unchanged))
+	}
 	fmt.Fprintf(t, "input\t%s\n", humanize.IBytes(uint64(s.InputBytes)))
 	fmt.Fprintf(t, "output\t%s%s\n", humanize.IBytes(uint64(s.FileBytes)), perRecord)
 	fmt.Fprintf(t, "spilled\t%s\n", humanize.IBytes(uint64(s.SpilledBytes)))

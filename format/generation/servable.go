@@ -77,42 +77,47 @@ func (n Name) CheckHeader(h *format.Header) error {
 // Header checks conditions 1 to 4 of a servable generation and returns the header
 // of g. It reads 20 bytes for each block.
 func (g Generation) Header() (format.Header, error) {
-	f, err := Open(g, openIndexed)
+	f, err := g.OpenIndex()
 	if err != nil {
 		return format.Header{}, err
 	}
 	defer f.Close()
-	return f.index.Header, nil
+	return f.Index.Header, nil
 }
 
 // Verify checks all conditions of a servable generation. It reads the whole file
 // in one goroutine;
 // reader.VerifyGeneration uses all processors.
 func (g Generation) Verify(ctx context.Context) error {
-	f, err := Open(g, openIndexed)
+	f, err := g.OpenIndex()
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := f.index.Verify(f.File, func(int64) error { return ctx.Err() }); err != nil {
+	if err := f.Index.Verify(f.File, func(int64) error { return ctx.Err() }); err != nil {
 		return fmt.Errorf("%s: %w", g.Files[0], err)
 	}
 	return nil
 }
 
-// An indexed is an open file with its index.
-type indexed struct {
+// An Indexed is an open file with its index.
+type Indexed struct {
 	*os.File
-	index *format.Index
+	Index *format.Index
 }
 
-func (f indexed) Header() *format.Header { return &f.index.Header }
+// Header returns the header of the file.
+func (f Indexed) Header() *format.Header { return &f.Index.Header }
+
+// OpenIndex checks conditions 1 to 4 of a servable generation and returns the
+// file of g, which the caller closes. It reads 20 bytes for each block.
+func (g Generation) OpenIndex() (Indexed, error) { return Open(g, openIndexed) }
 
 // openIndexed opens a regular file and checks everything except its blocks.
-func openIndexed(path string) (indexed, error) {
+func openIndexed(path string) (Indexed, error) {
 	f, err := fsx.OpenRegular(path)
 	if err != nil {
-		return indexed{}, err
+		return Indexed{}, err
 	}
 	var x *format.Index
 	info, err := f.Stat()
@@ -121,9 +126,9 @@ func openIndexed(path string) (indexed, error) {
 	}
 	if err != nil {
 		f.Close()
-		return indexed{}, fmt.Errorf("%s: %w", path, err)
+		return Indexed{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return indexed{f, x}, nil
+	return Indexed{f, x}, nil
 }
 
 // Candidates returns list, which is in ascending order, in the order in which a

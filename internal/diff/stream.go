@@ -1,11 +1,9 @@
-package main
+package diff
 
 import (
 	"context"
-	"fmt"
 
 	"promostore/format"
-	"promostore/reader"
 )
 
 // streamBufs is the number of buffers of a stream. A buffer holds the records of
@@ -15,8 +13,7 @@ const streamBufs = 3
 
 // A stream reads the records of a file ahead.
 type stream struct {
-	file   *reader.File
-	styles []format.TimestampStyle
+	source Source
 	full   chan []format.Record
 	free   chan []format.Record
 
@@ -25,8 +22,8 @@ type stream struct {
 	ended   bool
 }
 
-func newStream(f *reader.File) *stream {
-	s := &stream{file: f, styles: f.Styles(), full: make(chan []format.Record, streamBufs), free: make(chan []format.Record, streamBufs)}
+func newStream(source Source) *stream {
+	s := &stream{source: source, full: make(chan []format.Record, streamBufs), free: make(chan []format.Record, streamBufs)}
 	for range streamBufs {
 		s.free <- nil // fill allocates it, so that a small file needs one
 	}
@@ -34,9 +31,9 @@ func newStream(f *reader.File) *stream {
 }
 
 // fill reads the whole file. It runs in its own goroutine.
-func (s *stream) fill(ctx context.Context, path string) error {
+func (s *stream) fill(ctx context.Context) error {
 	defer close(s.full)
-	err := s.file.Scan(ctx, func(records []format.Record) error {
+	return s.source.Scan(ctx, func(records []format.Record) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -45,10 +42,6 @@ func (s *stream) fill(ctx context.Context, path string) error {
 			return nil
 		}
 	})
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	return nil
 }
 
 // next returns the last buffer and takes the next. A file that cannot be read looks

@@ -1,0 +1,139 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/diff"
+)
+
+// A Comparison compares a data set with the live generation.
+type Comparison struct {
+	Live        string `json:"live"`         // ID of the live generation
+	LiveRecords int64  `json:"live_records"` // in the live generation
+	diff.Counts
+}
+
+// percent returns n in per cent of the records of the live generation.
+func (c *Comparison) percent(n int64) float64 { return float64(n) / float64(c.LiveRecords) * 100 }
+
+// A ContentError reports a data set that differs from the live generation by more
+// than Options.MaxAdded, MaxRemoved or MaxChanged allow, or one that cannot be
+// compared.
+type ContentError struct {
+	Comparison *Comparison // nil: see Cause
+	Excesses   []Excess    // in the order added, removed, changed
+	Cause      error       // why the live generation cannot be read
+}
+
+// An Excess is a number of records above its limit.
+type Excess struct {
+	Kind  string  // "added", "removed" or "changed"
+	Count int64   // records
+	Max   float64 // limit in per cent of the live generation
+	Need  float64 // lowest limit, in tenths of a per cent, that allows Count
+}
+
+// Unwrap returns the cause.
+func (e *ContentError) Unwrap() error { return e.Cause }
+
+func (e *ContentError) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("the data set cannot be compared with the live generation: %v", e.Cause)
+	}
+	c := e.Comparison
+	var list []string
+	for _, x := range e.Excesses {
+		list = append(list, fmt.Sprintf("%s %s (%.1f %%, limit %s %%)", humanize.Comma(x.Count), x.Kind, c.percent(x.Count), humanize.Ftoa(x.Max)))
+	}
+	return fmt.Sprintf("compared with the %s records of the live generation %s: %s", humanize.Comma(c.LiveRecords), c.Live, strings.Join(list, ", "))
+}
+
+// comparesContent reports whether the content of the live generation matters.
+func (o *Options) comparesContent() bool {
+	return o.MaxAdded > 0 || o.MaxRemoved > 0 || o.MaxChanged > 0
+}
+
+// excesses returns the numbers that are above their limits. An empty live
+// generation has no limits: nothing can be in proportion to it.
+func (o *Options) excesses(c *Comparison) (list []Excess) {
+	if c.LiveRecords == 0 {
+		return nil
+	}
+	for _, x := range []Excess{
+		{Kind: "added", Count: c.Added, Max: o.MaxAdded},
+		{Kind: "removed", Count: c.Removed, Max: o.MaxRemoved},
+		{Kind: "changed", Count: c.Changed, Max: o.MaxChanged},
+	} {
+		if x.Max > 0 && x.Count > share(c.LiveRecords, x.Max) {
+			x.Need = tenthsOf(x.Count, c.LiveRecords)
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// share returns a percentage of n, rounded down.
+func share(n int64, percent float64) int64 {
+	const rounding = 1 + 1e-12 // 10.1 % of 1,000 are 101, also as a float64
+	return int64(float64(n) * percent / 100 * rounding)
+}
+
+// tenthsOf returns part in per cent of whole, rounded up to tenths.
+func tenthsOf(part, whole int64) float64 { return float64((1000*part+whole-1)/whole) / 10 }
+
+// checkContent compares the complete file with the live generation if there is a
+// limit. It returns a *ContentError if the data set is refused.
+func (b *build) checkContent(ctx context.Context, file io.ReaderAt, header *format.Header) error {
+	if !b.comparesContent() {
+		return nil
+	}
+	b.progress.begin(PhaseCompare)
+	g, _, err := readLive(b.Dir)
+	if errors.Is(err, generation.ErrNoneServable) {
+		return nil
+	}
+	if err != nil {
+		return &ContentError{Cause: err}
+	}
+	live, err := g.OpenIndex()
+	if err != nil {
+		return &ContentError{Cause: err}
+	}
+	defer live.Close()
+	x, err := format.Open(file, header.FileLen)
+	if err != nil {
+		return fmt.Errorf("generation file: %w", err)
+	}
+	c := &Comparison{Live: g.ID.String(), LiveRecords: int64(live.Index.Records)}
+	var comparer diff.Comparer
+	c.Counts, err = comparer.Compare(ctx,
+		sourceOf(live.Index, live.File, func(err error) error { return &ContentError{Cause: fmt.Errorf("%s: %w", g.Files[0], err)} }),
+		sourceOf(x, file, func(err error) error { return fmt.Errorf("generation file: %w", err) }))
+	if err != nil {
+		return err
+	}
+	b.summary.Comparison = c
+	if list := b.excesses(c); len(list) > 0 {
+		return &ContentError{Comparison: c, Excesses: list}
+	}
+	return nil
+}
+
+// sourceOf returns the records of a file. wrap receives the errors of the file.
+func sourceOf(x *format.Index, file io.ReaderAt, wrap func(error) error) diff.Source {
+	return diff.Source{Styles: x.Styles, Scan: func(ctx context.Context, yield func([]format.Record) error) error {
+		err := x.Scan(file, yield)
+		if err != nil && ctx.Err() == nil {
+			return wrap(err)
+		}
+		return err
+	}}
+}
