@@ -14,7 +14,7 @@ func permute(app *cli.App, args []string) ([]string, error) {
 		return args, err
 	}
 	at, command := find(app, args)
-	if command == nil || args[len(args)-1] == "--generate-bash-completion" { // which must stay last
+	if command == nil {
 		return args, nil
 	}
 	var flags, arguments []string

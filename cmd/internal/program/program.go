@@ -47,6 +47,10 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 	prepare(app, args)
 	out := &countingWriter{w: app.Writer}
 	app.Writer = out
+	if len(args) > 1 && args[1] == completeArg {
+		complete(app, args[2:], out)
+		return ExitDone
+	}
 	ordered, err := permute(app, args)
 	if err == nil {
 		err = app.RunContext(ctx, ordered)
@@ -60,7 +64,6 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 
 // prepare applies the settings that all commands share.
 func prepare(app *cli.App, args []string) {
-	app.EnableBashCompletion = true
 	onUsageError := usageErrors(args)
 	app.OnUsageError = onUsageError
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run returns the exit code
