@@ -133,7 +133,12 @@ func (p *parser) cause(line []byte) error {
 // delimiterOf returns the delimiter of a row or header, or want if that may be
 // it.
 func delimiterOf(line []byte, want byte) byte {
-	plain := bytes.ReplaceAll(line, []byte{'"'}, nil)
+	plain := bytes.Map(func(r rune) rune {
+		if r == '"' || r == '{' || r == '}' {
+			return -1
+		}
+		return r
+	}, line)
 	if bytes.EqualFold(plain[:min(len(plain), 4)], []byte("sep=")) && len(plain) == len("sep=;") {
 		return plain[4]
 	}
@@ -183,7 +188,8 @@ func (p *parser) columnsError(line []byte) error {
 }
 
 func isID(s string) bool {
-	_, _, err := format.ParseKey([]byte(s))
+	id, _ := trimBraces([]byte(s))
+	_, _, err := format.ParseKey(id)
 	return err == nil
 }
 

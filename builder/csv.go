@@ -143,7 +143,7 @@ func (p *parser) plainRow(data []byte, r *format.Record) (n int) {
 	if err != nil {
 		return 0
 	}
-	number, rest, ok := p.styles.cut(sep, rest)
+	number, rest, ok := p.styles.cut(styleKeyOf(sep, price), rest)
 	if !ok {
 		return 0
 	}
@@ -157,9 +157,10 @@ func (p *parser) row(line []byte) (r format.Record, at int, err error) {
 	if err != nil {
 		return r, at, err
 	}
-	key, upper, err := format.ParseKey(fields[0])
+	id, brace := trimBraces(fields[0])
+	key, upper, err := format.ParseKey(id)
 	if err != nil {
-		return r, offs[0] + offsetOf(err), err
+		return r, offs[0] + brace + offsetOf(err), err
 	}
 	price, err := format.ParsePrice(fields[1])
 	if err != nil {
@@ -169,11 +170,19 @@ func (p *parser) row(line []byte) (r format.Record, at int, err error) {
 	if err != nil {
 		return r, offs[2] + offsetOf(err), err
 	}
-	number, err := p.styles.number(sep, style)
+	number, err := p.styles.number(styleKeyOf(sep, price), style)
 	if err != nil {
 		return r, offs[2] + len(fields[2]) - len(style) + offsetOf(err), err
 	}
 	return format.MakeRecord(key, upper, price, seconds, number), 0, nil
+}
+
+// trimBraces removes the braces around an id and returns the offset of the rest.
+func trimBraces(id []byte) (rest []byte, off int) {
+	if len(id) == format.TextLen+2 && id[0] == '{' && id[len(id)-1] == '}' {
+		return id[1 : len(id)-1], 1
+	}
+	return id, 0
 }
 
 func offsetOf(err error) int {

@@ -20,6 +20,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte("172ffc14-d229-4c93-b06b-f48b8c095512,+1,2022-06-04T06:01:20+02:00\r\n\r\n\"172FFC14-D229-4C93-B06B-F48B8C095512\",\".5\",\"0000-02-29 23:59:59 -0000 -03\""))
 	f.Add([]byte("\xef\xbb\xbf\"ID\",PRICE,\"expiration_date\"\n172ffc14-d229-4c93-b06b-f48b8c095512,-0.00,2018-10-28 02:30:00 +0100 CET\n"))
+	f.Add([]byte("{172ffc14-d229-4c93-b06b-f48b8c095512},9.680000000000000000,2018-10-28 02:30:00.000+00\n172ffc14-d229-4c93-b06b-f48b8c095513,0E-18,2018-10-28T02:30:00z\n"))
 	f.Add([]byte("\xef\xbb\xbf\nSEP=;\r\n\"#TYPE x\"\n\nid,price,expiration_date\n172ffc14-d229-4c93-b06b-f48b8c095512,1,2018-10-28T02:30:00Z\nid,price,expiration_date\n"))
 	f.Add([]byte("172ffc14-d229-4c93-b06b-f48b8c095512,\"5.\",2100-02-29 00:00:00\n\"\n\"\"\"\n,,\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

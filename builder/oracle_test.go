@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,12 +22,14 @@ import (
 // regular expressions and package time.
 
 var (
-	idPattern      = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	idPattern      = regexp.MustCompile(`^(?:([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})|\{([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\})$`)
 	pricePattern   = regexp.MustCompile(`^([+-]?)([0-9]*)(?:(\.)([0-9]*))?$`)
 	datePattern    = regexp.MustCompile(`^([0-9]{4}-[0-9]{2}-[0-9]{2})([ T])([0-9]{2}:[0-9]{2}:[0-9]{2})(.*)$`)
-	spaceZone      = regexp.MustCompile(`^(?: ([+-])([0-9]{2})([0-9]{2})(?: (\pL+|[+-][0-9]{2}|[+-][0-9]{4}))?)?$`)
+	zeroPattern    = regexp.MustCompile(`^([+-]?)(0*)(?:\.(0*))?[eE]([+-]?[0-9]{1,4})$`)
+	spaceZone      = regexp.MustCompile(`^(?:\.0{1,9})?(?:|[Zz]| (?:Z|UTC|GMT)|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?| [+-](?:[01][0-9]|2[0-3]):?[0-5][0-9](?: (?:\pL+|[+-][0-9]{2}|[+-][0-9]{4}))?)$`)
+	rfcZone        = regexp.MustCompile(`^(?:\.0{1,9})?(?:[Zz]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)$`)
+	zoneWord       = regexp.MustCompile(`^ [+-][0-9]{4} (.*)$`)
 	oraclePreamble = regexp.MustCompile(`(?s)^"*(?:[sS][eE][pP]=.|#TYPE .*)$`)
-	rfcZone        = regexp.MustCompile(`^(?:Z|([+-])([0-9]{2}):([0-9]{2}))$`)
 )
 
 // oracleRow returns the canonical spelling of a row and its id in lower case. ok
@@ -53,9 +56,11 @@ func oracleRow(line string, comma rune) (canonical, id string, ok bool) {
 }
 
 func oracleID(s string) (string, bool) {
-	if !idPattern.MatchString(s) {
+	m := idPattern.FindStringSubmatch(s)
+	if m == nil {
 		return "", false
 	}
+	s = m[1] + m[2]
 	if strings.ToUpper(s) == s {
 		return s, true
 	}
@@ -63,12 +68,22 @@ func oracleID(s string) (string, bool) {
 }
 
 func oraclePrice(s string) (string, bool) {
+	if m := zeroPattern.FindStringSubmatch(s); m != nil && m[2]+m[3] != "" && len(m[2]+m[3]) <= 16 {
+		n, _ := strconv.Atoi(m[4])
+		decimals := len(m[3]) - n
+		text := strings.TrimPrefix(m[1], "+") + "0"
+		if decimals > 0 {
+			text += "." + strings.Repeat("0", decimals)
+		}
+		return text, decimals <= 16+63
+	}
 	m := pricePattern.FindStringSubmatch(s)
 	if m == nil || m[2]+m[4] == "" {
 		return "", false
 	}
 	whole := strings.TrimLeft(m[2], "0")
-	if len(whole)+len(m[4]) > 16 {
+	digits := len(whole) + len(strings.TrimRight(m[4], "0"))
+	if digits > 16 || len(whole)+len(m[4]) > 16+63 {
 		return "", false
 	}
 	if whole == "" {
@@ -93,11 +108,13 @@ func oracleDate(s string) bool {
 	if m[2] == " " {
 		zone = spaceZone
 	}
-	z := zone.FindStringSubmatch(m[4])
-	if z == nil || z[1] != "" && (z[2] > "23" || z[3] > "59") {
+	if !zone.MatchString(m[4]) {
 		return false
 	}
-	return len(z) < 5 || len(z[4]) <= 63
+	if word := zoneWord.FindStringSubmatch(m[4]); word != nil && m[2] == " " {
+		return len(word[1]) <= 63
+	}
+	return len(m[4]) <= 63
 }
 
 // oracleCSV parses an input. It returns the last row of each id, the number of
@@ -147,10 +164,17 @@ func drawRow(t *rapid.T, comma string) string {
 	if rapid.Bool().Draw(t, "upper") {
 		text = strings.ToUpper(text)
 	}
-	price := rapid.StringMatching(`[+-]?(0{0,3}[0-9]{1,8}(\.[0-9]{0,8})?|\.[0-9]{1,16})`).Draw(t, "price")
+	if rapid.IntRange(0, 7).Draw(t, "braces") == 0 {
+		text = "{" + text + "}"
+	}
+	price := rapid.StringMatching(`[+-]?(0{0,3}[0-9]{1,8}(\.[0-9]{0,8}(0{20})?)?|\.[0-9]{1,16}0{0,20}|0E-[0-9])`).Draw(t, "price")
 	date := rapid.StringMatching(`(000[0-9]|1[0-9]{3}|2018|9999)-(0[1-9]|1[0-2])-([01][1-9]|2[0-8])`).Draw(t, "day")
 	clock := rapid.StringMatching(`([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]`).Draw(t, "clock")
-	switch rapid.IntRange(0, 5).Draw(t, "layout") {
+	switch rapid.IntRange(0, 7).Draw(t, "layout") {
+	case 6:
+		date += " " + clock + rapid.SampledFrom([]string{".0", ".000000"}).Draw(t, "fraction") + rapid.SampledFrom([]string{"", "Z", " UTC", " +0200 CEST"}).Draw(t, "zone")
+	case 7:
+		date += rapid.SampledFrom([]string{" ", "T"}).Draw(t, "separator") + clock + rapid.SampledFrom([]string{"+00", "-03:30", "+0000", "z"}).Draw(t, "zone")
 	case 0, 1:
 		date += " " + clock + " +0200 CEST"
 	case 2:

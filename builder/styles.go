@@ -12,8 +12,9 @@ import (
 )
 
 // A timestamp style is everything of a date except for its wall clock: layout,
-// offset and zone abbreviation. A record holds the number of its style in the
-// dictionary of the file.
+// offset and zone abbreviation. It also has the zeros of the price that the
+// record does not hold. A record holds the number of its style in the dictionary
+// of the file.
 
 // errStyles fails the build for any Options.MaxBadRows. A row whose style has no
 // number could only be skipped, and which row that is would depend on the order
@@ -31,28 +32,37 @@ type styleDictionary struct {
 	styles []format.TimestampStyle
 }
 
-// A styleText is a style as it is written: the separator of day and time, and
-// the part of the date that format.ParseDate leaves.
+// A styleText is a style as it is written: its key, and the part of the date that
+// format.ParseDate leaves.
 type styleText struct {
-	sep  byte
+	key  styleKey
 	rest string
 }
 
+// A styleKey holds the separator of day and time in its low byte, and the zeros
+// of the price in its high byte.
+type styleKey uint16
+
+func styleKeyOf(sep byte, price format.Price) styleKey {
+	return styleKey(sep) | styleKey(price.Zeros)<<8
+}
+
 // number returns the number of a style.
-func (d *styleDictionary) number(sep byte, rest []byte) (uint16, error) {
+func (d *styleDictionary) number(key styleKey, rest []byte) (uint16, error) {
 	d.mu.RLock()
-	n, ok := d.index[styleText{sep, string(rest)}]
+	n, ok := d.index[styleText{key, string(rest)}]
 	d.mu.RUnlock()
 	if ok {
 		return n, nil
 	}
-	style, err := format.ParseTimestampStyle(sep, rest)
+	style, err := format.ParseTimestampStyle(byte(key), rest)
 	if err != nil {
 		return 0, err
 	}
+	style.Zeros = uint8(key >> 8)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if n, ok := d.index[styleText{sep, string(rest)}]; ok {
+	if n, ok := d.index[styleText{key, string(rest)}]; ok {
 		return n, nil
 	}
 	if len(d.styles) == format.MaxStyles {
@@ -62,7 +72,7 @@ func (d *styleDictionary) number(sep byte, rest []byte) (uint16, error) {
 		d.index = map[styleText]uint16{}
 	}
 	n = uint16(len(d.styles))
-	d.index[styleText{sep, string(rest)}] = n
+	d.index[styleText{key, string(rest)}] = n
 	d.styles = append(d.styles, style)
 	return n, nil
 }
@@ -97,7 +107,7 @@ func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber
 // A styleCache remembers the last styles of one parser. Most files have few.
 type styleCache struct {
 	dictionary *styleDictionary
-	entries    [4]struct {
+	entries    [8]struct {
 		styleText
 		number uint16
 	}
@@ -106,10 +116,10 @@ type styleCache struct {
 
 // cut returns the number of the style at the start of text, and the text after
 // the following line end. ok is false if there is no line end or no valid style.
-func (c *styleCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok bool) {
+func (c *styleCache) cut(key styleKey, text []byte) (number uint16, rest []byte, ok bool) {
 	for i := range c.entries {
 		e := &c.entries[i]
-		if e.sep != sep || len(text) <= len(e.rest) || string(text[:len(e.rest)]) != e.rest {
+		if e.key != key || len(text) <= len(e.rest) || string(text[:len(e.rest)]) != e.rest {
 			continue
 		}
 		if rest := text[len(e.rest):]; rest[0] == '\n' {
@@ -122,22 +132,22 @@ func (c *styleCache) cut(sep byte, text []byte) (number uint16, rest []byte, ok 
 	if !ok {
 		return 0, nil, false
 	}
-	number, err := c.number(sep, bytes.TrimSuffix(line, []byte{'\r'}))
+	number, err := c.number(key, bytes.TrimSuffix(line, []byte{'\r'}))
 	return number, rest, err == nil
 }
 
-func (c *styleCache) number(sep byte, rest []byte) (uint16, error) {
+func (c *styleCache) number(key styleKey, rest []byte) (uint16, error) {
 	for i := range c.entries {
-		if e := &c.entries[i]; e.sep == sep && e.rest == string(rest) {
+		if e := &c.entries[i]; e.key == key && e.rest == string(rest) {
 			return e.number, nil
 		}
 	}
-	n, err := c.dictionary.number(sep, rest)
+	n, err := c.dictionary.number(key, rest)
 	if err != nil {
 		return 0, err
 	}
 	e := &c.entries[c.oldest]
 	c.oldest = (c.oldest + 1) % len(c.entries)
-	e.styleText, e.number = styleText{sep, string(rest)}, n
+	e.styleText, e.number = styleText{key, string(rest)}, n
 	return n, nil
 }

@@ -68,8 +68,9 @@ func TestCorrupt(t *testing.T) {
 		{"CSV", "header", format.ErrFormat, false, func(b []byte) []byte { return []byte(strings.Join(goldenRows(300), "\n")) }},
 		{"short CSV", "header", format.ErrFormat, false, func(b []byte) []byte { return []byte("id,price,expiration_date\n") }},
 		{"version 0", "header", format.ErrVersion, true, func(b []byte) []byte { u32(b[8:], 0); return b }},
-		{"version 2", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[8:], 2); return b }},
-		{"version 2, cut", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[8:], 2); return b[:100] }},
+		{"version 3", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[8:], 3); return b }},
+		{"version 3, cut", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[8:], 3); return b[:100] }},
+		{"version 2 with styles of version 1", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[8:], 2); return b }},
 		{"record length", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[12:], 40); return b }},
 		{"block length", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[16:], 8192); return b }},
 		{"header checksum", "header", format.ErrChecksum, false, func(b []byte) []byte { b[4095]++; return b }},
@@ -112,6 +113,13 @@ func TestCorrupt(t *testing.T) {
 		{"number of styles 2^32-1", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[trailerOff+8:], 1<<32-1); return b }},
 		{"length of styles", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[trailerOff+15]++; return b }},
 		{"layout", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off] = 5; return b }},
+		{"zeros in version 1", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+1] = 1 << 1; return b }},
+		{"64 zeros", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[8:], 2); b[style2Off+1] = 64 << 1; return b }},
+		{"layout of version 2", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { suffix(b, " UTC"); return b }},
+		{"malformed suffix", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[8:], 2); suffix(b, " UT"); return b }},
+		{"suffix of version 1", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[8:], 2); suffix(b, ""); return b }},
+		{"suffix with another offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[8:], 2); suffix(b, "+01"); return b }},
+		{"layout 7", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[8:], 2); suffix(b, " UTC"); b[style2Off] = 7; return b }},
 		{"sign", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+1] = 2; return b }},
 		{"minutes", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[style2Off+2] = 6; return b }},
 		{"minutes without an offset", "trailer", format.ErrCorrupt, true, func(b []byte) []byte { b[stylesOff+3] = 1; return b }},
@@ -185,6 +193,15 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
+// suffix overwrites the last style with one of LayoutSuffix.
+func suffix(b []byte, text string) {
+	style := append([]byte{5, 0, 0, 0, byte(len(text))}, text...)
+	if len(style) != 5+4 { // the file keeps its length
+		style = append(style, make([]byte, 5+4-len(style))...)
+	}
+	copy(b[style2Off:], style)
+}
+
 // TestLimits sets fields to their highest valid value.
 func TestLimits(t *testing.T) {
 	for name, change := range map[string]func(b []byte){
@@ -194,6 +211,8 @@ func TestLimits(t *testing.T) {
 		"year 9999":    func(b []byte) { setExpiry(b[block0Off:], maxSeconds<<25, (1<<39-1)<<25) },
 		"99999 shards": func(b []byte) { binary.BigEndian.PutUint32(b[24:], 99999) },
 		"minutes":      func(b []byte) { binary.BigEndian.PutUint16(b[style2Off+2:], 24*60-1) },
+		"zeros":        func(b []byte) { binary.BigEndian.PutUint32(b[8:], 2); b[style2Off+1] = 63 << 1 },
+		"suffix":       func(b []byte) { binary.BigEndian.PutUint32(b[8:], 2); suffix(b, " UTC") },
 		"generation":   func(b []byte) { binary.BigEndian.PutUint64(b[64:], format.MaxGeneration) },
 		"bad rows": func(b []byte) {
 			binary.BigEndian.PutUint64(b[40:], 1<<64-1)

@@ -3,6 +3,7 @@ package format_test
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,13 @@ import (
 var (
 	yearZero = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
 
+	// Styles of version 1.
 	blankStyle = regexp.MustCompile(`^(?: ([+-])([01][0-9]|2[0-3])([0-5][0-9])(?: (\p{L}+|[+-][0-9]{2}|[+-][0-9]{4}))?)?$`)
 	tStyle     = regexp.MustCompile(`^(?:Z|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$`)
+
+	// Styles of version 2.
+	blankSuffix = regexp.MustCompile(`^(?:\.0{1,9})?(?:|[Zz]| (?:Z|UTC|GMT)|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?| ([+-])([01][0-9]|2[0-3]):?([0-5][0-9])(?: (?:\p{L}+|[+-][0-9]{2}|[+-][0-9]{4}))?)$`)
+	tSuffix     = regexp.MustCompile(`^(?:\.0{1,9})?(?:[Zz]|([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?)$`)
 )
 
 // A date holds the results of ParseDate and ParseTimestampStyle.
@@ -53,36 +59,50 @@ func oracleDate(text string) (d date, ok bool) {
 	}
 	d.seconds = uint64(at.Unix() - yearZero.Unix())
 	rest := text[wall:]
-	syntax := blankStyle
+	syntax, suffix := blankStyle, blankSuffix
 	if text[10] == 'T' {
-		syntax = tStyle
+		syntax, suffix = tStyle, tSuffix
 	}
-	m := syntax.FindStringSubmatch(rest)
-	if m == nil {
+	if m := syntax.FindStringSubmatch(rest); m != nil && (len(m) < 5 || len(m[4]) <= 63) {
+		switch {
+		case rest == "":
+			d.style.Layout = format.LayoutWall
+		case rest == "Z":
+			d.style.Layout = format.LayoutUTC
+		case text[10] == 'T':
+			d.style.Layout = format.LayoutRFC3339
+		case m[4] == "":
+			d.style.Layout = format.LayoutOffset
+		default:
+			d.style.Layout = format.LayoutOffsetAbbr
+			d.style.Abbr = m[4]
+		}
+		d.setOffset(m[1:4])
+		return d, true
+	}
+	m := suffix.FindStringSubmatch(rest)
+	if m == nil || len(rest) > 63 || syntax.MatchString(rest) {
 		return date{}, false
 	}
-	switch {
-	case rest == "":
-		d.style.Layout = format.LayoutWall
-	case rest == "Z":
-		d.style.Layout = format.LayoutUTC
-	case text[10] == 'T':
-		d.style.Layout = format.LayoutRFC3339
-	case m[4] == "":
-		d.style.Layout = format.LayoutOffset
-	default:
-		d.style.Layout = format.LayoutOffsetAbbr
-		d.style.Abbr = m[4]
+	d.style.Layout, d.style.Abbr = format.LayoutSuffix, rest
+	if text[10] == 'T' {
+		d.style.Layout = format.LayoutSuffixT
 	}
-	if m[1] != "" {
-		var hours, minutes uint16
-		if _, err := fmt.Sscanf(m[2]+" "+m[3], "%d %d", &hours, &minutes); err != nil {
-			panic(err)
-		}
-		d.style.Minutes = hours*60 + minutes
-		d.style.Negative = m[1] == "-"
+	for ; len(m) >= 4; m = m[3:] {
+		d.setOffset(m[1:4])
 	}
-	return d, len(d.style.Abbr) <= 63
+	return d, true
+}
+
+// setOffset sets the offset to a sign, hours and minutes, unless there is none.
+func (d *date) setOffset(m []string) {
+	if m[0] == "" {
+		return
+	}
+	hours, _ := strconv.Atoi(m[1])
+	minutes, _ := strconv.Atoi(m[2]) // 0 if there are none
+	d.style.Minutes = uint16(hours*60 + minutes)
+	d.style.Negative = m[0] == "-"
 }
 
 // checkDate compares the parsers with oracleDate, AppendDate with text, and the
@@ -100,8 +120,13 @@ func checkDate(tb rapid.TB, text string) {
 	if back := string(got.style.AppendDate([]byte("x"), got.seconds)); back != "x"+text {
 		tb.Fatalf("AppendDate returns %q, want %q", back, text)
 	}
-	text = text[:len(text)-len(got.style.Abbr)] // package time would derive an offset from it
-	for _, layout := range []string{time.DateTime, "2006-01-02 15:04:05 -0700 ", "2006-01-02 15:04:05 -0700", time.RFC3339} {
+	if got.style.Layout == format.LayoutOffsetAbbr {
+		text = text[:len(text)-len(got.style.Abbr)] // package time would derive an offset from it
+	}
+	for _, layout := range []string{
+		time.DateTime, "2006-01-02 15:04:05 -0700 ", "2006-01-02 15:04:05 -0700", time.RFC3339,
+		"2006-01-02 15:04:05-07", "2006-01-02 15:04:05-07:00", "2006-01-02 15:04:05 -07:00", "2006-01-02 15:04:05 UTC", "2006-01-02T15:04:05-0700",
+	} {
 		if at, err := time.Parse(layout, text); err == nil {
 			if instant := yearZero.Unix() + int64(got.seconds) - got.style.Offset(); instant != at.Unix() {
 				tb.Fatalf("date %q: instant %d, want %d", text, instant, at.Unix())
@@ -113,6 +138,9 @@ func checkDate(tb rapid.TB, text string) {
 // genStyle draws a valid timestamp style.
 func genStyle() *rapid.Generator[format.TimestampStyle] {
 	return rapid.Custom(func(t *rapid.T) format.TimestampStyle {
+		if rapid.Bool().Draw(t, "suffix") {
+			return genSuffix(t)
+		}
 		z := format.TimestampStyle{Layout: rapid.SampledFrom([]format.Layout{
 			format.LayoutWall, format.LayoutOffsetAbbr, format.LayoutOffset, format.LayoutUTC, format.LayoutRFC3339,
 		}).Draw(t, "layout")}
@@ -129,6 +157,40 @@ func genStyle() *rapid.Generator[format.TimestampStyle] {
 		}
 		return z
 	})
+}
+
+// genSuffix draws a style of version 2.
+func genSuffix(t *rapid.T) format.TimestampStyle {
+	z := format.TimestampStyle{
+		Layout:   rapid.SampledFrom([]format.Layout{format.LayoutSuffix, format.LayoutSuffixT}).Draw(t, "layout"),
+		Negative: rapid.Bool().Draw(t, "negative"),
+		Minutes:  rapid.Uint16Max(24*60-1).Draw(t, "minutes"),
+	}
+	fraction := rapid.SampledFrom([]string{".0", ".000", ".000000", ".000000000"}).Draw(t, "fraction")
+	forms := []string{"z", "±HH", "±HHMM"}
+	old := []string{"Z", "±HH:MM"} // without a fraction, version 1 has them
+	if z.Layout == format.LayoutSuffix {
+		forms = append(forms, "Z", " Z", " UTC", " GMT", "±HH:MM", " ±HH:MM", " ±HH:MM CEST")
+		old = []string{"", " ±HHMM", " ±HHMM CEST"}
+	}
+	if rapid.Bool().Draw(t, "without fraction") {
+		fraction = ""
+	} else {
+		forms = append(forms, old...)
+	}
+	form := rapid.SampledFrom(forms).Draw(t, "form")
+	if !strings.Contains(form, "±") {
+		z.Negative, z.Minutes = false, 0
+	}
+	if !strings.Contains(form, "MM") {
+		z.Minutes -= z.Minutes % 60
+	}
+	sign := "+"
+	if z.Negative {
+		sign = "-"
+	}
+	z.Abbr = fraction + strings.NewReplacer("±", sign, "HH", fmt.Sprintf("%02d", z.Minutes/60), "MM", fmt.Sprintf("%02d", z.Minutes%60)).Replace(form)
+	return z
 }
 
 const maxSeconds = 10000*365*86400 + 2425*86400 - 1 // 9999-12-31 23:59:59
@@ -203,6 +265,9 @@ func TestParseDateEveryByte(t *testing.T) {
 		"2018-10-28 02:00:00 -0330 -0330",
 		"2018-08-04T05:32:31Z",
 		"0000-01-01T00:00:00-00:00",
+		"2018-08-04 05:32:31.000+02",
+		"2018-08-04 05:32:31 UTC",
+		"2018-08-04T05:32:31.000000-0330",
 		"9999-12-31 23:59:59 -0000",
 	} {
 		for i := range valid {
@@ -261,19 +326,37 @@ func TestParseDateErrorOffset(t *testing.T) {
 	f("2016-12-31 23:59:60", 17)
 	f("2018-08-04 5:32:31 +0200", 12)
 	f("2018-08-04t05:32:31Z", 10)
-	f("2018-08-04 05:32:31Z", 19)
 	f("2018-08-04 05:32:31.5", 19)
 	f("2018-08-04T05:32:31.5Z", 19)
 	f("2018-08-04T05:32:31", 19)
-	f("2018-08-04T05:32:31z", 19)
 	f("2018-08-04T05:32:31ZZ", 19)
-	f("2018-08-04T05:32:31+0200", 22)
 	f("2018-08-04T05:32:31+02:00 CEST", 25)
 	f("2018-08-04T05:32:31+24:00", 19)
 	f("2018-08-04T05:32:31+02:60", 19)
 	f("2018-08-04 05:32:31 ", 20)
+	f("2018-08-04 05:32:31.", 20)
+	f("2018-08-04 05:32:31.0001", 19)
+	f("2018-08-04 05:32:31.0000000000", 29)
+	f("2018-08-04T05:32:31.000", 23)
+	f("2018-08-04 05:32:31.000 CEST", 24)
+	f("2018-08-04 05:32:31+", 20)
+	f("2018-08-04 05:32:31+2", 21)
+	f("2018-08-04 05:32:31+020", 23)
+	f("2018-08-04 05:32:31+02:", 23)
+	f("2018-08-04 05:32:31+02:3", 24)
+	f("2018-08-04 05:32:31+02:60", 19)
+	f("2018-08-04 05:32:31+24", 19)
+	f("2018-08-04 05:32:31+02 CEST", 22)
+	f("2018-08-04 05:32:31 +02", 23)
+	f("2018-08-04 05:32:31 +02 CEST", 23)
+	f("2018-08-04 05:32:31UTC", 19)
+	f("2018-08-04 05:32:31 UT", 20)
+	f("2018-08-04 05:32:31 utc", 20)
+	f("2018-08-04 05:32:31 z", 20)
+	f("2018-08-04 05:32:31 UTC+2", 23)
+	f("2018-08-04T05:32:31 UTC", 19)
+	f("2018-08-04 05:32:31.000 +02:00 "+strings.Repeat("Z", 52), 63+19)
 	f("2018-08-04 05:32:31 CEST", 20)
-	f("2018-08-04 05:32:31 +02:00", 23)
 	f("2018-08-04 05:32:31 +2400 CEST", 20)
 	f("2018-08-04 05:32:31 +0200 ", 26)
 	f("2018-08-04 05:32:31 +0200  CEST", 26)
@@ -304,6 +387,25 @@ func TestParseDateLayouts(t *testing.T) {
 		"2018-08-04T05:32:31-00:00",
 		"2018-08-04T05:32:31+23:59",
 		"2016-02-29 00:00:00",
+		"2022-06-04 06:01:20+00",        // PostgreSQL
+		"2022-06-04 06:01:20-03:30",     // PostgreSQL, Python
+		"2022-06-04 06:01:20.000000+00", // DuckDB
+		"2022-06-04 06:01:20 UTC",       // BigQuery
+		"2022-06-04 06:01:20 GMT",
+		"2022-06-04 06:01:20 Z",
+		"2022-06-04 06:01:20Z",
+		"2022-06-04T06:01:20z",
+		"2022-06-04 06:01:20.0",              // JDBC
+		"2022-06-04 06:01:20.000",            // Hive, SQL Server
+		"2022-06-04 06:01:20.000000",         // MySQL
+		"2022-06-04 06:01:20.000000000",      // pandas
+		"2022-06-04 06:01:20.0000000 +02:00", // SQL Server
+		"2022-06-04 06:01:20.000 +0200 CEST",
+		"2022-06-04 06:01:20.000 UTC",
+		"2022-06-04T06:01:20.000Z",      // Spark, JavaScript
+		"2022-06-04T06:01:20.000+02:00", // Spark
+		"2022-06-04T06:01:20+0200",
+		"2022-06-04T06:01:20+00",
 	} {
 		checkDate(t, text)
 		if _, offset, ok := parseDate(t, text); !ok {
@@ -317,6 +419,7 @@ func FuzzParseDate(f *testing.F) {
 		"2018-08-04 05:32:31", "2018-08-04 05:32:31 +0200 CEST", "2018-08-04 05:32:31 -0330 -0330",
 		"2018-08-04 05:32:31 -0000", "2018-08-04T05:32:31Z", "2018-08-04T05:32:31-07:00",
 		"2018-02-29 05:32:31", "2018-08-04 24:00:00", "2018-08-04 05:32:31 +0900 日本", "",
+		"2018-08-04 05:32:31+00", "2018-08-04 05:32:31.000 UTC", "2018-08-04T05:32:31.000000-0330", "2018-08-04 05:32:31.0 +02:00 CEST",
 	} {
 		f.Add(text)
 	}

@@ -4,7 +4,12 @@
 // reads and verifies them through an io.ReaderAt. It does not use the file
 // system.
 //
-// # Specification, version 1
+// # Specification, versions 1 and 2
+//
+// Version 2 adds the layouts 5 and 6 and the zeros of timestamp styles. A file has
+// version 2 if one of its styles needs it, and version 1 otherwise, so that
+// programs that know only version 1 read all other files. They refuse a file of
+// version 2.
 //
 // All numbers are unsigned and big-endian. A file consists of five regions
 // without gaps. In the tables, n is the number of records and
@@ -24,7 +29,7 @@
 //
 //	offset | size | field           | meaning
 //	0      | 8    | magic           | "PROMOGEN"
-//	8      | 4    | version         | 1
+//	8      | 4    | version         | 1 or 2
 //	12     | 4    | record length   | 32 bytes
 //	16     | 4    | block length    | 4096 bytes
 //	20     | 4    | shard           | number of this shard, counted from 0
@@ -63,7 +68,10 @@
 //	62 to 0 | digits | the price without its point, below 10^16
 //
 // The point stands scale digits from the right, see expiry. 9.680 is stored as
-// 9680 with a scale of 3, so it stays 9.680.
+// 9680 with a scale of 3, so it stays 9.680. Of a price with more than 16 digits
+// or decimals, the zeros at its end are in the timestamp style instead: the style
+// of 9.680000000000000000 has 3 zeros, and the record 9680000000000000 with a
+// scale of 15.
 //
 // Expiry, from the high bit:
 //
@@ -88,10 +96,16 @@
 //
 //	offset | size | field               | meaning
 //	0      | 1    | layout              | see below
-//	1      | 1    | sign                | 1: the offset was written with a minus; zero in layouts 0 and 3
-//	2      | 2    | minutes             | offset from UTC without its sign, below 1440; zero in layouts 0 and 3
-//	4      | 1    | abbreviation length | bytes, 1 to 63 in layout 1, else 0
-//	5      | …    | abbreviation        | UTF-8 letters, or a sign and two or four digits
+//	1      | 1    | sign and zeros      | see below
+//	2      | 2    | minutes             | offset from UTC without its sign, below 1440; zero without an offset
+//	4      | 1    | abbreviation length | bytes, 1 to 63 in layouts 1, 5 and 6, else 0
+//	5      | …    | abbreviation        | layout 1: UTF-8 letters, or a sign and two or four digits; layouts 5 and 6: the suffix
+//
+// Sign and zeros, from the high bit:
+//
+//	bits   | field | meaning
+//	7 to 1 | zeros | zeros after the digits of the price and after its point, at most 63; zero in version 1
+//	0      | sign  | 1: the offset was written with a minus; zero without an offset
 //
 // Layout, in the notation of package time:
 //
@@ -101,11 +115,26 @@
 //	2     | 2006-01-02 15:04:05 -0700
 //	3     | 2006-01-02T15:04:05Z
 //	4     | 2006-01-02T15:04:05-07:00
+//	5     | 2006-01-02 15:04:05 and the suffix; version 2
+//	6     | 2006-01-02T15:04:05 and the suffix; version 2
+//
+// A suffix is the text after the seconds: a fraction, a zone, or both; layout 6
+// needs a zone. A fraction is a point and one to nine zeros. The zones are:
+//
+//	layout | zone
+//	5      | Z, z, -07, -0700, -07:00
+//	5      | a blank and Z, UTC, GMT, -0700 or -07:00
+//	5      | a blank, -0700 or -07:00, a blank and an abbreviation of layout 1
+//	6      | Z, z, -07, -0700, -07:00
+//
+// Sign and minutes repeat the offset of the suffix; Z, UTC and GMT have none. A
+// suffix that makes a timestamp of the layouts 0 to 4 is not allowed, so each
+// text has one encoding.
 //
 // # Limits
 //
 // The checksums detect damage, not intent: they are not a signature. An Index
 // does not notice that its file changes after Open; package reader does.
-// Version 1 stores no fractions of a second and no price of more than 16
-// digits; the parsers reject both.
+// No version stores fractions of a second other than zeros, or a price of more
+// than 16 digits without the zeros at its end; the parsers reject both.
 package format

@@ -106,6 +106,12 @@ func finish(tb rapid.TB, w *format.Writer, f *memFile, t dataSet) []byte {
 		want.MinKey, want.MaxKey = t.records[0].Key(), t.records[len(t.records)-1].Key()
 	}
 	want.FileLen = got.FileLen
+	want.Version = 1
+	for _, z := range t.styles {
+		if z.Zeros > 0 || z.Layout == format.LayoutSuffix || z.Layout == format.LayoutSuffixT {
+			want.Version = 2
+		}
+	}
 	if got != want {
 		tb.Fatalf("Finish: header %+v, want %+v", got, want)
 	}
@@ -165,6 +171,7 @@ func parseRows(tb rapid.TB, header format.Header, rows []string) dataSet {
 		price, err1 := format.ParsePrice([]byte(f[1]))
 		seconds, sep, rest, err2 := format.ParseDate([]byte(f[2]))
 		style, err3 := format.ParseTimestampStyle(sep, rest)
+		style.Zeros = uint8(price.Zeros)
 		if err := errors.Join(err0, err1, err2, err3); err != nil {
 			tb.Fatalf("row %q: %v", row, err)
 		}
@@ -191,6 +198,9 @@ func compareRecords(a, b format.Record) int { return a.Key().Compare(b.Key()) }
 func genDataSet(maxRecords int) *rapid.Generator[dataSet] {
 	return rapid.Custom(func(t *rapid.T) dataSet {
 		styles := rapid.SliceOfNDistinct(genStyle(), 1, 5, func(z format.TimestampStyle) format.TimestampStyle { return z }).Draw(t, "styles")
+		for i := range styles {
+			styles[i].Zeros = uint8(rapid.IntRange(0, 2).Draw(t, "zeros")) * format.MaxZeros / 2
+		}
 		slices.SortFunc(styles, func(a, b format.TimestampStyle) int {
 			return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
 		})

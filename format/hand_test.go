@@ -119,6 +119,59 @@ func TestSpecification(t *testing.T) {
 	}
 }
 
+// TestSpecificationOfVersion2 encodes a file with a style of version 2 from the
+// specification.
+func TestSpecificationOfVersion2(t *testing.T) {
+	var b bytesByHand
+	id := "\x17\x2F\xFC\x14\xD2\x29\x4C\x93\xB0\x6B\xF4\x8B\x8C\x09\x55\x12"
+	b.text("PROMOGEN")
+	b.u32(2) // version
+	b.u32(32)
+	b.u32(4096)
+	b.u32(0)
+	b.u32(1)
+	b.u32(0)
+	b.u64(1) // records
+	b.u64(1) // rows
+	b.zeros(72)
+	b.text(id)
+	b.text(id)
+	b.u64(4096 + 4096 + 16 + 4 + 16 + 12 + 4) // length of the file
+	b.zeros(4092)
+	b.sum(0)
+
+	b.text(id)
+	b.u64(9680000000000000)                 // price: 16 digits
+	b.u64((738675*86400+21680)<<25 | 15<<1) // scale 15, style 0
+	b.zeros(8192)
+	b.text(id)
+	b.sumOf(4096, 8192)
+
+	trailer := len(b)
+	b.sumOf(8192, 8192+16)
+	b.sumOf(8192+16, 8192+16+4)
+	b.u32(1)       // styles
+	b.u32(12)      // bytes of styles
+	b.u8(5)        // layout: 2006-01-02 15:04:05 and a suffix
+	b.u8(1 | 3<<1) // minus, and three zeros after the digits of the price
+	b.u16(180)     // minutes
+	b.u8(7)        // bytes of the suffix
+	b.text(".000-03")
+	b.sum(trailer)
+
+	got, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const row = "172ffc14-d229-4c93-b06b-f48b8c095512,9.680000000000000000,2022-06-04 06:01:20.000-03"
+	if got.csv() != row+"\n" {
+		t.Errorf("content %q, want %q", got.csv(), row)
+	}
+	if written := parseRows(t, format.Header{Shards: 1}, []string{row}).write(t); !bytes.Equal(written, b) {
+		t.Errorf("the file of Writer differs at offset %d", firstDifference(written, b))
+	}
+}
+
 // sumOf appends the checksum of the bytes from lo to hi.
 func (b *bytesByHand) sumOf(lo, hi int) { b.u32(crc32c((*b)[lo:hi])) }
 

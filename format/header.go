@@ -4,6 +4,7 @@ import "encoding/binary"
 
 // A Header holds the counts, the key range and the length of a file.
 type Header struct {
+	Version       uint32 // of the format
 	Shard, Shards uint32 // number of this shard, counted from 0, and of all shards
 	Records       uint64
 	Rows          uint64 // of the input: Records + Duplicates + BadRows
@@ -24,7 +25,7 @@ func (h *Header) append(dst []byte) []byte {
 	dst = append(dst, make([]byte, HeaderLen)...)
 	b := dst[start:]
 	copy(b[magicOff:], Magic)
-	binary.BigEndian.PutUint32(b[versionOff:], Version)
+	binary.BigEndian.PutUint32(b[versionOff:], h.Version)
 	binary.BigEndian.PutUint32(b[recordLenOff:], RecordLen)
 	binary.BigEndian.PutUint32(b[blockLenOff:], BlockLen)
 	binary.BigEndian.PutUint32(b[shardOff:], h.Shard)
@@ -48,19 +49,20 @@ func parseHeader(b []byte) (Header, error) {
 		return Header{}, corrupt(ErrFormat, magicOff, "magic %q, want %q", got, Magic)
 	}
 	for _, f := range [...]struct {
-		off  int
-		name string
-		want uint32
+		off      int
+		name     string
+		min, max uint32
+		want     string
 	}{
-		{versionOff, "version", Version},
-		{recordLenOff, "record length", RecordLen},
-		{blockLenOff, "block length", BlockLen},
+		{versionOff, "version", version1, Version, "1 or 2"},
+		{recordLenOff, "record length", RecordLen, RecordLen, "32"},
+		{blockLenOff, "block length", BlockLen, BlockLen, "4096"},
 	} {
 		if len(b) < f.off+4 {
 			break
 		}
-		if got := binary.BigEndian.Uint32(b[f.off:]); got != f.want {
-			return Header{}, corrupt(ErrVersion, int64(f.off), "%s %d, want %d", f.name, got, f.want)
+		if got := binary.BigEndian.Uint32(b[f.off:]); got < f.min || got > f.max {
+			return Header{}, corrupt(ErrVersion, int64(f.off), "%s %d, want %s", f.name, got, f.want)
 		}
 	}
 	if len(b) < HeaderLen {
@@ -70,6 +72,7 @@ func parseHeader(b []byte) (Header, error) {
 		return Header{}, corrupt(ErrChecksum, headerSumOff, "header: %08x, want %08x", got, want)
 	}
 	h := Header{
+		Version:    binary.BigEndian.Uint32(b[versionOff:]),
 		Shard:      binary.BigEndian.Uint32(b[shardOff:]),
 		Shards:     binary.BigEndian.Uint32(b[shardsOff:]),
 		Records:    binary.BigEndian.Uint64(b[recordsOff:]),

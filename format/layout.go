@@ -8,9 +8,11 @@ const Magic = "PROMOGEN"
 // Versions of the format, newest last.
 const (
 	version1 = 1 // 2026-11: 32-byte records, 16-byte fences, timestamp styles in the trailer
+	version2 = 2 // 2026-11: timestamp styles with a suffix, and with zeros of the price
 
-	// Version is the version that Writer writes and Open accepts.
-	Version = version1
+	// Version is the highest version. Open accepts all versions, and Writer writes
+	// the lowest that can express the file, so that older programs read it.
+	Version = version2
 )
 
 // Lengths in bytes, and limits.
@@ -22,13 +24,15 @@ const (
 	HeaderLen       = 4096                 // a page, so that blocks are page-aligned
 	ChecksumLen     = 4                    // one CRC32C
 
-	MaxRecords = 1 << 40 // so that no offset overflows an int64
-	MaxShards  = 99999   // five digits in the file name
-	MaxStyles  = 1 << 16 // the index of a style has 16 bits
-	MaxScale   = 16      // decimals of a price
-	MaxDigits  = 16      // digits of a price, without leading zeros of its integer part
-	digitsEnd  = 1e16    // the smallest number with more than MaxDigits digits
-	maxAbbrLen = 63      // bytes of the abbreviation in a timestamp style
+	MaxRecords  = 1 << 40 // so that no offset overflows an int64
+	MaxShards   = 99999   // five digits in the file name
+	MaxStyles   = 1 << 16 // the index of a style has 16 bits
+	MaxScale    = 16      // decimals of a price
+	MaxDigits   = 16      // digits of a price, without leading zeros of its integer part
+	digitsEnd   = 1e16    // the smallest number with more than MaxDigits digits
+	MaxZeros    = 63      // zeros of a price after its MaxDigits digits
+	maxAbbrLen  = 63      // bytes of the abbreviation or suffix in a timestamp style
+	maxFraction = 9       // digits of a fraction of a second
 
 	// MaxGeneration is 9999-12-31T23:59:59.999Z in milliseconds since 1970
 	// UTC, the last instant that fits into a file name.
@@ -86,6 +90,8 @@ const (
 	styleHeadLen  = 5 // layout, sign, minutes, length
 	maxStylesLen  = MaxStyles * (styleHeadLen + maxAbbrLen)
 	minTrailerLen = stylesOff + ChecksumLen
+
+	zerosShift = 1 // in the second byte of a style, above the sign
 )
 
 // These lengths are part of the format. A change needs a new version.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -14,15 +15,32 @@ import (
 
 var priceSyntax = regexp.MustCompile(`^([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))$`)
 
+// zeroSyntax matches a zero with an exponent.
+var zeroSyntax = regexp.MustCompile(`^([+-]?)(0*)(?:\.(0*))?[eE]([+-]?[0-9]+)$`)
+
 // pricePlain returns the canonical form of a price, computed with priceSyntax and
 // package strings only. ok is false if text is not a price.
 func pricePlain(text string) (plain string, ok bool) {
+	if m := zeroSyntax.FindStringSubmatch(text); m != nil && m[2]+m[3] != "" && len(m[2])+len(m[3]) <= format.MaxDigits {
+		exponent, err := strconv.ParseInt(m[4], 10, 16)
+		decimals := int64(len(m[3])) - exponent
+		if err != nil || decimals > format.MaxDigits+format.MaxZeros {
+			return "", false
+		}
+		plain = strings.TrimPrefix(m[1], "+") + "0"
+		if decimals > 0 {
+			plain += "." + strings.Repeat("0", int(decimals))
+		}
+		return plain, true
+	}
 	m := priceSyntax.FindStringSubmatch(text)
 	if m == nil {
 		return "", false
 	}
 	integer, fraction := strings.TrimLeft(m[2], "0"), m[3]+m[4]
-	if len(integer)+len(fraction) > format.MaxDigits {
+	digits := len(integer) + len(strings.TrimRight(fraction, "0"))
+	zeros := len(integer) + len(fraction) - max(digits, format.MaxDigits)
+	if digits > format.MaxDigits || zeros > format.MaxZeros {
 		return "", false
 	}
 	if integer == "" {
@@ -53,14 +71,14 @@ func checkPrice(tb rapid.TB, text string) {
 		tb.Fatalf("ParsePrice(%q) = %s, want %s", text, got, plain)
 	}
 	_, fraction, _ := strings.Cut(plain, ".")
-	if p.Scale != len(fraction) || p.Negative != strings.HasPrefix(text, "-") {
+	if p.Scale+p.Zeros != len(fraction) || p.Digits > 1e16-1 || p.Zeros > 0 && p.Digits < 1e15 && p.Scale < format.MaxScale || p.Negative != strings.HasPrefix(text, "-") {
 		tb.Fatalf("ParsePrice(%q) = %+v", text, p)
 	}
 	want, _ := new(big.Rat).SetString(plain)
 	if got := priceRat(p); got.Cmp(want) != 0 {
 		tb.Fatalf("ParsePrice(%q) = %s, want %s", text, got, want)
 	}
-	for decimals := range format.MaxScale + 2 {
+	for decimals := range format.MaxScale + format.MaxZeros + 2 {
 		checkDecimals(tb, p, decimals)
 	}
 }
@@ -73,7 +91,7 @@ func checkDecimals(tb rapid.TB, p format.Price, decimals int) {
 		tb.Fatalf("AppendText(%d) of %s: %s is not JSON", decimals, p, got)
 	}
 	_, fraction, _ := strings.Cut(got, ".")
-	if want := min(decimals, p.Scale); len(fraction) != want {
+	if want := min(decimals, p.Scale+p.Zeros); len(fraction) != want {
 		tb.Fatalf("AppendText(%d) of %s: %s, want %d decimals", decimals, p, got, want)
 	}
 	// Quo of big.Int truncates toward zero.
@@ -118,6 +136,16 @@ func TestParsePriceSpellings(t *testing.T) {
 	f("9999999999999999.", "9999999999999999")
 	f("-999999999.9999999", "-999999999.9999999")
 	f("0.9999999999999999", "0.9999999999999999")
+	f("9.680000000000000000", "9.680000000000000000") // decimal(38,18)
+	f("-1.0000000000000000", "-1.0000000000000000")
+	f("0.00000000000000000", "0.00000000000000000")
+	f("9999999999999999.0", "9999999999999999.0")
+	f("12345678901234.560000000000000000", "12345678901234.560000000000000000")
+	f("1."+strings.Repeat("0", 15+63), "1."+strings.Repeat("0", 15+63))
+	f(strings.Repeat("0", 1000)+".5"+strings.Repeat("0", 15+63), "0.5"+strings.Repeat("0", 15+63))
+	f("0E-18", "0.000000000000000000") // a zero of decimal(38,18) in Java
+	f("-0.00E-1", "-0.000")
+	f("0e+2", "0")
 }
 
 func TestParsePriceErrorOffset(t *testing.T) {
@@ -146,19 +174,31 @@ func TestParsePriceErrorOffset(t *testing.T) {
 	f("٣", 0)
 	f("9.6\x00", 3)
 	f("10000000000000000", 0) // the offset of the whole number
-	f("-1.0000000000000000", 1)
-	f("0.00000000000000000", 0)
+	f("-1.0000000000000001", 1)
+	f("0.30000000000000004", 0)
+	f("12345678901234567.0", 0)
+	f("1."+strings.Repeat("0", 15+64), 0)
+	f("0E-80", 1)
+	f("0E", 1)
+	f("0E1x", 1)
+	f("E-18", 0)
+	f("18446744073709551616E-1", 20)
+	f("1E-18", 1)
+	f("00000000000000000E-1", 17)
 	f("18446744073709551616", 0) // 2^64
 	f(strings.Repeat("9", 1000), 0)
 }
 
 // genPriceText draws the text of a valid price.
 func genPriceText() *rapid.Generator[string] {
-	return rapid.StringMatching(`[+-]?(0{0,3}[0-9]{1,8}(\.[0-9]{0,8})?|\.[0-9]{1,16})`)
+	return rapid.StringMatching(`[+-]?(0{0,3}[0-9]{1,8}(\.[0-9]{0,8}0{0,20})?|\.[0-9]{1,16}0{0,20})`)
 }
 
 func TestParsePrice(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkPrice(t, genPriceText().Draw(t, "text")) })
+	rapid.Check(t, func(t *rapid.T) {
+		checkPrice(t, rapid.StringMatching(`[-+]?0{0,3}\.?0{0,20}[eE][-+]?[0-9]{1,3}`).Draw(t, "zero"))
+	})
 	rapid.Check(t, func(t *rapid.T) { checkPrice(t, rapid.StringMatching(`[-+.0-9e ]{0,20}`).Draw(t, "text")) })
 }
 
@@ -166,7 +206,7 @@ func TestParsePriceWrongByte(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := []byte(genPriceText().Draw(t, "text"))
 		at := rapid.IntRange(0, len(text)-1).Draw(t, "at")
-		text[at] = rapid.SampledFrom([]byte("/:eE,_ \x00\xb0\xff")).Draw(t, "byte")
+		text[at] = rapid.SampledFrom([]byte("/:,_ \x00\xb0\xff")).Draw(t, "byte")
 		_, err := format.ParsePrice(text)
 		if got := checkSyntaxError(t, string(text), err); got != at {
 			t.Fatalf("ParsePrice(%q): offset %d, want %d", text, got, at)
@@ -178,6 +218,7 @@ func FuzzParsePrice(f *testing.F) {
 	for _, text := range []string{
 		"9.68", "60.683466", "+1", "007", ".5", "5.", "-0.00", "1e5", "NaN", " 1", "", ".",
 		"9999999999999999", "10000000000000000", "0.0000000000000001",
+		"9.680000000000000000", "0.30000000000000004", "0E-18", "0.00e+1",
 	} {
 		f.Add(text)
 	}

@@ -7,7 +7,8 @@ import "encoding/binary"
 type Record [RecordLen]byte
 
 // MakeRecord encodes a record. The arguments must come from ParseKey, ParsePrice
-// and ParseDate; style is an index into the dictionary of the file.
+// and ParseDate; style is an index into the dictionary of the file. The style must
+// have the zeros of the price.
 func MakeRecord(key Key, upper bool, price Price, seconds uint64, style uint16) (r Record) {
 	key.put(r[keyOff:])
 	word := price.Digits
@@ -31,7 +32,7 @@ func (r *Record) expiry() uint64 { return binary.BigEndian.Uint64(r[expiryOff:])
 // Upper reports whether the id was written in upper case.
 func (r *Record) Upper() bool { return r.expiry()&upperBit != 0 }
 
-// Price returns the price of r.
+// Price returns the price of r, without the zeros of its style.
 func (r *Record) Price() Price {
 	word := binary.BigEndian.Uint64(r[priceOff:])
 	return Price{
@@ -39,6 +40,13 @@ func (r *Record) Price() Price {
 		Digits:   word &^ signBit,
 		Scale:    int(r.expiry() >> scaleShift & scaleMask),
 	}
+}
+
+// price returns the price of r with the zeros of its style.
+func (r *Record) price(style *TimestampStyle) Price {
+	p := r.Price()
+	p.Zeros = int(style.Zeros)
+	return p
 }
 
 // Seconds returns the wall clock of the expiry, in seconds since 0000-01-01

@@ -2,6 +2,7 @@ package format
 
 import (
 	"encoding/binary"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
@@ -16,16 +17,24 @@ const (
 	LayoutOffset                   // 2006-01-02 15:04:05 -0700
 	LayoutUTC                      // 2006-01-02T15:04:05Z
 	LayoutRFC3339                  // 2006-01-02T15:04:05-07:00
-	numLayouts
+	LayoutSuffix                   // 2006-01-02 15:04:05 and Abbr
+	LayoutSuffixT                  // 2006-01-02T15:04:05 and Abbr
 )
 
-// A TimestampStyle holds everything about a timestamp except its wall clock.
-// Together they restore the text of the row. Values are comparable with ==.
+// A TimestampStyle holds everything about a timestamp except its wall clock, and
+// the zeros of the price that its record does not hold. Together they restore
+// the text of the row. Values are comparable with ==.
 type TimestampStyle struct {
 	Layout   Layout
 	Negative bool   // the offset was written with a minus; a zero may have one
 	Minutes  uint16 // offset from UTC without its sign, below 1440
-	Abbr     string // such as CEST or +03, for LayoutOffsetAbbr only
+
+	// Abbr is the abbreviation of LayoutOffsetAbbr, such as CEST or +03, or the
+	// text after the seconds of LayoutSuffix and LayoutSuffixT, such as ".000 UTC".
+	Abbr string
+
+	// Zeros is the number of zeros after the digits of the price, Price.Zeros.
+	Zeros uint8
 }
 
 // Offset returns the offset from UTC in seconds, positive to the east. It is zero
@@ -40,52 +49,126 @@ func (z TimestampStyle) Offset() int64 {
 // ParseTimestampStyle parses the results sep and style of ParseDate. The error is
 // a *SyntaxError, whose offset counts from the start of rest.
 func ParseTimestampStyle(sep byte, rest []byte) (TimestampStyle, error) {
-	switch {
-	case sep == ' ' && len(rest) == 0:
-		return TimestampStyle{Layout: LayoutWall}, nil
-	case len(rest) > 0 && rest[0] == '.':
-		return TimestampStyle{}, syntaxError(0, "date: fractions of a second are not supported")
-	case sep == ' ':
-		if rest[0] != ' ' {
-			return TimestampStyle{}, syntaxError(0, "date: %q after the seconds, want nothing or an offset such as +0200 CEST", charAt(rest, 0))
-		}
-		z, err := parseOffset(rest, 1, false)
-		if err != nil {
-			return TimestampStyle{}, err
-		}
-		z.Layout = LayoutOffset
-		if len(rest) == len(" -0700") {
-			return z, nil
-		}
-		z.Layout = LayoutOffsetAbbr
-		if rest[6] != ' ' {
-			return TimestampStyle{}, syntaxError(6, "date: %q after the offset, want a blank and an abbreviation such as CEST", charAt(rest, 6))
-		}
-		z.Abbr = string(rest[7:])
-		if at := abbrError(rest[7:]); at >= 0 {
-			return TimestampStyle{}, syntaxError(7+at, "date: abbreviation %.64q, want up to %d bytes of letters or an offset such as +03", rest[7:], maxAbbrLen)
-		}
-		return z, nil
-	case len(rest) == 1 && rest[0] == 'Z':
-		return TimestampStyle{Layout: LayoutUTC}, nil
-	case len(rest) == 0:
-		return TimestampStyle{}, syntaxError(0, "date: no offset, want Z or an offset such as +02:00 after a time with T")
-	default:
-		z, err := parseOffset(rest, 0, true)
-		if err != nil {
-			return TimestampStyle{}, err
-		}
-		if len(rest) > len("-07:00") {
-			return TimestampStyle{}, syntaxError(len("-07:00"), "date: %q after the offset, want nothing", charAt(rest, len("-07:00")))
-		}
-		z.Layout = LayoutRFC3339
-		return z, nil
+	n, err := fractionLen(rest)
+	if err != nil {
+		return TimestampStyle{}, err
 	}
+	z, err := parseZone(sep, rest, n)
+	if err != nil {
+		return TimestampStyle{}, err
+	}
+	if n > 0 || z.isSuffix() {
+		if len(rest) > maxAbbrLen {
+			return TimestampStyle{}, syntaxError(maxAbbrLen, "date: %d bytes after the seconds, want up to %d", len(rest), maxAbbrLen)
+		}
+		z.Layout, z.Abbr = LayoutSuffix, string(rest)
+		if sep == 'T' {
+			z.Layout = LayoutSuffixT
+		}
+	}
+	return z, nil
 }
 
-// parseOffset parses an offset at rest[i:], written like -07:00 if colon is set,
-// else like -0700.
-func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
+// fractionLen returns the length of the fraction of a second at the start of
+// rest, which must consist of zeros.
+func fractionLen(rest []byte) (int, error) {
+	if len(rest) == 0 || rest[0] != '.' {
+		return 0, nil
+	}
+	n := 1
+	for n < len(rest) && rest[n] == '0' {
+		n++
+	}
+	switch {
+	case n < len(rest) && rest[n]-'0' <= 9:
+		return 0, syntaxError(0, "date: fractions of a second are not supported, except for zeros")
+	case n == 1:
+		return 0, syntaxError(1, "date: no digit after the point of the seconds")
+	case n > 1+maxFraction:
+		return 0, syntaxError(1+maxFraction, "date: %d digits in the fraction of a second, want up to %d", n-1, maxFraction)
+	}
+	return n, nil
+}
+
+// parseZone parses the zone at rest[i:]. The layout of the result is
+// LayoutSuffix, without Abbr, if version 1 has none for the zone.
+func parseZone(sep byte, rest []byte, i int) (TimestampStyle, error) {
+	zone := rest[i:]
+	switch {
+	case len(zone) == 0 && sep == ' ':
+		return TimestampStyle{Layout: LayoutWall}, nil
+	case len(zone) == 0:
+		return TimestampStyle{}, syntaxError(i, "date: no offset, want Z or an offset such as +02:00 after a time with T")
+	case sep == 'T' && string(zone) == "Z":
+		return TimestampStyle{Layout: LayoutUTC}, nil
+	case string(zone) == "Z", string(zone) == "z":
+		return TimestampStyle{Layout: LayoutSuffix}, nil
+	case zone[0] == '+' || zone[0] == '-':
+		colon := len(zone) > 3 && (zone[3] == ':' || sep == 'T' && zone[3]-'0' > 9)
+		z, n, err := parseOffset(rest, i, colon, true)
+		if err != nil {
+			return TimestampStyle{}, err
+		}
+		if i += n; i < len(rest) {
+			return TimestampStyle{}, syntaxError(i, "date: %q after the offset, want nothing", charAt(rest, i))
+		}
+		z.Layout = LayoutSuffix
+		if sep == 'T' && n == len("-07:00") {
+			z.Layout = LayoutRFC3339
+		}
+		return z, nil
+	case sep == 'T':
+		return TimestampStyle{}, syntaxError(i, "date: %q after the seconds, want Z or an offset such as +02:00", charAt(rest, i))
+	case zone[0] != ' ':
+		return TimestampStyle{}, syntaxError(i, "date: %q after the seconds, want nothing or an offset such as +0200 CEST", charAt(rest, i))
+	}
+	i++
+	switch word := string(rest[i:]); word {
+	case "UTC", "GMT", "Z":
+		return TimestampStyle{Layout: LayoutSuffix}, nil
+	default:
+		letters := strings.IndexFunc(word, func(r rune) bool { return !unicode.IsLetter(r) })
+		switch {
+		case letters < 0 && word != "":
+			return TimestampStyle{}, syntaxError(i, "date: zone %.64q without an offset, want UTC, GMT or one such as +0200 CEST", word)
+		case letters > 0:
+			return TimestampStyle{}, syntaxError(i+letters, "date: %q in the zone, want UTC, GMT or one such as +0200 CEST", charAt(rest, i+letters))
+		}
+	}
+	return parseOffsetAbbr(rest, i)
+}
+
+// parseOffsetAbbr parses an offset at rest[i:], which may be followed by an
+// abbreviation.
+func parseOffsetAbbr(rest []byte, i int) (TimestampStyle, error) {
+	colon := len(rest) > i+3 && rest[i+3] == ':'
+	z, n, err := parseOffset(rest, i, colon, false)
+	if err != nil {
+		return TimestampStyle{}, err
+	}
+	z.Layout = LayoutOffset
+	if colon {
+		z.Layout = LayoutSuffix
+	}
+	if i += n; i == len(rest) {
+		return z, nil
+	}
+	if rest[i] != ' ' {
+		return TimestampStyle{}, syntaxError(i, "date: %q after the offset, want a blank and an abbreviation such as CEST", charAt(rest, i))
+	}
+	i++
+	if at := abbrError(rest[i:]); at >= 0 {
+		return TimestampStyle{}, syntaxError(i+at, "date: abbreviation %.64q, want up to %d bytes of letters or an offset such as +03", rest[i:], maxAbbrLen)
+	}
+	if !colon {
+		z.Layout, z.Abbr = LayoutOffsetAbbr, string(rest[i:])
+	}
+	return z, nil
+}
+
+// parseOffset parses an offset at rest[i:] and returns its length: one such as
+// -07:00 if colon is set, else -0700, and -07 if short is set.
+func parseOffset(rest []byte, i int, colon, short bool) (z TimestampStyle, length int, err error) {
 	want := "-0700"
 	if colon {
 		want = "-07:00"
@@ -93,8 +176,12 @@ func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 	var n [4]uint16
 	digits := n[:0]
 	for j := range want {
+		if short && j == len("-07") && (i+j == len(rest) || !colon && rest[i+j]-'0' > 9) {
+			want = want[:j]
+			break
+		}
 		if i+j >= len(rest) {
-			return TimestampStyle{}, syntaxError(len(rest), "date: incomplete offset, want one such as %s", want)
+			return z, 0, syntaxError(len(rest), "date: incomplete offset, want one such as %s", want)
 		}
 		c := rest[i+j]
 		switch {
@@ -102,14 +189,14 @@ func parseOffset(rest []byte, i int, colon bool) (TimestampStyle, error) {
 		case j > 0 && want[j] != ':' && c-'0' <= 9:
 			digits = append(digits, uint16(c-'0'))
 		default:
-			return TimestampStyle{}, syntaxError(i+j, "date: %q in the offset, want one such as %s", charAt(rest, i+j), want)
+			return z, 0, syntaxError(i+j, "date: %q in the offset, want one such as %s", charAt(rest, i+j), want)
 		}
 	}
 	hours, minutes := n[0]*10+n[1], n[2]*10+n[3]
 	if hours > 23 || minutes > 59 {
-		return TimestampStyle{}, syntaxError(i, "date: there is no offset of %02d:%02d", hours, minutes)
+		return z, 0, syntaxError(i, "date: there is no offset of %02d:%02d", hours, minutes)
 	}
-	return TimestampStyle{Negative: rest[i] == '-', Minutes: hours*60 + minutes}, nil
+	return TimestampStyle{Negative: rest[i] == '-', Minutes: hours*60 + minutes}, len(want), nil
 }
 
 // abbrError returns the offset of the first byte that makes b an invalid
@@ -142,7 +229,7 @@ func abbrError(b []byte) int {
 // AppendDate appends the timestamp as the row wrote it.
 func (z TimestampStyle) AppendDate(dst []byte, seconds uint64) []byte {
 	sep := byte(' ')
-	if z.Layout == LayoutUTC || z.Layout == LayoutRFC3339 {
+	if z.isT() {
 		sep = 'T'
 	}
 	dst = appendWall(dst, int64(seconds), sep)
@@ -156,8 +243,38 @@ func (z TimestampStyle) AppendDate(dst []byte, seconds uint64) []byte {
 		dst = append(dst, 'Z')
 	case LayoutRFC3339:
 		dst = z.appendOffset(dst, true)
+	case LayoutSuffix, LayoutSuffixT:
+		dst = append(dst, z.Abbr...)
 	}
 	return dst
+}
+
+// isT reports whether date and time are separated by a T.
+func (z *TimestampStyle) isT() bool {
+	return z.Layout == LayoutUTC || z.Layout == LayoutRFC3339 || z.Layout == LayoutSuffixT
+}
+
+func (z *TimestampStyle) isSuffix() bool {
+	return z.Layout == LayoutSuffix || z.Layout == LayoutSuffixT
+}
+
+// hasOffset reports whether the row wrote an offset in digits.
+func (z *TimestampStyle) hasOffset() bool {
+	switch z.Layout {
+	case LayoutWall, LayoutUTC:
+		return false
+	case LayoutSuffix, LayoutSuffixT:
+		return strings.ContainsAny(z.Abbr, "+-")
+	}
+	return true
+}
+
+// version returns the lowest version of the format that has z.
+func (z *TimestampStyle) version() uint32 {
+	if z.isSuffix() || z.Zeros > 0 {
+		return version2
+	}
+	return version1
 }
 
 func (z TimestampStyle) appendOffset(dst []byte, colon bool) []byte {
@@ -175,11 +292,11 @@ func (z TimestampStyle) appendOffset(dst []byte, colon bool) []byte {
 // AppendBinary appends the encoding of z in the dictionary. The dictionary is
 // sorted by these bytes.
 func (z TimestampStyle) AppendBinary(dst []byte) []byte {
-	negative := byte(0)
+	second := z.Zeros << zerosShift
 	if z.Negative {
-		negative = 1
+		second |= 1
 	}
-	dst = append(dst, byte(z.Layout), negative)
+	dst = append(dst, byte(z.Layout), second)
 	dst = binary.BigEndian.AppendUint16(dst, z.Minutes)
 	return append(append(dst, byte(len(z.Abbr))), z.Abbr...)
 }
@@ -191,22 +308,38 @@ func decodeTimestampStyle(b []byte) (z TimestampStyle, n int, ok bool) {
 		return TimestampStyle{}, 0, false
 	}
 	n = styleHeadLen + int(b[4])
-	if len(b) < n || b[1] > 1 {
+	if len(b) < n {
 		return TimestampStyle{}, 0, false
 	}
-	z = TimestampStyle{Layout(b[0]), b[1] == 1, binary.BigEndian.Uint16(b[2:]), string(b[styleHeadLen:n])}
+	z = TimestampStyle{
+		Layout:   Layout(b[0]),
+		Negative: b[1]&1 == 1,
+		Minutes:  binary.BigEndian.Uint16(b[2:]),
+		Abbr:     string(b[styleHeadLen:n]),
+		Zeros:    b[1] >> zerosShift,
+	}
 	return z, n, z.valid()
 }
 
 func (z TimestampStyle) valid() bool {
-	if z.Layout >= numLayouts || z.Minutes >= 24*60 {
+	if z.Minutes >= 24*60 || z.Zeros > MaxZeros {
 		return false
 	}
-	if (z.Layout == LayoutWall || z.Layout == LayoutUTC) && (z.Negative || z.Minutes != 0) {
-		return false
-	}
-	if z.Layout == LayoutOffsetAbbr {
+	switch z.Layout {
+	case LayoutWall, LayoutUTC:
+		return !z.Negative && z.Minutes == 0 && z.Abbr == ""
+	case LayoutOffset, LayoutRFC3339:
+		return z.Abbr == ""
+	case LayoutOffsetAbbr:
 		return abbrError([]byte(z.Abbr)) < 0
+	case LayoutSuffix, LayoutSuffixT:
+		sep := byte(' ')
+		if z.isT() {
+			sep = 'T'
+		}
+		parsed, err := ParseTimestampStyle(sep, []byte(z.Abbr))
+		parsed.Zeros = z.Zeros
+		return err == nil && parsed == z
 	}
-	return z.Abbr == ""
+	return false
 }

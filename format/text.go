@@ -39,7 +39,7 @@ type JSONOptions struct {
 var DefaultJSONOptions = JSONOptions{Date: DateWall, Decimals: -1}
 
 // MaxJSONLen is the maximum number of bytes that AppendJSON appends.
-const MaxJSONLen = len(`{"id":"","price":,"expiration_date":""}`) + TextLen + len("-0.") + MaxDigits +
+const MaxJSONLen = len(`{"id":"","price":,"expiration_date":""}`) + TextLen + len("-0.") + MaxDigits + MaxZeros +
 	wallLen + len("-") + len(" -0700 ") + maxAbbrLen
 
 // AppendJSON appends r as the JSON object that servers answer. r must be valid
@@ -48,9 +48,9 @@ func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) 
 	dst = append(dst, `{"id":"`...)
 	dst = r.Key().AppendText(dst, r.Upper())
 	dst = append(dst, `","price":`...)
-	dst = r.Price().AppendText(dst, s.Decimals)
-	dst = append(dst, `,"expiration_date":"`...)
 	style := &styles[r.Style()]
+	dst = r.price(style).AppendText(dst, s.Decimals)
+	dst = append(dst, `,"expiration_date":"`...)
 	switch s.Date {
 	case DateSource:
 		dst = style.AppendDate(dst, r.Seconds())
@@ -58,10 +58,10 @@ func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) 
 		dst = appendWall(dst, int64(r.Seconds())-style.Offset(), ' ')
 	case DateRFC3339:
 		dst = appendWall(dst, int64(r.Seconds()), 'T')
-		if style.Layout == LayoutWall || style.Layout == LayoutUTC {
-			dst = append(dst, 'Z')
-		} else {
+		if style.hasOffset() {
 			dst = style.appendOffset(dst, true)
+		} else {
+			dst = append(dst, 'Z')
 		}
 	default:
 		dst = appendWall(dst, int64(r.Seconds()), ' ')
@@ -74,6 +74,7 @@ func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) 
 // its file.
 func (r *Record) AppendCSV(dst []byte, styles []TimestampStyle, delimiter byte) []byte {
 	dst = append(r.Key().AppendText(dst, r.Upper()), delimiter)
-	dst = append(r.Price().AppendText(dst, -1), delimiter)
-	return styles[r.Style()].AppendDate(dst, r.Seconds())
+	style := &styles[r.Style()]
+	dst = append(r.price(style).AppendText(dst, -1), delimiter)
+	return style.AppendDate(dst, r.Seconds())
 }

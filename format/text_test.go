@@ -32,7 +32,9 @@ func checkJSON(tb rapid.TB, s format.JSONOptions, r *format.Record, styles []for
 	if want := string(r.Key().AppendText(nil, r.Upper())); got.ID != want {
 		tb.Fatalf("id %s, want %s", got.ID, want)
 	}
-	if want := string(r.Price().AppendText(nil, s.Decimals)); got.Price.String() != want {
+	price := r.Price()
+	price.Zeros = int(styles[r.Style()].Zeros)
+	if want := string(price.AppendText(nil, s.Decimals)); got.Price.String() != want {
 		tb.Fatalf("price %s, want %s", got.Price, want)
 	}
 	style := styles[r.Style()]
@@ -48,7 +50,7 @@ func checkJSON(tb rapid.TB, s format.JSONOptions, r *format.Record, styles []for
 		want = local.UTC().Format(time.DateTime)
 	case format.DateRFC3339:
 		want = local.Format("2006-01-02T15:04:05-07:00")
-		if style.Layout == format.LayoutWall || style.Layout == format.LayoutUTC {
+		if style.Layout == format.LayoutWall || style.Layout == format.LayoutUTC || style.Layout > format.LayoutRFC3339 && !strings.ContainsAny(style.Abbr, "+-") {
 			want = local.UTC().Format("2006-01-02T15:04:05Z")
 		} else if style.Negative && style.Minutes == 0 {
 			want = strings.Replace(want, "+00:00", "-00:00", 1) // package time has no negative zero
@@ -74,6 +76,7 @@ func genPrice() *rapid.Generator[format.Price] {
 func TestAppendJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		styles := rapid.SliceOfN(genStyle(), 1, 3).Draw(t, "styles")
+		styles[0].Zeros = uint8(rapid.IntRange(0, format.MaxZeros).Draw(t, "zeros"))
 		r := format.MakeRecord(
 			genKey().Draw(t, "key"), rapid.Bool().Draw(t, "upper"), genPrice().Draw(t, "price"),
 			genSeconds().Draw(t, "seconds"), uint16(rapid.IntRange(0, len(styles)-1).Draw(t, "style")))
@@ -88,7 +91,7 @@ func TestAppendJSON(t *testing.T) {
 func TestJSONEdges(t *testing.T) {
 	for _, seconds := range []uint64{0, 86399, maxSeconds - 86399, maxSeconds} {
 		for _, negative := range []bool{false, true} {
-			styles := []format.TimestampStyle{{Layout: format.LayoutOffsetAbbr, Negative: negative, Minutes: 23*60 + 59, Abbr: strings.Repeat("Z", 63)}}
+			styles := []format.TimestampStyle{{Layout: format.LayoutOffsetAbbr, Negative: negative, Minutes: 23*60 + 59, Abbr: strings.Repeat("Z", 63), Zeros: format.MaxZeros}}
 			price := format.Price{Negative: true, Digits: 1e16 - 1, Scale: format.MaxScale}
 			r := format.MakeRecord(format.Key{}, false, price, seconds, 0)
 			for date := format.DateWall; date <= format.DateRFC3339; date++ {

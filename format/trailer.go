@@ -25,6 +25,15 @@ func checkStyles(styles []TimestampStyle) error {
 	return nil
 }
 
+// versionOf returns the lowest version of a file with these styles.
+func versionOf(styles []TimestampStyle) uint32 {
+	version := uint32(version1)
+	for _, z := range styles {
+		version = max(version, z.version())
+	}
+	return version
+}
+
 // appendTrailer appends the trailer to dst.
 func appendTrailer(dst []byte, fencesSum, checksumsSum uint32, styles []TimestampStyle) []byte {
 	start := len(dst)
@@ -59,7 +68,7 @@ func (x *Index) parseTrailer(b []byte) error {
 		}
 		off := x.trailerOff + int64(end-len(rest))
 		z, n, ok := decodeTimestampStyle(rest)
-		if !ok {
+		if !ok || z.version() > x.Version {
 			return corrupt(ErrCorrupt, off, "malformed timestamp style %d", len(x.Styles))
 		}
 		if bytes.Compare(last, rest[:n]) >= 0 {
@@ -71,6 +80,9 @@ func (x *Index) parseTrailer(b []byte) error {
 	}
 	if len(x.Styles) != int(numStyles) {
 		return corrupt(ErrCorrupt, x.trailerOff+numStylesOff, "%d timestamp styles, want %d", len(x.Styles), numStyles)
+	}
+	if v := versionOf(x.Styles); v < x.Version {
+		return corrupt(ErrCorrupt, x.trailerOff+stylesOff, "version %d, but the timestamp styles are those of version %d", x.Version, v)
 	}
 	return nil
 }

@@ -168,6 +168,7 @@ func (w *Writer) Finish(h Header, styles []TimestampStyle) (Header, error) {
 		return Header{}, err
 	}
 	h.Records, h.MinKey, h.MaxKey = w.records, w.minKey, w.maxKey
+	h.Version = versionOf(styles)
 	h.Rows = h.Records + h.Duplicates + h.BadRows
 	h.FileLen = g.trailerOff + int64(len(trailer))
 	_, err = w.file.WriteAt(h.append(nil), 0)

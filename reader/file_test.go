@@ -26,7 +26,7 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{"empty", nil, format.ErrFormat},
 		{"zeros", make([]byte, 2*format.HeaderLen), format.ErrFormat},
-		{"version 2", append([]byte("PROMOGEN\x00\x00\x00\x02"), whole[12:]...), format.ErrVersion},
+		{"version 3", append([]byte("PROMOGEN\x00\x00\x00\x03"), whole[12:]...), format.ErrVersion},
 		{"truncated", whole[:len(whole)-1], format.ErrTruncated},
 		{"extended", append(whole[:len(whole):len(whole)], 0), format.ErrTruncated},
 	} {

@@ -82,7 +82,7 @@ func inspectFile(f *reader.File, path string) inspection {
 	h := f.Header()
 	x := inspection{
 		File:          path,
-		FormatVersion: format.Version,
+		FormatVersion: int(h.Version),
 		Generation:    f.ID().String(),
 		Created:       f.ID().Time(),
 		Ahead:         f.ID().Ahead(time.Now()).Seconds(),
