@@ -344,16 +344,27 @@ func TestDaemonServesGenerationsOnly(t *testing.T) {
 	}
 }
 
+// pullFails runs promo-pull, which must fail and print the reason.
+func (m *mirror) pullFails(t *testing.T, reason string) {
+	t.Helper()
+	out, err := exec.Command("rsync/promo-pull", m.command(t, "2")...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), reason) {
+		t.Errorf("the pull ends with %v, want %q:\n%s", err, reason, out)
+	}
+}
+
 func TestPull(t *testing.T) {
 	m := newMirror(t)
-	m.pull(t) // from an empty directory
+	m.pullFails(t, "/promotions/ has no generations")
 	m.wantFiles(t)
 	var paths []string
 	for seed := range uint64(4) {
 		path, _ := m.publish(t, seed)
 		paths = append(paths, path)
 	}
-	m.pull(t)
+	if out := run(t, "rsync/promo-pull", m.command(t, "2")...); !strings.Contains(out, "generations: 2 wanted, 2 new "+filepath.Base(paths[2])) {
+		t.Errorf("the pull prints\n%s", out)
+	}
 	m.wantFiles(t, paths[2:]...)
 	before, err := os.Stat(m.copyOf(paths[2]))
 	if err != nil {
@@ -375,7 +386,7 @@ func TestPull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.pull(t)
+	m.pullFails(t, "has no generations")
 	m.wantFiles(t, paths[2:]...)
 
 	for _, args := range [][]string{{}, {m.url, m.data}, {m.url, m.data, "0"}, {m.url, m.data, "--checksum"}} {
@@ -388,6 +399,73 @@ func TestPull(t *testing.T) {
 		t.Errorf("without a daemon: %s", out)
 	}
 	m.wantFiles(t, paths[2:]...)
+}
+
+// TestPullWithFullTemporaryDirectory checks that a pull from a source with many
+// generations does not need a temporary directory.
+func TestPullWithFullTemporaryDirectory(t *testing.T) {
+	needs(t, "unshare")
+	m := newMirror(t)
+	for i := range 2000 { // 100 kB of names, more than bash keeps in a pipe
+		name := fmt.Sprintf("promotions-20250101T%06d000Z-00000-of-00001.pgen", i)
+		if err := os.WriteFile(filepath.Join(m.source, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path, _ := m.publish(t, 0)
+	t.Setenv("TMPDIR", t.TempDir())
+	const full = `mount -t tmpfs -o nr_inodes=1 tmpfs "$TMPDIR" && exec "$@"`
+	run(t, "unshare", append([]string{"--mount", "sh", "-c", full, "sh", "rsync/promo-pull"}, m.command(t, "1")...)...)
+	m.wantFiles(t, path)
+}
+
+// TestPullWithoutProgram checks that a pull names the program that is missing.
+func TestPullWithoutProgram(t *testing.T) {
+	m := newMirror(t)
+	m.publish(t, 0)
+	args := m.command(t, "2")
+	for _, missing := range []string{"rsync", "flock", "promobuild"} {
+		dir := t.TempDir()
+		for _, name := range []string{"bash", "rsync", "flock", "promobuild"} {
+			path, err := exec.LookPath(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name != missing {
+				if err := os.Symlink(path, filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		cmd := exec.Command("rsync/promo-pull", args...)
+		cmd.Env = append(os.Environ(), "PATH="+dir)
+		if out, err := cmd.CombinedOutput(); err == nil || string(out) != "promo-pull: "+missing+" is not installed\n" {
+			t.Errorf("without %s: %v: %s", missing, err, out)
+		}
+	}
+}
+
+// TestPullOfUnreadableFile checks that a pull fails if a generation cannot be read,
+// after it has published the others.
+func TestPullOfUnreadableFile(t *testing.T) {
+	m := newMirror(t)
+	bad, _ := m.publish(t, 0)
+	good, _ := m.publish(t, 1)
+	if err := os.Chmod(bad, 0o200); err != nil { // the daemon is not root
+		t.Fatal(err)
+	}
+	m.pullFails(t, "rsync exited with 23; 1 of 2 generations arrived")
+	m.wantFiles(t, good)
+	if err := os.Chmod(m.source, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	m.pullFails(t, "Permission denied")
+	m.wantFiles(t, good)
+	if err := errors.Join(os.Chmod(m.source, 0o755), os.Chmod(bad, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	m.pull(t)
+	m.wantFiles(t, bad, good)
 }
 
 // TestPullKilled kills pulls at several offsets. The server must not refuse
