@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -288,6 +289,10 @@ func (x *inbox) buildWithSlot(name string, seen fsx.Identity) error {
 	}
 	in := builder.StreamInput(escape.Name(name), f)
 	in.Size = opened.Size
+	if opened.Size > 0 && hasGaps(f, opened.Size) && !isCompressed(f) {
+		// Zero bytes would count as one bad row, which --max-bad-rows may allow.
+		in.Open = func() (io.ReadCloser, error) { return nil, errGaps }
+	}
 	res, err := x.pipeline.build(job{
 		source: sourceInbox, name: escape.Name(name), input: in,
 		failed: changed,

@@ -193,6 +193,28 @@ func TestInboxWaitsForContentOfClosedFile(t *testing.T) {
 	}
 }
 
+// A file that remains incomplete is rejected, whatever bad rows are allowed.
+// Zero bytes after compressed data are harmless.
+func TestInboxRejectsFileWithGaps(t *testing.T) {
+	dir := t.TempDir()
+	f := newFixture(t, func(o *updater.Options) { o.Inbox, o.Build.MaxBadRows = dir, 10 })
+	t.Cleanup(func() { must(t, f.Shutdown(t.Context())) })
+	now := time.Now()
+	f.SetInboxClock(func() time.Time { return now })
+	f.put(t, "a.csv", dataSet(t, 3)+strings.Repeat("\x00", 100))
+	f.put(t, "b.csv.gz", gzipped(t, dataSet(t, 5))+strings.Repeat("\x00", 512))
+	f.poll(t, 2)
+	now = now.Add(30 * time.Second)
+	f.poll(t, 1)
+	f.wantGenerations(t, 5)
+	wantFiles(t, filepath.Join(f.inbox, "failed"), "a.csv", "a.csv.errors")
+	report, err := os.ReadFile(filepath.Join(f.inbox, "failed", "a.csv.errors"))
+	must(t, err)
+	if !strings.Contains(string(report), "ends with zero bytes") || f.Builds()["refused"] != 1 {
+		t.Errorf("report %q, builds %v", report, f.Builds())
+	}
+}
+
 // changedInbox returns an updater, and calls change with the path of the taken
 // file a.csv when its first build starts.
 func changedInbox(t *testing.T, change func(path string)) *fixture {

@@ -3,6 +3,7 @@ package updater
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -118,7 +119,20 @@ func hasGaps(f *os.File, size int64) bool {
 		return true
 	}
 	hole, err := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE)
-	return err == nil && hole < size
+	hasHole := err == nil && hole < size
+	_, err = f.Seek(0, io.SeekStart)
+	return hasHole || err != nil
+}
+
+// errGaps reports a file that has gaps after the quiet time.
+var errGaps = malformed("the file has a hole or ends with zero bytes: its space was reserved, but its content is not complete")
+
+// isCompressed reports whether f begins like gzip or zstd, which zero bytes may
+// follow.
+func isCompressed(f *os.File) bool {
+	var b [2]byte
+	_, err := f.ReadAt(b[:], 0)
+	return err == nil && (b == [2]byte{0x1f, 0x8b} || b == [2]byte{0x28, 0xb5})
 }
 
 // errWritten reports a file that a process has open for writing.
