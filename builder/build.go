@@ -198,6 +198,10 @@ func (b *build) readChunks(ctx context.Context) error {
 			if err := b.rows.add(c, p); err != nil {
 				return false, err
 			}
+			if c.err != nil {
+				c.err.Line = b.rows.lines
+				return false, fmt.Errorf("%s: %w", b.Inputs[c.input].Name, c.err)
+			}
 			b.progress.update(func(s *Status) { s.InputBytes, s.Rows = b.source.read.Load(), b.rows.total })
 			// After too many bad rows the build has failed. The rest of the
 			// input is only read to count the bad rows.

@@ -10,15 +10,24 @@ import (
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
+
+	"promostore/internal/gunzip"
 )
 
 // A CompressionError reports an input that cannot be decompressed.
 type CompressionError struct {
 	Kind  string // gzip or zstd
 	Cause error
+	Line  int64 // the last line before the damage that was read
 }
 
-func (e *CompressionError) Error() string { return fmt.Sprintf("%s data: %v", e.Kind, e.Cause) }
+func (e *CompressionError) Error() string {
+	text := fmt.Sprintf("%s data: %v", e.Kind, e.Cause)
+	if e.Line > 0 {
+		text += fmt.Sprintf(", after line %d", e.Line)
+	}
+	return text
+}
 
 // Unwrap returns the cause.
 func (e *CompressionError) Unwrap() error { return e.Cause }
@@ -60,11 +69,11 @@ func (s *source) decompressError(err error) error {
 	case s.kind == "" || s.raw.err != nil:
 		return err
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return &CompressionError{s.kind, fmt.Errorf("%w: %w", ErrWindow, err)}
-	case errors.Is(err, errTrailing):
-		return &CompressionError{s.kind, err}
+		return &CompressionError{Kind: s.kind, Cause: fmt.Errorf("%w: %w", ErrWindow, err)}
+	case errors.Is(err, errTrailing), errors.As(err, new(*gunzip.Error)):
+		return &CompressionError{Kind: s.kind, Cause: err}
 	}
-	return &CompressionError{s.kind, fmt.Errorf("truncated or damaged: %w", err)}
+	return &CompressionError{Kind: s.kind, Cause: fmt.Errorf("truncated or damaged: %w", err)}
 }
 
 // decompress detects the compression of r by its first bytes.
@@ -76,10 +85,10 @@ func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
 	}
 	switch {
 	case isGzip(magic):
-		return &members{r: b, format: &gzipMember{r: b}}, "gzip", nil
+		return &members{format: gzipMember{gunzip.NewReader(b)}}, "gzip", nil
 	case isZstd(magic):
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-		return &members{r: b, format: &zstdFrame{r: b, z: z}}, "zstd", err
+		return &members{format: &zstdFrame{r: b, z: z}}, "zstd", err
 	}
 	return b, "", nil
 }

@@ -71,6 +71,7 @@ type chunk struct {
 	first bool // of its input, gzip member or zstd frame: may begin with a byte-order mark and a header
 	long  bool // the start of a row that is longer than a chunk
 	data  []byte
+	err   *CompressionError // follows data and ends the input; nil if there is none
 }
 
 // A source divides the inputs into chunks. Its next method is safe for
@@ -119,7 +120,7 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 		if s.r == nil {
 			s.input++
 		}
-		if len(c.data) > 0 {
+		if len(c.data) > 0 || c.err != nil {
 			c.seq = s.seq
 			s.seq++
 			return c, true, nil
@@ -130,6 +131,7 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 // fill reads one chunk of the open input and closes the input at its end. A chunk
 // ends before a member that may begin with a header.
 func (s *source) fill(buf []byte) (chunk, error) {
+	c := chunk{input: s.input, first: s.first}
 	n := copy(buf, s.carry)
 	s.carry = s.carry[:0]
 	var eof, member bool
@@ -141,7 +143,9 @@ func (s *source) fill(buf []byte) (chunk, error) {
 		eof, member = end, errors.Is(err, errMember)
 		switch {
 		case err != nil && !member:
-			return chunk{}, s.decompressError(err)
+			if err = s.decompressError(err); !errors.As(err, &c.err) {
+				return chunk{}, err
+			}
 		case s.plain > maxFree && s.plain/maxExpansion > s.read.Load():
 			return chunk{}, fmt.Errorf("%w: %d bytes of %s data contain more than %d bytes", ErrExpansion, s.read.Load(), s.kind, s.plain)
 		}
@@ -150,7 +154,6 @@ func (s *source) fill(buf []byte) (chunk, error) {
 		}
 		break
 	}
-	c := chunk{input: s.input, first: s.first}
 	b := buf[:n]
 	if !s.begun && n > 0 {
 		s.begun = true
@@ -175,6 +178,10 @@ func (s *source) fill(buf []byte) (chunk, error) {
 		c.long, s.skip, end = true, true, len(b)
 	}
 	c.data = b[:end]
+	if c.err != nil {
+		s.inputs = s.inputs[:s.input+1] // read no others
+		return c, s.close()
+	}
 	s.carry = append(s.carry, b[end:]...)
 	if end > 0 || member {
 		s.first = member

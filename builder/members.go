@@ -6,8 +6,9 @@ import (
 	"errors"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"promostore/internal/gunzip"
 )
 
 // errMember is returned by members.Read between two members, if the second one
@@ -17,7 +18,6 @@ var errMember = errors.New("end of a member")
 // A members decompresses an input that consists of gzip members or zstd frames.
 // Each may be a file of its own: "cat a.csv.gz b.csv.gz" is valid gzip data.
 type members struct {
-	r      *bufio.Reader
 	format interface {
 		open() (io.Reader, error) // the next member; io.EOF after the last one
 	}
@@ -68,47 +68,9 @@ func maybeHeader(b []byte) bool {
 }
 
 // gzipMember opens the members of gzip data.
-type gzipMember struct {
-	r     *bufio.Reader
-	z     gzip.Reader
-	later bool // not the first one
-}
+type gzipMember struct{ z *gunzip.Reader }
 
-func (g *gzipMember) open() (io.Reader, error) {
-	if g.later {
-		magic, err := g.r.Peek(2)
-		if len(magic) == 0 {
-			return nil, err
-		}
-		if magic[0] == 0 {
-			return nil, skipPadding(g.r)
-		}
-		if !isGzip(magic) {
-			return nil, errTrailing
-		}
-	}
-	g.later = true
-	if err := g.z.Reset(g.r); err != nil {
-		return nil, err
-	}
-	g.z.Multistream(false)
-	return &g.z, nil
-}
-
-// skipPadding reads zero bytes, which may follow gzip data that was read from a
-// tape or a device, and returns io.EOF at their end. The gzip command ignores
-// them, too.
-func skipPadding(r *bufio.Reader) error {
-	for {
-		c, err := r.ReadByte()
-		if err != nil {
-			return err
-		}
-		if c != 0 {
-			return errTrailing
-		}
-	}
-}
+func (g gzipMember) open() (io.Reader, error) { return g.z, g.z.Next() }
 
 // zstdFrame opens the frames of zstd data. As a reader, it returns the
 // compressed bytes of the open frame and then io.EOF.

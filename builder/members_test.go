@@ -94,16 +94,21 @@ func TestHeaderAfterUnterminatedMemberIsBad(t *testing.T) {
 // fail the build.
 func TestGzipPadding(t *testing.T) {
 	member := compressors(t)["gzip"](testRow(1))
-	for padding, ok := range map[string]bool{
-		"\x00": true, strings.Repeat("\x00", 10_000): true,
-		"\x00\x00x": false, "x": false, "\x1f": false, testRow(2): false, "\x00" + member: false,
+	for padding, want := range map[string]string{
+		"\x00": "", strings.Repeat("\x00", 10_000): "",
+		"\x00\x00x":            "other data follows at byte " + strconv.Itoa(len(member)+2),
+		"x":                    "other data follows at byte " + strconv.Itoa(len(member)),
+		testRow(2):             "other data follows at byte " + strconv.Itoa(len(member)),
+		"\x00" + member:        "other data follows at byte " + strconv.Itoa(len(member)+1),
+		"\x1f":                 "truncated at byte " + strconv.Itoa(len(member)+1),
+		member[:len(member)-1]: "truncated at byte " + strconv.Itoa(2*len(member)-1),
 	} {
 		_, err := Build(t.Context(), Options{Inputs: []Input{stream("in", []byte(member+padding))}, Dir: t.TempDir(), Memory: MinMemory})
-		if ok && err != nil {
+		if want == "" && err != nil {
 			t.Errorf("%d zero bytes: error %v", len(padding), err)
 		}
-		if !ok && (!errors.As(err, new(*CompressionError)) || !strings.Contains(err.Error(), "other data follows")) {
-			t.Errorf("%.20q after the data: error %v", padding, err)
+		if want != "" && (!errors.As(err, new(*CompressionError)) || !strings.HasSuffix(err.Error(), want+", after line 1")) {
+			t.Errorf("%.20q after the data: error %v, want %s", padding, err, want)
 		}
 	}
 }
