@@ -286,7 +286,8 @@ func TestUnitsRun(t *testing.T) {
 	url := "http://" + address
 	environment := "PROMO_LISTEN=" + address + "\nPROMO_ADMIN_LISTEN=" + admin + "\nPROMO_POLL=20ms\nPROMO_DRAIN=0s\n"
 	m.write(t, "/etc/promostore/promoserve.env", environment+"PROMO_ACCESS=pread\n")
-	m.write(t, "/etc/promostore/promo-updater.env", "PROMO_LISTEN="+updater+"\nPROMO_MEMORY=64MiB\n")
+	updaterEnvironment := "PROMO_LISTEN=" + updater + "\nPROMO_MEMORY=64MiB\n"
+	m.write(t, "/etc/promostore/promo-updater.env", updaterEnvironment)
 	m.write(t, "/etc/promostore/promo-pull.env", "SOURCE="+source.url+"\nKEEP=3\nOPTIONS=--bwlimit=100m --checksum\n")
 
 	// The server starts with an empty directory.
@@ -336,12 +337,27 @@ func TestUnitsRun(t *testing.T) {
 	m.run(t, "promobuild", "unpin", "--data", "/var/lib/promostore")
 	waitLive(t, url, third)
 	m.moveToInbox(t, writeCSV(t, 3, pullRows))
-	fromInbox := ""
-	waitFor(t, "the data set of the inbox is served", func() bool {
-		a, err := get(url + "/promotions/" + id(3))
-		fromInbox = a.generation
-		return err == nil && a.status == http.StatusOK
-	})
+	served := func(seed uint64) (generation string) {
+		t.Helper()
+		waitFor(t, "the data set of the inbox is served", func() bool {
+			a, err := get(url + "/promotions/" + id(seed))
+			generation = a.generation
+			return err == nil && a.status == http.StatusOK
+		})
+		return generation
+	}
+	previous := served(3)
+
+	// The inbox of a group, like in the comment of the unit.
+	m.run(t, "groupadd", "promo-inbox")
+	m.run(t, "install", "--directory", "--group", "promo-inbox", "--mode", "2775", "/srv/inbox")
+	m.write(t, "/etc/promostore/promo-updater.env", updaterEnvironment+"PROMO_INBOX=/srv/inbox\nPROMO_INBOX_QUIET=1s\n")
+	m.override(t, "promo-updater.service", "SupplementaryGroups=promo-inbox\nReadWritePaths=/srv/inbox")
+	if err := os.WriteFile(m.root+"/tmp/promotions.csv", []byte(readFile(t, writeCSV(t, 4, pullRows))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.run(t, "setpriv", "--reuid", "daemon", "--regid", "promo-inbox", "--clear-groups", "cp", "/tmp/promotions.csv", "/srv/inbox")
+	last := served(4)
 
 	for _, unit := range []string{"promoserve", "promo-updater"} {
 		before := m.property(t, unit, "MainPID")
@@ -354,7 +370,7 @@ func TestUnitsRun(t *testing.T) {
 
 	// The server works if io_uring is forbidden with EPERM.
 	m.override(t, "promoserve.service", "SystemCallFilter=~@aio")
-	waitLive(t, url, fromInbox)
+	waitLive(t, url, last)
 	if got := usesRing(t, url); got != "0" {
 		t.Errorf("with ~@aio promoserve_io_uring is %s", got)
 	}
@@ -362,22 +378,22 @@ func TestUnitsRun(t *testing.T) {
 	// A file that is truncated while it is mapped does not end the process.
 	m.write(t, "/etc/promostore/promoserve.env", environment+"PROMO_ACCESS=mmap\n")
 	m.override(t, "promoserve.service", "")
-	waitLive(t, url, fromInbox)
-	live, err := filepath.Glob(m.root + data + "/promotions-" + fromInbox + "-*")
+	waitLive(t, url, last)
+	live, err := filepath.Glob(m.root + data + "/promotions-" + last + "-*")
 	if err != nil || len(live) != 1 {
-		t.Fatalf("%s: %v, %v", fromInbox, live, err)
+		t.Fatalf("%s: %v, %v", last, live, err)
 	}
 	if err := os.Truncate(live[0], 4096); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, "the previous generation is served", func() bool {
 		a, err := get(url + "/promotions/" + id(3))
-		return err == nil && a.generation == third
+		return err == nil && a.generation == previous
 	})
 
 	// A server that hangs is killed and restarted.
 	m.override(t, "promoserve.service", "WatchdogSec=4s")
-	waitLive(t, url, third)
+	waitLive(t, url, previous)
 	if got := m.property(t, "promoserve", "NRestarts"); got != "0" {
 		t.Errorf("the server was restarted %s times", got)
 	}
@@ -389,7 +405,7 @@ func TestUnitsRun(t *testing.T) {
 	if after := m.property(t, "promoserve", "MainPID"); after == main {
 		t.Errorf("process %s is still the server", after)
 	}
-	waitLive(t, url, third)
+	waitLive(t, url, previous)
 
 	m.run(t, "systemctl", "stop", "promoserve")
 	for _, unit := range []string{"promoserve", "promo-updater", "promo-pull"} {
