@@ -1,4 +1,4 @@
-# "make run" and "make test" need only Go. "make help" lists all targets.
+# "make run" and "make test" need only Go and bash. "make help" lists all targets.
 
 GOLANGCI_LINT = v2.15.0
 LINTER = bin/golangci-lint-$(GOLANGCI_LINT)
