@@ -44,10 +44,11 @@ type build struct {
 // Build builds one generation of the inputs and publishes it. If it fails or ctx
 // is done, it publishes nothing and removes its temporary files.
 //
-// The errors to check for are *BadRowsError, *DuplicatesError, *GuardError, *ContentError,
-// *SpaceError, *CompressionError, *KindError, ErrEmpty, ErrExpansion, ErrNoRows,
-// ErrWindow, ErrMemory, generation.ErrLocked, generation.ErrFuture, and those of
-// the file system and of the inputs.
+// The errors to check for are *BadRowsError, *DuplicatesError, *GuardError,
+// *ContentError, *SpaceError, *CompressionError, *KindError, *ChangedError,
+// ErrUnterminated, ErrEmpty, ErrExpansion, ErrNoRows, ErrWindow, ErrMemory,
+// generation.ErrLocked, generation.ErrFuture, and those of the file system and of
+// the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
 	b := &build{Options: opts}
 	return b.build(ctx)
@@ -170,11 +171,14 @@ func (b *build) read(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	defer b.sorter.AbortAfter(ctx)()
-	b.source = &source{ctx: ctx, inputs: b.Inputs}
+	b.source = &source{ctx: ctx, inputs: b.Inputs, final: b.RequireFinalNewline}
 	for range b.Workers {
 		g.Go(func() error { return b.readChunks(ctx) })
 	}
 	if err := errors.Join(g.Wait(), b.source.close()); err != nil {
+		return err
+	}
+	if err := b.source.checkUnchanged(); err != nil { // it may be why rows are bad
 		return err
 	}
 	return b.rows.finish()
@@ -195,7 +199,8 @@ func (b *build) readChunks(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", b.Inputs[c.input].Name, err)
 		}
 		err = adder.Add(ctx, c.seq, p.records, func() (keep bool, err error) {
-			if err := b.rows.add(c, p); err != nil {
+			keep, err = b.rows.add(c, p)
+			if err != nil {
 				return false, err
 			}
 			if c.err != nil {
@@ -205,7 +210,7 @@ func (b *build) readChunks(ctx context.Context) error {
 			b.progress.update(func(s *Status) { s.InputBytes, s.Rows = b.source.read.Load(), b.rows.total })
 			// After too many bad rows the build has failed. The rest of the
 			// input is only read to count the bad rows.
-			return !b.rows.tooManyBad(), nil
+			return keep && !b.rows.tooManyBad(), nil
 		})
 		if err != nil {
 			return err
@@ -261,6 +266,9 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 	if err := writeBack(ctx, out.file.File, out.header.FileLen); err != nil {
 		return err
 	}
+	if err := b.source.checkUnchanged(); err != nil {
+		return err
+	}
 	if b.Publishing != nil {
 		if err := b.Publishing(b.Generation); err != nil {
 			return err
@@ -291,6 +299,7 @@ func (b *build) summarize(path string, h format.Header) {
 		Records:      int64(h.Records),
 		Duplicates:   int64(h.Duplicates),
 		BadRows:      int64(h.BadRows),
+		Unterminated: len(b.source.unterminated) > 0,
 		InputBytes:   b.source.read.Load(),
 		FileBytes:    h.FileLen,
 		SpilledBytes: b.sorter.SpilledBytes(),
@@ -298,5 +307,8 @@ func (b *build) summarize(path string, h format.Header) {
 		Seconds:      time.Since(b.started).Seconds(),
 		PeakRSSBytes: sysmem.Peak(),
 		Comparison:   b.summary.Comparison,
+	}
+	for _, i := range b.source.unterminated {
+		b.summary.UnterminatedInputs = append(b.summary.UnterminatedInputs, b.Inputs[i].Name)
 	}
 }

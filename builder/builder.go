@@ -67,6 +67,10 @@ type Options struct {
 	MinRecords  int64   // fewer records fail the build
 	MaxShrink   float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
 
+	// RequireFinalNewline makes an input whose last row has no line end fail the
+	// build with ErrUnterminated.
+	RequireFinalNewline bool
+
 	// Greatest numbers of records that the live generation lacks, that only it
 	// has, and that differ from it, in per cent of its records; 0: no limit. With
 	// a limit, a live generation that cannot be read fails the build.
@@ -123,6 +127,9 @@ type Summary struct {
 	Phases       map[Phase]float64 `json:"phases"`               // seconds
 	PeakRSSBytes int64             `json:"peak_rss_bytes"`       // of the process
 	Comparison   *Comparison       `json:"comparison,omitempty"` // nil: none was made
+
+	Unterminated       bool     `json:"unterminated"` // the last row of an input has no line end; the input may be cut
+	UnterminatedInputs []string `json:"-"`            // their names
 }
 
 // Errors of Build, wrapped with details.

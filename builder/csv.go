@@ -38,6 +38,7 @@ type parser struct {
 type badLine struct {
 	line   int64 // counted from 1 in the chunk
 	lo, hi int   // offsets in the data of the chunk
+	err    error // of checkCut; nil: of row
 }
 
 // newParser returns a parser of chunks of at most chunkLen bytes.
@@ -51,10 +52,10 @@ func newParser(delimiter byte, styles *styleDictionary, chunkLen int) *parser {
 
 // parse parses a chunk. Bad rows are no error; an error fails the build.
 func (p *parser) parse(c chunk) error {
-	p.records, p.lines, p.bad = p.records[:0], 0, p.bad[:0]
+	p.records, p.lines, p.bad, p.styles.chunk = p.records[:0], 0, p.bad[:0], c.seq
 	if c.long {
 		p.lines = 1
-		p.bad = append(p.bad, badLine{1, 0, len(c.data)})
+		p.bad = append(p.bad, badLine{line: 1, hi: len(c.data)})
 		return nil
 	}
 	data := c.data
@@ -84,7 +85,7 @@ func (p *parser) parse(c chunk) error {
 		case isFatal(err):
 			return err
 		default:
-			p.bad = append(p.bad, badLine{p.lines, lo, lo + len(line)})
+			p.bad = append(p.bad, badLine{line: p.lines, lo: lo, hi: lo + len(line)})
 		}
 	}
 	return nil
@@ -112,9 +113,38 @@ func (p *parser) explain(c chunk, bad badLine) BadRow {
 		row.Reason = "row: " + errHeaderAgain.Error()
 		return row
 	}
+	if bad.err != nil {
+		row.Column, row.Reason = len(line)+1, bad.err.Error()
+		return row
+	}
 	_, at, err := p.row(line)
 	row.Column, row.Reason = at+1, err.Error()
+	if c.cut {
+		row.Reason += "; the input ends in this row, without a line end"
+	}
 	return row
+}
+
+// checkCut reports whether the row of c, the last one of its input and without a
+// line end, is complete. If it is not, the row becomes a bad one. All chunks
+// before c must have been parsed.
+func (p *parser) checkCut(c chunk) bool {
+	line := bytes.TrimSuffix(c.data, []byte{'\r'})
+	if len(p.records) == 0 || line[len(line)-1] == '"' { // bad, or a quoted date
+		return true
+	}
+	short, whole, ok := p.styles.dictionary.isCut(uint16(p.records[0].Style()), c.seq)
+	if !ok {
+		return true
+	}
+	p.records = p.records[:0]
+	p.bad = append(p.bad, badLine{
+		line: 1,
+		lo:   len(c.data) - len(bytes.TrimPrefix(c.data, []byte("\xef\xbb\xbf"))),
+		hi:   len(line),
+		err:  fmt.Errorf("date: the input ends after %s, without a line end, want %s", short, whole),
+	})
+	return false
 }
 
 // isFirstRow reports whether a row at this offset is the first of an input.
@@ -261,7 +291,7 @@ func (p *parser) skipHeader(data []byte) []byte {
 		switch {
 		case len(line) == 0:
 		case preambleError(line) != nil:
-			p.bad = append(p.bad, badLine{p.lines + lines, lo, lo + len(line)})
+			p.bad = append(p.bad, badLine{line: p.lines + lines, lo: lo, hi: lo + len(line)})
 			p.lines, lines, data = p.lines+lines, 0, rest
 		case p.isHeader(line):
 			p.lines += lines

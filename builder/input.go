@@ -10,6 +10,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/dustin/go-humanize"
+
+	"promostore/internal/fsx"
 )
 
 // An Input is one CSV, plain or compressed with gzip or zstd.
@@ -18,17 +22,19 @@ type Input struct {
 	Size int64  // bytes, before decompression; 0 if unknown
 	Open func() (io.ReadCloser, error)
 
-	err error // known before the build
+	path string // of a file that must not change during the build; empty: none
+	err  error  // known before the build
 }
 
-// FileInput returns an Input that reads the file at path.
+// FileInput returns an Input that reads the file at path. If it is a regular file
+// that is written or truncated during the build, Build returns a *ChangedError.
 func FileInput(path string) Input {
 	in := Input{Name: path, Open: func() (io.ReadCloser, error) { return os.Open(path) }}
 	st, err := os.Stat(path)
 	if err != nil {
 		in.err = err
 	} else if st.Mode().IsRegular() {
-		in.Size = st.Size()
+		in.Size, in.path = st.Size(), path
 	}
 	return in
 }
@@ -63,13 +69,13 @@ func inputSize(inputs []Input) (int64, error) {
 	return total, nil
 }
 
-// A chunk is a part of one input: whole lines. The last line of the input may
-// lack its line end.
+// A chunk is a part of one input: whole lines, or the last one without its end.
 type chunk struct {
 	seq   int64 // counted from 0 over all inputs
 	input int
 	first bool // of its input, gzip member or zstd frame: may begin with a byte-order mark and a header
 	long  bool // the start of a row that is longer than a chunk
+	cut   bool // the last row of its input, alone, without a line end
 	data  []byte
 	err   *CompressionError // follows data and ends the input; nil if there is none
 }
@@ -79,21 +85,33 @@ type chunk struct {
 type source struct {
 	ctx    context.Context
 	inputs []Input
+	final  bool // Options.RequireFinalNewline
 
 	read atomic.Int64 // bytes of the inputs, before decompression
 
-	mu    sync.Mutex // guards the fields after it
-	plain int64      // bytes of the inputs, decompressed
-	seq   int64
-	input int // the open input, or the next one
-	file  io.ReadCloser
-	raw   *counter  // reads file
-	kind  string    // compression; empty if there is none
-	r     io.Reader // decompresses raw; nil if no input is open
-	begun bool      // the open input was not empty
-	first bool
-	skip  bool   // to the end of a long row
-	carry []byte // start of a line that did not fit into the last chunk
+	mu      sync.Mutex // guards the fields after it
+	plain   int64      // bytes of the inputs, decompressed
+	seq     int64
+	input   int // the open input, or the next one
+	file    io.ReadCloser
+	raw     *counter  // reads file
+	kind    string    // compression; empty if there is none
+	r       io.Reader // decompresses raw; nil if no input is open
+	begun   bool      // the open input was not empty
+	first   bool
+	skip    bool   // to the end of a long row
+	newline bool   // the last byte read from the open input is a line end, or there is none
+	carry   []byte // start of a line that did not fit into the last chunk
+	ended   bool   // the open input was read to its end; carry holds its last line
+
+	opened       []openedFile
+	unterminated []int // inputs that do not end with a line end
+}
+
+// An openedFile is an input file with its identity when it was opened.
+type openedFile struct {
+	path string
+	id   fsx.Identity
 }
 
 // next reads the next chunk into buf, which must be as long as the longest row.
@@ -134,6 +152,9 @@ func (s *source) fill(buf []byte) (chunk, error) {
 	c := chunk{input: s.input, first: s.first}
 	n := copy(buf, s.carry)
 	s.carry = s.carry[:0]
+	if s.ended {
+		return chunk{input: s.input, first: s.first, cut: true, data: buf[:n]}, s.close()
+	}
 	var eof, member bool
 	for {
 		m, end, err := readFull(s.r, buf[n:])
@@ -169,11 +190,27 @@ func (s *source) fill(buf []byte) (chunk, error) {
 			b = nil
 		}
 	}
-	if eof {
-		c.data = b
-		return c, s.close()
-	}
 	end := bytes.LastIndexByte(b, '\n') + 1
+	if n > 0 {
+		s.newline = buf[n-1] == '\n'
+	}
+	if eof {
+		if !s.newline {
+			s.unterminated = append(s.unterminated, s.input)
+			if s.final {
+				return chunk{}, ErrUnterminated
+			}
+		}
+		c.data = b[:end]
+		if end == len(b) {
+			return c, s.close()
+		}
+		if end > 0 {
+			s.first = false
+		}
+		s.carry, s.ended = append(s.carry, b[end:]...), true
+		return c, nil
+	}
 	if end == 0 && len(b) == len(buf) {
 		c.long, s.skip, end = true, true, len(b)
 	}
@@ -196,12 +233,53 @@ func (s *source) open() error {
 		return err
 	}
 	f = cancelableReader(s.ctx, f)
-	s.file, s.begun, s.first, s.skip = f, false, true, false
+	s.file, s.begun, s.first, s.skip, s.ended, s.newline = f, false, true, false, false, true
+	if file, ok := f.(*os.File); ok && in.path != "" {
+		info, err := file.Stat()
+		if err != nil {
+			f.Close()
+			return err
+		}
+		s.opened = append(s.opened, openedFile{in.path, fsx.IdentityOf(info)})
+	}
 	s.raw = &counter{r: f, n: &s.read, hollow: maxHollow}
 	if s.r, s.kind, err = decompress(s.raw); err != nil {
 		f.Close()
 		s.r = nil
 		return s.named(err)
+	}
+	return nil
+}
+
+// A ChangedError reports an input file that was written or truncated during the
+// build.
+type ChangedError struct {
+	Name         string
+	Opened, Size int64 // bytes, when it was opened and now
+}
+
+func (e *ChangedError) Error() string {
+	if e.Opened == e.Size {
+		return fmt.Sprintf("%s: written during the build; it still has %s bytes", e.Name, humanize.Comma(e.Size))
+	}
+	return fmt.Sprintf("%s: changed during the build: %s bytes when it was opened, %s bytes now", e.Name, humanize.Comma(e.Opened), humanize.Comma(e.Size))
+}
+
+// ErrUnterminated means that the last row of an input has no line end, so that
+// the input may be incomplete.
+var ErrUnterminated = errors.New("the last row has no line end")
+
+// checkUnchanged returns a *ChangedError if an input file has changed since it
+// was opened. A file that was replaced or removed is unchanged itself.
+func (s *source) checkUnchanged() error {
+	for _, f := range s.opened {
+		info, err := os.Stat(f.path)
+		if err != nil {
+			continue
+		}
+		if now := fsx.IdentityOf(info); now.SameFile(f.id) && !now.SameContent(f.id) {
+			return &ChangedError{f.path, f.id.Size, now.Size}
+		}
 	}
 	return nil
 }

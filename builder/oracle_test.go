@@ -215,7 +215,8 @@ func TestBuildMatchesOracle(t *testing.T) {
 			}
 			for i, row := range rows[:n] {
 				b.WriteString(row)
-				if i < n-1 || rapid.Bool().Draw(t, "last") {
+				complete := strings.HasSuffix(row, "CEST") || strings.HasSuffix(row, `"`) // even without a line end
+				if i < n-1 || !complete || rapid.Bool().Draw(t, "last") {
 					b.WriteString(rapid.SampledFrom([]string{"\n", "\r\n", "\n\n", "\r\n\r\n"}).Draw(t, "end"))
 				}
 			}

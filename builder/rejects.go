@@ -47,15 +47,17 @@ func (r *rowCounter) good() int64 { return r.total - r.badCount }
 
 func (r *rowCounter) tooManyBad() bool { return r.badCount > r.opts.MaxBadRows }
 
-// add counts the rows of c, which p has parsed.
-func (r *rowCounter) add(c chunk, p *parser) error {
+// add counts the rows of c, which p has parsed. keep is false if the only row of c
+// is cut.
+func (r *rowCounter) add(c chunk, p *parser) (keep bool, err error) {
+	keep = !c.cut || p.checkCut(c)
 	if c.input != r.input {
 		r.endInput()
 		r.input, r.lines, r.diagnosis = c.input, 0, diagnosis{}
 	}
 	for _, bad := range p.bad {
 		if err := r.reject(c, p, bad); err != nil {
-			return err
+			return false, err
 		}
 	}
 	r.lines += p.lines
@@ -63,9 +65,9 @@ func (r *rowCounter) add(c chunk, p *parser) error {
 	r.diagnosis.add(c, p)
 	if d := &r.diagnosis; r.tooManyBad() && r.rejects == nil && (d.all != nil && d.rows == maxExamined || d.all == nil && d.first != nil && d.ended) {
 		r.endInput()
-		return r.badRowsError(true)
+		return false, r.badRowsError(true)
 	}
-	return nil
+	return keep, nil
 }
 
 // endInput keeps the cause of the bad rows of the input that ends.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 
 	"promostore/format"
@@ -30,6 +32,8 @@ type styleDictionary struct {
 	mu     sync.RWMutex
 	index  map[styleText]uint16
 	styles []format.TimestampStyle
+	texts  []styleText // of styles
+	first  []int64     // the first chunk that has the style
 }
 
 // A styleText is a style as it is written: its key, and the part of the date that
@@ -47,10 +51,11 @@ func styleKeyOf(sep byte, price format.Price) styleKey {
 	return styleKey(sep) | styleKey(price.Zeros)<<8
 }
 
-// number returns the number of a style.
-func (d *styleDictionary) number(key styleKey, rest []byte) (uint16, error) {
+// number returns the number of a style that a row of a chunk has.
+func (d *styleDictionary) number(key styleKey, rest []byte, chunk int64) (uint16, error) {
 	d.mu.RLock()
 	n, ok := d.index[styleText{key, string(rest)}]
+	ok = ok && d.first[n] <= chunk
 	d.mu.RUnlock()
 	if ok {
 		return n, nil
@@ -63,6 +68,7 @@ func (d *styleDictionary) number(key styleKey, rest []byte) (uint16, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n, ok := d.index[styleText{key, string(rest)}]; ok {
+		d.first[n] = min(d.first[n], chunk)
 		return n, nil
 	}
 	if len(d.styles) == format.MaxStyles {
@@ -72,10 +78,47 @@ func (d *styleDictionary) number(key styleKey, rest []byte) (uint16, error) {
 		d.index = map[styleText]uint16{}
 	}
 	n = uint16(len(d.styles))
-	d.index[styleText{key, string(rest)}] = n
-	d.styles = append(d.styles, style)
+	text := styleText{key, string(rest)}
+	d.index[text] = n
+	d.styles, d.texts, d.first = append(d.styles, style), append(d.texts, text), append(d.first, chunk)
 	return n, nil
 }
+
+// isCut reports whether style n of the only row of a chunk seems to be the start
+// of another one, because the row was cut: no earlier row has it, but earlier
+// rows have a style that begins with it, or a known zone does.
+func (d *styleDictionary) isCut(n uint16, chunk int64) (short, whole string, ok bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.first[n] < chunk {
+		return "", "", false
+	}
+	text := d.texts[n]
+	short = strconv.Quote(text.rest)
+	if text.rest == "" {
+		short = "the seconds"
+	}
+	for i, t := range d.texts {
+		if d.first[i] < chunk && byte(t.key) == byte(text.key) && len(t.rest) > len(text.rest) && strings.HasPrefix(t.rest, text.rest) &&
+			(!ok || t.rest < whole) {
+			whole, ok = t.rest, true
+		}
+	}
+	if ok {
+		return short, strconv.Quote(whole) + " as in other rows", true
+	}
+	if abbr := d.styles[n].Abbr; d.styles[n].Layout == format.LayoutOffsetAbbr && !slices.Contains(zones, abbr) {
+		if i := slices.IndexFunc(zones, func(z string) bool { return strings.HasPrefix(z, abbr) }); i >= 0 {
+			return short, "a zone such as " + zones[i], true
+		}
+	}
+	return "", "", false
+}
+
+// zones lists the abbreviations of the time zone database that are in use.
+var zones = strings.Fields(`ACDT ACST ADT AEDT AEST AKDT AKST AST AWST BST CAT CDT CEST CET CST
+	ChST EAT EDT EEST EET EST GMT HDT HKT HST IDT IST JST KST MDT MSK MST NDT NST NZDT NZST
+	PDT PKT PST SAST SST UTC WAT WEST WET WIB WIT WITA`)
 
 // sorted returns the dictionary for the file and the new number of each style.
 // renumber is nil if no number changes.
@@ -112,6 +155,7 @@ type styleCache struct {
 		number uint16
 	}
 	oldest int
+	chunk  int64 // that is parsed
 }
 
 // cut returns the number of the style at the start of text, and the text after
@@ -142,7 +186,7 @@ func (c *styleCache) number(key styleKey, rest []byte) (uint16, error) {
 			return e.number, nil
 		}
 	}
-	n, err := c.dictionary.number(key, rest)
+	n, err := c.dictionary.number(key, rest, c.chunk)
 	if err != nil {
 		return 0, err
 	}

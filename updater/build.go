@@ -71,6 +71,9 @@ func (p *pipeline) build(j job) (*result, error) {
 		logNothingPublished(log, r, err)
 	default:
 		r.Summary = &summary
+		if summary.Unterminated {
+			log = log.With("unterminated", true)
+		}
 		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
 		p.counters.countPublished(summary)
 		r.Pruned = p.prune(summary.File)

@@ -81,7 +81,7 @@ func outcomeOf(err error) string {
 // as a whole.
 func isRefusal(err error) bool {
 	return errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.ContentError)) || errors.As(err, new(*builder.DuplicatesError)) || errors.Is(err, builder.ErrEmpty) ||
-		errors.As(err, new(*builder.KindError))
+		errors.As(err, new(*builder.KindError)) || errors.Is(err, builder.ErrUnterminated)
 }
 
 // isUnreadable reports whether the data set cannot be read because of its sender:

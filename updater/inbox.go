@@ -28,7 +28,7 @@ type inbox struct {
 	poll     time.Duration
 	quiet    time.Duration // without a change, before a file that may be open for writing is taken
 	now      func() time.Time
-	lease    func(*os.File) error // checkLease
+	lease    func(*os.File) error // fsx.CheckLease
 	log      *slog.Logger
 
 	seen      map[place]sighting // waiting files of the previous poll, and files of buildingDir that changed
@@ -351,7 +351,7 @@ func (x *inbox) reject(at place, name string, r rejection) error {
 }
 
 // isChange reports whether err is about a file that is not complete after all.
-func isChange(err error) bool { return errors.Is(err, errChanged) || errors.Is(err, errWritten) }
+func isChange(err error) bool { return errors.Is(err, errChanged) || errors.Is(err, fsx.ErrWritten) }
 
 // putBack lets a file of buildingDir wait again until it is complete. It stays
 // there if a newer file has its name, which then waits for it.

@@ -82,7 +82,7 @@ func (x *inbox) isComplete(at place, info fs.FileInfo) (bool, sighting) {
 	isQuiet := x.now().Sub(s.since) >= x.quiet
 	name := escape.Name(at.name)
 	switch {
-	case errors.Is(err, errWritten), at.sub == "" && x.dir.isCreating(at.name):
+	case errors.Is(err, fsx.ErrWritten), at.sub == "" && x.dir.isCreating(at.name):
 		if isQuiet && !s.warned {
 			s.warned = true
 			x.log.Warn("inbox file waits until the process that writes it closes it", "name", name)
@@ -135,27 +135,8 @@ func isCompressed(f *os.File) bool {
 	return err == nil && (b == [2]byte{0x1f, 0x8b} || b == [2]byte{0x28, 0xb5})
 }
 
-// errWritten reports a file that a process has open for writing.
-var errWritten = errors.New("open for writing")
-
-// checkLease returns nil if no process has f open for writing: the kernel then
-// grants a read lease. It returns errWritten if one has. Any other error means
-// that the kernel does not tell: it refuses leases on files of other users
-// without CAP_LEASE, and on file systems without leases.
-func checkLease(f *os.File) error {
-	_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if errors.Is(err, unix.EAGAIN) {
-		return errWritten
-	}
-	if err != nil {
-		return os.NewSyscallError("lease", err)
-	}
-	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) // else the next writer waits for it
-	return nil
-}
-
 // unchanged returns the identity of f. The error is errChanged if its content
-// differs from that of the identity since, and errWritten if a process has it
+// differs from that of the identity since, and fsx.ErrWritten if a process has it
 // open for writing. The move to buildingDir is no change, and a zero identity
 // is not compared.
 func (x *inbox) unchanged(f *os.File, since fsx.Identity) (fsx.Identity, error) {
@@ -167,7 +148,7 @@ func (x *inbox) unchanged(f *os.File, since fsx.Identity) (fsx.Identity, error) 
 	if since != (fsx.Identity{}) && !id.SameContent(since) {
 		return id, errChanged
 	}
-	if err := x.lease(f); errors.Is(err, errWritten) {
+	if err := x.lease(f); errors.Is(err, fsx.ErrWritten) {
 		return id, err
 	}
 	return id, nil

@@ -40,6 +40,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/web"
 )
 
@@ -154,7 +155,7 @@ func New(opts Options) (*Server, error) {
 			cancel(nil)
 			return nil, err
 		}
-		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, lease: checkLease, log: opts.Logger, seen: map[place]sighting{}, failures: map[place]failure{}, rejected: map[string]rejection{}}
+		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, lease: fsx.CheckLease, log: opts.Logger, seen: map[place]sighting{}, failures: map[place]failure{}, rejected: map[string]rejection{}}
 	}
 	s.http = &http.Server{
 		Handler:           s.handler(),

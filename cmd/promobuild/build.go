@@ -28,11 +28,13 @@ A build that fails or is interrupted publishes nothing.
 Examples:
    promobuild build --data /srv/promotions promotions.csv
    zcat parts/*.gz | promobuild build --memory 2GiB --json -
-   promobuild build --max-bad-rows 100 --rejects rejects.csv promotions.csv`,
+   promobuild build --max-bad-rows 100 --rejects rejects.csv promotions.csv
+   promobuild build --wait-quiet 30s --require-final-newline export.csv`,
 		Flags: append(buildFlags(),
 			&cli.StringFlag{Name: "generation", Usage: "name the generation `ID`, such as 20261122T103000123Z", DefaultText: "the current time"},
 			&cli.BoolFlag{Name: "force", Usage: "accept a --generation that is more than an hour ahead of the clock"},
 			&cli.StringFlag{Name: "rejects", Usage: "write the bad rows and the reasons to `FILE`, as CSV", TakesFile: true},
+			&cli.DurationFlag{Name: "wait-quiet", Usage: "before the build, wait until no FILE has changed for `DURATION`"},
 			&cli.BoolFlag{Name: "json", Usage: "print the summary as a JSON object"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print no progress and no summary"},
 		),
@@ -54,6 +56,9 @@ func build(c *cli.Context) error {
 			return program.Usagef("--generation: %v", err)
 		}
 	}
+	if quiet := c.Duration("wait-quiet"); quiet < 0 {
+		return program.Usagef("--wait-quiet %s is negative", quiet)
+	}
 	opts.AllowFuture = c.Bool("force")
 	if warning := memoryWarning(opts.Memory); warning != "" {
 		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", warning)
@@ -71,6 +76,15 @@ func build(c *cli.Context) error {
 		}
 		opts.Rejects = rejects
 	}
+	if quiet := c.Duration("wait-quiet"); quiet > 0 {
+		if err := waitQuiet(ctx, args, quiet); err != nil {
+			return explain(ctx, err, "")
+		}
+		if opts.Inputs, err = inputs(args, c.App.Reader); err != nil { // with their size now
+			return err
+		}
+	}
+	warnOfWriters(c.App.ErrWriter, args)
 	summary, err := buildWithProgress(ctx, opts, c.Bool("quiet"), c.App.ErrWriter)
 	closeErr := rejects.Close()
 	if err != nil {

@@ -32,6 +32,10 @@ func explain(ctx context.Context, err error, rejects string) error {
 		return fmt.Errorf("%w\nNothing was published", err)
 	case errors.As(err, &bad):
 		hint = "Correct the rows, or skip them: --max-bad-rows N --rejects FILE"
+	case errors.As(err, new(*builder.ChangedError)):
+		hint = "Wait until the file is complete: --wait-quiet 30s"
+	case errors.Is(err, builder.ErrUnterminated):
+		hint = "Complete the file, or build it without --require-final-newline"
 	case errors.As(err, &dup):
 		hint = "Keep one row of each id: --duplicates=last or --duplicates=first"
 	case errors.As(err, &guard):
@@ -114,6 +118,8 @@ func uploadHint(err error) updater.Hint {
 		return updater.Hint{Flag: "--delimiter", Text: delimiterFlag(delimiter.Found) + " reads it"}
 	case hasRemedy(err):
 		return updater.Hint{}
+	case errors.Is(err, builder.ErrUnterminated):
+		return updater.Hint{Flag: "--require-final-newline", Text: "send the whole file; --require-final-newline=false accepts it"}
 	case errors.Is(err, builder.ErrEmpty):
 		return updater.Hint{Flag: "--allow-empty", Text: "--allow-empty accepts it"}
 	case errors.As(err, new(*builder.DuplicatesError)):

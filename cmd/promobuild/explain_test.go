@@ -25,6 +25,7 @@ func TestUploadHintNamesFlag(t *testing.T) {
 		{&builder.ContentError{Excesses: []builder.Excess{{Kind: "added", Need: 1500.8}, {Kind: "removed", Need: 100}}}, updater.Hint{Flag: "--max-added", Text: "accept it with --max-added 1500.8 --max-removed 100.0"}},
 		{&builder.ContentError{Cause: fs.ErrPermission}, updater.Hint{Text: "promobuild build without --max-added, --max-removed and --max-changed publishes it without a comparison"}},
 		{builder.ErrMemory, updater.Hint{}},
+		{builder.ErrUnterminated, updater.Hint{Flag: "--require-final-newline", Text: "send the whole file; --require-final-newline=false accepts it"}},
 		{&builder.BadRowsError{Cause: &builder.DelimiterError{Found: ';', Want: ','}}, updater.Hint{Flag: "--delimiter", Text: "--delimiter ';' reads it"}},
 		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.DelimiterError{Found: '\t', Want: ','}), updater.Hint{Flag: "--delimiter", Text: `--delimiter '\t' reads it`}},
 		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.KindError{Kind: "HTML page"}), updater.Hint{}},

@@ -28,6 +28,7 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated ID to keep: `last|first|error`; error fails the build"},
 		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
 		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; \\t is a tab"},
+		&cli.BoolFlag{Name: "require-final-newline", Usage: "fail a build of a CSV whose last row has no line end, because it may be cut"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
 		&cli.Float64Flag{Name: "max-shrink", Usage: "fail a build that has over `PERCENT` fewer records than the live generation, or if that cannot be read; 100 allows any", DefaultText: "no limit"},
@@ -54,11 +55,13 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 		Workers:    c.Int("workers"),
 		MaxBadRows: c.Int64("max-bad-rows"),
 		AllowEmpty: c.Bool("allow-empty"),
-		MinRecords: c.Int64("min-records"),
-		MaxShrink:  c.Float64("max-shrink"),
-		MaxAdded:   c.Float64("max-added"),
-		MaxRemoved: c.Float64("max-removed"),
-		MaxChanged: c.Float64("max-changed"),
+
+		RequireFinalNewline: c.Bool("require-final-newline"),
+		MinRecords:          c.Int64("min-records"),
+		MaxShrink:           c.Float64("max-shrink"),
+		MaxAdded:            c.Float64("max-added"),
+		MaxRemoved:          c.Float64("max-removed"),
+		MaxChanged:          c.Float64("max-changed"),
 	}
 	switch {
 	case opts.Dir == "":

@@ -30,6 +30,9 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
 	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(s.Duplicates))
 	fmt.Fprintf(t, "bad rows\t%s\n", humanize.Comma(s.BadRows))
+	if s.Unterminated {
+		fmt.Fprintf(t, "unterminated\t%s: no line end after the last row\n", strings.Join(s.UnterminatedInputs, ", "))
+	}
 	if c := s.Comparison; c != nil {
 		fmt.Fprintf(t, "compared with\t%s: %s\n", c.Live, count(c.LiveRecords, "record"))
 		fmt.Fprintf(t, "added\t%s\n", humanize.Comma(c.Added))
