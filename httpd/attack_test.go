@@ -189,6 +189,7 @@ func (c crowd) p99(t *testing.T) time.Duration {
 	const crowdSize = 8
 	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
 	f.SetReadTimeout(patience)
+	f.SetLingerTimeout(50 * time.Millisecond)
 	c.limit(f)
 	publish(t, f.dir, genID(0), rows)
 	f.poll(t)

@@ -26,10 +26,10 @@ func AppendETag(dst, body []byte) []byte { return appendETag(dst, body) }
 // MatchesETag reports whether an If-None-Match list matches tag.
 func MatchesETag(list, tag []byte) bool { return matchesETag(list, tag) }
 
-// NewSniffListener returns a listener for http and https. It calls failed if a
+// NewListener returns a listener for http and https. It calls failed if a
 // handshake fails.
-func NewSniffListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, error)) net.Listener {
-	return &sniffListener{Listener: ln, config: c.Config(), writeTimeout: writeTimeout, failed: failed}
+func NewListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, error)) net.Listener {
+	return &listener{Listener: ln, config: c.Config(), writeTimeout: writeTimeout, failed: failed}
 }
 
 // Limits of every server.
@@ -41,6 +41,8 @@ const (
 	MaxIDLen       = maxIDLen
 	LookupMemory   = maxLookupMemory
 	MaxWaiting     = maxWaiting
+	MaxLinger      = maxLinger
+	MaxLingering   = maxLingering
 	LookupsPerProc = lookupsPerProc
 )
 
@@ -49,6 +51,10 @@ func (s *Server) SetReadTimeout(d time.Duration) { s.fast.ReadTimeout = d }
 
 // SetWriteTimeout changes the write timeout. Call it before Serve.
 func (s *Server) SetWriteTimeout(d time.Duration) { s.fast.WriteTimeout = d }
+
+// SetLingerTimeout changes how long a client may go on sending after an early
+// answer. Call it before Serve.
+func (s *Server) SetLingerTimeout(d time.Duration) { s.lingerTimeout = d }
 
 // SetLookupWait changes how long a lookup waits for others. Call it before the
 // first request.

@@ -1,16 +1,19 @@
 package httpd_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"promostore/httpd"
+	"promostore/web"
 )
 
 const (
@@ -107,7 +110,6 @@ func TestAmbiguousRequestsAreRejected(t *testing.T) {
 	// An unusual but unambiguous request is answered, and so is the next one.
 	for name, request := range map[string]string{
 		"GET with a body":        get + "Content-Length: 10\r\n\r\n" + noIDs,
-		"GET with chunks":        get + chunked + "\r\na\r\n" + body,
 		"extension":              postLookup + chunked + "\r\na;x=y\r\n" + body,
 		"trailer":                postLookup + chunked + "\r\na\r\n" + noIDs + "\r\n0\r\nX: y\r\n\r\n",
 		"coding in capitals":     postLookup + "TRANSFER-ENCODING: CHUNKED\r\n\r\na\r\n" + body,
@@ -119,6 +121,65 @@ func TestAmbiguousRequestsAreRejected(t *testing.T) {
 		}
 	}
 	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+}
+
+// TestIgnoredChunksEndConnection sends chunks, valid or not, that the server does
+// not read. The answer tells that the connection ends.
+func TestIgnoredChunksEndConnection(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	for _, method := range []string{"GET", "HEAD", "POST"} {
+		for _, chunks := range []string{"a\r\n" + noIDs + "\r\n0\r\n\r\n", "z\r\n\r\n", "a\r\nlonger than ten\r\n0\r\n\r\n"} {
+			c, r := f.dial(t)
+			fmt.Fprint(c, method+" /healthz HTTP/1.1\r\nHost: x\r\n"+chunked+"\r\n"+chunks)
+			answer, err := http.ReadResponse(r, &http.Request{Method: method})
+			must(t, err)
+			if !answer.Close {
+				t.Errorf("%s with %q: the answer does not announce the end of the connection", method, chunks)
+			}
+			_, _ = io.Copy(io.Discard, answer.Body)
+			if _, err := r.ReadByte(); err != io.EOF {
+				t.Errorf("%s with %q: %v, want the end of the connection", method, chunks, err)
+			}
+		}
+	}
+}
+
+// TestLineEndsOfLF sends headers with lines that end with LF alone. They are
+// answered at once.
+func TestLineEndsOfLF(t *testing.T) {
+	certs, err := web.SelfSigned()
+	must(t, err)
+	f := serveSocket(t, httpd.Options{Certificates: certs})
+	for _, parts := range [][]string{
+		{"GET /healthz HTTP/1.0\n\n"},
+		{"GET /healthz HTTP/1.0\n"},
+		{"GET /healthz HTTP/1.1\r\nHost: x\n\n"},
+		{"GET /healthz HTTP/1.1\r\nHost: x\r\n\n"},
+		{"GET /healthz HTTP/1.1", "\nHost: x\n\n"},
+		{"GET /healthz HTTP/1.1\r", "\nHost: x\r\n", "\n"},
+	} {
+		plain, _ := f.dial(t)
+		secure, _ := f.dialTLS(t)
+		for _, c := range []net.Conn{plain, secure} {
+			for _, part := range parts {
+				_, err := io.WriteString(c, part)
+				must(t, err)
+			}
+			receive(t, bufio.NewReader(c)).want(t, 400, `{"error":"a line does not end with CR LF"}`)
+		}
+	}
+	for _, parts := range [][]string{
+		{"GET /healthz HTTP/1.1\r", "\nHost: x\r\n\r", "\n"},
+		{"\r\n", request("/healthz")},
+	} {
+		c, r := f.dial(t)
+		for _, part := range parts {
+			fmt.Fprint(c, part)
+		}
+		receive(t, r).want(t, 200, `{"status":"ok"}`)
+	}
+	a := f.do(t, "POST", "/promotions/lookup", "{\"ids\":\n\n[]}\n\n")
+	a.want(t, 200, `{"promotions":[],"not_found":[]}`)
 }
 
 // TestHostilePaths requests paths that try to leave /promotions/, to inject a

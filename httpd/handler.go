@@ -30,12 +30,15 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	if s.draining.Load() {
 		ctx.SetConnectionClose()
 	}
+	path := ctx.Path()
+	if !(ctx.IsPost() && string(path) == "/promotions/lookup") {
+		s.ignoreBody(ctx)
+	}
 	if isAmbiguous(&ctx.Request.Header) {
-		ctx.SetConnectionClose()
+		s.endEarly(ctx)
 		fail(ctx, fasthttp.StatusBadRequest, "malformed request")
 		return
 	}
-	path := ctx.Path()
 	if id, ok := bytes.CutPrefix(path, promotionsPrefix); ok {
 		if string(id) == "lookup" {
 			endpoint = endpointLookup
@@ -69,14 +72,30 @@ func (s *Server) recovered(ctx *fasthttp.RequestCtx, reason any) {
 	fail(ctx, fasthttp.StatusInternalServerError, "internal error")
 }
 
+// ignoreBody prepares an answer that does not depend on the body of the request.
+// fasthttp reads a short body of a known length after the answer. With any other
+// body the connection ends, because its chunks may be malformed, or the client
+// sends for long.
+func (s *Server) ignoreBody(ctx *fasthttp.RequestCtx) {
+	const short = 256 << 10
+	if length := ctx.Request.Header.ContentLength(); (length < 0 || length > short) && ctx.RequestBodyStream() != nil {
+		s.endEarly(ctx)
+	}
+}
+
+// endEarly ends the connection after an answer that does not wait for the end of
+// the request. The next request may begin at any of its bytes.
+func (s *Server) endEarly(ctx *fasthttp.RequestCtx) {
+	ctx.SetConnectionClose()
+	if c, ok := ctx.Conn().(*conn); ok {
+		c.linger()
+	}
+}
+
 // reject answers a request that fasthttp could not read. fasthttp then closes
 // the connection.
 func (s *Server) reject(ctx *fasthttp.RequestCtx, err error) {
-	// fasthttp wraps the errors that occur inside the headers of a request. An
-	// unwrapped network error without headers is the end of a connection: either
-	// nothing was sent on it, so there is no request, or a body is incomplete,
-	// so the client no longer reads.
-	if _, unwrapped := any(err).(net.Error); unwrapped && len(ctx.Request.Header.RawHeaders()) == 0 {
+	if ended(ctx, err) {
 		// fasthttp sends the response in any case; an expired deadline stops it.
 		_ = ctx.Conn().SetWriteDeadline(time.Unix(1, 0))
 		return
@@ -89,27 +108,48 @@ func (s *Server) reject(ctx *fasthttp.RequestCtx, err error) {
 		code, reason = fasthttp.StatusRequestHeaderFieldsTooLarge, "the request line and headers are too long"
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		code, reason = fasthttp.StatusRequestEntityTooLarge, "the body is too long"
+	case errors.Is(err, errLineEnd):
+		reason = errLineEnd.Error()
 	case errors.As(err, &netErr) && netErr.Timeout():
 		code, reason = fasthttp.StatusRequestTimeout, "the request took too long"
 	}
 	ctx.Response.Reset()
+	if code != fasthttp.StatusRequestTimeout { // a slow client gets no more time
+		s.endEarly(ctx)
+	}
 	fail(ctx, code, reason)
 	// Count the request only: no handler ran, so there is no duration.
 	s.metrics.shard(ctx.ConnID()).requests[endpointOther][codeIndex(code)].Add(1)
 }
 
-// bodyFailed answers a lookup whose body could not be read. The connection ends,
-// because the next request may begin at any of its bytes.
+// ended reports whether err is the end of a connection and not of a request. Then
+// the client has sent nothing, or it has gone.
+func ended(ctx *fasthttp.RequestCtx, err error) bool {
+	// fasthttp wraps the errors that occur inside the headers of a request. If a
+	// body has announced bytes and none arrive, it removes the headers and does
+	// not wrap the error.
+	netErr, unwrapped := any(err).(net.Error)
+	if !unwrapped || len(ctx.Request.Header.RawHeaders()) > 0 {
+		return false
+	}
+	c, ok := ctx.Conn().(*conn)
+	return !ok || !c.received || !netErr.Timeout()
+}
+
+// bodyFailed answers a lookup whose body could not be read.
 func (s *Server) bodyFailed(ctx *fasthttp.RequestCtx, err error) {
-	ctx.SetConnectionClose()
 	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		ctx.SetConnectionClose() // a slow client gets no more time
+		fail(ctx, fasthttp.StatusRequestTimeout, "the request took too long")
+		return
+	}
+	s.endEarly(ctx)
 	switch {
 	case errors.Is(err, errBusy):
 		s.busy(ctx)
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		fail(ctx, fasthttp.StatusRequestEntityTooLarge, "the body is too long")
-	case errors.As(err, &netErr) && netErr.Timeout():
-		fail(ctx, fasthttp.StatusRequestTimeout, "the request took too long")
 	default:
 		fail(ctx, fasthttp.StatusBadRequest, "malformed request")
 	}

@@ -133,7 +133,7 @@ func TestUnreadKeyUpdateTimesOut(t *testing.T) {
 	must(t, err)
 	synctest.Test(t, func(t *testing.T) {
 		client, below := net.Pipe()
-		server, err := httpd.NewSniffListener(silentListener{conn: below}, certs, nil).Accept()
+		server, err := httpd.NewListener(silentListener{conn: below}, certs, nil).Accept()
 		must(t, err)
 		must(t, server.SetReadDeadline(time.Now().Add(time.Minute)))
 		read := make(chan error)

@@ -22,6 +22,13 @@ const (
 	// the connection first and no request meets a closed one.
 	idleTimeout = 90 * time.Second
 
+	// lingerTimeout bounds the time that a client may go on sending after it was
+	// answered before the end of its request, and maxLinger the bytes. More than
+	// maxLingering connections do not linger.
+	lingerTimeout = 5 * time.Second
+	maxLinger     = 16 << 20
+	maxLingering  = 256
+
 	maxUnsent      = 32 << 10 // bytes of responses in the kernel that it has not sent
 	maxUnread      = 64 << 10 // bytes of requests in the kernel that the server has not read
 	maxHeaderBytes = 8 << 10  // request line and headers

@@ -114,3 +114,37 @@ func TestSlowRequestTimesOut(t *testing.T) {
 		t.Errorf("%s requests counted, want 1", got)
 	}
 }
+
+// TestBodyThatDoesNotArriveTimesOut announces a body, on the first request of a
+// connection and on a later one, and sends nothing of it.
+func TestBodyThatDoesNotArriveTimesOut(t *testing.T) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
+	f.SetReadTimeout(shortTimeout)
+	f.listen(t)
+	var readers []*bufio.Reader
+	for _, earlier := range []int{0, 1} {
+		for _, fields := range []string{"", "Expect: 100-continue\r\n"} {
+			c, r := f.dial(t)
+			for range earlier {
+				fmt.Fprint(c, request("/healthz"))
+				receive(t, r).want(t, 200, `{"status":"ok"}`)
+			}
+			fmt.Fprint(c, postLookup+fields+"Content-Length: 10\r\n\r\n")
+			if fields != "" {
+				if a := receive(t, r); a.code != 100 {
+					t.Errorf("got %d, want 100", a.code)
+				}
+			}
+			readers = append(readers, r)
+		}
+	}
+	for _, r := range readers {
+		receive(t, r).want(t, 408, `{"error":"the request took too long"}`)
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Errorf("after the answer: %v, want the end of the connection", err)
+		}
+	}
+	if got := f.metric(t, `promoserve_http_requests_total{endpoint="other",code="408"}`); got != "4" {
+		t.Errorf("%s requests counted, want 4", got)
+	}
+}

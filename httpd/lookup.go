@@ -19,6 +19,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		return
 	}
 	if coding := ctx.Request.Header.ContentEncoding(); len(coding) > 0 && string(coding) != "identity" {
+		s.ignoreBody(ctx)
 		ctx.Response.Header.SetCanonical(headerAcceptEncoding, encodingIdentity)
 		fail(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not be encoded")
 		return

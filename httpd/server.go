@@ -40,6 +40,8 @@ type Server struct {
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
 
+	lingerTimeout time.Duration
+
 	mu      sync.Mutex // guards the fields below
 	ln      net.Listener
 	stopped bool
@@ -51,12 +53,11 @@ func New(opts Options) *Server {
 	if opts.Memory == 0 {
 		opts.Memory = sysmem.Total()
 	}
-	s := &Server{opts: opts, started: time.Now(), admission: newAdmission(opts.Memory)}
+	s := &Server{opts: opts, started: time.Now(), admission: newAdmission(opts.Memory), lingerTimeout: lingerTimeout}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}
 	s.fast.Concurrency = maxConnections(opts.Memory)
-	s.fast.MaxConnsPerIP = opts.MaxConnsPerIP
 	if opts.Certificates != nil {
 		opts.Certificates.WarnOfExpiry(opts.Logger)
 	}

@@ -147,7 +147,7 @@ func TestReadDeadlineCoversHandshake(t *testing.T) {
 	for _, sent := range []string{"", "\x16", "\x16\x03\x01\x01\x00"} {
 		client, below := net.Pipe()
 		var failed error
-		ln := httpd.NewSniffListener(silentListener{conn: &silentConn{Conn: below, sent: strings.NewReader(sent)}}, certs, func(_ net.Conn, err error) { failed = err })
+		ln := httpd.NewListener(silentListener{conn: &silentConn{Conn: below, sent: strings.NewReader(sent)}}, certs, func(_ net.Conn, err error) { failed = err })
 		server, err := ln.Accept()
 		must(t, err)
 		must(t, server.SetReadDeadline(time.Now().Add(time.Hour)))
@@ -295,7 +295,7 @@ func TestCloseOfUnreadConnectionTimesOut(t *testing.T) {
 	must(t, err)
 	synctest.Test(t, func(t *testing.T) {
 		client, below := net.Pipe()
-		server, err := httpd.NewSniffListener(silentListener{conn: below}, certs, nil).Accept()
+		server, err := httpd.NewListener(silentListener{conn: below}, certs, nil).Accept()
 		must(t, err)
 		read := make(chan error)
 		go func() {
