@@ -12,6 +12,8 @@ const (
 
 	// minBits is the number of bits that a refill leaves at least.
 	minBits = 56
+
+	wordLen = 8 // bytes
 )
 
 // A bitReader reads a stream as a number whose lowest bits come first. Before
@@ -38,16 +40,21 @@ func (b *bitReader) reset(src io.Reader) {
 }
 
 // ensure reads until inSlack bytes can be loaded, or until the stream ends.
-func (b *bitReader) ensure() error {
-	if b.eof || b.limit-b.pos >= inSlack {
+func (b *bitReader) ensure() error { return b.fetch(inSlack) }
+
+// fetch reads until n bytes can be loaded, at most inLen, or until the stream
+// ends.
+func (b *bitReader) fetch(n int) error {
+	if b.eof || b.limit-b.pos >= n {
 		return b.srcErr
 	}
-	b.before += int64(b.pos)
-	b.limit = copy(b.buf[:], b.buf[b.pos:b.limit])
-	b.pos = 0
-	for b.limit < inSlack && b.srcErr == nil {
-		n, err := b.src.Read(b.buf[b.limit:inLen])
-		b.limit += n
+	keep := min(b.pos, wordLen) // for unload
+	b.before += int64(b.pos - keep)
+	b.limit = copy(b.buf[:], b.buf[b.pos-keep:b.limit])
+	b.pos = keep
+	for b.limit-keep < n && b.srcErr == nil {
+		m, err := b.src.Read(b.buf[b.limit : keep+inLen])
+		b.limit += m
 		if err == io.EOF { //nolint:errorlint // a wrapped EOF is an error
 			b.eof = true
 			clear(b.buf[b.limit : b.limit+2*inSlack])

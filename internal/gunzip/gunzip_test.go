@@ -212,6 +212,53 @@ func TestShortReads(t *testing.T) {
 	}
 }
 
+// A stored block begins with bytes that may have been loaded into the word of bits
+// before the input before them was dropped.
+func TestStoredBlocksAfterShortReads(t *testing.T) {
+	data := ""
+	z := deflated(data, func(w *bitWriter) {
+		for i := range 200 {
+			w.fixedBlock(false)
+			for range i % 13 {
+				w.putCode(0x30+'x', 8)
+				data += "x"
+			}
+			w.fixedEnd()
+			w.block(false, 0)
+			w.align()
+			w.put(3, 16)
+			w.put(^uint64(3)&0xFFFF, 16)
+			w.put('a'|'b'<<8|'c'<<16, 24)
+			data += "abc"
+		}
+		w.fixedBlock(true)
+		w.fixedEnd()
+	})
+	z = append(z[:len(z)-8], member(nil, []byte(data))[10:]...)
+	check(t, z)
+	for n := 1; n < 70; n++ {
+		got, err := readAll(gunzip.NewReader(&shortReader{z, n}))
+		if err != nil || string(got) != data {
+			t.Fatalf("reads of %d bytes: %d bytes, error %v", n, len(got), err)
+		}
+	}
+}
+
+// A shortReader returns at most n bytes from each Read.
+type shortReader struct {
+	data []byte
+	n    int
+}
+
+func (s *shortReader) Read(p []byte) (int, error) {
+	if len(s.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), s.n)], s.data)
+	s.data = s.data[n:]
+	return n, nil
+}
+
 // A hesitant reader returns nothing from every other Read.
 type hesitant struct {
 	r     io.Reader
