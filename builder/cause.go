@@ -151,7 +151,7 @@ func delimiterOf(line []byte, want byte) byte {
 		}
 	}
 	if bytes.IndexByte(plain, want) < 0 {
-		for _, c := range []byte(",;\t|\x01") {
+		for _, c := range []byte(",;\t|\x01\x1f") {
 			if bytes.Count(plain, []byte{c}) == numFields-1 {
 				return c
 			}

@@ -18,7 +18,10 @@ const minRowLen = format.TextLen + 1 + 1 + 1 + len("2006-01-02 15:04:05") + 1
 
 // ValidDelimiter reports whether c can separate fields: no field contains it.
 func ValidDelimiter(c byte) bool {
-	return c == '\t' || c > ' ' && c < 0x7f && !strings.ContainsRune("+-.:\"", rune(c)) &&
+	if c < ' ' { // a control character, such as Ctrl-A of Hive
+		return c != 0 && c != '\n' && c != '\r'
+	}
+	return c > ' ' && c < 0x7f && !strings.ContainsRune("+-.:\"", rune(c)) &&
 		!('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z')
 }
 
@@ -268,12 +271,16 @@ func splitRow(line []byte, delimiter byte) (fields [numFields][]byte, offs [numF
 		noun = "field"
 	}
 	hint := ""
-	for _, other := range []byte(",;\t|") {
+	for _, other := range []byte(",;\t|\x01\x1f") {
 		if other != delimiter && bytes.Count(line, []byte{other}) == numFields-1 {
 			hint = fmt.Sprintf("; is the delimiter %q?", other)
 		}
 	}
-	return fields, offs, 0, fmt.Errorf("row: %d %s, not the %d of id%cprice%cexpiration_date%s", n, noun, numFields, delimiter, delimiter, hint)
+	names := fmt.Sprintf("id%cprice%cexpiration_date", delimiter, delimiter)
+	if delimiter < ' ' {
+		names = fmt.Sprintf("id, price and expiration_date, separated by %q", delimiter)
+	}
+	return fields, offs, 0, fmt.Errorf("row: %d %s, not the %d of %s%s", n, noun, numFields, names, hint)
 }
 
 // skipHeader removes the byte-order mark and the header row of an input. Blank

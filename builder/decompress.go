@@ -32,9 +32,9 @@ func (e *CompressionError) Error() string {
 // Unwrap returns the cause.
 func (e *CompressionError) Unwrap() error { return e.Cause }
 
-// ErrWindow means that the window of a zstd stream is larger than 8 MiB. No
-// level of the zstd command needs more, except for its ultra and long modes.
-var ErrWindow = fmt.Errorf("window larger than %d MiB", maxWindow>>20)
+// ErrWindow means that the window of a zstd frame is larger than 8 MiB. No level of
+// the zstd command needs more, except for its ultra and long modes.
+var ErrWindow = fmt.Errorf("the window is larger than %d MiB", maxWindow>>20)
 
 // maxWindow is the most memory, in bytes, that a zstd stream may demand.
 const maxWindow = 8 << 20
@@ -68,9 +68,7 @@ func (s *source) decompressError(err error) error {
 	switch {
 	case s.kind == "" || s.raw.err != nil:
 		return err
-	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
-		return &CompressionError{Kind: s.kind, Cause: fmt.Errorf("%w: %w", ErrWindow, err)}
-	case errors.Is(err, errTrailing), errors.As(err, new(*gunzip.Error)):
+	case errors.Is(err, errTrailing), errors.Is(err, ErrWindow), errors.As(err, new(*gunzip.Error)):
 		return &CompressionError{Kind: s.kind, Cause: err}
 	}
 	return &CompressionError{Kind: s.kind, Cause: fmt.Errorf("truncated or damaged: %w", err)}

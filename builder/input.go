@@ -168,7 +168,8 @@ func (s *source) fill(buf []byte) (chunk, error) {
 				return chunk{}, err
 			}
 		case s.plain > maxFree && s.plain/maxExpansion > s.read.Load():
-			return chunk{}, fmt.Errorf("%w: %d bytes of %s data contain more than %d bytes", ErrExpansion, s.read.Load(), s.kind, s.plain)
+			return chunk{}, fmt.Errorf("%w: %s bytes of %s data expand to more than %s bytes, %d-fold; if it is one, decompress it first",
+				ErrExpansion, humanize.Comma(s.read.Load()), s.kind, humanize.Comma(s.plain), maxExpansion)
 		}
 		if member && (n == 0 && s.skip || n > 0 && buf[n-1] != '\n') {
 			continue // a row extends over both members

@@ -166,8 +166,28 @@ func TestLargeZstdWindowFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Build(t.Context(), Options{Inputs: []Input{stream("a", b.Bytes())}, Dir: t.TempDir(), Memory: MinMemory})
-	if !errors.Is(err, ErrWindow) || !errors.Is(err, zstd.ErrWindowSizeExceeded) {
+	if !errors.Is(err, ErrWindow) || !strings.Contains(err.Error(), "zstd data: the window is larger than 8 MiB: it has 16 MiB; compress the data without --long=24 and --ultra of zstd") {
 		t.Errorf("error %v", err)
+	}
+	// The largest window that is allowed, and a frame that is its own window.
+	for name, tc := range map[string]struct {
+		opts []zstd.EOption
+		rows int64
+		want error
+	}{
+		"8 MiB":             {[]zstd.EOption{zstd.WithWindowSize(maxWindow)}, 500_000, nil},
+		"content of 6 MiB":  {[]zstd.EOption{zstd.WithSingleSegment(true)}, 80_000, nil},
+		"content of 15 MiB": {[]zstd.EOption{zstd.WithSingleSegment(true)}, 200_000, ErrWindow},
+	} {
+		e, err := zstd.NewWriter(nil, tc.opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packed := e.EncodeAll(csvOf(t, synth.DataSet{Rows: tc.rows}), nil)
+		_, err = Build(t.Context(), Options{Inputs: []Input{stream("a", packed)}, Dir: t.TempDir(), Memory: MinMemory})
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%s: error %v, want %v", name, err, tc.want)
+		}
 	}
 }
 
@@ -191,6 +211,8 @@ func TestExcessiveExpansionFails(t *testing.T) {
 			_, err := Build(t.Context(), Options{Dir: t.TempDir(), Memory: MinMemory, Inputs: []Input{stream("bomb", b.Bytes())}})
 			if !errors.Is(err, ErrExpansion) {
 				t.Errorf("%d bytes: error %v, want %v", b.Len(), err, ErrExpansion)
+			} else if !strings.Contains(err.Error(), "200-fold; if it is one, decompress it first") {
+				t.Errorf("error %v", err)
 			}
 		})
 	}

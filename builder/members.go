@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"math/bits"
 
+	"github.com/dustin/go-humanize"
 	"github.com/klauspost/compress/zstd"
 
 	"promostore/internal/gunzip"
@@ -96,6 +99,8 @@ func (f *zstdFrame) open() (io.Reader, error) {
 		return nil, errTrailing
 	case err != nil:
 		f.whole = true // the decoder finds the error
+	case windowOf(h) > maxWindow:
+		return nil, windowError(windowOf(h))
 	default:
 		f.left = int64(h.HeaderSize) + int64(h.SkippableSize)
 		f.last = h.Skippable
@@ -104,6 +109,19 @@ func (f *zstdFrame) open() (io.Reader, error) {
 		}
 	}
 	return f.z, f.z.Reset(f)
+}
+
+// windowOf returns the memory, in bytes, that a frame demands.
+func windowOf(h zstd.Header) uint64 {
+	if h.SingleSegment {
+		return h.FrameContentSize
+	}
+	return h.WindowSize
+}
+
+// windowError returns the error for a window of size bytes.
+func windowError(size uint64) error {
+	return fmt.Errorf("%w: it has %s; compress the data without --long=%d and --ultra of zstd", ErrWindow, humanize.IBytes(size), bits.Len64(size-1))
 }
 
 func (f *zstdFrame) Read(p []byte) (int, error) {

@@ -199,7 +199,7 @@ func drawRow(t *rapid.T, comma string) string {
 // back sorted and canonical.
 func TestBuildMatchesOracle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		comma := rapid.SampledFrom([]string{",", ",", ";", "\t", "|"}).Draw(t, "comma")
+		comma := rapid.SampledFrom([]string{",", ",", ";", "\t", "|", "\x01"}).Draw(t, "comma")
 		rows := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string { return drawRow(t, comma) }), 1, 60).Draw(t, "rows")
 		var inputs []Input
 		want := map[string]string{}

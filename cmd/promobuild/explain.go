@@ -49,8 +49,6 @@ func explain(ctx context.Context, err error, rejects string) error {
 		hint = "To publish it nevertheless: --force"
 	case errors.Is(err, builder.ErrEmpty):
 		hint = "To publish an empty data set: --allow-empty"
-	case errors.Is(err, builder.ErrWindow):
-		hint = "Compress the input without the --ultra and --long flags of zstd"
 	case errors.Is(err, builder.ErrMemory):
 		hint = "Use more memory: --memory SIZE"
 	case errors.Is(err, syscall.ENOSPC) && errors.As(err, &at) && at.Path == rejects:
@@ -63,9 +61,10 @@ func explain(ctx context.Context, err error, rejects string) error {
 	return fmt.Errorf("%w\nNothing was published. %s", err, hint)
 }
 
-// hasRemedy reports whether err names a command that converts the input.
+// hasRemedy reports whether err itself tells how to change the input.
 func hasRemedy(err error) bool {
-	return errors.As(err, new(*builder.KindError)) || errors.As(err, new(*builder.ColumnsError))
+	return errors.As(err, new(*builder.KindError)) || errors.As(err, new(*builder.ColumnsError)) ||
+		errors.Is(err, builder.ErrWindow) || errors.Is(err, builder.ErrExpansion)
 }
 
 // delimiterFlag returns the flag for this delimiter, as a shell reads it.
@@ -135,8 +134,6 @@ func uploadHint(err error) updater.Hint {
 		return updater.Hint{Flag: "--allowed-host", Text: "--allowed-host NAME allows it"}
 	case errors.As(err, new(*updater.TooLargeError)):
 		return updater.Hint{Flag: "--max-upload", Text: "--max-upload sets the limit"}
-	case errors.Is(err, builder.ErrWindow):
-		return updater.Hint{Text: "compress it without the --ultra and --long flags of zstd"}
 	}
 	return updater.Hint{}
 }

@@ -18,7 +18,7 @@ func TestUploadHintNamesFlag(t *testing.T) {
 		{&builder.GuardError{Records: 2, Min: 3, Live: 1, LiveRecords: 3}, updater.Hint{Flag: "--max-shrink", Text: "--max-shrink 33.4 accepts it"}},
 		{&builder.GuardError{Records: 2, Cause: fs.ErrPermission}, updater.Hint{Flag: "--max-shrink", Text: "--max-shrink 100.0 accepts it"}},
 		{&updater.TooLargeError{Limit: 1}, updater.Hint{Flag: "--max-upload", Text: "--max-upload sets the limit"}},
-		{builder.ErrWindow, updater.Hint{Text: "compress it without the --ultra and --long flags of zstd"}},
+		{builder.ErrWindow, updater.Hint{}},
 		{&builder.GuardError{Records: 2000, AtMost: true, Min: 5000}, updater.Hint{Flag: "--min-records", Text: "--min-records 2000, or less if rows repeat an id, accepts it"}},
 		{builder.ErrEmpty, updater.Hint{Flag: "--allow-empty", Text: "--allow-empty accepts it"}},
 		{&builder.DuplicatesError{IDs: []string{"x"}, Count: 1}, updater.Hint{Flag: "--duplicates", Text: "--duplicates=last or --duplicates=first accepts it"}},

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -27,7 +29,7 @@ func buildFlags() []cli.Flag {
 		&cli.IntFlag{Name: "workers", Usage: "parse and sort with `N` goroutines", DefaultText: "one per processor"},
 		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated ID to keep: `last|first|error`; error fails the build"},
 		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
-		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; \\t is a tab"},
+		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; tab, \\t, \\x01, \\001 and ^A name control characters"},
 		&cli.BoolFlag{Name: "require-final-newline", Usage: "fail a build of a CSV whose last row has no line end, because it may be cut"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
@@ -147,15 +149,32 @@ func size(text string) (n int64, ok bool) {
 	return int64(u), err == nil && u <= math.MaxInt64
 }
 
+// delimiter parses a character, or a name of a control character: tab, an escape
+// such as \t, \x01 or \001, or ^A.
 func delimiter(text string) (byte, error) {
-	if text == `\t` {
-		text = "\t"
+	c, ok := character(text)
+	if !ok {
+		return 0, program.Usagef(`--delimiter %q is not an ASCII character such as ; or |, nor tab, \t, \x01, \001 or ^A`, text)
 	}
-	if len(text) != 1 || text[0] >= 0x80 {
-		return 0, program.Usagef("--delimiter %q is not one ASCII character", text)
+	if !builder.ValidDelimiter(c) {
+		return 0, program.Usagef(`--delimiter %q can be part of a field or a line end; use another one than letters, digits, blanks, ", +, -, . and :`, text)
 	}
-	if !builder.ValidDelimiter(text[0]) {
-		return 0, program.Usagef("--delimiter %q can be part of a field", text)
+	return c, nil
+}
+
+// character returns the ASCII character that text is or names.
+func character(text string) (c byte, ok bool) {
+	switch {
+	case len(text) == 1:
+		return text[0], text[0] < utf8.RuneSelf
+	case text == "tab":
+		return '\t', true
+	case len(text) == 2 && text[0] == '^' && '@' < text[1] && text[1] < 0x7f:
+		c = text[1] & 0x1f // ^a is ^A
+		return c, text[1] >= 'A'
+	case strings.HasPrefix(text, `\`):
+		r, _, rest, err := strconv.UnquoteChar(text, 0)
+		return byte(r), err == nil && rest == "" && r < utf8.RuneSelf
 	}
-	return text[0], nil
+	return 0, false
 }
