@@ -59,7 +59,8 @@ Examples:
    zstd -c promotions.csv | curl -T - -X POST http://localhost:1322/upload
 
 Signals:
-   SIGHUP            read the certificate again
+   SIGHUP            read the certificate again; stop like SIGTERM if the terminal of
+                     the updater was closed
    SIGTERM, SIGINT   refuse uploads, let a running build continue for --drain, and
                      exit; one more, a second or more after the first, stops the
                      build at once`,

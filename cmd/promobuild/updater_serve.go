@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"syscall"
 
 	"promostore/cmd/internal/notify"
 	"promostore/cmd/internal/program"
@@ -56,7 +55,7 @@ func serveUpdater(ctx context.Context, opts updaterOptions, log *slog.Logger, si
 		case <-ctx.Done():
 			return stopUpdater(opts, server, log, manager, signals)
 		case sig := <-signals.C:
-			if sig != syscall.SIGHUP {
+			if signals.Stops(sig) {
 				return stopUpdater(opts, server, log, manager, signals)
 			}
 			if certificates != nil {

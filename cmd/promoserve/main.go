@@ -29,7 +29,8 @@ Examples:
    curl http://localhost:1321/promotions/lookup --data '{"ids":["172FFC14-D229-4C93-B06B-F48B8C095512"]}'
 
 Signals:
-   SIGHUP            look for a new generation now, and read the certificate again
+   SIGHUP            look for a new generation now, and read the certificate again;
+                     stop like SIGTERM if the terminal of the server was closed
    SIGTERM, SIGINT   answer /readyz with 503, serve for --drain, finish running
                      requests within 30 s, and exit; one more, a second or more
                      after the first, ends the process at once

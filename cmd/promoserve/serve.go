@@ -98,7 +98,7 @@ func untilStopped(srv *httpd.Server, drain time.Duration, log *slog.Logger, sign
 			super.stop(err.Error())
 			return err
 		case sig := <-signals.C:
-			if sig == syscall.SIGHUP {
+			if !signals.Stops(sig) {
 				super.reload(srv.ReloadCertificates)
 				select {
 				case trigger <- struct{}{}:
