@@ -13,6 +13,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 	"promostore/reader"
 )
 
@@ -113,7 +114,7 @@ func inspectFile(f *reader.File, path string) inspection {
 
 func (x *inspection) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "file\t%s\n", x.File)
+	fmt.Fprintf(t, "file\t%s\n", escape.Name(x.File))
 	fmt.Fprintf(t, "format version\t%d\n", x.FormatVersion)
 	fmt.Fprintf(t, "generation\t%s\n", x.Generation)
 	fmt.Fprintf(t, "created\t%s UTC%s\n", x.Created.Format(time.DateTime), aheadText(generation.IDOf(x.Created), time.Now()))

@@ -17,6 +17,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 )
 
 func listCommand() *cli.Command {
@@ -170,7 +171,7 @@ func printList(w io.Writer, lines []listed) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "GENERATION\tCREATED (UTC)\tRECORDS\tBYTES\tSTATE")
 	for _, l := range lines {
-		state := l.Error
+		state := escape.Name(l.Error)
 		switch {
 		case l.Live && l.Newest:
 			state = "live, newest"

@@ -82,9 +82,9 @@ func setPin(c *cli.Context, dir string, p generation.Pin) error {
 	case c.Bool("json"):
 		err = json.NewEncoder(c.App.Writer).Encode(p)
 	case p.Active:
-		_, err = fmt.Fprintf(c.App.Writer, "%s: generation %s is %s\n", dir, p.ID, pinText(p))
+		_, err = fmt.Fprintf(c.App.Writer, "%s: generation %s is %s\n", escape.Name(dir), p.ID, pinText(p))
 	default:
-		_, err = fmt.Fprintf(c.App.Writer, "%s: un%s; servers serve the newest servable generation\n", dir, pinText(p))
+		_, err = fmt.Fprintf(c.App.Writer, "%s: un%s; servers serve the newest servable generation\n", escape.Name(dir), pinText(p))
 	}
 	if err != nil {
 		return fmt.Errorf("the pin is written, but cannot be printed: %w", err)

@@ -14,6 +14,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 	"promostore/reader"
 )
 
@@ -105,7 +106,7 @@ func (s source) openLive(ctx context.Context, dir string) (opened, error) {
 // nil, receives the preferred ones that are not servable, and the reasons.
 func (s source) live(ctx context.Context, dir string, skip func(generation.Generation, error)) (generation.Generation, error) {
 	if _, err := generation.ReadPin(dir); err != nil {
-		fmt.Fprintf(s.stderr, "%v\n", err)
+		fmt.Fprintln(s.stderr, escape.Name(err.Error()))
 	}
 	return generation.Live(ctx, dir, func(g generation.Generation) error {
 		err := s.check(ctx, g)
@@ -120,7 +121,7 @@ func (s source) live(ctx context.Context, dir string, skip func(generation.Gener
 // arriving.
 func (s source) skip(_ generation.Generation, err error) {
 	if !errors.Is(err, generation.ErrIncomplete) {
-		fmt.Fprintf(s.stderr, "skipped: %v\n", err)
+		fmt.Fprintf(s.stderr, "skipped: %s\n", escape.Name(err.Error()))
 	}
 }
 
@@ -165,7 +166,7 @@ func (s source) announce(o opened) {
 			pinned = ", " + pinText(pin)
 		}
 	}
-	fmt.Fprintf(s.stderr, "%s: generation %s%s\n", where, o.ID(), pinned)
+	fmt.Fprintf(s.stderr, "%s: generation %s%s\n", escape.Name(where), o.ID(), pinned)
 }
 
 func exists(path string) bool {

@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"promostore/builder"
+	"promostore/internal/escape"
 )
 
 // printSummary prints the result of a build as a table.
@@ -25,13 +26,13 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "generation\t%s\n", s.Generation)
-	fmt.Fprintf(t, "file\t%s\n", s.File)
+	fmt.Fprintf(t, "file\t%s\n", escape.Name(s.File))
 	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(s.Rows))
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
 	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(s.Duplicates))
 	fmt.Fprintf(t, "bad rows\t%s\n", humanize.Comma(s.BadRows))
 	if s.Unterminated {
-		fmt.Fprintf(t, "unterminated\t%s: no line end after the last row\n", strings.Join(s.UnterminatedInputs, ", "))
+		fmt.Fprintf(t, "unterminated\t%s: no line end after the last row\n", escape.Name(strings.Join(s.UnterminatedInputs, ", ")))
 	}
 	if c := s.Comparison; c != nil {
 		fmt.Fprintf(t, "compared with\t%s: %s\n", c.Live, count(c.LiveRecords, "record"))

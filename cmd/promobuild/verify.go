@@ -9,6 +9,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 )
 
 func verifyCommand() *cli.Command {
@@ -80,7 +81,7 @@ func verifyDir(c *cli.Context, s source, dir string) error {
 
 func printGood(c *cli.Context, f opened) error {
 	h := f.Header()
-	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", f.path,
+	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", escape.Name(f.path),
 		count(int64(h.Records), "record"), count(h.Blocks(), "block"), format.RecordsPerBlock, count(h.FileLen, "byte"))
 	return err
 }

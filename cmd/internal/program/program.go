@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -124,7 +126,7 @@ func report(app *cli.App, args []string, err error) int {
 	if errors.As(err, &coder) {
 		err = unknownCommand(app, args[len(args)-1])
 	}
-	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), escape.Text(err.Error()))
+	fmt.Fprintf(app.ErrWriter, "%s: %v\n", strings.ReplaceAll(called, " ", ": "), escape.Text(escapeNames(err.Error(), app, args)))
 	var usage *UsageError
 	if errors.As(err, &usage) {
 		if usage.more != "" {
@@ -134,6 +136,34 @@ func report(app *cli.App, args []string, err error) int {
 		return ExitUsage
 	}
 	return ExitFailed
+}
+
+// escapeNames escapes the words of the command line in text, such as names of files.
+// escape.Text keeps the line ends and tabs of a text, which in a name could forge a
+// line.
+func escapeNames(text string, app *cli.App, args []string) string {
+	words := slices.Clone(args)
+	flags := app.Flags
+	if _, command := find(app, args); command != nil {
+		flags = command.Flags
+	}
+	for _, flag := range flags {
+		if f, ok := flag.(cli.DocGenerationFlag); ok {
+			for _, variable := range f.GetEnvVars() {
+				words = append(words, os.Getenv(variable))
+			}
+		}
+	}
+	for _, word := range words {
+		if _, value, ok := strings.Cut(word, "="); ok && strings.HasPrefix(word, "-") {
+			word = value
+		}
+		if strings.ContainsAny(word, "\n\t") {
+			text = strings.ReplaceAll(text, word, escape.Name(word))
+			text = strings.ReplaceAll(text, filepath.Clean(word), escape.Name(filepath.Clean(word)))
+		}
+	}
+	return text
 }
 
 // A countingWriter counts the bytes that it passes on.
