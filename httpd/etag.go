@@ -34,8 +34,9 @@ func notModified(h *fasthttp.RequestHeader, tag []byte) bool {
 	return false
 }
 
-// matchesETag reports whether list, the value of an If-None-Match header, is
-// "*" or contains tag. The comparison is weak. It stops at a syntax error.
+// matchesETag reports whether list, the value of an If-None-Match header, is "*"
+// or contains tag, possibly with a suffix of isCompressed. The comparison is weak.
+// It stops at a syntax error.
 func matchesETag(list, tag []byte) bool {
 	if string(bytes.Trim(list, " \t")) == "*" {
 		return true
@@ -51,9 +52,24 @@ func matchesETag(list, tag []byte) bool {
 			return false
 		}
 		end += len(`""`)
-		if bytes.Equal(list[:end], tag) {
+		if bytes.Equal(list[:end], tag) || isCompressed(list[:end], tag) {
 			return true
 		}
 		list = list[end:]
 	}
+}
+
+// isCompressed reports whether got is tag with a suffix that a proxy appends when
+// it compresses the body: "…-gzip" of Apache httpd and Caddy, "…--gzip" of Jetty.
+// Some proxies do not remove it from the request.
+func isCompressed(got, tag []byte) bool {
+	suffix, ok := bytes.CutPrefix(got, tag[:len(tag)-1])
+	if !ok {
+		return false
+	}
+	switch string(bytes.TrimPrefix(suffix, []byte("-"))) {
+	case `-gzip"`, `-br"`, `-zstd"`, `-deflate"`, `gzip"`, `br"`, `zstd"`, `deflate"`:
+		return suffix[0] == '-'
+	}
+	return false
 }

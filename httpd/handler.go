@@ -100,6 +100,8 @@ func (s *Server) reject(ctx *fasthttp.RequestCtx, err error) {
 		_ = ctx.Conn().SetWriteDeadline(time.Unix(1, 0))
 		return
 	}
+	// The deadline is that of the last answer, which may have passed.
+	_ = ctx.Conn().SetWriteDeadline(time.Now().Add(s.fast.WriteTimeout))
 	code, reason := fasthttp.StatusBadRequest, "malformed request"
 	var small *fasthttp.ErrSmallBuffer
 	var netErr net.Error

@@ -19,8 +19,9 @@ const (
 
 	// idleTimeout bounds the time from a response to the first byte of the
 	// next request. It is longer than proxies wait, so that the proxy closes
-	// the connection first and no request meets a closed one.
-	idleTimeout = 90 * time.Second
+	// the connection first and no request meets a closed one. Google's load
+	// balancers wait for 600 s and recommend 620 s.
+	idleTimeout = 10*time.Minute + 30*time.Second
 
 	// lingerTimeout bounds the time that a client may go on sending after it was
 	// answered before the end of its request, and maxLinger the bytes. More than

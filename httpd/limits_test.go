@@ -95,6 +95,9 @@ func TestSilentConnectionGetsNoAnswer(t *testing.T) {
 
 func TestServerHasTimeouts(t *testing.T) {
 	fast := httpd.NewFastServer(nil)
+	if cloud := 620 * time.Second; fast.IdleTimeout <= cloud {
+		t.Errorf("the idle timeout %v is not longer than that of load balancers, %v", fast.IdleTimeout, cloud)
+	}
 	if fast.ReadTimeout != httpd.ReadTimeout || fast.WriteTimeout != httpd.WriteTimeout || fast.IdleTimeout != httpd.IdleTimeout {
 		t.Errorf("read, write and idle timeouts are %v, %v and %v", fast.ReadTimeout, fast.WriteTimeout, fast.IdleTimeout)
 	}
@@ -120,6 +123,7 @@ func TestSlowRequestTimesOut(t *testing.T) {
 func TestBodyThatDoesNotArriveTimesOut(t *testing.T) {
 	f := newFixture(t, httpd.Options{}, reader.StoreOptions{})
 	f.SetReadTimeout(shortTimeout)
+	f.SetWriteTimeout(shortTimeout) // that of an earlier answer has passed
 	f.listen(t)
 	var readers []*bufio.Reader
 	for _, earlier := range []int{0, 1} {

@@ -46,9 +46,9 @@ import (
 
 // Limits of a connection. The body of an upload has deadlines of its own.
 const (
-	headerTimeout  = 10 * time.Second // to receive the header of a request
-	answerTimeout  = 10 * time.Second // to send a response
-	idleTimeout    = 90 * time.Second
+	headerTimeout  = 10 * time.Second                // to receive the header of a request
+	answerTimeout  = 10 * time.Second                // to send a response
+	idleTimeout    = 10*time.Minute + 30*time.Second // longer than proxies wait; see httpd
 	maxHeaderBytes = 16 << 10
 )
 
@@ -246,10 +246,27 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
 	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))
 	mux.HandleFunc("/metrics", only(http.MethodGet, s.local(s.prometheus)))
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, http.StatusNotFound, problem{Error: "not found"})
+	mux.HandleFunc("/", notFound)
+	return s.answerEarly(web.ExactPaths(mux, notFound))
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusNotFound, problem{Error: "not found"})
+}
+
+// answerEarly sends the answers of next before the end of a body, unless it is the
+// body of an upload, which upload reads.
+func (s *Server) answerEarly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		isUpload := r.Method == http.MethodPost && r.URL.Path == "/upload"
+		if r.ContentLength == 0 || isUpload || http.NewResponseController(w).EnableFullDuplex() != nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Connection", "close")
+		next.ServeHTTP(w, r)
+		s.linger(w)
 	})
-	return mux
 }
 
 // local restricts next to the hosts that need no credentials.

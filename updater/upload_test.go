@@ -1,10 +1,12 @@
 package updater_test
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -270,7 +272,8 @@ func TestEndpointMethods(t *testing.T) {
 		code         int
 	}{
 		{"GET", "/upload", 405}, {"PUT", "/upload", 405}, {"POST", "/status", 405}, {"DELETE", "/prometheus", 405}, {"POST", "/metrics", 405},
-		{"GET", "/", 404}, {"POST", "/upload/", 404}, {"GET", "/promotions/1", 404}, {"GET", "/debug/pprof/", 404},
+		{"GET", "/", 404}, {"POST", "/upload/", 404}, {"POST", "//upload", 404}, {"POST", "/./upload", 404}, {"POST", "/x/../upload", 404},
+		{"GET", "//status", 404}, {"GET", "/uploads//x", 404}, {"GET", "/%2e/status", 404}, {"GET", "/promotions/1", 404}, {"GET", "/debug/pprof/", 404},
 		{"GET", "/healthz", 200}, {"GET", "/readyz", 200}, {"GET", "/status", 200},
 	} {
 		req, err := http.NewRequest(c.method, "http://"+f.address+c.path, nil)
@@ -281,6 +284,34 @@ func TestEndpointMethods(t *testing.T) {
 			t.Errorf("%s %s: %s, want %d", c.method, c.path, a, c.code)
 		} else if (c.code == 405) != (a.header.Get("Allow") != "") {
 			t.Errorf("%s %s: Allow is %q", c.method, c.path, a.header.Get("Allow"))
+		}
+	}
+}
+
+// Answers that do not depend on a body reach a client that reads them only after
+// it has sent the whole body.
+func TestEarlyAnswerReachesSender(t *testing.T) {
+	f := start(t, nil)
+	for _, c := range []struct {
+		method, path string
+		code         int
+	}{
+		{"POST", "/x", 404}, {"POST", "//upload", 404}, {"PUT", "/upload", 405}, {"POST", "/status", 405}, {"GET", "/healthz", 200},
+	} {
+		for range 5 {
+			conn, err := net.Dial("tcp", f.address)
+			must(t, err)
+			_, err = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", c.method, c.path, 16<<20, make([]byte, 16<<20))
+			if err != nil {
+				t.Errorf("%s %s: %v", c.method, c.path, err)
+				continue
+			}
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			must(t, err)
+			if a := read(t, res); a.code != c.code || !res.Close {
+				t.Errorf("%s %s: %s, want %d", c.method, c.path, a, c.code)
+			}
+			conn.Close()
 		}
 	}
 }

@@ -61,7 +61,7 @@ func adminHandler(srv *httpd.Server) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /version", version)
 	mux.HandleFunc("GET /status", status(srv))
-	return localOnly(mux)
+	return localOnly(web.ExactPaths(mux, http.NotFound))
 }
 
 // localOnly rejects requests for the host of another site, whose page could read
