@@ -11,6 +11,7 @@ import (
 var (
 	headerAcceptEncoding = []byte("Accept-Encoding")
 	headerAllow          = []byte("Allow")
+	headerCacheControl   = []byte("Cache-Control")
 	headerContentType    = []byte("Content-Type")
 	headerETag           = []byte("ETag")
 	headerGeneration     = []byte("X-Promotions-Generation")
@@ -19,6 +20,7 @@ var (
 
 	typeJSON         = []byte("application/json")
 	encodingIdentity = []byte("identity")
+	noStore          = []byte("no-store")
 
 	// A generation appears, or an older one replaces it, within about a poll.
 	retryAfter = []byte("1")
@@ -44,8 +46,13 @@ func fail(ctx *fasthttp.RequestCtx, code int, reason string) {
 }
 
 // notFound answers 404 for a promotion. Unlike fail it does not allocate,
-// because this error is not rare.
-func notFound(ctx *fasthttp.RequestCtx) {
+// because this error is not rare. No cache may keep the answer if promotions have a
+// Cache-Control: by default a cache chooses how long, and the promotion may be in
+// the next generation.
+func (s *Server) notFound(ctx *fasthttp.RequestCtx) {
+	if len(s.cacheControl) > 0 {
+		ctx.Response.Header.SetCanonical(headerCacheControl, noStore)
+	}
 	ctx.SetStatusCode(fasthttp.StatusNotFound)
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.SetBodyString(`{"error":"promotion not found"}` + "\n")

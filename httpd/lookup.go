@@ -18,7 +18,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		notAllowed(ctx, "POST")
 		return
 	}
-	if coding := ctx.Request.Header.ContentEncoding(); len(coding) > 0 && string(coding) != "identity" {
+	if coding := ctx.Request.Header.ContentEncoding(); len(coding) > 0 && !bytes.EqualFold(coding, encodingIdentity) {
 		s.ignoreBody(ctx)
 		ctx.Response.Header.SetCanonical(headerAcceptEncoding, encodingIdentity)
 		fail(ctx, fasthttp.StatusUnsupportedMediaType, "the body must not be encoded")
@@ -45,7 +45,7 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	defer s.admission.running.Release(1)
 	b := batches.Get().(*batch)
 	defer b.free()
-	switch err := b.parse(body.text); {
+	switch err := b.parse(bytes.TrimPrefix(body.text, byteOrderMark)); {
 	case errors.Is(err, errManyIDs), errors.Is(err, errLongID):
 		fail(ctx, fasthttp.StatusRequestEntityTooLarge, err.Error())
 		return

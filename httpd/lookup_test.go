@@ -59,6 +59,7 @@ func TestLookupKeepsOrder(t *testing.T) {
 		`["` + exampleID + `"]`: `{"promotions":[` + exampleJSON + `],"not_found":[]}`,
 	} {
 		f.do(t, "POST", "/promotions/lookup", `{"ids":`+ids+`}`).want(t, 200, want)
+		f.do(t, "POST", "/promotions/lookup", "\ufeff"+`{"ids":`+ids+`}`).want(t, 200, want) // a byte-order mark
 	}
 }
 
@@ -150,8 +151,10 @@ func TestLookupRejectsContentEncoding(t *testing.T) {
 	if got := a.header.Get("Accept-Encoding"); got != "identity" {
 		t.Errorf("Accept-Encoding %q", got)
 	}
-	f.do(t, "POST", "/promotions/lookup", `{"ids":[],"other":[1]}`, "Content-Encoding", "identity").
-		want(t, 200, `{"promotions":[],"not_found":[]}`)
+	for _, coding := range []string{"identity", "Identity"} {
+		f.do(t, "POST", "/promotions/lookup", `{"ids":[],"other":[1]}`, "Content-Encoding", coding).
+			want(t, 200, `{"promotions":[],"not_found":[]}`)
+	}
 	if got := f.metric(t, `promoserve_http_requests_total{endpoint="lookup",code="415"}`); got != "1" {
 		t.Errorf("%s requests counted, want 1", got)
 	}

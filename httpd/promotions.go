@@ -20,7 +20,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	key, ok := reader.ParseID(id)
 	if !ok {
 		shard.lookups[lookupMalformed].Add(1)
-		notFound(ctx)
+		s.notFound(ctx)
 		return
 	}
 	r, found, err := f.Get(key)
@@ -30,7 +30,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	}
 	if !found {
 		shard.lookups[lookupNotFound].Add(1)
-		notFound(ctx)
+		s.notFound(ctx)
 		return
 	}
 	shard.lookups[lookupFound].Add(1)
@@ -40,6 +40,9 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	var tagBuf [etagLen]byte
 	tag := appendETag(tagBuf[:0], body)
 	ctx.Response.Header.SetCanonical(headerETag, tag)
+	if len(s.cacheControl) > 0 {
+		ctx.Response.Header.SetCanonical(headerCacheControl, s.cacheControl)
+	}
 	if notModified(&ctx.Request.Header, tag) {
 		ctx.SetStatusCode(fasthttp.StatusNotModified)
 		ctx.Response.ResetBody()

@@ -147,8 +147,10 @@ func TestMissingGenerationAnswers503(t *testing.T) {
 }
 
 func TestGetDoesNotAllocate(t *testing.T) {
-	f := serveMemory(t, rows)
-	tag := f.get(t, "/promotions/"+exampleID).header.Get("ETag")
+	f := newFixture(t, httpd.Options{CacheControl: "public, max-age=60"}, reader.StoreOptions{})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	tag := string(httpd.AppendETag(nil, []byte(exampleJSON+"\n")))
 	for name, c := range map[string]struct {
 		method, uri, tag string
 		code             int

@@ -18,6 +18,10 @@ var (
 	errLongID  = fmt.Errorf("an id of more than %d bytes", maxIDLen)
 )
 
+// byteOrderMark precedes the JSON of some clients. RFC 8259, section 8.1, allows
+// ignoring it.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // errNotPlain is the answer of appendIDs to a query that parseLookup must read.
 var errNotPlain = errors.New("not a plain query")
 

@@ -25,6 +25,7 @@ type Options struct {
 	Logger        *slog.Logger
 	Certificates  *web.Certificates // nil: plain http only
 	TLSOnly       bool              // reject plain http; needs Certificates
+	CacheControl  string            // header of promotions; empty: none. CheckCacheControl checks it
 	MaxConnsPerIP int               // concurrent connections of one address; 0: no limit
 	Memory        int64             // bytes that the process may use; 0: those of the machine or of its cgroup
 	Version       string            // of the program, for the metrics
@@ -40,6 +41,7 @@ type Server struct {
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
 
+	cacheControl  []byte // header of promotions; empty: none
 	lingerTimeout time.Duration
 
 	mu      sync.Mutex // guards the fields below
@@ -53,7 +55,7 @@ func New(opts Options) *Server {
 	if opts.Memory == 0 {
 		opts.Memory = sysmem.Total()
 	}
-	s := &Server{opts: opts, started: time.Now(), admission: newAdmission(opts.Memory), lingerTimeout: lingerTimeout}
+	s := &Server{opts: opts, cacheControl: []byte(opts.CacheControl), started: time.Now(), admission: newAdmission(opts.Memory), lingerTimeout: lingerTimeout}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}

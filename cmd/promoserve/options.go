@@ -28,6 +28,7 @@ func serverFlags() []cli.Flag {
 			&cli.StringFlag{Name: "access", Value: "auto", Usage: "how to read a generation: `auto|mmap|pread`; auto maps a file that fits into memory"},
 			&cli.StringFlag{Name: "date-format", Value: "wall", Usage: "format of dates: `wall|source|utc|rfc3339`; wall is the wall clock without a zone, source the text of the CSV"},
 			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as in the CSV", Usage: "truncate prices to `N` decimals, without rounding"},
+			&cli.StringFlag{Name: "cache-control", DefaultText: "none", Usage: "send `VALUE` as Cache-Control with promotions, such as \"public, max-age=60\", and no-store with 404"},
 			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "serve for `DURATION` after SIGTERM"},
 			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one IP address"},
 			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "serve profiles, /version and the full /status on `ADDRESS` of the loopback interface"},
@@ -72,6 +73,11 @@ func serverOptionsOf(c *cli.Context) (serverOptions, error) {
 	}
 	if err := program.CheckAddress(opts.listen); err != nil {
 		return opts, program.Usagef("--listen %q: %v", opts.listen, err)
+	}
+	if opts.http.CacheControl = c.String("cache-control"); opts.http.CacheControl != "" {
+		if err := httpd.CheckCacheControl(opts.http.CacheControl); err != nil {
+			return opts, program.Usagef("--cache-control: %v", err)
+		}
 	}
 	if address := c.String("admin-listen"); address != "" {
 		if opts.admin, err = adminAddress(address); err != nil {
