@@ -171,7 +171,7 @@ func (b *build) read(ctx context.Context) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	defer b.sorter.AbortAfter(ctx)()
-	b.source = &source{ctx: ctx, inputs: b.Inputs, final: b.RequireFinalNewline}
+	b.source = &source{ctx: ctx, inputs: b.Inputs, final: b.RequireFinalNewline, decoders: b.Workers}
 	for range b.Workers {
 		g.Go(func() error { return b.readChunks(ctx) })
 	}

@@ -16,7 +16,7 @@
 //
 // Records live in a mapping of fixed size, and workers have buffers of fixed
 // size. Both are part of Options.Memory. The runtime and the program need at
-// most 64 MiB more.
+// most 64 MiB more, of which 8 MiB are for the decoders of BGZF data.
 //
 // An input that is not a CSV, such as a zip archive, fails the build with a
 // *KindError. A build that already has too many bad rows stops early if all rows

@@ -74,8 +74,9 @@ func (s *source) decompressError(err error) error {
 	return &CompressionError{Kind: s.kind, Cause: fmt.Errorf("truncated or damaged: %w", err)}
 }
 
-// decompress detects the compression of r by its first bytes.
-func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
+// decompress detects the compression of r by its first bytes. It decompresses
+// BGZF data with this number of goroutines.
+func decompress(r io.Reader, decoders int) (plain io.Reader, kind string, err error) {
 	b := bufio.NewReader(r)
 	magic, err := b.Peek(4)
 	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is an error
@@ -83,7 +84,7 @@ func decompress(r io.Reader) (plain io.Reader, kind string, err error) {
 	}
 	switch {
 	case isGzip(magic):
-		return &members{format: gzipMember{gunzip.NewReader(b)}}, "gzip", nil
+		return &members{format: gzipMember{gunzip.NewBlockReader(b, decoders)}}, "gzip", nil
 	case isZstd(magic):
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		return &members{format: &zstdFrame{r: b, z: z}}, "zstd", err

@@ -83,9 +83,10 @@ type chunk struct {
 // A source divides the inputs into chunks. Its next method is safe for
 // concurrent use.
 type source struct {
-	ctx    context.Context
-	inputs []Input
-	final  bool // Options.RequireFinalNewline
+	ctx      context.Context
+	inputs   []Input
+	final    bool // Options.RequireFinalNewline
+	decoders int  // goroutines that decompress BGZF data
 
 	read atomic.Int64 // bytes of the inputs, before decompression
 
@@ -244,7 +245,7 @@ func (s *source) open() error {
 		s.opened = append(s.opened, openedFile{in.path, fsx.IdentityOf(info)})
 	}
 	s.raw = &counter{r: f, n: &s.read, hollow: maxHollow}
-	if s.r, s.kind, err = decompress(s.raw); err != nil {
+	if s.r, s.kind, err = decompress(s.raw, s.decoders); err != nil {
 		f.Close()
 		s.r = nil
 		return s.named(err)

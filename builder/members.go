@@ -23,6 +23,7 @@ var errMember = errors.New("end of a member")
 type members struct {
 	format interface {
 		open() (io.Reader, error) // the next member; io.EOF after the last one
+		close()
 	}
 
 	member io.Reader
@@ -71,9 +72,10 @@ func maybeHeader(b []byte) bool {
 }
 
 // gzipMember opens the members of gzip data.
-type gzipMember struct{ z *gunzip.Reader }
+type gzipMember struct{ z *gunzip.BlockReader }
 
 func (g gzipMember) open() (io.Reader, error) { return g.z, g.z.Next() }
+func (g gzipMember) close()                   { g.z.Close() }
 
 // zstdFrame opens the frames of zstd data. As a reader, it returns the
 // compressed bytes of the open frame and then io.EOF.
@@ -164,10 +166,10 @@ func (f *zstdFrame) nextBlock() error {
 	return nil
 }
 
-// Close releases the decoder.
+func (f *zstdFrame) close() { f.z.Close() }
+
+// Close ends the goroutines of the decompression.
 func (m *members) Close() error {
-	if f, ok := m.format.(*zstdFrame); ok {
-		f.z.Close()
-	}
+	m.format.close()
 	return nil
 }

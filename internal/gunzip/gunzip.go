@@ -17,7 +17,12 @@
 // Longer codes, end of block and invalid codes take a slow path, which decodes a
 // canonical code by comparing it with the first code of each length.
 //
-// Sources: RFC 1951 and RFC 1952. Schwartz and Kallick, "Generating a canonical
+// One member is decompressed by one goroutine. A [BlockReader] decompresses
+// several members at the same time if they tell their lengths, as those of BGZF
+// data do.
+//
+// Sources: RFC 1951 and RFC 1952. BGZF: Sequence Alignment/Map Format
+// Specification, section 4.1. Schwartz and Kallick, "Generating a canonical
 // prefix encoding", Communications of the ACM 7 (1964), for the slow path. The
 // word of bits refilled without a branch is variant 4 of Fabian Giesen, "Reading
 // bits in far too many ways" (2018). Libdeflate by Eric Biggers decodes the
@@ -288,7 +293,8 @@ func (r *Reader) header() error {
 	if b.failed() {
 		return io.ErrUnexpectedEOF
 	}
-	r.state, r.last, r.base, r.crc, r.size = inBlockHeader, false, r.to, 0, 0
+	r.state, r.last, r.crc, r.size = inBlockHeader, false, 0, 0
+	r.from, r.to, r.base = windowLen, windowLen, windowLen // no match reaches back further
 	r.members++
 	return nil
 }
