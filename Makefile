@@ -28,7 +28,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: modules build run test race test-system docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
+.PHONY: modules build run test race test-system campaign docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
 modules: # downloads the modules if one is missing; then builds and tests need no network
 	@go list -deps -test ./... >/dev/null 2>&1 || out=$$(go mod download 2>&1) || { echo "$$out"; echo 'A Go module is missing' \
@@ -50,6 +50,11 @@ test-system: docker $(KUBERNETES) ## run the tests that need root, mounts or oth
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	PATH='$(CURDIR)/$(KUBERNETES)':"$$PATH" go test -timeout 30m -tags system ./...
 
+campaign: ## repeat hostile acts and failures thousands of times, for about 20 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
+	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
+	SCALE='$(SCALE)' SEED='$(SEED)' go test -count 1 -v -p 1 -timeout 2h -tags campaign -run '^TestCampaign$(CAMPAIGN)' \
+		./httpd ./reader ./deploy
+
 docker: # a running Docker engine and Compose; installs and starts them if none answers
 	@{ docker compose version || command -v docker-compose; } >/dev/null 2>&1 || $(call install,docker.io docker-compose)
 	@docker info >/dev/null 2>&1 || { command -v dockerd >/dev/null || $(call install,docker.io); \
@@ -69,8 +74,8 @@ test-bench: peers ## check that the peers in bench/ give right answers; installs
 
 lint: $(LINTER) prose ## run gofmt, go vet, golangci-lint, shellcheck and the prose check
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
-	go vet ./... && go vet -tags system ./... && cd bench && CGO_ENABLED=1 go vet ./...
-	$(LINTER) run --build-tags system ./...
+	go vet ./... && go vet -tags system ./... && go vet -tags campaign ./... && cd bench && CGO_ENABLED=1 go vet ./...
+	$(LINTER) run --build-tags system,campaign ./...
 	cd bench && CGO_ENABLED=1 ../$(LINTER) run ./...
 	@command -v shellcheck >/dev/null || $(call install,shellcheck)
 	shellcheck $(SCRIPTS)

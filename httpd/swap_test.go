@@ -32,25 +32,22 @@ func swapRows(k int) []row {
 
 func swapID(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", i*14_000_029, i) }
 
-// TestServerSwapsUnderLoad publishes 50 generations while 64 connections send
-// requests. Every answer must be complete, and its content must be that of the
-// generation that it names.
 func TestServerSwapsUnderLoad(t *testing.T) {
 	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
-		t.Run(access.String(), func(t *testing.T) { testSwapUnderLoad(t, access) })
+		t.Run(access.String(), func(t *testing.T) { testSwapsUnderLoad(t, access, 50) })
 	}
 }
 
-func testSwapUnderLoad(t *testing.T, access reader.Access) {
+// testSwapsUnderLoad publishes generations while 64 connections send requests.
+// Every answer must be complete, and its content must be that of the generation
+// that it names.
+func testSwapsUnderLoad(t *testing.T, access reader.Access, generations int) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(),
 		// It sleeps for up to ten seconds before it checks whether the server stopped.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
 		// All servers of the process share it.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
-	const (
-		connections = 64
-		generations = 50
-	)
+	const connections = 64
 	t.Run("load", func(t *testing.T) {
 		f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
 		publish(t, f.dir, genID(0), swapRows(0))
@@ -127,7 +124,7 @@ func testSwapUnderLoad(t *testing.T, access reader.Access) {
 		if maps, files := openGenerations(t); maps != mapsBefore || files != filesBefore {
 			t.Errorf("%d mappings and %d files are open, want %d and %d", maps, files, mapsBefore, filesBefore)
 		}
-		t.Logf("%d answers", answers.Load())
+		t.Logf("%d generations, %d answers", generations, answers.Load())
 	})
 	if maps, files := openGenerations(t); maps != 0 || files != 0 {
 		t.Errorf("%d mappings and %d files are open after Close, want none", maps, files)
