@@ -42,6 +42,7 @@ const (
 	LookupMemory   = maxLookupMemory
 	MaxWaiting     = maxWaiting
 	MaxLinger      = maxLinger
+	MaxSlowLines   = maxSlowLines
 	MaxLingering   = maxLingering
 	LookupsPerProc = lookupsPerProc
 )
@@ -55,6 +56,9 @@ func (s *Server) SetWriteTimeout(d time.Duration) { s.fast.WriteTimeout = d }
 // SetLingerTimeout changes how long a client may go on sending after an early
 // answer. Call it before Serve.
 func (s *Server) SetLingerTimeout(d time.Duration) { s.lingerTimeout = d }
+
+// SetLogClock changes the clock of the log of slow requests.
+func (s *Server) SetLogClock(now func() time.Time) { s.slow.now = now }
 
 // SetLookupWait changes how long a lookup waits for others. Call it before the
 // first request.

@@ -25,7 +25,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		if r := recover(); r != nil {
 			s.recovered(ctx, r)
 		}
-		shard.observe(endpoint, ctx.Response.StatusCode(), time.Since(ctx.Time()))
+		took := time.Since(ctx.Time())
+		shard.observe(endpoint, ctx.Response.StatusCode(), took)
+		if s.slow.isSlow(took) {
+			s.slow.request(ctx, took)
+		}
 	}()
 	if s.draining.Load() {
 		ctx.SetConnectionClose()
@@ -122,6 +126,13 @@ func (s *Server) reject(ctx *fasthttp.RequestCtx, err error) {
 	fail(ctx, code, reason)
 	// Count the request only: no handler ran, so there is no duration.
 	s.metrics.shard(ctx.ConnID()).requests[endpointOther][codeIndex(code)].Add(1)
+	took := time.Duration(0)
+	if code == fasthttp.StatusRequestTimeout {
+		took = s.fast.ReadTimeout
+	}
+	if s.slow.isSlow(took) {
+		s.slow.rejected(ctx.RemoteAddr(), took, code)
+	}
 }
 
 // ended reports whether err is the end of a connection and not of a request. Then

@@ -41,6 +41,7 @@ type Server struct {
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
 
+	slow          slowLog
 	cacheControl  []byte // header of promotions; empty: none
 	lingerTimeout time.Duration
 
@@ -56,6 +57,8 @@ func New(opts Options) *Server {
 		opts.Memory = sysmem.Total()
 	}
 	s := &Server{opts: opts, cacheControl: []byte(opts.CacheControl), started: time.Now(), admission: newAdmission(opts.Memory), lingerTimeout: lingerTimeout}
+	s.slow.log, s.slow.now = opts.Logger, time.Now
+	s.SetLogSlow(-1)
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}

@@ -3,11 +3,14 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"promostore/cmd/internal/program"
@@ -61,6 +64,8 @@ func adminHandler(srv *httpd.Server) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /version", version)
 	mux.HandleFunc("GET /status", status(srv))
+	mux.HandleFunc("GET /log-slow", logSlow(srv))
+	mux.HandleFunc("PUT /log-slow", setLogSlow(srv))
 	return localOnly(web.ExactPaths(mux, http.NotFound))
 }
 
@@ -114,6 +119,43 @@ func version(w http.ResponseWriter, _ *http.Request) {
 // reason of the pin and the refused files with their errors.
 func status(srv *httpd.Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Status()) }
+}
+
+// A slowSetting is the JSON body of /log-slow.
+type slowSetting struct {
+	LogSlow string `json:"log_slow"` // duration, or "off"
+}
+
+// logSlow reports which requests are logged: those that take log_slow or longer.
+func logSlow(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		setting := slowSetting{"off"}
+		if over := srv.LogSlow(); over >= 0 {
+			setting.LogSlow = over.String()
+		}
+		reply(w, setting)
+	}
+}
+
+// setLogSlow changes --log-slow until the server ends. The body is a duration, or
+// "off".
+func setLogSlow(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		const maxBody = 100
+		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		over := time.Duration(-1)
+		if setting := strings.TrimSpace(string(text)); err == nil && setting != "off" {
+			if over, err = time.ParseDuration(setting); err != nil || over < 0 {
+				err = fmt.Errorf("%q is neither a duration such as 50ms nor off", setting)
+			}
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		srv.SetLogSlow(over)
+		logSlow(srv)(w, r)
+	}
 }
 
 // reply answers with v as JSON.

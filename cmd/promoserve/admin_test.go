@@ -132,3 +132,41 @@ func TestAdminAddressMustBeLoopback(t *testing.T) {
 		}
 	}
 }
+
+// The admin listener switches the log of slow requests without a restart.
+func TestAdminSwitchesLogOfSlowRequests(t *testing.T) {
+	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s", "--log-slow", "1h")
+	address := s.await(t, "admin")["address"].(string)
+	put := func(setting string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPut, "http://"+address+"/log-slow", strings.NewReader(setting))
+		must(t, err)
+		res, err := http.DefaultClient.Do(req)
+		must(t, err)
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		must(t, err)
+		return res.StatusCode, strings.TrimSpace(string(body))
+	}
+	if _, body := getFrom(t, address, "/log-slow"); strings.TrimSpace(body) != `{"log_slow":"1h0m0s"}` {
+		t.Errorf("at first: %s", body)
+	}
+	if code, body := put("0s\n"); code != 200 || body != `{"log_slow":"0s"}` {
+		t.Errorf("%d %s", code, body)
+	}
+	s.want(t, "http", "/x", 404, `{"error":"not found"}`)
+	if line := s.await(t, "slow request"); line["uri"] != "/x" || line["code"] != 404.0 {
+		t.Errorf("%v", line)
+	}
+	if code, body := put("off"); code != 200 || body != `{"log_slow":"off"}` {
+		t.Errorf("%d %s", code, body)
+	}
+	for _, setting := range []string{"", "50", "-1s", "on", strings.Repeat("1", 101)} {
+		if code, _ := put(setting); code != 400 {
+			t.Errorf("%q: %d, want 400", setting, code)
+		}
+	}
+	if _, body := getFrom(t, address, "/log-slow"); strings.TrimSpace(body) != `{"log_slow":"off"}` {
+		t.Errorf("at last: %s", body)
+	}
+}

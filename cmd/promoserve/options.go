@@ -30,6 +30,7 @@ func serverFlags() []cli.Flag {
 			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as in the CSV", Usage: "truncate prices to `N` decimals, without rounding"},
 			&cli.StringFlag{Name: "cache-control", DefaultText: "none", Usage: "send `VALUE` as Cache-Control with promotions, such as \"public, max-age=60\", and no-store with 404"},
 			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "serve for `DURATION` after SIGTERM"},
+			&cli.DurationFlag{Name: "log-slow", Value: -1, DefaultText: "off", Usage: "log requests that take `DURATION` or longer, at most 100 a second; 0s logs every request"},
 			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one IP address"},
 			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "serve profiles, /version and the full /status on `ADDRESS` of the loopback interface"},
 		},
@@ -45,7 +46,8 @@ type serverOptions struct {
 	listen       string
 	poll         time.Duration
 	drain        time.Duration
-	admin        *net.TCPAddr // nil without --admin-listen
+	logSlow      time.Duration // negative: off
+	admin        *net.TCPAddr  // nil without --admin-listen
 	certificates web.CertificateOptions
 	store        reader.StoreOptions // without Notify
 	http         httpd.Options       // without Store, Logger and Certificates
@@ -57,6 +59,8 @@ func serverOptionsOf(c *cli.Context) (serverOptions, error) {
 		listen: c.String("listen"),
 		poll:   c.Duration("poll"),
 		drain:  c.Duration("drain"),
+
+		logSlow: c.Duration("log-slow"),
 	}
 	opts.http.TLSOnly = c.Bool("tls-only")
 	opts.http.MaxConnsPerIP = c.Int("max-conns-per-ip")
@@ -101,6 +105,8 @@ func (o *serverOptions) check(c *cli.Context) error {
 		return program.Usagef("--poll %s is not positive", o.poll)
 	case o.drain < 0:
 		return program.Usagef("--drain %s is negative", o.drain)
+	case c.IsSet("log-slow") && o.logSlow < 0:
+		return program.Usagef("--log-slow %s is negative", o.logSlow)
 	case o.http.MaxConnsPerIP < 0:
 		return program.Usagef("--max-conns-per-ip %d is negative", o.http.MaxConnsPerIP)
 	case c.IsSet("price-decimals") && o.http.JSON.Decimals < 0:

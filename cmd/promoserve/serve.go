@@ -55,6 +55,7 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	store := reader.NewStore(opts.dir, opts.store)
 	opts.http.Store, opts.http.Logger, opts.http.Certificates = store, log, certificates
 	srv = httpd.New(opts.http)
+	srv.SetLogSlow(opts.logSlow)
 	if operators != nil {
 		go operators.serve(srv, log)
 	}
