@@ -34,6 +34,9 @@ func (e *ColumnsError) Error() string {
 		e.ID, e.Price, e.Expiration, e.Columns, d, d, e.ID, e.Price, e.Expiration)
 }
 
+// errBlanks is the cause of bad rows that only have blanks around their fields.
+var errBlanks = errors.New("blanks around the fields; write the rows without them")
+
 // Causes that concern one row, which is usually the first one.
 var (
 	errOtherHeader = errors.New("a header of other names, want id, price and expiration_date, or no header")
@@ -58,6 +61,9 @@ func preambleError(line []byte) error {
 // if it has nothing to do with being the first.
 func (p *parser) firstRowError(line []byte) error {
 	if err := preambleError(line); err != nil {
+		return err
+	}
+	if err := p.columnsError(line); errors.Is(err, errBlanks) {
 		return err
 	}
 	fields, _, _, err := splitRow(line, p.delimiter)
@@ -104,7 +110,11 @@ func (d *diagnosis) add(c chunk, p *parser) {
 			d.kind = d.all != nil
 		}
 		if !d.kind {
-			d.examine(p, c.data[bad.lo:bad.hi])
+			line := c.data[bad.lo:bad.hi]
+			if c.cut { // before or after a blank
+				line = bytes.TrimRight(line, " ")
+			}
+			d.examine(p, line)
 		}
 	}
 }
@@ -161,13 +171,16 @@ func delimiterOf(line []byte, want byte) byte {
 }
 
 // columnsError returns a *ColumnsError if line has each of the three columns
-// once, but not in their order or not alone.
+// once, but not in their order or not alone, and errBlanks if only blanks are
+// wrong.
 func (p *parser) columnsError(line []byte) error {
 	fields := strings.Split(string(line), string(p.delimiter))
 	e := &ColumnsError{Columns: len(fields), Delimiter: p.delimiter}
+	blanks := false
 	for i, f := range fields {
 		at := &e.Price
-		switch f = strings.Trim(f, `"`); {
+		blanks = blanks || strings.TrimSpace(f) != f
+		switch f = strings.Trim(f, "\" \t"); {
 		case strings.EqualFold(f, "id") || isID(f):
 			at = &e.ID
 		case strings.EqualFold(f, "expiration_date") || isDate(f):
@@ -181,10 +194,15 @@ func (p *parser) columnsError(line []byte) error {
 		}
 		*at = i + 1
 	}
-	if e.ID == 0 || e.Price == 0 || e.Expiration == 0 || e.ID == 1 && e.Price == 2 && e.Expiration == 3 && e.Columns == numFields {
+	switch {
+	case e.ID == 0 || e.Price == 0 || e.Expiration == 0:
 		return nil
+	case e.ID != 1 || e.Price != 2 || e.Expiration != 3 || e.Columns != numFields:
+		return e
+	case blanks:
+		return errBlanks
 	}
-	return e
+	return nil
 }
 
 func isID(s string) bool {

@@ -92,6 +92,18 @@ func TestBadRowsWithoutCommonCause(t *testing.T) {
 	}
 }
 
+func TestBlanksAroundFieldsAreNamed(t *testing.T) {
+	for _, data := range []string{
+		"id, price, expiration_date\n" + manyRows(50, func(s string) string { return strings.ReplaceAll(s, ",", ", ") }),
+		manyRows(50, func(s string) string { return s + " " }),
+	} {
+		_, err := Build(t.Context(), Options{Inputs: []Input{stream("in", []byte(data))}, Dir: t.TempDir(), Memory: MinMemory})
+		if !errors.Is(err, errBlanks) {
+			t.Errorf("%.80q: error %v, want %v", data, err, errBlanks)
+		}
+	}
+}
+
 // A build stops when it knows why all rows are bad, unless they are tolerated or
 // wanted as rejects.
 func TestBuildStopsAtCommonCause(t *testing.T) {

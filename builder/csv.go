@@ -104,7 +104,7 @@ func (p *parser) explain(c chunk, bad badLine) BadRow {
 		return row
 	}
 	switch {
-	case isFirstRow(c, bad.lo):
+	case isFirstRow(c, bad.lo) && !c.cut:
 		if err := p.firstRowError(line); err != nil {
 			row.Reason = "row: " + err.Error()
 			return row
