@@ -723,6 +723,39 @@ func TestPullCopiesPin(t *testing.T) {
 	}
 }
 
+// TestPullReleasesPin checks that a pin until a newer generation ends on the node
+// that pulls: its server follows the newer generation, and pulls remove the pinned
+// one and do not fetch it again.
+func TestPullReleasesPin(t *testing.T) {
+	m := newMirror(t)
+	promobuild := program(t, "promobuild")
+	var paths, generations []string
+	publish := func() {
+		path, generation := m.publish(t, uint64(len(paths)))
+		paths, generations = append(paths, path), append(generations, generation)
+	}
+	for range 3 {
+		publish()
+	}
+	run(t, promobuild, "pin", generations[0], "--until-newer", "--data", m.source)
+	m.pull(t)
+	pin := filepath.Join(m.data, "promotions.pin")
+	m.wantFiles(t, paths[0], paths[1], paths[2], pin)
+	s := m.serve(t)
+	waitLive(t, s.url, generations[0])
+	m.pull(t)
+	m.wantFiles(t, paths[0], paths[1], paths[2], pin)
+
+	publish()
+	m.pull(t)
+	waitLive(t, s.url, generations[3])
+	m.wantFiles(t, paths[2], paths[3], pin)
+	if n := m.pullCounting(t); n > 100_000 {
+		t.Errorf("a pull without news transfers %d bytes", n)
+	}
+	m.wantFiles(t, paths[2], paths[3], pin)
+}
+
 // slowPin replaces rsync. Its second transfer of the pin, the first during the
 // transfer of files, ends after that of the files. It records in STATE if another
 // transfer of the pin begins meanwhile.

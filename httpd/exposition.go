@@ -70,7 +70,12 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Gauge("promoserve_generation_open_seconds", time.Duration(m.openNanos.Load()).Seconds(), "Time to open the generation that became live last and to check its index.")
 	w.Gauge("promoserve_generation_verify_seconds", time.Duration(m.verifyNanos.Load()).Seconds(), "Time to verify the blocks of the generation that became live last.")
 	st := s.opts.Store.Status()
-	w.Bool("promoserve_pinned", st.Pin.Active, "1 if a generation is pinned, even if its file is missing.")
+	w.Bool("promoserve_pinned", st.Pinned() != nil, "1 if a generation is pinned, even if its file is missing; 0 after a newer one has released the pin.")
+	held := time.Duration(0)
+	if !st.Held.IsZero() {
+		held = max(0, time.Since(st.Held))
+	}
+	w.Gauge("promoserve_held_back_seconds", held.Seconds(), "Time for which the pin has held back a newer servable generation; 0 if it does not.")
 	w.Gauge("promoserve_generations_future", float64(len(generation.Future(st.Ahead))), "Generation files whose ID is more than an hour ahead of the clock.")
 	w.Counter("promoserve_pin_errors_total", m.pinErrors.Load(), "Times that the pin file became unreadable.")
 	w.Bool("promoserve_directory_readable", st.DirErr == nil, "1 if the last poll could read the directory.")

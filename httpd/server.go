@@ -192,7 +192,12 @@ func (s *Server) Observe(e reader.Event) {
 	case reader.EventNone:
 		s.opts.Logger.Warn("no generation is live", "data", e.Path, "error", e.Err)
 	case reader.EventPinned:
+		if e.Pin.UntilNewer {
+			log = log.With("until_newer_than", e.Pin.Newest.String())
+		}
 		log.Warn("generation pinned", "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
+	case reader.EventReleased:
+		log.Info("pin released by a newer generation", "pinned", e.Pin.ID.String(), "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
 	case reader.EventUnpinned:
 		s.opts.Logger.Info("generation unpinned, the newest is served", "file", e.Path, "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
 	case reader.EventPinUnmet:

@@ -56,8 +56,11 @@ func (w wantStatus) String() string {
 		live = fmt.Sprintf(`"records":%d,"bytes":8264,"age":SECONDS`, len(rows))
 	}
 	problem := ""
+	if w.pinned >= 0 && w.live == w.pinned && w.newest > w.live {
+		problem = `,"held_back_since":"2026-11-24T13:00:00Z"`
+	}
 	if w.problem != "" {
-		problem = `,"problem":"` + w.problem + `"`
+		problem += `,"problem":"` + w.problem + `"`
 	}
 	return fmt.Sprintf(`{"version":"v1","uptime":SECONDS,"live":%s,"pinned":%s,"newest":%s,"refused":%d,%s,"swaps":%d,"future":[]%s`,
 		id(w.live), id(w.pinned), id(w.newest), w.refused, live, w.swaps, problem)
@@ -253,6 +256,46 @@ func TestAgeIsNeverNegative(t *testing.T) {
 		must(t, json.Unmarshal([]byte(f.get(t, "/status").body), &st))
 		if *st.Live != id.String() || *st.Age != 0 || len(st.Future) != 1 || st.Future[0].Generation != id.String() || st.Future[0].Ahead <= 0 {
 			t.Errorf("/status: %+v, want the live generation %s ahead of the clock", st, id)
+		}
+	}
+}
+
+// A pin until a newer generation is servable ends without an unpin. As long as a
+// pin holds back a newer servable generation, /status and a metric tell.
+func TestPinIsReleasedByNewerGeneration(t *testing.T) {
+	f := serveMemory(t, nil)
+	publish(t, f.dir, genID(1), rows)
+	publish(t, f.dir, genID(2), rows)
+	at := time.Now().Add(-time.Hour)
+	must(t, generation.SetPin(f.dir, generation.Pin{Active: true, ID: genID(1), UntilNewer: true, Newest: genID(2), By: "ops@node", At: at}))
+	check := func(live int, pinned bool, held time.Duration) {
+		t.Helper()
+		f.poll(t)
+		var st web.Status
+		must(t, json.Unmarshal([]byte(f.get(t, "/status").body), &st))
+		if *st.Live != genID(live).String() || (st.Pinned != nil) != pinned || (st.UntilNewer != nil) != pinned || (st.HeldBack != nil) != (held > 0) {
+			t.Errorf("/status: %+v, want %s, pinned %t, held back for %v", st, genID(live), pinned, held)
+		}
+		if pinned && (*st.UntilNewer != genID(2).String() || !st.HeldBack.Equal(at)) {
+			t.Errorf("/status: %+v, want until newer than %s and held back since %v", st, genID(2), at)
+		}
+		if got := f.metric(t, "promoserve_pinned"); (got == "1") != pinned {
+			t.Errorf("promoserve_pinned is %s, want %t", got, pinned)
+		}
+		seconds, err := strconv.ParseFloat(f.metric(t, "promoserve_held_back_seconds"), 64)
+		if err != nil || seconds < held.Seconds() || seconds > held.Seconds()+60 {
+			t.Errorf("promoserve_held_back_seconds is %v, %v, want %v", seconds, err, held)
+		}
+	}
+	check(1, true, time.Hour)
+	must(t, os.WriteFile(gentest.Path(f.dir, genID(3)), []byte("nothing"), 0o644))
+	check(1, true, time.Hour)
+	publish(t, f.dir, genID(4), rows)
+	check(4, false, 0)
+	for _, want := range []string{`msg="generation pinned" generation=` + genID(1).String(), `until_newer_than=` + genID(2).String() + ` by=ops@node`,
+		`level=INFO msg="pin released by a newer generation" generation=` + genID(4).String()} {
+		if n := strings.Count(f.log.String(), want); n != 1 {
+			t.Errorf("logged %d times, want once: %s\n%s", n, want, f.log)
 		}
 	}
 }

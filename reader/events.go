@@ -22,7 +22,7 @@ type Event struct {
 	Bytes    int64          // length of the file
 	Previous *generation.ID // the generation that was live before, demoted or not; nil: none
 
-	Pin generation.Pin // for EventPinned, EventUnpinned and EventPinUnmet
+	Pin generation.Pin // for EventPinned, EventUnpinned, EventReleased and EventPinUnmet
 }
 
 // EventKind is the kind of an Event.
@@ -47,6 +47,7 @@ const (
 
 	EventPinned        // the generation is pinned: it is to be live even if a newer one exists
 	EventUnpinned      // the pin was removed: the newest servable generation is to be live
+	EventReleased      // the generation released the pin, which was to hold until a newer one: it is live
 	EventPinUnreadable // the pin cannot be read; the live generation remains live
 	EventPinUnmet      // the pinned generation is missing or bad; the live generation remains live
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"promostore/format/generation"
@@ -38,27 +37,19 @@ func (d desired) equal(o desired) bool {
 
 // met reports whether d is satisfied while live, which may be nil, is live.
 func (d desired) met(live *File) bool {
-	return !d.pin.Active || live != nil && live.ID() == d.pin.ID
+	return !d.pin.Active || live != nil && !d.pin.Holds(live.ID(), time.Now())
 }
 
 // candidates returns the generations of list that are preferable to live, which
 // may be nil, best first.
 func (d desired) candidates(list []generation.Generation, live *File) []generation.Generation {
-	order := d.pin.Candidates(list)
-	end, now := len(order), time.Now()
 	switch {
 	case live == nil: // any is better than none
-	case d.err != nil, d.pin.Active && live.ID() == d.pin.ID:
-		end = 0
-	case d.pin.Active:
-		end = slices.IndexFunc(order, func(g generation.Generation) bool { return g.ID != d.pin.ID })
-	default:
-		end = slices.IndexFunc(order, func(g generation.Generation) bool { return !live.ID().Before(g.ID, now) })
+		return d.pin.Candidates(list)
+	case d.err != nil:
+		return nil
 	}
-	if end < 0 {
-		end = len(order)
-	}
-	return order[:end]
+	return d.pin.Preferred(list, live.ID())
 }
 
 // cancelOnPinChange returns a progress function for Verify, which cancels with

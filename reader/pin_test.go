@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -94,6 +95,52 @@ func TestPinSelectsGeneration(t *testing.T) {
 	gentest.Must(t, os.Remove(filepath.Join(s.dir, generation.PinName)))
 	s.poll()
 	s.want(unpinned(), live(4), closed(2))
+}
+
+// TestPinUntilNewer rolls back from generation 2 to 1 until a newer one is
+// servable. A bad one does not release the pin, and the rolled back one is live
+// only if it is the last.
+func TestPinUntilNewer(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	s.publish(2)
+	s.poll()
+	s.want(live(2))
+	at := time.Date(2026, 11, 24, 13, 0, 0, 0, time.UTC)
+	gentest.Must(t, generation.SetPin(s.dir, generation.Pin{Active: true, ID: 1, UntilNewer: true, Newest: 2, At: at}))
+	s.poll()
+	s.poll()
+	s.want(pinned(1), live(1), closed(2))
+	held := func(want time.Time, pinned bool) {
+		t.Helper()
+		if st := s.Status(); !st.Held.Equal(want) || (st.Pinned() != nil) != pinned {
+			t.Errorf("held since %v, pinned %v, want %v, %t", st.Held, st.Pinned(), want, pinned)
+		}
+	}
+	held(at, true)
+
+	gentest.Flip(t, s.publish(3), format.HeaderLen+100)
+	s.poll()
+	s.want(refused(3, format.ErrChecksum))
+	s.publish(4)
+	s.poll()
+	s.want(live(4), reader.Event{Kind: reader.EventReleased, ID: 4}, closed(1))
+	held(time.Time{}, false)
+	path := s.publish(5)
+	s.poll()
+	s.want(live(5), closed(4))
+
+	// After a fault, each other generation is preferred to the rolled back one.
+	gentest.Must(t, os.Truncate(path, format.HeaderLen))
+	gentest.Must(t, os.Remove(s.path(4)))
+	s.poll()
+	s.wantFirst(fault(5))
+	s.poll()
+	s.wantLive(1)
+	held(at, true)
+	for len(s.events) > 0 {
+		<-s.events
+	}
 }
 
 // TestPinBeforeGeneration pins a generation that rsync has yet to bring.

@@ -23,10 +23,12 @@ import (
 // Its mutex is held for a whole poll, which may take minutes, so polls do not
 // overlap. It is acquired before every other mutex of the Store.
 type pollState struct {
-	mu     sync.Mutex
-	closed bool
-	unmet  string  // why the pinned generation is not live, as last reported
-	retry  backoff // of reading the live generation after an error of the file system
+	mu       sync.Mutex
+	closed   bool
+	unmet    string             // why the pinned generation is not live, as last reported
+	released bool               // EventReleased was reported for the pin
+	checker  generation.Checker // of the generations that the pin holds back
+	retry    backoff            // of reading the live generation after an error of the file system
 }
 
 // Poll makes the desired generation live: the pinned one, or else one newer than
@@ -80,7 +82,7 @@ func (s *Store) pollOnce(ctx context.Context) error {
 		s.events.notify(Event{Kind: EventFuture, ID: g.ID, Path: g.Files[0]})
 	}
 	if !old.equal(d) {
-		s.polling.unmet = ""
+		s.polling.unmet, s.polling.released = "", false
 		s.reportPin(old, d)
 	}
 	if err := s.recoverLive(ctx, d, list); err != nil {
@@ -94,7 +96,9 @@ func (s *Store) pollOnce(ctx context.Context) error {
 		}
 	}
 	s.reportUnmet(d, list)
+	s.reportReleased(d)
 	s.reportDeleted()
+	s.setHeld(d, list)
 	return nil
 }
 
@@ -330,6 +334,28 @@ func (s *Store) reportUnmet(d desired, list []generation.Generation) {
 	}
 	s.polling.unmet = err.Error()
 	s.events.notify(Event{Kind: EventPinUnmet, ID: d.pin.ID, Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin, Err: err})
+}
+
+// reportReleased reports, once, that the live generation has released the pin.
+func (s *Store) reportReleased(d desired) {
+	f := s.liveFile()
+	if f == nil || s.polling.released || !d.pin.ReleasedBy(f.ID(), time.Now()) {
+		return
+	}
+	s.polling.released = true
+	s.events.notify(Event{Kind: EventReleased, ID: f.ID(), Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin})
+}
+
+// setHeld records since when the pin holds back a newer servable generation. To
+// find out whether one is servable, it reads the index once.
+func (s *Store) setHeld(d desired, list []generation.Generation) {
+	var since time.Time
+	if f := s.liveFile(); f != nil {
+		since = d.pin.HeldSince(list, f.ID(), s.polling.checker.Servable)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found.Held = since
 }
 
 // reportDeleted reports that the file of the live generation was deleted, or that

@@ -34,6 +34,7 @@ type dirModel struct {
 	writes int
 	states map[generation.ID]int
 	pin    generation.ID // 0: none
+	until  generation.ID // a newer good generation releases the pin; 0: none does
 	badPin bool
 	live   generation.ID // 0: none
 	intact bool          // the file at the path of the live generation is the one that is served
@@ -88,7 +89,14 @@ func (m *dirModel) goodAbove(id generation.ID) generation.ID {
 // poll updates live like a poll should.
 func (m *dirModel) poll() {
 	before := m.live
+	newer := generation.ID(0)
+	if m.until != 0 {
+		newer = m.goodAbove(max(m.until, m.live))
+	}
 	switch {
+	case newer != 0:
+		m.live = newer
+	case m.until != 0 && m.live > m.until: // released
 	case m.pin != 0 && !m.badPin && m.states[m.pin] == good:
 		m.live = m.pin
 	case m.live == 0:
@@ -125,19 +133,24 @@ func TestStoreFollowsModel(t *testing.T) {
 				m.states[m.live], m.live, m.intact = damaged, 0, false
 			},
 			"pin": func(t *rapid.T) {
-				m.pin, m.badPin = anyID.Draw(t, "id"), false
+				m.pin, m.until, m.badPin = anyID.Draw(t, "id"), 0, false
 				writePin(fmt.Sprintf(`{"generation":"%s"}`, m.pin))
 			},
+			"pin until newer": func(t *rapid.T) {
+				m.pin, m.badPin = anyID.Draw(t, "id"), false
+				m.until = max(m.pin, anyID.Draw(t, "newest"))
+				writePin(fmt.Sprintf(`{"generation":"%s","until_newer_than":"%s"}`, m.pin, m.until))
+			},
 			"unpin": func(*rapid.T) {
-				m.pin, m.badPin = 0, false
+				m.pin, m.until, m.badPin = 0, 0, false
 				writePin(`{"generation":""}`)
 			},
 			"remove the pin": func(*rapid.T) {
-				m.pin, m.badPin = 0, false
+				m.pin, m.until, m.badPin = 0, 0, false
 				_ = os.Remove(pinFile)
 			},
 			"unreadable pin": func(t *rapid.T) {
-				m.pin, m.badPin = 0, true
+				m.pin, m.until, m.badPin = 0, 0, true
 				writePin(badPins[rapid.SampledFrom(slices.Sorted(maps.Keys(badPins))).Draw(t, "pin")])
 			},
 			"": func(t *rapid.T) {

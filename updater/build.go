@@ -77,7 +77,7 @@ func (p *pipeline) build(j job) (*result, error) {
 		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
 		p.counters.countPublished(summary)
 		r.Pruned = p.prune(summary.File)
-		r.Pinned = p.pinned(log)
+		r.Pinned = p.pinned(log, summary.Generation)
 		p.warnOfFuture(log)
 	}
 	r.Until = time.Now()
@@ -133,12 +133,18 @@ func (p *pipeline) warnOfFuture(log *slog.Logger) {
 }
 
 // pinned returns the pinned generation, or "" if there is none, and warns that
-// servers do not follow the new generation.
-func (p *pipeline) pinned(log *slog.Logger) string {
-	pin, err := generation.ReadPin(p.opts.Dir)
+// servers do not follow the new generation, published.
+func (p *pipeline) pinned(log *slog.Logger, published string) string {
+	id, err := generation.ParseID(published)
+	var pin generation.Pin
+	if err == nil {
+		pin, err = generation.ReadPin(p.opts.Dir)
+	}
 	switch {
 	case err != nil:
 		log.Error("servers keep the generation that they serve", "error", err)
+	case pin.ReleasedBy(id, time.Now()):
+		log.Info("the new generation releases the pin", "pinned", pin.ID.String(), "by", pin.By, "reason", pin.Reason, "at", pin.At)
 	case pin.Active:
 		log.Warn("servers keep the pinned generation", "pinned", pin.ID.String(), "by", pin.By, "reason", pin.Reason, "at", pin.At)
 		return pin.ID.String()

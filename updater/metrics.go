@@ -138,7 +138,7 @@ func (s *Server) writeDirectory(e *web.ExpositionWriter) {
 		e.Gauge("promobuild_disk_size_bytes", float64(size), "Size of the file system of the generations.")
 	}
 	st := s.pipeline.checker.Status(dir)
-	e.Bool("promobuild_pinned", st.Pin.Active, "1 while a generation is pinned.")
+	e.Bool("promobuild_pinned", st.Pinned() != nil, "1 while a generation is pinned.")
 	e.Gauge("promobuild_generations_future", float64(len(generation.Future(st.Ahead))), "Generations whose ID is more than an hour ahead of the clock.")
 	if st.Live != nil {
 		e.Gauge("promobuild_generation_bytes", float64(st.Live.FileLen), "Length of the file of the live generation.")

@@ -69,6 +69,37 @@ func TestUploadReportsPin(t *testing.T) {
 	}
 }
 
+// An upload releases a pin until a newer generation is servable: the answer and
+// /status name no pin, the log names it, and prune removes its generation.
+func TestUploadReleasesPin(t *testing.T) {
+	f := start(t, func(o *updater.Options) { o.Keep = 1 })
+	a := f.post(t, strings.NewReader(dataSet(t, 1)))
+	id, err := generation.ParseID(a.object["generation"].(string))
+	must(t, err)
+	must(t, generation.SetPin(f.data, generation.Pin{Active: true, ID: id, UntilNewer: true, Newest: id, By: "ops@node"}))
+	if st := f.get(t, "/status").object; st["pinned"] != id.String() || st["until_newer_than"] != id.String() || st["held_back_since"] != nil {
+		t.Errorf("/status: %v", st)
+	}
+	a = f.post(t, strings.NewReader(dataSet(t, 2)))
+	a.want(t, http.StatusCreated, "")
+	if a.object["pinned"] != nil {
+		t.Errorf("the answer names a pin: %s", a)
+	}
+	if st := f.get(t, "/status").object; st["pinned"] != nil || st["live"] != a.object["generation"] {
+		t.Errorf("/status: %v", st)
+	}
+	if got := f.metric(t, "promobuild_pinned"); got != "0" {
+		t.Errorf("promobuild_pinned is %s, want 0", got)
+	}
+	if list, err := generation.List(f.data); err != nil || len(list) != 1 || list[0].ID == id {
+		t.Errorf("generations %v, %v, want the new one", list, err)
+	}
+	f.stop(t)
+	if want := `msg="the new generation releases the pin"`; !strings.Contains(f.log.String(), want) {
+		t.Errorf("the log does not contain %s:\n%s", want, f.log)
+	}
+}
+
 // A generation of the year 9999 does not stop builds. It is counted and named.
 func TestBuildGoesOnAfterFutureGeneration(t *testing.T) {
 	f := start(t, nil)

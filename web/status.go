@@ -12,19 +12,21 @@ import (
 // own parts. Without Details it is for every client: it names no file, person or
 // client.
 type Status struct {
-	Version string   `json:"version"`
-	Uptime  float64  `json:"uptime"`            // seconds
-	Live    *string  `json:"live"`              // generation; null: none
-	Pinned  *string  `json:"pinned"`            // generation; null: the newest servable one is served
-	Newest  *string  `json:"newest"`            // generation in the directory, servable or not; null: none
-	Refused int      `json:"refused"`           // number of files
-	Records *uint64  `json:"records"`           // of the live generation; null: none
-	Bytes   *int64   `json:"bytes"`             // of its file
-	Age     *float64 `json:"age"`               // seconds since it was created; 0 if it is ahead of the clock
-	Swaps   uint64   `json:"swaps"`             // generations that became live since the start
-	Future  []Future `json:"future"`            // generations ahead of the clock
-	Deleted bool     `json:"deleted,omitempty"` // the directory no longer has the file of the live generation
-	Problem string   `json:"problem,omitempty"` // why no generation is live, or why new ones are not found
+	Version    string     `json:"version"`
+	Uptime     float64    `json:"uptime"`                     // seconds
+	Live       *string    `json:"live"`                       // generation; null: none
+	Pinned     *string    `json:"pinned"`                     // generation; null: the newest servable one is served
+	Newest     *string    `json:"newest"`                     // generation in the directory, servable or not; null: none
+	Refused    int        `json:"refused"`                    // number of files
+	Records    *uint64    `json:"records"`                    // of the live generation; null: none
+	Bytes      *int64     `json:"bytes"`                      // of its file
+	Age        *float64   `json:"age"`                        // seconds since it was created; 0 if it is ahead of the clock
+	Swaps      uint64     `json:"swaps"`                      // generations that became live since the start
+	Future     []Future   `json:"future"`                     // generations ahead of the clock
+	UntilNewer *string    `json:"until_newer_than,omitempty"` // a servable generation newer than this one releases the pin
+	HeldBack   *time.Time `json:"held_back_since,omitempty"`  // by the pin: a newer servable generation
+	Deleted    bool       `json:"deleted,omitempty"`          // the directory no longer has the file of the live generation
+	Problem    string     `json:"problem,omitempty"`          // why no generation is live, or why new ones are not found
 	*Details
 }
 
@@ -68,8 +70,11 @@ func NewStatus(version string, started time.Time, s *generation.Status) Status {
 		age := seconds(id.Age(now))
 		st.Live, st.Records, st.Bytes, st.Age = idText(&id), &h.Records, &h.FileLen, &age
 	}
-	if s.Pin.Active {
-		st.Pinned = idText(&s.Pin.ID)
+	if st.Pinned = idText(s.Pinned()); st.Pinned != nil && s.Pin.UntilNewer {
+		st.UntilNewer = idText(&s.Pin.Newest)
+	}
+	if !s.Held.IsZero() {
+		st.HeldBack = &s.Held
 	}
 	for _, g := range s.Ahead {
 		if ahead := g.ID.Ahead(now); ahead > 0 {

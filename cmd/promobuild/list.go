@@ -123,10 +123,12 @@ func (s source) list(ctx context.Context) ([]listed, error) {
 	return lines, nil
 }
 
-// markPinned adds the pin to the line of its generation. A generation that is
-// missing gets a line of its own.
+// markPinned adds the pin, unless the live generation has released it, to the line
+// of its generation. A generation that is missing gets a line of its own.
 func markPinned(lines []listed, pin generation.Pin) []listed {
-	if !pin.Active {
+	now := time.Now()
+	released := slices.ContainsFunc(lines, func(l listed) bool { return l.Live && pin.ReleasedBy(generation.IDOf(l.Created), now) })
+	if !pin.Active || released {
 		return lines
 	}
 	// The lines are sorted by ID, which is the order of their texts too. Of two

@@ -22,15 +22,22 @@ func pinCommand() *cli.Command {
 		Usage:     "make servers serve one generation, even if others are newer",
 		ArgsUsage: "ID",
 		Description: `Verify the generation and pin it. Servers change to it at their next poll, and
-serve it until it is unpinned or another generation is pinned. The pin is the file
+serve it until it is unpinned or another generation is pinned. With --until-newer,
+the next servable generation also releases the pin. The pin is the file
 promotions.pin in --data: it survives restarts and travels with rsync. A running
 build does not matter.
 
-Example:
-   promobuild pin --data /srv/promotions --reason "prices of today are wrong" 20261122T103000123Z`,
-		Flags:  pinFlags(),
+Examples:
+   promobuild pin --data /srv/promotions --reason "prices of today are wrong" 20261122T103000123Z
+   promobuild pin --data /srv/promotions --until-newer 20261122T103000123Z`,
+		Flags:  append(pinFlags(), untilNewerFlag()),
 		Action: pin,
 	}
+}
+
+// untilNewerFlag returns the flag that pin and rollback share.
+func untilNewerFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "until-newer", Usage: "release the pin when a servable generation is newer than all present ones"}
 }
 
 // pinFlags returns the flags that pin, unpin and rollback share.
@@ -74,6 +81,15 @@ func setPin(c *cli.Context, dir string, p generation.Pin) error {
 	if p.By == "" {
 		p.By = whoami()
 	}
+	if p.Active && c.Bool("until-newer") {
+		list, err := generation.List(dir)
+		if err != nil {
+			return err
+		}
+		if len(list) > 0 { // SetPin fails if it is empty
+			p.UntilNewer, p.Newest = true, list[len(list)-1].ID
+		}
+	}
 	if err := generation.SetPin(dir, p); err != nil {
 		return err
 	}
@@ -95,6 +111,9 @@ func setPin(c *cli.Context, dir string, p generation.Pin) error {
 // pinText describes p, except its generation.
 func pinText(p generation.Pin) string {
 	text := "pinned"
+	if p.UntilNewer {
+		text += " until one newer than " + p.Newest.String() + " is servable,"
+	}
 	if p.By != "" {
 		text += " by " + escape.Name(p.By)
 	}

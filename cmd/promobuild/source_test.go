@@ -27,6 +27,11 @@ func TestCommandsAgreeWithServer(t *testing.T) {
 			gentest.Must(t, generation.SetPin(dir, generation.Pin{Active: true, ID: id, By: "ops@node"}))
 		}
 	}
+	untilNewer := func(newest generation.ID) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			gentest.Must(t, generation.SetPin(dir, generation.Pin{Active: true, ID: first, UntilNewer: true, Newest: newest}))
+		}
+	}
 	block := func(id generation.ID) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { gentest.Flip(t, gentest.Path(dir, id), 4200) }
 	}
@@ -54,6 +59,9 @@ func TestCommandsAgreeWithServer(t *testing.T) {
 		{"from the future", third, []func(*testing.T, string){func(t *testing.T, dir string) {
 			gentest.Publish(t, dir, future, gentest.Sequence(9))
 		}}},
+		{"pinned until a newer one follows", first, []func(*testing.T, string){untilNewer(third)}},
+		{"a newer one has released the pin", third, []func(*testing.T, string){untilNewer(second)}},
+		{"the newer one has a damaged block", first, []func(*testing.T, string){untilNewer(second), block(third)}},
 		{"two defects and a pin", second, []func(*testing.T, string){pin(second), block(third), block(first)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -34,6 +34,7 @@ func wantHealth(t *testing.T, code int, output string, args ...string) {
 func TestHealthOfServer(t *testing.T) {
 	t.Setenv("PROMO_TLS_SELF_SIGNED", "true")
 	s := start(t)
+	s.await(t, "no generation is live")
 	wantHealth(t, program.ExitFailed, `503 {"error":"no generation yet: the directory does not exist"}`, "--listen", s.address)
 	wantHealth(t, program.ExitDone, "", "--listen", s.address, "--live")
 	s.build(t, "9.68")

@@ -19,6 +19,7 @@ import (
 func TestServerFollowsGenerationsFromEmptyDirectory(t *testing.T) {
 	s := start(t, "--tls-self-signed", "--drain", "0s")
 	s.want(t, "http", "/healthz", 200, `{"status":"ok"}`)
+	s.await(t, "no generation is live")
 	s.want(t, "http", "/readyz", 503, `{"error":"no generation yet: the directory does not exist"}`)
 	s.want(t, "https", "/promotions/"+exampleID, 503, `{"error":"no generation yet"}`)
 	for _, price := range []string{"9.68", "9.680"} {

@@ -38,6 +38,13 @@ func (c *Checker) Header(g Generation) (format.Header, error) {
 	return r.header, r.err
 }
 
+// Servable checks conditions 1 to 4 of a servable generation, but reads a file only
+// once.
+func (c *Checker) Servable(g Generation) error {
+	_, err := c.Header(g)
+	return err
+}
+
 // Verify is like Generation.Verify, but reads a good file only once.
 func (c *Checker) Verify(ctx context.Context, g Generation) error {
 	r, found := c.check(g)

@@ -30,17 +30,24 @@ const (
 // A Pin selects the generation of a directory to serve instead of the newest. A
 // pin that is not Active records the reason for unpinning. It remains a file, so
 // that rsync without --delete transfers it.
+//
+// A pin UntilNewer is released by a servable generation that is newer than Newest.
+// No program rewrites the file: each program finds out from the generations of its
+// directory, so it needs no other node for that. See Holds.
 type Pin struct {
-	Active bool
-	ID     ID        // of the pinned generation, if Active
-	By     string    // the person or program that pinned or unpinned
-	Reason string    // for people
-	At     time.Time // of pinning or unpinning
+	Active     bool
+	ID         ID        // of the pinned generation, if Active
+	UntilNewer bool      // only if Active
+	Newest     ID        // the newest generation at the time of pinning, if UntilNewer
+	By         string    // the person or program that pinned or unpinned
+	Reason     string    // for people
+	At         time.Time // of pinning or unpinning
 }
 
 // pinText is the JSON form of a Pin. The file holds it on one line.
 type pinText struct {
-	Generation *string   `json:"generation"` // empty: no generation is pinned
+	Generation *string   `json:"generation"`                 // empty: no generation is pinned
+	UntilNewer string    `json:"until_newer_than,omitempty"` // Pin.Newest
 	By         string    `json:"by"`
 	Reason     string    `json:"reason"`
 	At         time.Time `json:"at"`
@@ -48,9 +55,12 @@ type pinText struct {
 
 // MarshalJSON returns the JSON form of p.
 func (p Pin) MarshalJSON() ([]byte, error) {
-	text := pinText{new(string), p.By, p.Reason, p.At}
+	text := pinText{new(string), "", p.By, p.Reason, p.At}
 	if p.Active {
 		*text.Generation = p.ID.String()
+		if p.UntilNewer {
+			text.UntilNewer = p.Newest.String()
+		}
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -75,6 +85,13 @@ func (p *Pin) UnmarshalJSON(b []byte) error {
 			return err
 		}
 		q.Active, q.ID = true, id
+	}
+	if text.UntilNewer != "" && q.Active {
+		id, err := ParseID(text.UntilNewer)
+		if err != nil {
+			return fmt.Errorf("until_newer_than: %w", err)
+		}
+		q.UntilNewer, q.Newest = true, id
 	}
 	*p = q
 	return nil

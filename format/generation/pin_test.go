@@ -31,6 +31,9 @@ func drawPin(t *rapid.T) generation.Pin {
 	}
 	if p.Active {
 		p.ID = generation.ID(rapid.Int64Range(0, int64(maxID)).Draw(t, "id"))
+		if p.UntilNewer = rapid.Bool().Draw(t, "until newer"); p.UntilNewer {
+			p.Newest = generation.ID(rapid.Int64Range(0, int64(maxID)).Draw(t, "newest"))
+		}
 	}
 	return p
 }
@@ -70,6 +73,14 @@ func TestPinText(t *testing.T) {
 	if got, err := os.ReadFile(pinPath(dir)); err != nil || string(got) != want {
 		t.Errorf("file %s, %v, want %s", got, err, want)
 	}
+	p.UntilNewer, p.Newest = true, p.ID+1
+	if err := generation.SetPin(dir, p); err != nil {
+		t.Fatal(err)
+	}
+	want = `{"generation":"20261122T103000123Z","until_newer_than":"20261122T103000124Z","by":"ops@node","reason":"prices < 1 & worse","at":"2026-11-22T10:30:00.123Z"}` + "\n"
+	if got, err := os.ReadFile(pinPath(dir)); err != nil || string(got) != want {
+		t.Errorf("until newer: file %s, %v, want %s", got, err, want)
+	}
 	if err := generation.SetPin(dir, generation.Pin{By: "ops@node", At: now}); err != nil {
 		t.Fatal(err)
 	}
@@ -89,6 +100,9 @@ func TestReadPin(t *testing.T) {
 		{"complete", whole, &generation.Pin{Active: true, ID: id, By: "a", Reason: "b", At: now.Truncate(time.Second)}},
 		{"written by hand", ` { "generation" : "20261122T103000123Z" } `, &generation.Pin{Active: true, ID: id}},
 		{"unknown fields", `{"generation":"","since":{"a":[1]},"until":null}`, &generation.Pin{}},
+		{"until newer", `{"generation":"20261122T103000123Z","until_newer_than":"20261122T110000000Z"}`, &generation.Pin{Active: true, ID: id, UntilNewer: true, Newest: id + 1_799_877}},
+		{"unpinned until newer", `{"generation":"","until_newer_than":"20261122T110000000Z"}`, &generation.Pin{}},
+		{"until invalid", `{"generation":"20261122T103000123Z","until_newer_than":"newer"}`, nil},
 		{"empty", "", nil},
 		{"zeros", strings.Repeat("\x00", 100), nil},
 		{"missing generation", `{}`, nil},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"promostore/internal/fsx"
 )
@@ -24,8 +25,8 @@ type PruneOptions struct {
 	DryRun bool                   // remove nothing
 }
 
-// Prune keeps the newest opts.Keep servable generations and the pinned one, and
-// removes all older generations. Generations that are not servable do not count
+// Prune keeps the newest opts.Keep servable generations and the pinned one, unless
+// its pin is released, and removes all older generations. Generations that are not servable do not count
 // towards opts.Keep. Prune keeps those that are newer than the oldest generation
 // kept, because their files may still be arriving. Generations from the future do
 // not count either, and are kept: the clock of this machine may be the wrong one.
@@ -42,7 +43,7 @@ func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	if err != nil {
 		return Pruned{}, err
 	}
-	oldest, err := w.oldestKept(ctx, list, opts)
+	oldest, newest, err := w.oldestKept(ctx, list, opts)
 	if err != nil {
 		return Pruned{Kept: list}, err
 	}
@@ -55,22 +56,24 @@ func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	if err != nil {
 		return Pruned{Kept: list}, err
 	}
+	pinned := pin.Active && !pin.ReleasedBy(newest, time.Now())
 	return w.remove(list, func(g Generation) bool {
-		return g.ID < oldest && !(pin.Active && g.ID == pin.ID)
+		return g.ID < oldest && !(pinned && g.ID == pin.ID)
 	}, opts.DryRun)
 }
 
-// oldestKept returns the lowest ID of the generations to keep.
-func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOptions) (ID, error) {
+// oldestKept returns the lowest ID of the generations to keep and the ID of the
+// newest servable one. If oldest is 0, all are kept, and newest may be 0 as well.
+func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOptions) (oldest, newest ID, err error) {
 	list = list[len(Future(list)):]
 	if len(list) <= opts.Keep {
-		return 0, nil // without reading files, which may be large
+		return 0, 0, nil // without reading files, which may be large
 	}
 	servable := 0
 	for i := len(list) - 1; i >= 0; i-- {
 		err := opts.Check(list[i])
 		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
+			return 0, 0, context.Cause(ctx)
 		}
 		if err != nil {
 			continue
@@ -78,13 +81,16 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 		// The kept generations must survive a power cut after the removal of
 		// the others. A copied file may not be on the disk yet.
 		if err := syncFiles(list[i]); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		if servable++; servable == opts.Keep {
-			return list[i].ID, fsx.SyncDir(w.dir)
+		if servable++; servable == 1 {
+			newest = list[i].ID
+		}
+		if servable == opts.Keep {
+			return list[i].ID, newest, fsx.SyncDir(w.dir)
 		}
 	}
-	return 0, nil
+	return 0, 0, nil
 }
 
 // remove removes the generations of list for which old returns true.

@@ -46,12 +46,14 @@ func drawPlanted(t *rapid.T) planted {
 }
 
 // TestPrune compares Prune with an independent rule: remove a generation if at
-// least keep servable ones are newer and it is not pinned.
+// least keep servable ones are newer and it is not pinned, or a servable one has
+// released the pin.
 func TestPrune(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		all := rapid.SliceOfNDistinct(rapid.Custom(drawPlanted), 0, 12, func(p planted) generation.ID { return p.ID }).Draw(rt, "generations")
 		keep := rapid.IntRange(1, 4).Draw(rt, "keep")
 		pinned := generation.ID(rapid.IntRange(0, 20).Draw(rt, "pinned")) // 0: none
+		until := generation.ID(rapid.IntRange(0, 20).Draw(rt, "until"))   // newer than this one; 0: unpinned
 		dryRun := rapid.Bool().Draw(rt, "dry run")
 
 		dir, err := os.MkdirTemp(t.TempDir(), "")
@@ -72,7 +74,7 @@ func TestPrune(t *testing.T) {
 			touch(rt, dir, p.names()...)
 			before = append(before, p.names()...)
 			good[p.ID] = p.good
-			if newerGood(p.ID) >= keep && p.ID != pinned {
+			if newerGood(p.ID) >= keep && (p.ID != pinned || until != 0 && newerGood(until) > 0) {
 				wantGone = append(wantGone, p.names()...)
 			} else {
 				want = append(want, p.names()...)
@@ -80,6 +82,9 @@ func TestPrune(t *testing.T) {
 		}
 		if pinned != 0 { // present or absent: it may arrive later
 			text := fmt.Sprintf(`{"generation":"%s"}`, pinned)
+			if until != 0 {
+				text = fmt.Sprintf(`{"generation":"%s","until_newer_than":"%s"}`, pinned, until)
+			}
 			if err := os.WriteFile(pinPath(dir), []byte(text), 0o644); err != nil {
 				rt.Fatal(err)
 			}

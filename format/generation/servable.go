@@ -131,21 +131,6 @@ func openIndexed(path string) (Indexed, error) {
 	return Indexed{f, x}, nil
 }
 
-// Candidates returns list, which is in ascending order, in the order in which a
-// server without a live generation tries it: the generation that p pins, and
-// then the others, newest first.
-func (p Pin) Candidates(list []Generation) []Generation {
-	var pinned, others []Generation
-	for i := len(list) - 1; i >= 0; i-- {
-		if p.Active && list[i].ID == p.ID {
-			pinned = append(pinned, list[i])
-		} else {
-			others = append(others, list[i])
-		}
-	}
-	return append(pinned, others...)
-}
-
 // First returns the first of candidates that passes check, which reports why a
 // generation is not servable. If none passes, the error wraps ErrNoneServable
 // and the error of the first candidate.

@@ -32,7 +32,8 @@ type Status struct {
 
 	DirErr error // why the directory cannot be read, see DirError; nil: it was read
 	Pin    Pin
-	PinErr error // why the pin cannot be read
+	PinErr error     // why the pin cannot be read
+	Held   time.Time // since when Pin keeps a server from a newer servable generation; zero: it does not
 
 	Newest  *ID          // by name, servable or not; nil: none
 	Ahead   []Generation // those ahead of the clock; see Future
@@ -62,7 +63,19 @@ func (c *Checker) Status(dir string) Status {
 		st.Live = &h
 		return nil
 	})
+	if st.Live != nil {
+		st.Held = st.Pin.HeldSince(list, ID(st.Live.Generation), c.Servable)
+	}
 	return st
+}
+
+// Pinned returns the pinned generation; nil if none is pinned or a newer one has
+// released the pin.
+func (s *Status) Pinned() *ID {
+	if !s.Pin.Active || s.Live != nil && s.Pin.ReleasedBy(ID(s.Live.Generation), time.Now()) {
+		return nil
+	}
+	return &s.Pin.ID
 }
 
 // SetList sets Newest and Ahead. The list is in the order of List.
