@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
@@ -28,6 +30,9 @@ Examples:
 }
 
 func generate(c *cli.Context) error {
+	if rows := c.Args().First(); c.NArg() == 1 && !c.IsSet("rows") && strings.Trim(rows, "0123456789") == "" {
+		return program.Usagef("unexpected argument %q; did you mean %q?", rows, "--rows "+rows)
+	}
 	if _, err := program.Args(c, 0, 0); err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"promostore/builder"
@@ -23,7 +25,7 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 		}
 		if arg != "-" {
 			if !exists(arg) {
-				return nil, fmt.Errorf("%s: %w", arg, syscall.ENOENT)
+				return nil, errNoFile(arg)
 			}
 			list = append(list, builder.FileInput(arg))
 			continue
@@ -35,6 +37,19 @@ func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
 		list = append(list, standardInput(stdin))
 	}
 	return list, nil
+}
+
+// errNoFile returns the error for an input that does not exist.
+func errNoFile(arg string) error {
+	switch {
+	case arg == "":
+		return errors.New(`"": no such file`)
+	case strings.HasPrefix(arg, "http://"), strings.HasPrefix(arg, "https://"):
+		return fmt.Errorf("%s: no such file; download it: curl --fail %s | promobuild build -", arg, arg)
+	case strings.ContainsAny(arg, "*?"):
+		return fmt.Errorf("%s: no such file; patterns are expanded by the shell only", arg)
+	}
+	return fmt.Errorf("%s: %w", arg, syscall.ENOENT)
 }
 
 // standardInput returns stdin as an input. Its size is known if it is a file.

@@ -89,6 +89,9 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	if opts.Memory, err = memory(c.String("memory")); err != nil {
 		return opts, err
 	}
+	if exists(opts.Dir) && !isDir(opts.Dir) {
+		return opts, fmt.Errorf("--data %s: %w", opts.Dir, syscall.ENOTDIR)
+	}
 	if err := checkTemp(opts.TempDir); err != nil {
 		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, err)
 	}

@@ -57,7 +57,7 @@ func pin(c *cli.Context) error {
 	}
 	id, err := generation.ParseID(args[0])
 	if err != nil {
-		return program.Usagef("%v", err)
+		return program.Usagef("%v; promobuild list shows the IDs", err)
 	}
 	dir, err := dataDir(c)
 	if err != nil {

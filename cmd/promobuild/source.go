@@ -88,6 +88,9 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 		return s.openLive(ctx, arg)
 	}
 	f, err := openFile(arg)
+	if errors.Is(err, format.ErrFormat) && filepath.Ext(arg) != ".pgen" {
+		err = fmt.Errorf("%w; build one from it: promobuild build %s", err, arg)
+	}
 	return opened{File: f, path: arg}, err
 }
 

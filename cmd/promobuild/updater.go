@@ -1,9 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -121,6 +123,9 @@ func (o *updaterOptions) check(insecure bool) error {
 			o.listen = "127.0.0.1:" + updaterPort
 		}
 	}
+	if inbox := o.updater.Inbox; exists(inbox) && !isDir(inbox) {
+		return fmt.Errorf("--inbox %s: %w", inbox, syscall.ENOTDIR)
+	}
 	if err := program.CheckAddress(o.listen); err != nil {
 		return program.Usagef("--listen %q: %v", o.listen, err)
 	}
@@ -128,6 +133,11 @@ func (o *updaterOptions) check(insecure bool) error {
 		return program.Usagef("--inbox-match: %v", err)
 	}
 	host, _, _ := net.SplitHostPort(o.listen)
+	for _, name := range o.updater.AllowedHosts {
+		if strings.ContainsAny(name, "/: ") {
+			return program.Usagef("--allowed-host %q is not the name of a host, without a scheme and a port", name)
+		}
+	}
 	switch {
 	case open && !insecure && !program.IsLoopback(host):
 		return program.Usagef("--listen %q accepts uploads without credentials; add --token-file, --tls-client-ca or --insecure", o.listen)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,9 @@ type admin struct {
 
 // adminAddress parses a loopback address.
 func adminAddress(text string) (*net.TCPAddr, error) {
+	if _, err := strconv.ParseUint(text, 10, 16); err == nil {
+		return nil, fmt.Errorf("no host; write 127.0.0.1:%s", text)
+	}
 	if err := program.CheckAddress(text); err != nil {
 		return nil, err
 	}
@@ -36,7 +40,7 @@ func adminAddress(text string) (*net.TCPAddr, error) {
 		return nil, err
 	}
 	if !address.IP.IsLoopback() {
-		return nil, errors.New("not a loopback address")
+		return nil, errors.New("not a loopback address, such as 127.0.0.1:1323")
 	}
 	return address, nil
 }

@@ -58,7 +58,11 @@ func remoteProbe(text, path string) (probe, error) {
 	if port == "" {
 		port = u.Scheme
 	}
-	return probe{u, net.JoinHostPort(u.Hostname(), port), program.IsLoopback(u.Hostname())}, nil
+	address := net.JoinHostPort(u.Hostname(), port)
+	if err := program.CheckAddress(address); err != nil {
+		return probe{}, err
+	}
+	return probe{u, address, program.IsLoopback(u.Hostname())}, nil
 }
 
 // do returns the status code and the start of the body of the response.
@@ -80,8 +84,11 @@ func (p probe) do(ctx context.Context) (code int, body string, err error) {
 
 func (p probe) connect(ctx context.Context) (net.Conn, error) {
 	c, err := new(net.Dialer).DialContext(ctx, "tcp", p.address)
-	if err != nil || p.url.Scheme == "http" {
-		return c, err
+	if err != nil {
+		return nil, program.DialError(err)
+	}
+	if p.url.Scheme == "http" {
+		return c, nil
 	}
 	t := tls.Client(c, &tls.Config{ServerName: p.url.Hostname(), InsecureSkipVerify: p.insecure})
 	if err := t.HandshakeContext(ctx); err != nil {

@@ -20,6 +20,9 @@ var (
 	environmentError = regexp.MustCompile(`(?s)^could not parse (".*") as .* value from environment variable "(\w+)" for flag ([^ :]+): `)
 )
 
+// shortNumber matches 5k and 1M.
+var shortNumber = regexp.MustCompile(`^([0-9]{1,9})([kKmMgG])$`)
+
 // usageErrors returns a function that turns an error of the flag parser into a
 // usage error. args is the command line.
 func usageErrors(args []string) cli.OnUsageErrorFunc {
@@ -61,19 +64,52 @@ func unknownFlag(app *cli.App, flags []cli.Flag, dashed string, ofCommand bool) 
 			}
 		}
 	}
-	if suggestion := closest(name, names); suggestion != "" {
+	suggestion := ""
+	for i := 0; i < len(flagSynonyms[name]) && suggestion == ""; i++ {
+		if flagNamed(flags, flagSynonyms[name][i]) != nil {
+			suggestion = flagSynonyms[name][i]
+		}
+	}
+	if suggestion == "" {
+		suggestion = closest(name, names)
+	}
+	if suggestion != "" {
 		return Usagef("unknown flag %s%s", dashed, hint("--"+suggestion))
 	}
+	var owners []string // commands with that flag
 	for _, command := range app.Commands {
-		if flagNamed(command.Flags, name) == nil {
-			continue
+		if flagNamed(command.Flags, name) != nil {
+			owners = append(owners, fmt.Sprintf("%q", app.Name+" "+command.Name))
 		}
-		if !ofCommand {
-			return Usagef("unknown flag %s; write it after the command, as in %q", dashed, app.Name+" "+command.Name+" "+dashed)
-		}
-		return Usagef("unknown flag %s; %q has it", dashed, app.Name+" "+command.Name)
+	}
+	switch {
+	case len(owners) > 0 && !ofCommand:
+		return Usagef("unknown flag %s; write it after the command, as in \"%s COMMAND %s\"", dashed, app.Name, dashed)
+	case len(owners) == 1 || len(owners) == 2:
+		return Usagef("unknown flag %s here; it belongs to %s", dashed, strings.Join(owners, " and "))
 	}
 	return Usagef("unknown flag %s", dashed)
+}
+
+// flagSynonyms maps the flags of other tools to flags of these programs. A command
+// has some of them.
+var flagSynonyms = map[string][]string{
+	"addr": {"listen"}, "address": {"listen"}, "bind": {"listen"}, "host": {"listen", "url"}, "p": {"listen"}, "port": {"listen"},
+	"cert": {"tls-cert"}, "key": {"tls-key"}, "ssl": {"tls-self-signed"}, "tls": {"tls-self-signed"}, "https": {"tls-self-signed"},
+	"d": {"data"}, "dir": {"data"}, "directory": {"data"}, "o": {"data"}, "out": {"data"}, "output": {"data"}, "path": {"data"},
+	"debug": {"log-level"}, "v": {"log-level"}, "verbose": {"log-level"},
+	"f": {"force"}, "yes": {"force"},
+	"format": {"json", "log-format"}, "j": {"json"}, "output-format": {"json"},
+	"interval": {"poll"}, "id": {"generation"},
+	"jobs": {"workers"}, "parallel": {"workers"}, "threads": {"workers"}, "w": {"workers"},
+	"limit": {"show"}, "n": {"dry-run", "rows", "show"},
+	"m": {"memory"}, "mem": {"memory"}, "ram": {"memory"},
+	"message": {"reason"}, "user": {"by"},
+	"q": {"quiet"}, "silent": {"quiet"},
+	"sep": {"delimiter"}, "separator": {"delimiter"}, "s": {"delimiter"},
+	"temp": {"tmp"}, "temp-dir": {"tmp"}, "tempdir": {"tmp"}, "tmpdir": {"tmp"},
+	"token": {"token-file"}, "auth": {"token-file"},
+	"count": {"rows"}, "size": {"rows"},
 }
 
 // asTyped returns the flag of that name with the dashes that it has in args.
@@ -120,7 +156,10 @@ func wrongValue(flags []cli.Flag, setting, name, quoted string) error {
 		case number && !strings.Contains(value, "."):
 			return Usagef("%s %s is too large", setting, value)
 		}
-		return Usagef("%s %q is not a whole number such as 1000", setting, value)
+		if m := shortNumber.FindStringSubmatch(value); m != nil {
+			return Usagef("%s %q is not a whole number; write %s%s", setting, value, m[1], strings.Repeat("000", 1+strings.Index("kmg", strings.ToLower(m[2]))))
+		}
+		return Usagef("%s %q is not a whole number such as 10", setting, value)
 	case *cli.Float64Flag:
 		if metavariable(flag) != "PERCENT" {
 			return Usagef("%s %q is not a number such as 1.5", setting, value)

@@ -83,11 +83,30 @@ func Listen(flag, address string, config net.ListenConfig) (net.Listener, error)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		advice = "; no interface of this machine has it"
 	}
+	return nil, fmt.Errorf("--%s %s: %w%s", flag, address, networkError(err), advice)
+}
+
+// networkError returns the cause of an error of package net, which names its
+// functions.
+func networkError(err error) error {
 	var number syscall.Errno
-	if errors.As(err, &number) {
-		err = number
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &number):
+		return number
+	case errors.As(err, &name) && name.IsNotFound:
+		return fmt.Errorf("no host is named %q", name.Name)
 	}
-	return nil, fmt.Errorf("--%s %s: %w%s", flag, address, err, advice)
+	return err
+}
+
+// DialError describes why no server answers at an address.
+func DialError(err error) error {
+	cause := networkError(err)
+	if errors.Is(cause, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w; no server listens there", cause)
+	}
+	return cause
 }
 
 // IsLoopback reports whether host is localhost or a loopback IP address.

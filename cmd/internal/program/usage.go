@@ -82,7 +82,7 @@ var synonyms = map[string]string{
 	"info": "promobuild inspect", "show": "promobuild inspect", "stat": "promobuild inspect",
 	"find": "promobuild get", "lookup": "promobuild get", "query": "promobuild get",
 	"listen": "promoserve", "run": "promoserve", "serve": "promoserve", "server": "promoserve", "start": "promoserve",
-	"ls":   "promobuild list",
+	"ls": "promobuild list", "status": "promobuild list",
 	"ping": "promoserve health", "ready": "promoserve health",
 	"revert": "promobuild rollback", "undo": "promobuild rollback",
 	"update": "promobuild updater", "upload": "promobuild updater", "watch": "promobuild updater",
