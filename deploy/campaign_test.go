@@ -117,11 +117,11 @@ type relay struct {
 	address string
 
 	mu    sync.Mutex // guards the fields below and their content
-	conns []*exchange
+	conns []*recording
 }
 
-// An exchange is the content of one connection.
-type exchange struct{ requests, answers []byte }
+// A recording is the content of one connection.
+type recording struct{ requests, answers []byte }
 
 func newRelay(t *testing.T, target string) *relay {
 	t.Helper()
@@ -142,7 +142,7 @@ func newRelay(t *testing.T, target string) *relay {
 				client.Close()
 				continue
 			}
-			e := &exchange{}
+			e := &recording{}
 			r.mu.Lock()
 			r.conns = append(r.conns, e)
 			r.mu.Unlock()
@@ -196,7 +196,7 @@ func (r *relay) parse() (sum traffic) {
 	return sum
 }
 
-func (sum *traffic) add(e *exchange) (problem string) {
+func (sum *traffic) add(e *recording) (problem string) {
 	var requests []*http.Request
 	for sent := bufio.NewReader(bytes.NewReader(e.requests)); ; {
 		req, err := http.ReadRequest(sent)
