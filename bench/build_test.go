@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -22,8 +23,8 @@ import (
 
 // BenchmarkBuild measures builds from a CSV in the page cache until the result
 // is on the disk: against GNU sort and DuckDB, against stores that are loaded,
-// against reading the input and writing the output, in too little memory, and
-// with IDs that are not random.
+// against reading the input and writing the output, of compressed files, in too
+// little memory, and with IDs that are not random.
 func BenchmarkBuild(b *testing.B) {
 	const fullRows, storeRows, leastMemory = 20_000_000, 2_000_000, 64 << 20
 	rows := env.rows(4_000_000)
@@ -38,6 +39,8 @@ func BenchmarkBuild(b *testing.B) {
 	run(b, "reading and writing", rows, func(b *testing.B) {
 		compareBuilds(b, rows, 6, ourBuild(csv, 0), floorBuild(csv, rows), Target{})
 	})
+
+	benchmarkCompressed(b, rows, fullRows, csv)
 
 	few := min(rows, storeRows)
 	small := env.CSV(b, "v4", few)
@@ -117,18 +120,33 @@ func timed(rows int64, f build) Subject {
 // ourBuild builds a generation with a --memory of memory bytes, or with the default
 // if memory is 0.
 func ourBuild(csv string, memory int64) build {
+	if memory == 0 {
+		return buildOn(runtime.GOMAXPROCS(0), csv)
+	}
+	return buildOn(runtime.GOMAXPROCS(0), "--memory", fmt.Sprintf("%dMiB", memory>>20), csv)
+}
+
+// buildOn builds a generation of files on a number of processors. Options may
+// come before the files.
+func buildOn(processors int, files ...string) build {
 	return func(tb testing.TB, path string) map[string]float64 {
-		c := env.command("promobuild", "build", "--quiet", "--json", "--data", path, csv)
-		if memory > 0 {
-			c.Args = append(c.Args[:len(c.Args)-1], "--memory", fmt.Sprintf("%dMiB", memory>>20), csv)
-		}
+		c := env.command("promobuild", append([]string{"build", "--quiet", "--json", "--data", path}, files...)...)
+		c.Env = append(os.Environ(), fmt.Sprint("GOMAXPROCS=", processors))
 		var out bytes.Buffer
 		c.Stdout = &out
 		must(tb, peer.Run(c))
 		var s summary
 		must(tb, json.Unmarshal(out.Bytes(), &s))
-		return map[string]float64{"peak-MiB": s.PeakRSS / (1 << 20), "spilled-MiB": s.Spilled / (1 << 20)}
+		return map[string]float64{
+			"peak-MiB": s.PeakRSS / (1 << 20), "spilled-MiB": s.Spilled / (1 << 20),
+			"cpu-ns/row": float64(processorTime(c)) / s.Rows,
+		}
 	}
+}
+
+// processorTime returns the processor time of a command that has ended.
+func processorTime(c *exec.Cmd) time.Duration {
+	return c.ProcessState.UserTime() + c.ProcessState.SystemTime()
 }
 
 // sortBuild sorts with GNU sort.

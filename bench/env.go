@@ -84,6 +84,29 @@ func (e *Env) CSV(tb testing.TB, keys string, rows int64) string {
 	return path
 }
 
+// Compressed returns the path of a file that a command and its options make of
+// another one, in the format that suffix tells. It makes the file on the first
+// call, and skips the test if the command is missing.
+func (e *Env) Compressed(tb testing.TB, file, suffix string, command ...string) string {
+	path := fmt.Sprintf("%s-%s%s", file, strings.Join(command, ""), suffix)
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	program, err := peer.LookPath(command[0])
+	if err != nil {
+		tb.Skip(err)
+	}
+	c := exec.Command(program, command[1:]...)
+	in, err := os.Open(file)
+	must(tb, err)
+	defer in.Close()
+	out, err := os.Create(path)
+	must(tb, err)
+	c.Stdin, c.Stdout = in, out
+	must(tb, errors.Join(peer.Run(c), out.Sync(), out.Close()))
+	return path
+}
+
 // Generation returns a directory with a generation of CSV(keys, rows), and the
 // path of its file. It makes the generation on the first call.
 func (e *Env) Generation(tb testing.TB, keys string, rows int64) (dir, file string) {
@@ -101,6 +124,7 @@ func (e *Env) Generation(tb testing.TB, keys string, rows int64) (dir, file stri
 
 // summary is a part of the output of promobuild build --json.
 type summary struct {
+	Rows      float64 `json:"rows"`
 	Records   float64 `json:"records"`
 	FileBytes float64 `json:"file_bytes"`
 	Spilled   float64 `json:"spilled_bytes"`
