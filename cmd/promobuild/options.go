@@ -75,14 +75,14 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	case opts.MinRecords < 0:
 		return opts, program.Usagef("--min-records %d is negative", opts.MinRecords)
 	case c.IsSet("max-shrink") && !(opts.MaxShrink > 0 && opts.MaxShrink <= 100):
-		return opts, program.Usagef("--max-shrink %v is not above 0 and up to 100", opts.MaxShrink)
+		return opts, program.Usagef("--max-shrink %v is not a percentage above 0 and up to 100", opts.MaxShrink)
 	}
 	for name, value := range map[string]float64{"max-added": opts.MaxAdded, "max-removed": opts.MaxRemoved, "max-changed": opts.MaxChanged} {
 		switch {
 		case c.IsSet(name) && !(value > 0): // NaN too
-			return opts, program.Usagef("--%s %v is not above 0", name, value)
+			return opts, program.Usagef("--%s %v is not a percentage above 0", name, value)
 		case name != "max-added" && value > 100:
-			return opts, program.Usagef("--%s %v is above 100", name, value)
+			return opts, program.Usagef("--%s %v is not a percentage up to 100", name, value)
 		}
 	}
 	var err error

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -165,8 +166,11 @@ func (s source) announce(o opened) {
 	where, pinned := o.path, ""
 	if o.dir != "" {
 		where = o.dir
-		if pin, _ := generation.ReadPin(o.dir); pin.Active && pin.ID == o.ID() {
+		switch pin, _ := generation.ReadPin(o.dir); {
+		case pin.Active && pin.ID == o.ID():
 			pinned = ", " + pinText(pin)
+		case pin.Holds(o.ID(), time.Now()):
+			pinned = fmt.Sprintf("; the pinned one, %s, is not servable", pin.ID)
 		}
 	}
 	fmt.Fprintf(s.stderr, "%s: generation %s%s\n", escape.Name(where), o.ID(), pinned)

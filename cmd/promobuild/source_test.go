@@ -32,6 +32,11 @@ func TestCommandsAgreeWithServer(t *testing.T) {
 			gentest.Must(t, generation.SetPin(dir, generation.Pin{Active: true, ID: first, UntilNewer: true, Newest: newest}))
 		}
 	}
+	until := func(newest generation.ID) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			gentest.Must(t, generation.SetPin(dir, generation.Pin{Active: true, ID: first, UntilNewer: true, Newest: newest}))
+		}
+	}
 	block := func(id generation.ID) func(*testing.T, string) {
 		return func(t *testing.T, dir string) { gentest.Flip(t, gentest.Path(dir, id), 4200) }
 	}
@@ -42,6 +47,9 @@ func TestCommandsAgreeWithServer(t *testing.T) {
 	}{
 		{"no pin", third, nil},
 		{"pinned", first, []func(*testing.T, string){pin(first)}},
+		{"pinned until a newer one", first, []func(*testing.T, string){until(third)}},
+		{"pin released by a newer one", third, []func(*testing.T, string){until(second)}},
+		{"pin not released by a damaged one", first, []func(*testing.T, string){until(second), block(third)}},
 		{"newest has a damaged block", second, []func(*testing.T, string){block(third)}},
 		{"newest is truncated", second, []func(*testing.T, string){func(t *testing.T, dir string) {
 			gentest.Must(t, os.Truncate(gentest.Path(dir, third), 5000))

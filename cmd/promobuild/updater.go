@@ -104,8 +104,11 @@ func updaterOptionsOf(c *cli.Context) (updaterOptions, error) {
 		},
 	}
 	var ok bool
-	if opts.updater.MaxUpload, ok = size(c.String("max-upload")); !ok || opts.updater.MaxUpload < 1 {
+	if opts.updater.MaxUpload, ok = size(c.String("max-upload")); !ok {
 		return opts, program.Usagef("--max-upload %q is not a size such as 100GiB", c.String("max-upload"))
+	}
+	if opts.updater.MaxUpload < 1 {
+		return opts, program.Usagef("--max-upload %s allows no upload; write a size such as 100GiB", c.String("max-upload"))
 	}
 	if opts.certificates, err = program.CertificateOptions(c); err != nil {
 		return opts, err
