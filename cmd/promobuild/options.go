@@ -92,7 +92,7 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	if exists(opts.Dir) && !isDir(opts.Dir) {
 		return opts, fmt.Errorf("--data %s: %w", opts.Dir, syscall.ENOTDIR)
 	}
-	if err := checkTemp(opts.TempDir); err != nil {
+	if err := checkWritableDir(opts.TempDir); err != nil {
 		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, err)
 	}
 	opts.Duplicates = map[string]builder.Duplicates{
@@ -119,9 +119,9 @@ func memory(text string) (int64, error) {
 	return n, nil
 }
 
-// checkTemp returns an error if a build could not spill to dir. An empty dir is
-// that of the generations, which need not exist.
-func checkTemp(dir string) error {
+// checkWritableDir returns an error if a build could not create files in dir. An
+// empty dir is that of the generations, which need not exist.
+func checkWritableDir(dir string) error {
 	if dir == "" {
 		return nil
 	}

@@ -4,7 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"promostore/cmd/internal/program"
 )
@@ -19,8 +23,13 @@ type rejectsFile struct {
 }
 
 // newRejects returns the rejects file with the given path. It is a usage error if
-// the file is one of the inputs, which are arguments of the command line.
+// the file is one of the inputs, which are arguments of the command line. A file
+// that cannot be written is an error at once: the first Write follows only after
+// the input was read.
 func newRejects(path string, inputs []string, stdin io.Reader) (*rejectsFile, error) {
+	if err := checkWritable(path); err != nil {
+		return nil, fmt.Errorf("--rejects %s: %w", path, err)
+	}
 	rejects, err := os.Stat(path)
 	if err != nil || !rejects.Mode().IsRegular() { // there is no content to overwrite
 		return &rejectsFile{path: path}, nil
@@ -32,6 +41,18 @@ func newRejects(path string, inputs []string, stdin io.Reader) (*rejectsFile, er
 		}
 	}
 	return &rejectsFile{path: path}, nil
+}
+
+// checkWritable returns an error if the file with this path can be neither written
+// nor created.
+func checkWritable(path string) error {
+	switch {
+	case isDir(path):
+		return syscall.EISDIR
+	case exists(path):
+		return unix.Access(path, unix.W_OK)
+	}
+	return checkWritableDir(filepath.Dir(path))
 }
 
 func statInput(input string, stdin io.Reader) (os.FileInfo, error) {
