@@ -77,8 +77,8 @@ func (s *Server) problemOf(err error, u *upload) (code int, p problem) {
 	}
 	if bad := (*builder.BadRowsError)(nil); errors.As(err, &bad) {
 		p.Error = hint.appendTo(brief(err)) // Rows has the rest
-		if u != nil && u.content.lacksLineEnds(bad) {
-			p.Error = Hint{Text: "curl --data removes line ends: use --data-binary or --form"}.appendTo(p.Error)
+		if u != nil {
+			p.Error = Hint{Text: u.content.curlAdvice(bad)}.appendTo(p.Error)
 		}
 		p.BadRows, p.Tolerated = &bad.Count, &bad.Max
 		for _, r := range bad.Rows {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -139,8 +140,21 @@ func (c *content) checkCoding(header http.Header) error {
 	return &unsupportedError{fmt.Sprintf("Content-Encoding %.40q: %s", strings.Join(codings, ", "), advice), "Accept-Encoding", "gzip, zstd"}
 }
 
-// lacksLineEnds reports whether bad may be a data set that curl --data has made
-// one row of.
-func (c *content) lacksLineEnds(bad *builder.BadRowsError) bool {
-	return c.mediaType == curlMediaType && bad.Count == 1 && len(bad.Rows) == 1 && bad.Rows[0].Line == 1
+// curlAdvice returns advice if bad is probably the only line of a body that curl
+// made of a mistake in its command line, or else an empty text. With --data, curl
+// makes one line of a data set.
+func (c *content) curlAdvice(bad *builder.BadRowsError) string {
+	switch {
+	case bad.Count != 1 || len(bad.Rows) != 1 || bad.Rows[0].Line != 1 || bad.Cause != nil:
+		return ""
+	case fileName.MatchString(bad.Rows[0].Text):
+		return "the name of a file was sent instead of its content: use --form data=@FILE"
+	case c.mediaType == curlMediaType:
+		return "curl --data removes line ends: use --data-binary or --form"
+	}
+	return ""
 }
+
+// fileName matches what curl sends of --form data=FILE and --data-binary FILE,
+// which lack the @ before FILE, and of --data data=@FILE and --data-raw @FILE.
+var fileName = regexp.MustCompile(`^(data=)?@?[\w./-]*(/[\w.-]+|\.(csv|tsv|txt|gz|zst|zip))$`)
