@@ -179,7 +179,7 @@ func (s *Server) Observe(e reader.Event) {
 			log.Info("generation closed")
 		}
 	case reader.EventFuture:
-		log.Error("generation from the future, others are preferred", "ahead_seconds", e.ID.Ahead(time.Now()).Seconds())
+		log.Error("generation from the future, others are preferred", "ahead_seconds", int64(e.ID.Ahead(time.Now()).Seconds()))
 	case reader.EventDeleted:
 		s.metrics.deletions.Add(1)
 		log.Error("generation file deleted, it remains live", "error", e.Err)

@@ -128,7 +128,7 @@ func (p *pipeline) warnOfFuture(log *slog.Logger) {
 		log.Error("generations", "error", err)
 	}
 	for _, g := range generation.Future(list) {
-		log.Warn("generation from the future; remove its file", "file", g.Files[0], "ahead_seconds", g.ID.Ahead(time.Now()).Seconds())
+		log.Warn("generation from the future; remove its file", "file", g.Files[0], "ahead_seconds", int64(g.ID.Ahead(time.Now()).Seconds()))
 	}
 }
 
