@@ -9,6 +9,7 @@ const (
 	numLens    = 29
 	numDists   = 30
 	numSymbols = firstLen + numLens + 2 // two of the fixed code are invalid
+	minMatch   = 3
 	maxMatch   = 258
 )
 

@@ -138,6 +138,9 @@ func randomCode(rng *rand.Rand, n, total, must int, deep bool) testCode {
 	if must >= 0 && !slices.Contains(symbols, must) {
 		symbols[rng.IntN(n)] = must
 	}
+	if rng.IntN(2) == 0 { // most symbols are lengths
+		slices.SortStableFunc(symbols, func(a, b int) int { return min(b, 257) - min(a, 257) })
+	}
 	c := testCode{lens: make([]int, total), codes: make([]int, total), used: symbols}
 	for i, s := range symbols {
 		c.lens[s] = leaves[i]

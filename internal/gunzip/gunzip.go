@@ -8,6 +8,11 @@
 // most 11 bits. Otherwise it decodes up to three literals, or a length alone.
 // See table.go for the entries and inflate.go for the loop.
 //
+// At gzip -6 matches and literals alternate without a pattern, and mispredicted
+// branches take most of the time. The lengths of the codes of a block tell how
+// frequent matches are; if they are not, the loop begins with literals, none or
+// more, without a branch.
+//
 // Three further choices keep the loop short. The bits are in a word of 64,
 // which is refilled without a branch. All input ends with zeros, so that the
 // loop has no second form for the end: a stream that has used bits beyond its
@@ -16,6 +21,10 @@
 //
 // Longer codes, end of block and invalid codes take a slow path, which decodes a
 // canonical code by comparing it with the first code of each length.
+//
+// Other designs were not faster: literals and a length in one entry, entries of 64
+// bits, copies of 32 bytes, tables of 12 or 13 bits, and literals without a branch
+// in dense blocks too, which takes 75 % more time at gzip -1.
 //
 // One member is decompressed by one goroutine. A [BlockReader] decompresses
 // several members at the same time if they tell their lengths, as those of BGZF

@@ -14,8 +14,10 @@ const (
 	fusedBits = tableBits + maxExtraDist // the most of a match that is one entry
 
 	// A turn drops a match and two entries of literals, or looks up the entry
-	// of a second match.
+	// of a second match. Without the first match, it drops three entries of
+	// literals, or looks up the entry of a match.
 	_ = uint(minBits - fusedBits - 2*tableBits)
+	_ = uint(minBits - 3*tableBits)
 
 	// A length, its distance by an entry of distTable.
 	apartBits = tableBits + distBits + maxExtraDist
@@ -46,18 +48,29 @@ func (r *Reader) inflate() error {
 // inflateFast decodes symbols until the chunk is full, less than turnIn bytes of
 // input are left, or a symbol comes that needs the slow path. It calls no
 // function that is not inlined, so that its variables stay in registers.
+//
+// A turn of a dense block begins with a match, if the next symbol is one. A turn
+// of another block begins with up to three literals, without a branch, because
+// no processor can predict whether the next symbol is a match: a quarter less time
+// at gzip -6.
 func (r *Reader) inflateFast() {
 	b, codes, out, base := &r.bits, r.codes, &r.out, r.base
 	in, table := &b.buf, &codes.table
 	pos, word, count, to := b.pos, b.word, uint64(b.count), r.to
-	end := b.limit - turnIn
+	end, dense := b.limit-turnIn, codes.dense
 	for pos < end && to < outLimit {
 		word |= binary.LittleEndian.Uint64(in[pos&inMask:pos&inMask+8]) << (count & 63)
 		pos += int((63 - count) >> 3)
 		count |= minBits
 
 		e := table[word&(1<<tableBits-1)]
-		if e.isMatch() {
+		if !dense {
+			binary.LittleEndian.PutUint32(out[to&outMask:to&outMask+4], uint32(e>>8))
+			to += e.literals()
+			word >>= e.litDrop()
+			count -= e.litDrop()
+			e = table[word&(1<<tableBits-1)]
+		} else if e.isMatch() {
 			d := &distances[e>>12&31]
 			distance := int(d.base + uint32(word>>e.distCode())&d.mask)
 			from := to - distance
@@ -78,14 +91,14 @@ func (r *Reader) inflateFast() {
 		if e.isLiteral() {
 			binary.LittleEndian.PutUint32(out[to&outMask:to&outMask+4], uint32(e>>8))
 			to += e.literals()
-			word >>= e.drop()
-			count -= e.drop()
+			word >>= e.litDrop()
+			count -= e.litDrop()
 			e = table[word&(1<<tableBits-1)]
 			if e.isLiteral() {
 				binary.LittleEndian.PutUint32(out[to&outMask:to&outMask+4], uint32(e>>8))
 				to += e.literals()
-				word >>= e.drop()
-				count -= e.drop()
+				word >>= e.litDrop()
+				count -= e.litDrop()
 				continue
 			}
 		}

@@ -13,7 +13,7 @@ const (
 // An entry tells what the bits of its index mean. The fields, from the lowest
 // bit:
 //
-//	0-5    bits to drop
+//	0-5    bits to drop, with literals; otherwise 0
 //	6-7    number of literals
 //
 // With literals:
@@ -24,9 +24,10 @@ const (
 //
 //	8-11   bits before the extra bits of the distance
 //	12-16  symbol of the distance
-//	17-25  length of the match
+//	17-24  length of the match, minus 3
+//	25-29  bits to drop
 //	30     noDist: the distance is not included
-//	31     slow: ask the code; the lowest bits are the least length of the code
+//	31     slow: ask the code
 //
 // An entry of the table of distances has the fields of a distance, and slow.
 type entry uint32
@@ -36,23 +37,26 @@ const (
 	slow   entry = 1 << 31
 
 	oneLiteral entry = 1 << 6
+	dropUnit   entry = 1 << 25
 	lengthUnit entry = 1 << 17
 	symbolUnit entry = 1 << 12
 	codeUnit   entry = 1 << 8
 )
 
-func (e entry) drop() uint64     { return uint64(e & 63) }
+func (e entry) litDrop() uint64  { return uint64(e & 63) } // 0 without literals
 func (e entry) literals() int    { return int(e >> 6 & 3) }
 func (e entry) isLiteral() bool  { return e&(3<<6) != 0 }
 func (e entry) isMatch() bool    { return e < noDist && !e.isLiteral() } // with its distance
-func (e entry) length() int      { return int(e >> 17 & 511) }
+func (e entry) length() int      { return int(e>>17&255) + minMatch }
 func (e entry) distCode() uint64 { return uint64(e >> 8 & 15) }
+func (e entry) drop() uint64     { return uint64(e >> 25 & 31) } // without literals
 
 // codes decodes the symbols of a block.
 type codes struct {
 	table     [1 << tableBits]entry
 	distTable [1 << distBits]entry
 	lit, dist code
+	dense     bool // three quarters of the symbols are matches, according to their codes
 
 	single [1 << tableBits]entry // while the tables are built: one symbol an entry
 }
@@ -67,6 +71,7 @@ func (c *codes) build(lit, dist []uint8) bool {
 	fill(c.single[:], &c.lit, litEntry)
 	c.table = c.single
 	number, index := uint32(0), 0
+	matches := 0 // share of the symbols, according to their codes
 	for n := 1; n <= tableBits; n++ {
 		number <<= 1
 		for range c.lit.count[n] {
@@ -75,11 +80,13 @@ func (c *codes) build(lit, dist []uint8) bool {
 				c.addLiterals(litEntry(symbol, n), reverse(number, n), n)
 			} else if symbol >= firstLen && symbol < firstLen+numLens {
 				c.addMatches(lengths[symbol-firstLen], reverse(number, n), n)
+				matches += 1 << (tableBits - n)
 			}
 			number++
 			index++
 		}
 	}
+	c.dense = matches > 3<<tableBits/4
 	return true
 }
 
@@ -87,7 +94,7 @@ func (c *codes) build(lit, dist []uint8) bool {
 // filled, one length of codes after the other, so that it stores each code once.
 func fill(table []entry, c *code, entryOf func(symbol uint16, n int) entry) {
 	width := bits.Len(uint(len(table))) - 1
-	table[0] = slow + entry(width) + 1 // a longer code, or none
+	table[0] = slow // a longer code, or none
 	number, index := uint32(0), 0
 	for n := 1; n <= width; n++ {
 		size := 1 << (n - 1)
@@ -107,15 +114,15 @@ func litEntry(symbol uint16, n int) entry {
 	if symbol < endOfBlock {
 		return oneLiteral + entry(symbol)*codeUnit + entry(n)
 	}
-	return slow + entry(n)
+	return slow
 }
 
 // distEntry returns the entry of a distance whose code has n bits.
 func distEntry(symbol uint16, n int) entry {
 	if symbol >= numDists {
-		return slow + entry(n)
+		return slow
 	}
-	return entry(symbol)*symbolUnit + entry(n)*codeUnit + entry(n) + entry(distances[symbol].extra())
+	return entry(symbol)*symbolUnit + entry(n)*codeUnit + (entry(n)+entry(distances[symbol].extra()))*dropUnit
 }
 
 // addLiterals stores the pairs and triples that begin with the literal of e,
@@ -125,13 +132,13 @@ func (c *codes) addLiterals(e entry, code uint32, n int) {
 	for rest := range uint32(1 << (tableBits - n)) {
 		left := uint64(tableBits - n)
 		second := c.single[rest&(1<<tableBits-1)]
-		if !second.isLiteral() || second.drop() > left {
+		if !second.isLiteral() || second.litDrop() > left {
 			continue
 		}
 		sum := e + second&fields + second>>8<<16
-		left -= second.drop()
-		third := c.single[rest>>second.drop()&(1<<tableBits-1)]
-		if third.isLiteral() && third.drop() <= left {
+		left -= second.litDrop()
+		third := c.single[rest>>second.litDrop()&(1<<tableBits-1)]
+		if third.isLiteral() && third.litDrop() <= left {
 			sum += third&fields + third>>8<<24
 		}
 		c.table[(code|rest<<n)&(1<<tableBits-1)] = sum
@@ -147,7 +154,7 @@ func (c *codes) addMatches(l class, code uint32, n int) {
 	}
 	left := uint64(tableBits - used)
 	for extra := range l.mask + 1 {
-		e := noDist + entry(l.base+extra)*lengthUnit + entry(used)
+		e := noDist + entry(l.base+extra-minMatch)*lengthUnit + entry(used)*dropUnit
 		for rest := range uint32(1 << left) {
 			sum := e
 			if d := c.distTable[rest&(1<<distBits-1)]; d&slow == 0 && d.distCode() <= left {
