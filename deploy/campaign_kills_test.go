@@ -41,6 +41,9 @@ func TestCampaignKills(t *testing.T) {
 		case "pull":
 			k.build(t, true)
 			k.run(t, kind, "rsync/promo-pull", m.command(t, "2")...)
+			waitFor(t, "the killed pull has released its lock", func() bool { // its children end a little later
+				return exec.Command("flock", "--nonblock", filepath.Join(m.data, ".pull.lock"), "true").Run() == nil
+			})
 			m.pull(t)
 		case "prune":
 			k.run(t, kind, program(t, "promobuild"), "prune", "--data", m.source, "--keep", "2")
