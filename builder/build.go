@@ -34,9 +34,10 @@ type build struct {
 	sizes    sizes // chosen from Memory and Workers if zero
 	started  time.Time
 	progress progress
-	source   *source
+	plan     lanePlan
+	lanes    *lanes
 	styles   styleDictionary
-	rows     rowCounter // passed through in the order of the chunks
+	rows     rowCounter // gets the chunks of a lane in their order
 	sorter   *extsort.Sorter
 	summary  Summary
 }
@@ -108,8 +109,9 @@ func (b *build) check() error {
 	}
 	// The buffers of a worker take about 5 MiB. Most of the memory is for records.
 	b.Workers = min(b.Workers, int(b.Memory>>24))
+	b.plan = planLanes(&b.Options)
 	if b.sizes == (sizes{}) {
-		b.sizes = sizesFor(b.Memory, b.Workers)
+		b.sizes = sizesFor(b.Memory-b.plan.memory, b.Workers)
 	}
 	size, err := inputSize(b.Inputs)
 	if err != nil {
@@ -153,6 +155,7 @@ func (b *build) sortConfig() extsort.Config {
 	c := extsort.Config{
 		Sizes:       b.sizes.sort,
 		Workers:     b.Workers,
+		Lanes:       b.plan.lanes,
 		Dir:         b.TempDir,
 		KeepFirst:   b.Duplicates != KeepLast,
 		BeforeSpill: b.checkRecordSpace,
@@ -166,19 +169,19 @@ func (b *build) sortConfig() extsort.Config {
 // read parses the inputs and adds their records to the sort.
 func (b *build) read(ctx context.Context) error {
 	b.progress.begin(PhaseRead)
-	if err := b.rows.start(ctx, &b.Options); err != nil {
+	if err := b.rows.start(ctx, &b.Options, b.plan.lanes); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	defer b.sorter.AbortAfter(ctx)()
-	b.source = &source{ctx: ctx, inputs: b.Inputs, final: b.RequireFinalNewline, decoders: b.Workers}
+	b.lanes = newLanes(ctx, &b.Options, b.plan)
 	for range b.Workers {
 		g.Go(func() error { return b.readChunks(ctx) })
 	}
-	if err := errors.Join(g.Wait(), b.source.close()); err != nil {
+	if err := errors.Join(g.Wait(), b.lanes.close()); err != nil {
 		return err
 	}
-	if err := b.source.checkUnchanged(); err != nil { // it may be why rows are bad
+	if err := b.lanes.checkUnchanged(); err != nil { // it may be why rows are bad
 		return err
 	}
 	return b.rows.finish()
@@ -190,24 +193,25 @@ func (b *build) readChunks(ctx context.Context) error {
 	buf := make([]byte, b.sizes.chunk)
 	p := newParser(b.Delimiter, &b.styles, b.sizes.chunk)
 	adder := b.sorter.NewAdder()
+	last := 0
 	for {
-		c, ok, err := b.source.next(buf)
+		c, ok, err := b.lanes.next(buf, last)
 		if err != nil || !ok {
 			return err
 		}
 		if err := p.parse(c); err != nil {
 			return fmt.Errorf("%s: %w", b.Inputs[c.input].Name, err)
 		}
-		err = adder.Add(ctx, c.seq, p.records, func() (keep bool, err error) {
+		err = adder.Add(ctx, c.lane, c.seq, p.records, func() (keep bool, err error) {
 			keep, err = b.rows.add(c, p)
 			if err != nil {
 				return false, err
 			}
 			if c.err != nil {
-				c.err.Line = b.rows.lines
+				c.err.Line = b.rows.lanes[c.lane].lines
 				return false, fmt.Errorf("%s: %w", b.Inputs[c.input].Name, c.err)
 			}
-			b.progress.update(func(s *Status) { s.InputBytes, s.Rows = b.source.read.Load(), b.rows.total })
+			b.progress.update(func(s *Status) { s.InputBytes, s.Rows = b.lanes.totals.read.Load(), b.rows.total })
 			// After too many bad rows the build has failed. The rest of the
 			// input is only read to count the bad rows.
 			return keep && !b.rows.tooManyBad(), nil
@@ -215,6 +219,8 @@ func (b *build) readChunks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		b.lanes.passed(c)
+		last = c.lane
 	}
 }
 
@@ -266,7 +272,7 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 	if err := writeBack(ctx, out.file.File, out.header.FileLen); err != nil {
 		return err
 	}
-	if err := b.source.checkUnchanged(); err != nil {
+	if err := b.lanes.checkUnchanged(); err != nil {
 		return err
 	}
 	if b.Publishing != nil {
@@ -299,8 +305,7 @@ func (b *build) summarize(path string, h format.Header) {
 		Records:      int64(h.Records),
 		Duplicates:   int64(h.Duplicates),
 		BadRows:      int64(h.BadRows),
-		Unterminated: len(b.source.unterminated) > 0,
-		InputBytes:   b.source.read.Load(),
+		InputBytes:   b.lanes.totals.read.Load(),
 		FileBytes:    h.FileLen,
 		SpilledBytes: b.sorter.SpilledBytes(),
 		Phases:       b.progress.end(),
@@ -308,7 +313,8 @@ func (b *build) summarize(path string, h format.Header) {
 		PeakRSSBytes: sysmem.Peak(),
 		Comparison:   b.summary.Comparison,
 	}
-	for _, i := range b.source.unterminated {
+	for _, i := range b.lanes.unterminated() {
+		b.summary.Unterminated = true
 		b.summary.UnterminatedInputs = append(b.summary.UnterminatedInputs, b.Inputs[i].Name)
 	}
 }

@@ -1,7 +1,9 @@
 // Package builder builds one generation file from CSV files of promotions.
 //
-// Workers read the input in chunks, one chunk after the other, parse the chunks
-// at the same time and add the records to an external sort, package extsort.
+// Workers read the input in chunks, parse the chunks at the same time and add the
+// records to an external sort, package extsort. Chunks of plain inputs and of pipes
+// are read one after the other. Several compressed files are read at the same time,
+// because their decompression is slower than parsing.
 // The sorted records are written to a temporary file, which then becomes the
 // generation file. The input is read once, from start to end, without seeks.
 //
@@ -9,13 +11,13 @@
 // because it is read next. If they do not, the file bypasses the page cache.
 //
 // The same rows and the same generation ID produce the same bytes. Memory,
-// workers and the division of the rows into inputs do not matter: records keep
-// the order of the input until they are sorted, the sort is stable, and
-// timestamp styles, which are numbered as they appear, are numbered again at
-// the end.
+// workers, compression and the division of the rows into inputs do not matter: the
+// sort restores the order of rows with the same id, and timestamp styles, which are
+// numbered as they appear, are numbered again at the end.
 //
 // Records live in a mapping of fixed size, and workers have buffers of fixed
-// size. Both are part of Options.Memory. The runtime and the program need at
+// size. Both are part of Options.Memory, and so are the decompressors of files that
+// are read at the same time. The runtime and the program need at
 // most 64 MiB more, of which 8 MiB are for the decoders of BGZF data.
 //
 // An input that is not a CSV, such as a zip archive, fails the build with a

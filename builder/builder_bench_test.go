@@ -42,11 +42,11 @@ func writeCSV(b *testing.B, tab synth.DataSet) string {
 	return path
 }
 
-func benchBuild(b *testing.B, path string, memory int64) (time.Duration, Summary) {
+func benchBuild(b *testing.B, memory int64, inputs ...Input) (time.Duration, Summary) {
 	dir := b.TempDir()
 	defer os.RemoveAll(dir)
 	start := time.Now()
-	sum, err := Build(b.Context(), Options{Inputs: []Input{FileInput(path)}, Dir: dir, Memory: memory})
+	sum, err := Build(b.Context(), Options{Inputs: inputs, Dir: dir, Memory: memory})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -61,9 +61,9 @@ func BenchmarkBuild(b *testing.B) {
 			var inMemory, spilled []float64
 			var rows int64
 			for b.Loop() {
-				d, sum := benchBuild(b, path, 2<<30)
+				d, sum := benchBuild(b, 2<<30, FileInput(path))
 				inMemory = append(inMemory, d.Seconds())
-				d, _ = benchBuild(b, path, 256<<20)
+				d, _ = benchBuild(b, 256<<20, FileInput(path))
 				spilled = append(spilled, d.Seconds())
 				rows = sum.Rows
 			}
@@ -74,13 +74,36 @@ func BenchmarkBuild(b *testing.B) {
 	}
 }
 
+// BenchmarkBuildCompressed builds the same rows from one compressed file and from
+// eight, in turn.
+func BenchmarkBuildCompressed(b *testing.B) {
+	const parts = 8
+	data := csvOf(b, synth.DataSet{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
+	for _, ext := range []string{".gz", ".zst"} {
+		b.Run(ext[1:], func(b *testing.B) {
+			whole := files(b, b.TempDir(), []string{ext}, data)
+			divided := files(b, b.TempDir(), []string{ext}, cut(data, parts)...)
+			var one, several []float64
+			for b.Loop() {
+				d, _ := benchBuild(b, 2<<30, whole...)
+				one = append(one, d.Seconds())
+				d, _ = benchBuild(b, 2<<30, divided...)
+				several = append(several, d.Seconds())
+			}
+			b.ReportMetric(float64(benchRows(b))/median(one), "one-file-rows/s")
+			b.ReportMetric(float64(benchRows(b))/median(several), "rows/s")
+			b.ReportMetric(median(one)/median(several), "×one-file")
+		})
+	}
+}
+
 // BenchmarkBuildAgainstSort builds a file and sorts the same CSV with GNU sort, in
 // turn. GNU sort checks nothing and does not sync.
 func BenchmarkBuildAgainstSort(b *testing.B) {
 	path := writeCSV(b, synth.DataSet{Keys: synth.Keys{Seed: 1}, Rows: benchRows(b)})
 	var ratios, ours, theirs []float64
 	for b.Loop() {
-		d, _ := benchBuild(b, path, 6<<30)
+		d, _ := benchBuild(b, 6<<30, FileInput(path))
 		out := filepath.Join(b.TempDir(), "sorted.csv")
 		cmd := exec.Command("sort", "-S", "4G", "--parallel=2", "-T", b.TempDir(), "-o", out, path)
 		cmd.Env = append(os.Environ(), "LC_ALL=C")

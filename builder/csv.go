@@ -55,7 +55,8 @@ func newParser(delimiter byte, styles *styleDictionary, chunkLen int) *parser {
 
 // parse parses a chunk. Bad rows are no error; an error fails the build.
 func (p *parser) parse(c chunk) error {
-	p.records, p.lines, p.bad, p.styles.chunk = p.records[:0], 0, p.bad[:0], c.seq
+	p.records, p.lines, p.bad = p.records[:0], 0, p.bad[:0]
+	p.styles.begin(c.order())
 	if c.long {
 		p.lines = 1
 		p.bad = append(p.bad, badLine{line: 1, hi: len(c.data)})
@@ -136,7 +137,7 @@ func (p *parser) checkCut(c chunk) bool {
 	if len(p.records) == 0 || line[len(line)-1] == '"' { // bad, or a quoted date
 		return true
 	}
-	short, whole, ok := p.styles.dictionary.isCut(uint16(p.records[0].Style()), c.seq)
+	short, whole, ok := p.styles.dictionary.isCut(uint16(p.records[0].Style()), c.order())
 	if !ok {
 		return true
 	}

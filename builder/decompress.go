@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
@@ -92,6 +93,26 @@ func decompress(r io.Reader, decoders int) (plain io.Reader, kind string, err er
 	return b, "", nil
 }
 
+// decompressMemory returns the memory, in bytes, that the decompression of the
+// file at path takes: twice its buffers, because those of another input may not be
+// collected yet. It is 0 if the file is plain or cannot be read.
+func decompressMemory(path string) int64 {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	var magic [4]byte
+	n, _, _ := readFull(f, magic[:]) // the build reports the error
+	switch {
+	case isGzip(magic[:n]):
+		return 1 << 20
+	case isZstd(magic[:n]):
+		return 2 * (maxWindow + 1<<20)
+	}
+	return 0
+}
+
 // isGzip reports whether b begins with a member (RFC 1952).
 func isGzip(b []byte) bool { return bytes.HasPrefix(b, []byte{0x1F, 0x8B}) }
 
@@ -108,6 +129,7 @@ func isZstd(b []byte) bool {
 type counter struct {
 	r      io.Reader
 	n      *atomic.Int64
+	read   int64 // bytes
 	hollow int64 // bytes that may be read before more are decompressed
 	err    error
 }
@@ -119,6 +141,7 @@ func (c *counter) Read(p []byte) (int, error) {
 	}
 	n, err := c.r.Read(p)
 	c.n.Add(int64(n))
+	c.read += int64(n)
 	c.hollow -= int64(n)
 	if err != nil && err != io.EOF { //nolint:errorlint // a wrapped EOF is an error
 		c.err = err

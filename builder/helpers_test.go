@@ -131,17 +131,25 @@ func expect(data []byte, dup Duplicates) []string {
 // split splits data at line ends into several inputs.
 func split(data []byte, parts int) []Input {
 	var inputs []Input
-	for i := range parts {
-		end := len(data) / (parts - i)
-		if i == parts-1 {
+	for i, part := range cut(data, parts) {
+		inputs = append(inputs, stream(fmt.Sprint("part ", i), part))
+	}
+	return inputs
+}
+
+// cut cuts data at line ends into parts of about the same size.
+func cut(data []byte, num int) (parts [][]byte) {
+	for i := range num {
+		end := len(data) / (num - i)
+		if i == num-1 {
 			end = len(data)
 		} else if j := bytes.IndexByte(data[end:], '\n'); j >= 0 {
 			end += j + 1
 		}
-		inputs = append(inputs, stream(fmt.Sprint("part ", i), data[:end]))
+		parts = append(parts, data[:end])
 		data = data[end:]
 	}
-	return inputs
+	return parts
 }
 
 // wantFiles fails the test unless dir has exactly the files names.

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"github.com/dustin/go-humanize"
 
@@ -22,8 +21,9 @@ type Input struct {
 	Size int64  // bytes, before decompression; 0 if unknown
 	Open func() (io.ReadCloser, error)
 
-	path string // of a file that must not change during the build; empty: none
-	err  error  // known before the build
+	path   string // of a file that must not change during the build; empty: none
+	memory int64  // bytes that its decompression takes; 0 if it is plain, or not known
+	err    error  // known before the build
 }
 
 // FileInput returns an Input that reads the file at path. If it is a regular file
@@ -34,7 +34,7 @@ func FileInput(path string) Input {
 	if err != nil {
 		in.err = err
 	} else if st.Mode().IsRegular() {
-		in.Size, in.path = st.Size(), path
+		in.Size, in.path, in.memory = st.Size(), path, decompressMemory(path)
 	}
 	return in
 }
@@ -71,7 +71,8 @@ func inputSize(inputs []Input) (int64, error) {
 
 // A chunk is a part of one input: whole lines, or the last one without its end.
 type chunk struct {
-	seq   int64 // counted from 0 over all inputs
+	lane  int
+	seq   int64 // counted from 0 over the inputs of the lane
 	input int
 	first bool // of its input, gzip member or zstd frame: may begin with a byte-order mark and a header
 	long  bool // the start of a row that is longer than a chunk
@@ -80,18 +81,22 @@ type chunk struct {
 	err   *CompressionError // follows data and ends the input; nil if there is none
 }
 
-// A source divides the inputs into chunks. Its next method is safe for
+// order returns a number that is higher for each following chunk of the input,
+// over all lanes.
+func (c *chunk) order() int64 { return int64(c.lane)<<40 | c.seq }
+
+// A source divides the inputs of a lane into chunks. Its next method is safe for
 // concurrent use.
 type source struct {
 	ctx      context.Context
-	inputs   []Input
-	final    bool // Options.RequireFinalNewline
-	decoders int  // goroutines that decompress BGZF data
-
-	read atomic.Int64 // bytes of the inputs, before decompression
+	totals   *totals
+	index    int     // of the lane
+	lane     lane    // guarded by lanes.mu
+	inputs   []Input // up to the last one of the lane
+	final    bool    // Options.RequireFinalNewline
+	decoders int     // goroutines that decompress BGZF data
 
 	mu      sync.Mutex // guards the fields after it
-	plain   int64      // bytes of the inputs, decompressed
 	seq     int64
 	input   int // the open input, or the next one
 	file    io.ReadCloser
@@ -103,7 +108,7 @@ type source struct {
 	skip    bool   // to the end of a long row
 	newline bool   // the last byte read from the open input is a line end, or there is none
 	carry   []byte // start of a line that did not fit into the last chunk
-	ended   bool   // the open input was read to its end; carry holds its last line
+	ended   bool   // the input was read to its end and closed; carry holds its last line
 
 	opened       []openedFile
 	unterminated []int // inputs that do not end with a line end
@@ -124,7 +129,7 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 		if err := s.ctx.Err(); err != nil {
 			return chunk{}, false, err
 		}
-		if s.r == nil {
+		if s.r == nil && !s.ended {
 			if s.input == len(s.inputs) {
 				return chunk{}, false, nil
 			}
@@ -136,11 +141,11 @@ func (s *source) next(buf []byte) (c chunk, ok bool, err error) {
 		if err != nil {
 			return chunk{}, false, s.named(err)
 		}
-		if s.r == nil {
+		if s.r == nil && !s.ended {
 			s.input++
 		}
-		if len(c.data) > 0 || c.err != nil {
-			c.seq = s.seq
+		if len(c.data) > 0 || c.err != nil || s.ended { // the last line is a chunk of its own
+			c.lane, c.seq = s.index, s.seq
 			s.seq++
 			return c, true, nil
 		}
@@ -154,23 +159,25 @@ func (s *source) fill(buf []byte) (chunk, error) {
 	n := copy(buf, s.carry)
 	s.carry = s.carry[:0]
 	if s.ended {
-		return chunk{input: s.input, first: s.first, cut: true, data: buf[:n]}, s.close()
+		s.ended = false
+		c.cut, c.data = true, buf[:n]
+		return c, nil
 	}
 	var eof, member bool
 	for {
 		m, end, err := readFull(s.r, buf[n:])
 		n += m
 		s.raw.hollow += 2 * int64(m)
-		s.plain += int64(m)
+		plain := s.totals.plain.Add(int64(m))
 		eof, member = end, errors.Is(err, errMember)
 		switch {
 		case err != nil && !member:
 			if err = s.decompressError(err); !errors.As(err, &c.err) {
 				return chunk{}, err
 			}
-		case s.plain > maxFree && s.plain/maxExpansion > s.read.Load():
+		case plain > maxFree && plain/maxExpansion > s.totals.read.Load():
 			return chunk{}, fmt.Errorf("%w: %s bytes of %s data expand to more than %s bytes, %d-fold; if it is one, decompress it first",
-				ErrExpansion, humanize.Comma(s.read.Load()), s.kind, humanize.Comma(s.plain), maxExpansion)
+				ErrExpansion, humanize.Comma(s.totals.read.Load()), s.kind, humanize.Comma(plain), maxExpansion)
 		}
 		if member && (n == 0 && s.skip || n > 0 && buf[n-1] != '\n') {
 			continue // a row extends over both members
@@ -211,7 +218,7 @@ func (s *source) fill(buf []byte) (chunk, error) {
 			s.first = false
 		}
 		s.carry, s.ended = append(s.carry, b[end:]...), true
-		return c, nil
+		return c, s.close()
 	}
 	if end == 0 && len(b) == len(buf) {
 		c.long, s.skip, end = true, true, len(b)
@@ -235,7 +242,7 @@ func (s *source) open() error {
 		return err
 	}
 	f = cancelableReader(s.ctx, f)
-	s.file, s.begun, s.first, s.skip, s.ended, s.newline = f, false, true, false, false, true
+	s.file, s.begun, s.first, s.skip, s.newline = f, false, true, false, true
 	if file, ok := f.(*os.File); ok && in.path != "" {
 		info, err := file.Stat()
 		if err != nil {
@@ -244,7 +251,7 @@ func (s *source) open() error {
 		}
 		s.opened = append(s.opened, openedFile{in.path, fsx.IdentityOf(info)})
 	}
-	s.raw = &counter{r: f, n: &s.read, hollow: maxHollow}
+	s.raw = &counter{r: f, n: &s.totals.read, hollow: maxHollow}
 	if s.r, s.kind, err = decompress(s.raw, s.decoders); err != nil {
 		f.Close()
 		s.r = nil
@@ -284,6 +291,18 @@ func (s *source) checkUnchanged() error {
 		}
 	}
 	return nil
+}
+
+// left returns the compressed bytes of the lane that have not been read. No next
+// may be running.
+func (s *source) left() (n int64) {
+	for _, in := range s.inputs[s.input:] {
+		n += in.Size
+	}
+	if s.r != nil {
+		n -= s.raw.read
+	}
+	return n
 }
 
 // named adds the name of the open input to an error that lacks it.

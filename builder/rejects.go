@@ -9,25 +9,31 @@ import (
 	"strings"
 )
 
-// A rowCounter counts rows and collects bad rows. It must get the chunks in
-// their order, one at a time.
+// A rowCounter counts rows and collects bad rows. It must get the chunks of each
+// lane in their order, one at a time.
 type rowCounter struct {
 	opts    *Options
 	rejects *csv.Writer // nil if there is no Options.Rejects
 
 	total    int64 // good and bad rows
-	bad      []BadRow
 	badCount int64
-	cause    error // why rows of an earlier input are bad, or nil
+	lanes    []laneRows
+}
+
+// laneRows holds the rows of a lane so far.
+type laneRows struct {
+	bad   []BadRow
+	cause error // why rows of an earlier input are bad, or nil
 
 	input     int   // of the last chunk
 	lines     int64 // of this input so far
 	diagnosis diagnosis
 }
 
-// start writes the header of the rejects.
-func (r *rowCounter) start(ctx context.Context, opts *Options) error {
-	r.opts = opts
+// start starts to count the rows of a number of lanes. It writes the header of the
+// rejects.
+func (r *rowCounter) start(ctx context.Context, opts *Options, lanes int) error {
+	r.opts, r.lanes = opts, make([]laneRows, lanes)
 	if opts.Rejects == nil {
 		return nil
 	}
@@ -51,54 +57,66 @@ func (r *rowCounter) tooManyBad() bool { return r.badCount > r.opts.MaxBadRows }
 // is cut.
 func (r *rowCounter) add(c chunk, p *parser) (keep bool, err error) {
 	keep = !c.cut || p.checkCut(c)
-	if c.input != r.input {
-		r.endInput()
-		r.input, r.lines, r.diagnosis = c.input, 0, diagnosis{}
+	l := &r.lanes[c.lane]
+	if c.input != l.input {
+		l.endInput(r.opts)
+		l.input, l.lines, l.diagnosis = c.input, 0, diagnosis{}
 	}
 	for _, bad := range p.bad {
 		if err := r.reject(c, p, bad); err != nil {
 			return false, err
 		}
 	}
-	r.lines += p.lines
+	l.lines += p.lines
 	r.total += int64(len(p.records) + len(p.bad))
-	r.diagnosis.add(c, p)
-	if d := &r.diagnosis; r.tooManyBad() && r.rejects == nil && (d.all != nil && d.rows == maxExamined || d.all == nil && d.first != nil && d.ended) {
-		r.endInput()
+	l.diagnosis.add(c, p)
+	if d := &l.diagnosis; r.tooManyBad() && r.rejects == nil && (d.all != nil && d.rows == maxExamined || d.all == nil && d.first != nil && d.ended) {
+		l.endInput(r.opts)
 		return false, r.badRowsError(true)
 	}
 	return keep, nil
 }
 
 // endInput keeps the cause of the bad rows of the input that ends.
-func (r *rowCounter) endInput() {
-	d := &r.diagnosis
-	if cause := cmp.Or(d.all, d.first); cause != nil && r.cause == nil {
-		r.cause = fmt.Errorf("%s: %w", r.opts.Inputs[r.input].Name, cause)
+func (l *laneRows) endInput(opts *Options) {
+	d := &l.diagnosis
+	if cause := cmp.Or(d.all, d.first); cause != nil && l.cause == nil {
+		l.cause = fmt.Errorf("%s: %w", opts.Inputs[l.input].Name, cause)
 	}
 }
 
+// first returns the first bad rows, and the first cause why rows are bad.
+func (r *rowCounter) first() (bad []BadRow, cause error) {
+	for i := range r.lanes {
+		bad = append(bad, r.lanes[i].bad...)
+		cause = cmp.Or(cause, r.lanes[i].cause)
+	}
+	return bad[:min(len(bad), maxShown)], cause
+}
+
 func (r *rowCounter) badRowsError(stopped bool) error {
-	return &BadRowsError{Rows: r.bad, Count: r.badCount, Max: r.opts.MaxBadRows, Cause: r.cause, Stopped: stopped}
+	bad, cause := r.first()
+	return &BadRowsError{Rows: bad, Count: r.badCount, Max: r.opts.MaxBadRows, Cause: cause, Stopped: stopped}
 }
 
 func (r *rowCounter) reject(c chunk, p *parser, bad badLine) error {
+	l := &r.lanes[c.lane]
 	r.badCount++
-	if len(r.bad) == maxShown && r.rejects == nil {
+	if len(l.bad) == maxShown && r.rejects == nil {
 		return nil
 	}
 	row := p.explain(c, bad)
 	row.Input = r.opts.Inputs[c.input].Name
-	row.Line += r.lines
+	row.Line += l.lines
 	if r.rejects != nil {
 		err := r.rejects.Write([]string{row.Input, strconv.FormatInt(row.Line, 10), strconv.Itoa(row.Column), row.Reason, row.Text})
 		if err != nil {
 			return rejectsError(err)
 		}
 	}
-	if len(r.bad) < maxShown {
+	if len(l.bad) < maxShown {
 		row.Text = strings.Clone(row.Text[:min(len(row.Text), maxText)])
-		r.bad = append(r.bad, row)
+		l.bad = append(l.bad, row)
 	}
 	return nil
 }
@@ -111,18 +129,21 @@ func (r *rowCounter) finish() error {
 			return rejectsError(err)
 		}
 	}
-	r.endInput()
+	for i := range r.lanes {
+		r.lanes[i].endInput(r.opts)
+	}
 	if r.tooManyBad() {
 		return r.badRowsError(false)
 	}
 	if r.good() > 0 || r.opts.AllowEmpty {
 		return nil
 	}
+	bad, cause := r.first()
 	switch {
-	case r.cause != nil:
-		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(r.badCount), r.cause)
+	case cause != nil:
+		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(r.badCount), cause)
 	case r.badCount > 0:
-		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(r.badCount), r.bad[0])
+		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(r.badCount), bad[0])
 	}
 	return ErrEmpty
 }

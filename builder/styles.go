@@ -33,7 +33,7 @@ type styleDictionary struct {
 	index  map[styleText]uint16
 	styles []format.TimestampStyle
 	texts  []styleText // of styles
-	first  []int64     // the first chunk that has the style
+	first  []int64     // the first chunk that has the style: its order
 }
 
 // A styleText is a style as it is written: its key, and the part of the date that
@@ -155,7 +155,16 @@ type styleCache struct {
 		number uint16
 	}
 	oldest int
-	chunk  int64 // that is parsed
+	chunk  int64 // that is parsed: its order
+}
+
+// begin begins a chunk. After a later one, the dictionary must learn of each style
+// again that this chunk has it.
+func (c *styleCache) begin(chunk int64) {
+	if chunk < c.chunk {
+		*c = styleCache{dictionary: c.dictionary}
+	}
+	c.chunk = chunk
 }
 
 // cut returns the number of the style at the start of text, and the text after

@@ -65,7 +65,7 @@
 //
 //	bits    | field  | meaning
 //	63      | sign   | 1: written with a minus; a zero may have one
-//	62 to 0 | digits | the price without its point, below 10^16
+//	62 to 0 | digits | the price without its point, below 10^16: bits 62 to 54 are zero
 //
 // The point stands scale digits from the right, see expiry. 9.680 is stored as
 // 9680 with a scale of 3, so it stays 9.680. Of a price with more than 16 digits

@@ -31,6 +31,7 @@ const (
 	MaxDigits   = 16      // digits of a price, without leading zeros of its integer part
 	digitsEnd   = 1e16    // the smallest number with more than MaxDigits digits
 	MaxZeros    = 63      // zeros of a price after its MaxDigits digits
+	MaxTags     = 1 << 9  // tags of records outside a file
 	maxAbbrLen  = 63      // bytes of the abbreviation or suffix in a timestamp style
 	maxFraction = 9       // digits of a fraction of a second
 
@@ -70,6 +71,8 @@ const (
 // Shifts and masks in the price and expiry words of a record.
 const (
 	signBit      = 1 << 63
+	tagShift     = 54 // digits are below 1<<tagShift
+	tagMask      = MaxTags - 1
 	upperBit     = 1
 	scaleShift   = 1
 	scaleMask    = 1<<5 - 1
@@ -103,6 +106,8 @@ var (
 	_ [112 - headerEndOff]struct{}
 	_ [headerEndOff - 112]struct{}
 )
+
+const _ = uint(1<<tagShift - digitsEnd) // not negative
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

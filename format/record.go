@@ -62,6 +62,19 @@ func (r *Record) SetStyle(style uint16) {
 	binary.BigEndian.PutUint64(r[expiryOff:], word)
 }
 
+// Tag returns the number that SetTag stored.
+func (r *Record) Tag() int {
+	return int(binary.BigEndian.Uint64(r[priceOff:]) >> tagShift & tagMask)
+}
+
+// SetTag stores a number below MaxTags in bits of the price that are zero in a
+// file. Except for its key and its style, a record has no meaning until the tag
+// is 0 again.
+func (r *Record) SetTag(tag int) {
+	word := binary.BigEndian.Uint64(r[priceOff:])&^(tagMask<<tagShift) | uint64(tag)<<tagShift
+	binary.BigEndian.PutUint64(r[priceOff:], word)
+}
+
 // Validate reports whether every field is within its limits. numStyles is the
 // size of the dictionary. Every key is valid.
 func (r *Record) Validate(numStyles int) bool {

@@ -18,8 +18,8 @@ type deduper struct {
 }
 
 // dedupe removes all but one record of each key from sorted records. It returns
-// the remaining records, in the same memory. Records with equal keys must be in
-// the order of the input.
+// the remaining records, in the same memory. Records with equal keys and the same
+// lane must be in the order of the input.
 func (d *deduper) dedupe(records []format.Record) []format.Record {
 	n := 1
 	for ; n < len(records) && records[n].Key() != records[n-1].Key(); n++ {
@@ -38,11 +38,12 @@ func (d *deduper) dedupe(records []format.Record) []format.Record {
 	return records[:n]
 }
 
-// replace removes one of two records with the same key. later comes after kept
-// in the input; the remaining record is stored in kept.
-func (d *deduper) replace(kept, later *format.Record) {
-	if !d.keepFirst {
-		*kept = *later
+// replace removes one of two records with the same key; the remaining record is
+// stored in kept. If both have the same lane, other comes after kept in the input.
+func (d *deduper) replace(kept, other *format.Record) {
+	earlier := other.Tag() < kept.Tag()
+	if earlier == d.keepFirst {
+		*kept = *other
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -75,7 +75,7 @@ func add(ctx context.Context, s *extsort.Sorter, records []format.Record) error 
 					return nil
 				}
 				chunk := records[lo:min(lo+chunkRecords, len(records))]
-				if err := a.Add(ctx, n, chunk, func() (bool, error) { return true, nil }); err != nil {
+				if err := a.Add(ctx, 0, n, chunk, func() (bool, error) { return true, nil }); err != nil {
 					return err
 				}
 			}
@@ -194,6 +194,68 @@ func TestSplitByManyWorkersStaysInMemory(t *testing.T) {
 	}
 }
 
+// Lanes are added in any order, and the result is that of one lane after the other.
+func TestLanesKeepTheirOrder(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 8))
+	for _, lanes := range []int{2, 3, 16, extsort.MaxLanes} {
+		const n = 30_000
+		records := make([]format.Record, n)
+		for i := range records {
+			records[i] = format.MakeRecord(format.Key{Hi: uint64(rng.IntN(n/5)) << 45}, false, format.Price{Digits: uint64(i), Negative: i%2 == 0}, 0, 0)
+		}
+		for _, keepFirst := range []bool{false, true} {
+			want := reference(records, keepFirst)
+			for where, sizes := range map[string]extsort.Sizes{"memory": extsort.SizesFor(memory, 2, 0), "spill": tiny} {
+				s := newSorter(t, extsort.Config{Sizes: sizes, Workers: 2, Lanes: lanes, KeepFirst: keepFirst})
+				var next [extsort.MaxLanes]int
+				adder := s.NewAdder()
+				for left := n; left > 0; {
+					lane := rng.IntN(lanes)
+					part := slices.Clone(records[n*lane/lanes : n*(lane+1)/lanes])
+					lo := next[lane] * chunkRecords
+					if lo >= len(part) {
+						continue
+					}
+					chunk := part[lo:min(lo+chunkRecords, len(part))]
+					if err := adder.Add(t.Context(), lane, int64(next[lane]), chunk, func() (bool, error) { return true, nil }); err != nil {
+						t.Fatal(err)
+					}
+					next[lane]++
+					left -= len(chunk)
+				}
+				if _, err := s.Finish(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				var out result
+				if err := s.Emit(t.Context(), &out); err != nil {
+					t.Fatal(err)
+				}
+				if !slices.Equal(out.records, want) {
+					t.Errorf("%s, %d lanes, keep first %t: wrong records", where, lanes, keepFirst)
+				}
+				if count, _ := s.Duplicates(); count != int64(n-len(want)) {
+					t.Errorf("%s, %d lanes: %d duplicates, want %d", where, lanes, count, n-len(want))
+				}
+			}
+		}
+	}
+}
+
+// After the section has failed in one lane, no chunk of another one enters it.
+func TestErrorEndsAllLanes(t *testing.T) {
+	failed := errors.New("failed")
+	s := newSorter(t, extsort.Config{Sizes: tiny, Lanes: 2})
+	a := s.NewAdder()
+	if err := a.Add(t.Context(), 1, 0, nil, func() (bool, error) { return false, failed }); !errors.Is(err, failed) {
+		t.Errorf("error %v", err)
+	}
+	called := false
+	err := a.Add(t.Context(), 0, 0, nil, func() (bool, error) { called = true; return true, nil })
+	if !errors.Is(err, failed) || called {
+		t.Errorf("error %v, called %t", err, called)
+	}
+}
+
 func TestDuplicatesReturnsLowestKeys(t *testing.T) {
 	var records []format.Record
 	for i := range 20_000 {
@@ -216,7 +278,7 @@ func TestAddCallsOrderedInOrder(t *testing.T) {
 	for n := range int64(chunks) {
 		wg.Go(func() {
 			records := []format.Record{record(format.Key{Lo: uint64(n)}, 0)}
-			err := s.NewAdder().Add(t.Context(), n, records, func() (bool, error) {
+			err := s.NewAdder().Add(t.Context(), 0, n, records, func() (bool, error) {
 				order = append(order, n)
 				return n%2 == 0, nil
 			})
@@ -325,7 +387,7 @@ func BenchmarkAdd(b *testing.B) {
 			a, n = s.NewAdder(), 0
 			b.StartTimer()
 		}
-		if err := a.Add(b.Context(), n, chunks[n%int64(len(chunks))], keep); err != nil {
+		if err := a.Add(b.Context(), 0, n, chunks[n%int64(len(chunks))], keep); err != nil {
 			b.Fatal(err)
 		}
 		n++
@@ -348,7 +410,7 @@ func ExampleSorter() {
 	ctx := context.Background()
 	keep := func() (bool, error) { return true, nil }
 	records := []format.Record{record(format.Key{Hi: 3}, 0), record(format.Key{Hi: 1}, 0), record(format.Key{Hi: 2}, 0)}
-	if err := s.NewAdder().Add(ctx, 0, records, keep); err != nil {
+	if err := s.NewAdder().Add(ctx, 0, 0, records, keep); err != nil {
 		panic(err)
 	}
 	if _, err := s.Finish(ctx); err != nil {

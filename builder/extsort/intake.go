@@ -8,23 +8,40 @@ import (
 	"promostore/internal/sequencer"
 )
 
-// An intake is the ordered section through which chunks enter the buckets.
+// An intake is the section through which chunks enter the buckets, one at a time.
 //
-//   - Ordered: chunks pass seq in the order of their numbers, so the records of
-//     a bucket keep the order of the input.
-//   - Held: one chunk at a time holds the section while it reserves slots in the
-//     buckets. If the arena has too few free pages, the chunk also sorts and
-//     spills the buckets before it reserves, and all later chunks wait.
+//   - Ordered: the chunks of a lane enter in the order of their numbers, so its
+//     records in a bucket keep the order of the input. Chunks of different lanes
+//     do not wait for each other.
+//   - Held: a chunk holds the section while it reserves slots in the buckets. If
+//     the arena has too few free pages, the chunk also sorts and spills the
+//     buckets before it reserves, and all other chunks wait.
 //   - Not held: each chunk copies its records into its slots after it has left
 //     the section. A spill therefore waits for these copies first.
 //
-// The section guards all fields except copies, which is safe for concurrent use,
-// and Sorter.spill. After the last chunk has passed, Finish and Emit own them.
+// The section guards all fields after mu except copies, which is safe for
+// concurrent use, and Sorter.spill. After the last chunk has passed, Finish and
+// Emit own them.
 type intake struct {
-	seq     *sequencer.Sequencer
+	lanes []*sequencer.Sequencer
+
+	mu      sync.Mutex
+	err     error // of a chunk in the section; none enters after it
 	buckets buckets
 	records int            // in the buckets
 	copies  sync.WaitGroup // chunks that have slots but are not copied yet
+}
+
+// enter calls f in the section, as chunk n of a lane.
+func (in *intake) enter(lane int, n int64, f func() error) error {
+	return in.lanes[lane].Pass(n, func() error {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.err == nil {
+			in.err = f()
+		}
+		return in.err
+	})
 }
 
 // An Adder adds chunks to a Sorter. Each goroutine needs its own.
@@ -39,20 +56,29 @@ func (s *Sorter) NewAdder() *Adder { return &Adder{sorter: s} }
 // AbortAfter makes calls of Add fail with the cause of ctx when ctx is done. The
 // returned function ends the connection to ctx.
 func (s *Sorter) AbortAfter(ctx context.Context) (stop func() bool) {
-	return s.intake.seq.AbortAfter(ctx)
+	return context.AfterFunc(ctx, func() {
+		for _, lane := range s.intake.lanes {
+			lane.Abort(context.Cause(ctx))
+		}
+	})
 }
 
-// Add adds the records of chunk n. Chunks are numbered from 0 without a gap and
-// may be added at the same time. The caller may use the memory of records again
-// once Add has returned.
+// Add adds the records of chunk n of a lane, both counted from 0. A lane has
+// chunks without a gap. Chunks may be added at the same time. Add changes records;
+// the caller may use their memory again once Add has returned.
 //
-// Add calls ordered once, after ordered of all chunks below n. Unless it reports
-// true, the records are dropped.
-func (a *Adder) Add(ctx context.Context, n int64, records []format.Record, ordered func() (keep bool, err error)) error {
+// Add calls ordered once, after ordered of all chunks below n of the lane. Calls
+// do not overlap. Unless ordered reports true, the records are dropped.
+func (a *Adder) Add(ctx context.Context, lane int, n int64, records []format.Record, ordered func() (keep bool, err error)) error {
 	s := a.sorter
+	if lane > 0 {
+		for i := range records {
+			records[i].SetTag(lane)
+		}
+	}
 	a.scatter.count(records)
 	keep := false
-	err := s.intake.seq.Pass(n, func() (err error) {
+	err := s.intake.enter(lane, n, func() (err error) {
 		if keep, err = ordered(); err != nil || !keep {
 			return err
 		}

@@ -179,9 +179,9 @@ func (s *Sorter) merge(ctx context.Context, runs []*run, out Sink) error {
 	return g.Wait()
 }
 
-// load reads a range from all runs, in their order, so records with equal keys
-// keep the order of the input. dst also needs room for the records around the
-// range that are read with it.
+// load reads a range from all runs, in their order, so records of a lane with
+// equal keys keep the order of the input. dst also needs room for the records
+// around the range that are read with it.
 func load(dst []format.Record, runs []*run, r keyRange) (n int, err error) {
 	for j, run := range runs {
 		if r.lo[j] == r.hi[j] {

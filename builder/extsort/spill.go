@@ -14,8 +14,8 @@ import (
 
 // Spill. When the arena is full, its records are sorted and written to a
 // temporary file as a run: sorted, with one record of each key. Samples of the
-// keys stay in memory; the merge plans with them. The runs are in the order of
-// the input.
+// keys stay in memory; the merge plans with them. The records of a lane are in
+// the runs in the order of the input.
 
 const (
 	spillPattern = ".promobuild-*.spill"

@@ -23,11 +23,13 @@ func buildCommand() *cli.Command {
 		Description: `Read the rows of every FILE, or of standard input for -, and publish them as the
 newest generation of --data. Inputs may be plain, gzip or zstd. A header row may
 begin every FILE, and every part of a file that was joined of gzip or zstd files.
-A build that fails or is interrupted publishes nothing.
+Several compressed files are read at the same time; of rows with the same id, the
+order of the FILE arguments decides. A build that fails or is interrupted publishes nothing.
 
 Examples:
    promobuild build --data /srv/promotions promotions.csv
-   zcat parts/*.gz | promobuild build --memory 2GiB --json -
+   promobuild build --memory 2GiB --json parts/*.csv.gz
+   xz -dc promotions.csv.xz | promobuild build -
    promobuild build --max-bad-rows 100 --rejects rejects.csv promotions.csv
    promobuild build --wait-quiet 30s --require-final-newline export.csv`,
 		Flags: append(buildFlags(),

@@ -5,10 +5,15 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"promostore/builder"
 )
@@ -38,6 +43,58 @@ func TestBuildStaysWithinMemory(t *testing.T) {
 			}
 			t.Logf("128 MiB: %.2f s, peak %d MiB; 2 GiB: %.2f s", small.Seconds, small.PeakRSSBytes>>20, large.Seconds)
 		})
+	}
+}
+
+// Compressed files that are read at the same time stay within the memory, also
+// with the largest windows.
+func TestCompressedFilesStayWithinMemory(t *testing.T) {
+	const numFiles, rows = 12, 150_000 // more than a window of 8 MiB in each file
+	dir := t.TempDir()
+	paths := map[string][]string{}
+	for i := range numFiles {
+		csv, err := exec.Command("promobuild", "generate", "--rows", strconv.Itoa(rows), "--seed", strconv.Itoa(i+1)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ext := range []string{".gz", ".zst"} {
+			var b bytes.Buffer
+			var w io.WriteCloser = gzip.NewWriter(&b)
+			if ext == ".zst" {
+				if w, err = zstd.NewWriter(&b, zstd.WithWindowSize(8<<20)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := w.Write(csv); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, strconv.Itoa(i)+".csv"+ext)
+			if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			paths[ext] = append(paths[ext], path)
+		}
+	}
+	for ext, inputs := range paths {
+		for _, memory := range []int64{64 << 20, 256 << 20, 1 << 30} {
+			build := exec.Command("promobuild", append([]string{"build", "--json", "--quiet", "--data", filepath.Join(t.TempDir(), "data"),
+				"--memory", strconv.FormatInt(memory, 10) + "B", "--workers", "16"}, inputs...)...)
+			out, err := build.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var sum builder.Summary
+			if err := json.Unmarshal(out, &sum); err != nil {
+				t.Fatal(err)
+			}
+			if limit := memory + 64<<20; sum.Records != numFiles*rows || sum.PeakRSSBytes > limit {
+				t.Errorf("%s, %d MiB: %d records, peak memory %d bytes, limit %d", ext, memory>>20, sum.Records, sum.PeakRSSBytes, limit)
+			}
+			t.Logf("%s, %d MiB: peak %d MiB, %.2f s", ext, memory>>20, sum.PeakRSSBytes>>20, sum.Seconds)
+		}
 	}
 }
 

@@ -1,0 +1,255 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"promostore/builder/extsort"
+)
+
+// Lanes. Decompression is serial, so compressed files are read at the same time:
+// the inputs are divided into lanes, usually one for each input. A worker takes
+// the next chunk from the lane with the most bytes left that no other worker
+// reads. So all lanes end at about the same time, which is the shortest schedule.
+// The order in which chunks are read does not matter: the sorter restores it.
+
+// openLanes is the number of lanes, for each worker, that are open at a time. More
+// lanes than workers divide the work evenly: with 17 files of the same size and
+// 16 workers, no worker is left with a file of its own.
+const openLanes = 2
+
+// affinity is the number of bytes by which another lane must have more left before
+// a worker leaves its lane, whose decompressor is in the cache of its processor.
+const affinity = 8 << 20
+
+// A lanes divides the inputs into chunks. Its next and passed methods are safe for
+// concurrent use.
+type lanes struct {
+	sources []*source // one for each lane, in the order of the inputs
+	maxOpen int
+	totals  totals
+	stop    func() bool // ends the connection to the context
+
+	mu   sync.Mutex // guards the fields after it and the fields of a lane
+	cond sync.Cond  // a lane can be read, or all have ended, or err is set
+	open int        // lanes with an open input, or with a worker that may open one
+	err  error      // of a source or the context; ends all
+}
+
+// totals counts bytes of all inputs.
+type totals struct {
+	read  atomic.Int64 // before decompression
+	plain atomic.Int64 // decompressed
+}
+
+// A lane is the state of a source among others.
+type lane struct {
+	busy    bool // a worker reads
+	open    bool // counted by lanes.open
+	ended   bool // no chunk follows
+	passing int  // chunks that were read and have not passed
+	left    int64
+}
+
+// newLanes divides the inputs according to plan.
+func newLanes(ctx context.Context, opts *Options, plan lanePlan) *lanes {
+	l := &lanes{maxOpen: plan.open}
+	l.cond.L = &l.mu
+	for i := range plan.lanes {
+		lo, hi := i*len(opts.Inputs)/plan.lanes, (i+1)*len(opts.Inputs)/plan.lanes
+		s := &source{ctx: ctx, totals: &l.totals, index: i, inputs: opts.Inputs[:hi], input: lo, final: opts.RequireFinalNewline, decoders: plan.decoders}
+		s.lane.left = s.left()
+		l.sources = append(l.sources, s)
+	}
+	// A worker that fails with a chunk never passes it.
+	l.stop = context.AfterFunc(ctx, func() { l.fail(context.Cause(ctx)) })
+	return l
+}
+
+// fail makes all calls of next that have no lane return err.
+func (l *lanes) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+	l.cond.Broadcast()
+}
+
+// next reads the next chunk of any lane into buf, which must be as long as the
+// longest row. ok is false after the last chunk. last is the lane of the previous
+// chunk of the caller, which must call passed for each chunk.
+func (l *lanes) next(buf []byte, last int) (c chunk, ok bool, err error) {
+	if len(l.sources) == 1 {
+		return l.sources[0].next(buf)
+	}
+	for {
+		s, err := l.acquire(last)
+		if s == nil {
+			return chunk{}, false, err
+		}
+		c, ok, err := s.next(buf)
+		l.release(s, ok, err)
+		if ok || err != nil {
+			return c, ok, err
+		}
+	}
+}
+
+// passed ends the use of a chunk, whose rows have been counted.
+func (l *lanes) passed(c chunk) {
+	if len(l.sources) == 1 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sources[c.lane]
+	if s.lane.passing--; s.lane.ended && s.lane.passing == 0 {
+		l.cond.Broadcast() // a last line may wait for it
+	}
+}
+
+// acquire waits for a lane that can be read, see choose. It returns nil if all have ended or
+// one has failed.
+func (l *lanes) acquire(last int) (*source, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		best, ended := l.choose(last)
+		if ended || l.err != nil {
+			return nil, l.err
+		}
+		if best != nil {
+			best.lane.busy = true
+			if !best.lane.open {
+				best.lane.open = true
+				l.open++
+			}
+			return best, nil
+		}
+		l.cond.Wait()
+	}
+}
+
+// choose returns the lane to read after a chunk of lane last, or nil if there is
+// none. ended means that all chunks have been read.
+//
+// The last line of an input without a line end is read after all earlier lanes
+// have passed, because earlier rows show whether it is complete. The first lane
+// that has not passed never waits, and inputs that wait are closed, so the wait
+// ends.
+func (l *lanes) choose(last int) (best *source, ended bool) {
+	ended = true
+	passed := true // all earlier lanes
+	most := int64(-1)
+	for i, s := range l.sources {
+		ln := &s.lane
+		if !ln.ended {
+			ended = false
+			can := !ln.busy && (ln.open || l.open < l.maxOpen) && (passed || !s.ended)
+			left := ln.left
+			if i == last {
+				left += affinity
+			}
+			if can && left > most {
+				best, most = s, left
+			}
+		}
+		passed = passed && ln.ended && ln.passing == 0
+	}
+	return best, ended
+}
+
+// release returns a lane from which a chunk was read, or which has no more.
+func (l *lanes) release(s *source, ok bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ln := &s.lane
+	ln.busy, ln.left = false, s.left()
+	if ok {
+		ln.passing++
+	} else {
+		ln.ended = true
+	}
+	if s.r == nil {
+		ln.open = false
+		l.open--
+	}
+	if l.err == nil {
+		l.err = err
+	}
+	if ln.ended || !ln.open || err != nil {
+		l.cond.Broadcast()
+	} else {
+		l.cond.Signal()
+	}
+}
+
+// close closes the open inputs.
+func (l *lanes) close() error {
+	l.stop()
+	var errs []error
+	for _, s := range l.sources {
+		errs = append(errs, s.close())
+	}
+	return errors.Join(errs...)
+}
+
+// checkUnchanged returns a *ChangedError if an input file has changed since it
+// was opened.
+func (l *lanes) checkUnchanged() error {
+	for _, s := range l.sources {
+		if err := s.checkUnchanged(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unterminated returns the inputs that do not end with a line end, in order.
+func (l *lanes) unterminated() (inputs []int) {
+	for _, s := range l.sources {
+		inputs = append(inputs, s.unterminated...)
+	}
+	return inputs
+}
+
+// A lanePlan divides inputs into lanes.
+type lanePlan struct {
+	lanes    int
+	open     int   // lanes that are open at a time
+	decoders int   // goroutines in each that decompress BGZF data
+	memory   int64 // bytes that they need in addition to one lane
+}
+
+// planLanes divides the inputs. There is one lane unless two inputs or more are
+// compressed files. Pipes may depend on each other, so they are read one after the
+// other. Rejects are written in the order of the rows, which only one lane has.
+func planLanes(opts *Options) lanePlan {
+	one := lanePlan{lanes: 1, open: 1, decoders: opts.Workers}
+	compressed, each := 0, int64(0)
+	for _, in := range opts.Inputs {
+		if in.path == "" {
+			return one
+		}
+		if in.memory > 0 {
+			compressed++
+		}
+		each = max(each, in.memory)
+	}
+	if compressed < 2 || opts.Workers == 1 || opts.Rejects != nil {
+		return one
+	}
+	lanes := min(len(opts.Inputs), extsort.MaxLanes)
+	open := min(lanes, openLanes*opts.Workers, 1+int(opts.Memory/8/each))
+	if open == 1 {
+		return one
+	}
+	plan := lanePlan{lanes: lanes, open: open, decoders: opts.Workers / open, memory: int64(open-1) * each}
+	if plan.decoders > 1 {
+		plan.memory += int64(open*plan.decoders) << 20
+	}
+	return plan
+}
