@@ -157,6 +157,7 @@ func TestLineThatIsNoRowIsNamed(t *testing.T) {
 		{testRow(1) + "\"Id\",\"price\",\"expiration_date\"\r\n" + testRow(2), 2, false, "a header after other rows"},
 		{"x\n" + testRow(1), 1, false, "1 field, not the 3"},
 		{"172ffc14-d229-4c93-b06b-f48b8c09551,9.68,2022-06-04 06:01:20\n" + testRow(1), 1, false, "id: 35 characters, want the 36"},
+		{"1,9.68,2022-06-04 06:01:20\n" + testRow(1), 1, false, "id: 1 character, want the 36"},
 	} {
 		opts := Options{Inputs: []Input{stream("in", []byte(tc.data))}, Dir: t.TempDir(), Memory: MinMemory}
 		_, err := Build(t.Context(), opts)

@@ -60,6 +60,10 @@ const (
 // errTrailing means that compressed data is complete, but not alone.
 var errTrailing = errors.New("other data follows it")
 
+// errShort means that zstd data ends within a frame. Damage can have this effect
+// too.
+var errShort = errors.New("truncated or damaged: it ends within a frame")
+
 // decompressError returns err as a *CompressionError if it comes from the
 // decompression and not from the file.
 func (s *source) decompressError(err error) error {
@@ -71,6 +75,8 @@ func (s *source) decompressError(err error) error {
 		return err
 	case errors.Is(err, errTrailing), errors.Is(err, ErrWindow), errors.As(err, new(*gunzip.Error)):
 		return &CompressionError{Kind: s.kind, Cause: err}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return &CompressionError{Kind: s.kind, Cause: errShort}
 	}
 	return &CompressionError{Kind: s.kind, Cause: fmt.Errorf("truncated or damaged: %w", err)}
 }

@@ -38,6 +38,7 @@ func TestBadRowPositionAndReason(t *testing.T) {
 		{id + ",1,2022-02-30 06:01:20", 48, "no day 30"},
 		{id + ",1,2022-06-04 24:01:20", 51, "no hour 24"},
 		{id + ",1,2022-06-04 06:01", 56, "16 characters"},
+		{id + ",1,2", 41, "1 character, want"},
 		{id + ",1,2022-06-04 06:01:20.5", 59, "fraction"},
 		{id + ",1,2022-06-04 06:01:20 +0200 C3T", 67, "abbreviation"},
 		{id + ",1,2022-06-04 06:01:20 +2500", 60, "no offset"},

@@ -91,7 +91,7 @@ func dateError(text []byte) error {
 	for i := 0; i < wallLen; i++ {
 		switch {
 		case i == len(text):
-			return syntaxError(i, "date: %d characters, want at least those of 2006-01-02 15:04:05", i)
+			return syntaxError(i, "date: %s, want at least those of 2006-01-02 15:04:05", characters(i))
 		case pattern[i] == '0' && text[i]-'0' > 9:
 			return syntaxError(i, "date: %q at character %d, want a digit as in 2006-01-02 15:04:05", charAt(text, i), i+1)
 		case i == 10 && text[i] == 'T':

@@ -35,6 +35,14 @@ func charAt(b []byte, i int) rune {
 	return r
 }
 
+// characters returns a number of characters in words, for a SyntaxError.
+func characters(n int) string {
+	if n == 1 {
+		return "1 character"
+	}
+	return fmt.Sprintf("%d characters", n)
+}
+
 // corrupt wraps kind with an offset in the file and a description.
 func corrupt[I int | int64](kind error, off I, format string, args ...any) error {
 	return fmt.Errorf("%w: at offset %d: %s", kind, off, fmt.Sprintf(format, args...))

@@ -147,7 +147,7 @@ func keyError(text []byte) error {
 			return syntaxError(i, "id: %q at character %d, want a hexadecimal digit of a UUID", charAt(text, i), i+1)
 		}
 	}
-	return syntaxError(min(len(text), TextLen), "id: %d characters, want the 36 of a UUID", len(text))
+	return syntaxError(min(len(text), TextLen), "id: %s, want the 36 of a UUID", characters(len(text)))
 }
 
 func isHex(c byte) bool {

@@ -13,6 +13,7 @@ var (
 	errMissingToken = errors.New("a token is needed: Authorization: Bearer TOKEN")
 	errWrongToken   = errors.New("wrong token")
 	errCertificate  = errors.New("a client certificate is required")
+	errOrigin       = errors.New("cross-origin request: a browser sent it from a page of another site")
 )
 
 // A forbiddenError reports a request that a browser sends for a page of another
@@ -53,7 +54,7 @@ func (a *authorizer) check(r *http.Request) error {
 		return err
 	}
 	if err := a.origins.Check(r); err != nil {
-		return &forbiddenError{err}
+		return &forbiddenError{errOrigin}
 	}
 	return a.checkCredentials(r)
 }

@@ -58,6 +58,8 @@ func (b *body) Read(p []byte) (int, error) {
 		err = errStalled
 	case errors.As(err, &large):
 		err = &TooLargeError{large.Limit}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = errCut
 	case err != nil:
 		err = fmt.Errorf("%w: %w", errCut, err)
 	}

@@ -83,8 +83,9 @@ func TestUploadStopsWhenClientDisconnects(t *testing.T) {
 			f.awaitBuilding(t, true)
 			must(t, c.Close())
 			await(t, "end of the build", func() bool { return len(f.builds(t)) > before })
-			if result := f.builds(t)[0]["result"]; result != "interrupted" {
-				t.Errorf("result %v, want interrupted", result)
+			build := f.builds(t)[0]
+			if build["result"] != "interrupted" || build["error"] != "upload: the upload was cut off" {
+				t.Errorf("result %v with the error %q, want interrupted", build["result"], build["error"])
 			}
 			f.wantGenerations(t)
 		})

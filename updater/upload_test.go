@@ -197,7 +197,7 @@ func TestUploadRejections(t *testing.T) {
 		{"form with JSON", formOf(`form-data; name="data"`, csv, "Content-Type: application/json"), asForm, 415, "unsupported", "Content-Type"},
 		{"form with an encoded field", formOf(`form-data; name="data"`, csv, "Content-Encoding: br"), asForm, 415, "unsupported", "Content-Encoding"},
 		{"form with endless part headers", "--" + boundary + "\r\n" + strings.Repeat("A: b\r\n", 100_000), asForm, 400, "malformed", ""},
-		{"cross-origin request", csv, []string{"Sec-Fetch-Site", "cross-site"}, 403, "unauthorized", "cross-origin"},
+		{"cross-origin request", csv, []string{"Sec-Fetch-Site", "cross-site"}, 403, "unauthorized", "of another site"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, body := range []io.Reader{strings.NewReader(c.body), chunked{strings.NewReader(c.body)}} {

@@ -66,6 +66,10 @@ func Run(ctx context.Context, app *cli.App, args []string) int {
 
 // prepare applies the settings that all commands share.
 func prepare(app *cli.App, args []string) {
+	app.Setup() // adds the command help
+	if help := app.Command("help"); help != nil {
+		help.Usage = "show the help of the program or of a command"
+	}
 	onUsageError := usageErrors(args)
 	app.OnUsageError = onUsageError
 	app.ExitErrHandler = func(*cli.Context, error) {} // Run returns the exit code
