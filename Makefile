@@ -50,7 +50,7 @@ test-system: docker $(KUBERNETES) ## run the tests that need root, mounts or oth
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	PATH='$(CURDIR)/$(KUBERNETES)':"$$PATH" go test -timeout 30m -tags system ./...
 
-campaign: ## repeat hostile acts and failures thousands of times, for about 20 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
+campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	SCALE='$(SCALE)' SEED='$(SEED)' go test -count 1 -v -p 1 -timeout 2h -tags campaign -run '^TestCampaign$(CAMPAIGN)' \
 		./httpd ./reader ./deploy
