@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -307,6 +308,15 @@ func TestRun(t *testing.T) {
 	exchange()
 	trigger <- struct{}{}
 	s.want(reader.Event{Kind: reader.EventDirReadable})
+
+	gentest.Must(t, errors.Join(os.Remove(path), os.Rename(s.dir, s.dir+".gone")))
+	trigger <- struct{}{}
+	trigger <- struct{}{}
+	s.want(reader.Event{Kind: reader.EventDeleted, ID: 1, Err: fs.ErrNotExist},
+		reader.Event{Kind: reader.EventDirUnreadable, Err: generation.DirError(s.dir, fs.ErrNotExist)}) // once
+	gentest.Must(t, os.Rename(s.dir+".gone", s.dir))
+	trigger <- struct{}{}
+	s.want(reader.Event{Kind: reader.EventRestored, ID: 1}, reader.Event{Kind: reader.EventDirReadable})
 	close(trigger)
 	cancel()
 	<-done

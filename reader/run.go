@@ -37,6 +37,9 @@ type runReports struct{ dir, none string }
 // live, if that has changed. err is the result of Poll.
 func (s *Store) reportRun(reported *runReports, err error) {
 	st := s.Status()
+	if err == nil && st.Live != nil {
+		err = st.DirErr // a missing directory is no error of Poll; without a live generation, EventNone names it
+	}
 	switch {
 	case err != nil && err.Error() != reported.dir:
 		reported.dir = err.Error()
