@@ -63,7 +63,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 
 func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	m := &s.metrics
-	w.Family("promoserve_generation_swaps_total", "counter", "Generations by result: live (became live), refused (damaged, or with another format version or a wrong name), fault (demoted because the file changed).")
+	w.Family("promoserve_generation_swaps_total", "counter", "Generations by result: live (became live), refused (damaged or unreadable, or with another format version or a wrong name), fault (demoted because the file changed).")
 	for r, result := range swapNames {
 		w.Sample("", float64(m.swaps[r].Load()), "result", result)
 	}
@@ -77,6 +77,8 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	}
 	w.Gauge("promoserve_held_back_seconds", held.Seconds(), "Time for which the pin has held back a newer servable generation; 0 if it does not.")
 	w.Gauge("promoserve_generations_future", float64(len(generation.Future(st.Ahead))), "Generation files whose ID is more than an hour ahead of the clock.")
+	w.Gauge("promoserve_generations_refused", float64(len(st.Refused)), "Refused files: preferred to the live generation, but not servable.")
+	w.Bool("promoserve_pin_readable", st.PinErr == nil, "1 unless the directory has a pin that cannot be read.")
 	w.Counter("promoserve_pin_errors_total", m.pinErrors.Load(), "Times that the pin file became unreadable.")
 	w.Bool("promoserve_directory_readable", st.DirErr == nil, "1 if the last poll could read the directory.")
 	w.Bool("promoserve_generation_deleted", st.Deleted, "1 if the directory no longer has the file of the live generation, which is served on.")

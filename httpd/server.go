@@ -199,7 +199,11 @@ func (s *Server) Observe(e reader.Event) {
 	case reader.EventReleased:
 		log.Info("pin released by a newer generation", "pinned", e.Pin.ID.String(), "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
 	case reader.EventUnpinned:
-		s.opts.Logger.Info("generation unpinned, the newest is served", "file", e.Path, "by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
+		log := s.opts.Logger.With("file", e.Path)
+		if !e.Pin.At.IsZero() { // zero: the file was removed
+			log = log.With("by", e.Pin.By, "reason", e.Pin.Reason, "at", e.Pin.At)
+		}
+		log.Info("generation unpinned, the newest is served")
 	case reader.EventPinUnmet:
 		log.Error("pinned generation is not served", "error", e.Err)
 	case reader.EventPinUnreadable:

@@ -87,14 +87,16 @@ func TestStatusFollowsDirectory(t *testing.T) {
 			t.Errorf("full status:\n%s, want\n%s", got, want)
 		}
 	}
-	pinned := func(gauge, errors string) {
+	gauge := func(name, want string) {
 		t.Helper()
-		if got := f.metric(t, "promoserve_pinned"); got != gauge {
-			t.Errorf("promoserve_pinned is %s, want %s", got, gauge)
+		if got := f.metric(t, name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
 		}
-		if got := f.metric(t, "promoserve_pin_errors_total"); got != errors {
-			t.Errorf("promoserve_pin_errors_total is %s, want %s", got, errors)
-		}
+	}
+	pinned := func(active, errors string) {
+		t.Helper()
+		gauge("promoserve_pinned", active)
+		gauge("promoserve_pin_errors_total", errors)
 	}
 	logged := func(want string) {
 		t.Helper()
@@ -132,7 +134,12 @@ func TestStatusFollowsDirectory(t *testing.T) {
 	status(wantStatus{2, -1, 2, 0, 4, "", `"pin_error":"the pin cannot be read: ` + text + `: unexpected end of JSON input","refused_files":[]`})
 	f.poll(t)
 	pinned("0", "1")
+	gauge("promoserve_pin_readable", "0")
 	logged(`level=ERROR msg="pin cannot be read, the live generation remains"`)
+	must(t, os.Remove(text))
+	f.poll(t)
+	gauge("promoserve_pin_readable", "1")
+	logged(`msg="generation unpinned, the newest is served" file=` + logPath + "\n")
 
 	f.pin(t, genID(1))
 	must(t, os.Remove(gentest.Path(f.dir, genID(1))))
@@ -144,6 +151,7 @@ func TestStatusFollowsDirectory(t *testing.T) {
 	must(t, os.WriteFile(bad, []byte("nothing"), 0o644))
 	status(wantStatus{2, -1, 3, 1, 4, "", `"by":"ops@node","reason":"repaired","at":"2026-11-24T13:00:00Z","refused_files":[{"file":"` + filepath.Base(bad) + `","error":"` +
 		bad + `: header: not a generation file: at offset 0: magic \"nothing\", want \"PROMOGEN\""}]`})
+	gauge("promoserve_generations_refused", "1")
 
 	f.do(t, "POST", "/status", "").want(t, 405, `{"error":"method not allowed"}`)
 	if a := f.do(t, "HEAD", "/status", ""); a.code != 200 || a.body != "" {
