@@ -58,7 +58,7 @@ func listenAdmin(address *net.TCPAddr) (*admin, error) {
 
 // adminHandler serves profiles and build details of the process, and the status
 // of srv.
-func adminHandler(srv *httpd.Server) http.Handler {
+func adminHandler(srv *httpd.Server, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -69,7 +69,7 @@ func adminHandler(srv *httpd.Server) http.Handler {
 	mux.HandleFunc("GET /version", version)
 	mux.HandleFunc("GET /status", status(srv))
 	mux.HandleFunc("GET /log-slow", logSlow(srv))
-	mux.HandleFunc("PUT /log-slow", setLogSlow(srv))
+	mux.HandleFunc("PUT /log-slow", setLogSlow(srv, log))
 	return localOnly(web.ExactPaths(mux, http.NotFound))
 }
 
@@ -88,7 +88,7 @@ func localOnly(next http.Handler) http.Handler {
 // serve answers requests about srv until close.
 func (a *admin) serve(srv *httpd.Server, log *slog.Logger) {
 	log.Info("admin", "address", a.ln.Addr().String())
-	a.srv.Handler = adminHandler(srv)
+	a.srv.Handler = adminHandler(srv, log)
 	a.srv.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
 	if err := a.srv.Serve(a.ln); !errors.Is(err, http.ErrServerClosed) {
 		log.Error("admin", "error", err)
@@ -132,18 +132,19 @@ type slowSetting struct {
 
 // logSlow reports which requests are logged: those that take log_slow or longer.
 func logSlow(srv *httpd.Server) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		setting := slowSetting{"off"}
-		if over := srv.LogSlow(); over >= 0 {
-			setting.LogSlow = over.String()
-		}
-		reply(w, setting)
+	return func(w http.ResponseWriter, _ *http.Request) { reply(w, slowSettingOf(srv)) }
+}
+
+func slowSettingOf(srv *httpd.Server) slowSetting {
+	if over := srv.LogSlow(); over >= 0 {
+		return slowSetting{over.String()}
 	}
+	return slowSetting{"off"}
 }
 
 // setLogSlow changes --log-slow until the server ends. The body is a duration, or
 // "off".
-func setLogSlow(srv *httpd.Server) http.HandlerFunc {
+func setLogSlow(srv *httpd.Server, log *slog.Logger) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		const maxBody = 100
 		text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -158,7 +159,9 @@ func setLogSlow(srv *httpd.Server) http.HandlerFunc {
 			return
 		}
 		srv.SetLogSlow(over)
-		logSlow(srv)(w, r)
+		setting := slowSettingOf(srv)
+		log.Info("log of slow requests changed", "client", r.RemoteAddr, "log_slow", setting.LogSlow)
+		reply(w, setting)
 	}
 }
 

@@ -154,6 +154,13 @@ func TestAdminSwitchesLogOfSlowRequests(t *testing.T) {
 	if code, body := put("0s\n"); code != 200 || body != `{"log_slow":"0s"}` {
 		t.Errorf("%d %s", code, body)
 	}
+	logged := func(setting string) {
+		t.Helper()
+		if line := s.await(t, "log of slow requests changed"); line["log_slow"] != setting || line["client"] == nil {
+			t.Errorf("%v, want %s", line, setting)
+		}
+	}
+	logged("0s")
 	s.want(t, "http", "/x", 404, `{"error":"not found"}`)
 	if line := s.await(t, "slow request"); line["uri"] != "/x" || line["code"] != 404.0 {
 		t.Errorf("%v", line)
@@ -161,6 +168,7 @@ func TestAdminSwitchesLogOfSlowRequests(t *testing.T) {
 	if code, body := put("off"); code != 200 || body != `{"log_slow":"off"}` {
 		t.Errorf("%d %s", code, body)
 	}
+	logged("off")
 	for _, setting := range []string{"", "50", "-1s", "on", strings.Repeat("1", 101)} {
 		if code, _ := put(setting); code != 400 {
 			t.Errorf("%q: %d, want 400", setting, code)
