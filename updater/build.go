@@ -68,7 +68,7 @@ func (p *pipeline) build(j job) (*result, error) {
 		log.Warn("nothing published; the file waits again", "result", r.Outcome, "error", r.Error)
 	case err != nil:
 		r.Error = p.hintFor(err).appendTo(brief(err))
-		logNothingPublished(log, r, err)
+		p.logNothingPublished(log, r, err)
 	default:
 		r.Summary = &summary
 		if summary.Unterminated {
@@ -110,10 +110,10 @@ func levelOf(outcome string) slog.Level {
 
 // logNothingPublished logs the error of a build, with the first bad row if there
 // are any. The error in r, which /status shows, has no rows.
-func logNothingPublished(log *slog.Logger, r *result, err error) {
+func (p *pipeline) logNothingPublished(log *slog.Logger, r *result, err error) {
 	text := r.Error
 	if errors.Is(err, builder.ErrEmpty) { // err quotes the first bad row
-		text = err.Error()
+		text = p.hintFor(err).appendTo(err.Error())
 	}
 	if bad := (*builder.BadRowsError)(nil); errors.As(err, &bad) && len(bad.Rows) > 0 {
 		log = log.With("first_bad_row", bad.Rows[0].String())

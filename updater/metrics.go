@@ -122,7 +122,7 @@ func (h *hooks) write(e *web.ExpositionWriter) {
 }
 
 func (st inboxStatus) write(e *web.ExpositionWriter) {
-	e.Family("promobuild_inbox_files", "gauge", "Files of the inbox by state: waiting, done, failed.")
+	e.Family("promobuild_inbox_files", "gauge", "Files of the inbox by state: waiting, done, failed, stuck (the latest build or move failed and is tried again).")
 	e.Sample("", float64(st.Waiting), "state", "waiting")
 	e.Sample("", float64(st.Done), "state", "done")
 	e.Sample("", float64(st.Failed), "state", "failed")

@@ -72,8 +72,9 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, health{"ok"})
 }
 
-// readyz reports whether an upload could be published. A build by another
-// process does not count, because it ends. The reason names no path.
+// readyz reports whether the updater accepts uploads and may write to its directories.
+// A build by another process does not count, because it ends. The free space does
+// not count, because a small upload may fit. The reason names no path.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.checkReady(); err != nil {
 		w.Header().Set("Retry-After", "30")

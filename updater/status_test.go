@@ -205,6 +205,18 @@ func TestStatusHasSharedShape(t *testing.T) {
 	check(id, id, float64(3), 0, 1, 0, nil)
 }
 
+// The log has the flag that accepts an empty data set, like /status.
+func TestHintIsLogged(t *testing.T) {
+	f := start(t, func(o *updater.Options) {
+		o.Hint = func(error) updater.Hint { return updater.Hint{Text: "use --flag"} }
+	})
+	f.post(t, strings.NewReader("\n")).want(t, http.StatusUnprocessableEntity, "refused")
+	f.stop(t)
+	if log := f.log.String(); !strings.Contains(log, `error="no promotions in the input; use --flag"`) {
+		t.Errorf("the log does not have the hint:\n%s", log)
+	}
+}
+
 // The log has the first bad row of a data set that is not published. /status has
 // none.
 func TestFirstBadRowIsLogged(t *testing.T) {
