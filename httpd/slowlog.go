@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxSlowLines bounds the slow requests that are logged in a second. Requests
-	// wait for the log.
+	// maxSlowLines bounds the slow requests that are logged in a second, because
+	// requests wait for the log.
 	maxSlowLines = 100
 
 	maxLoggedURI = 256 // bytes
@@ -28,8 +28,8 @@ type slowLog struct {
 	now  func() time.Time
 
 	mu      sync.Mutex // guards the fields below
-	second  time.Time  // begin of the current second
-	lines   int        // logged in it
+	second  time.Time  // start of the current second
+	lines   int        // logged in the current second
 	omitted int        // not logged since the last line
 }
 

@@ -19,9 +19,10 @@ type refusal struct {
 	outdated     bool // the file has changed since; kept to compare kind
 }
 
-// refuse records that the file at path, which had that identity, is not served
-// because of err. It reports whether that is news: another file, or another kind
-// of error. A file that is being written fails in another place each time.
+// refuse records that the file at path, with the given identity, is not served
+// because of err. It reports whether the file or the kind of the error is new.
+// Only the kind counts, because a file that is being written fails at another
+// offset each time.
 func (s *Store) refuse(path string, file fsx.Identity, err error) bool {
 	r := refusal{reason: err.Error(), kind: errorKind(err)}
 	s.mu.Lock()

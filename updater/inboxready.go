@@ -55,16 +55,16 @@ func (x *inbox) ready() ([]string, error) {
 
 // isComplete reports whether a file may be taken, and returns its sighting for
 // the next poll. A file is complete if two polls saw it unchanged, no process
-// has it open for writing, and all its bytes have been written. If one of the
-// latter is unknown, the file must be unchanged for the quiet time. The times of
-// the file are only compared with each other, because a writer can set them and
-// a network file system has another clock.
+// has it open for writing, and all its bytes have been written. If the kernel does
+// not tell whether a process has it open, or it may lack bytes, the file must be
+// unchanged for the quiet time. The times of the file are only compared with each
+// other, because a writer can set them and a network file system has another clock.
 func (x *inbox) isComplete(at place, info fs.FileInfo) (bool, sighting) {
 	f, err := x.dir.open(at)
 	if err == nil {
 		defer f.Close()
-		// Opening a file of NFS reads its size and times again, which a listing
-		// takes from a cache of up to a minute.
+		// A listing of NFS has sizes and times from a cache that is up to a minute
+		// old. Opening the file reads them again.
 		info, err = f.Stat()
 	}
 	switch {
@@ -107,8 +107,8 @@ func (x *inbox) isComplete(at place, info fs.FileInfo) (bool, sighting) {
 
 // hasGaps reports whether a file of size bytes looks as if its space was
 // reserved before its content is written: it is empty, ends with zero bytes, or
-// has a hole. Nothing has it open between the program that reserves the space and
-// the program that writes the content.
+// has a hole. One program may reserve the space and another write the content;
+// no process has the file open in between.
 func hasGaps(f *os.File, size int64) bool {
 	const tail = 16 // more than the zero bytes at the end of gzip, which are part of its length
 	last := make([]byte, min(size, tail))

@@ -46,9 +46,9 @@ type Refused struct {
 	Reason string
 }
 
-// Status describes dir. A generation is live if it would be for Live, with
-// conditions 1 to 4, and the refused ones are those that are preferred to it. It
-// reads a file only once.
+// Status describes dir. Its live generation is the one that Live returns for
+// conditions 1 to 4. The refused files are those that are preferred to it. Status
+// reads each file only once.
 func (c *Checker) Status(dir string) Status {
 	list, err := List(dir)
 	st := Status{DirErr: DirError(dir, err)}
