@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"promostore/cmd/internal/program"
@@ -18,7 +19,9 @@ const quietRow = "172ffc14-d229-4c93-b06b-f48b8c095510,9.68,2018-08-04 05:32:31 
 
 // Waiting begins again with every change, and ends when all files were unchanged
 // for the whole time.
-func TestWaitQuiet(t *testing.T) {
+func TestWaitQuiet(t *testing.T) { synctest.Test(t, testWaitQuiet) }
+
+func testWaitQuiet(t *testing.T) {
 	dir := t.TempDir()
 	paths := []string{filepath.Join(dir, "a"), filepath.Join(dir, "b"), "-"}
 	for _, path := range paths[:2] {
@@ -33,17 +36,15 @@ func TestWaitQuiet(t *testing.T) {
 	go func() { done <- w.wait(context.Background(), paths, 10*time.Second) }()
 	poll := func(at int64) {
 		now.Store(at)
-		tick <- time.Time{} // is received after the poll before it
+		tick <- time.Time{}
+		synctest.Wait() // until the poll has ended
 	}
 	poll(0)
-	poll(9)
 	poll(9) // 9 s after the start, the files are unchanged
 	if err := os.WriteFile(paths[1], []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	poll(18)
 	poll(18) // a change is seen
-	poll(27)
 	poll(27) // 9 s after it
 	select {
 	case err := <-done:
