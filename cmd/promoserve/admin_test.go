@@ -83,7 +83,9 @@ func TestAdminServesFullStatus(t *testing.T) {
 	must(t, err)
 	bad := generation.Name{ID: generation.IDOf(time.Now().Add(time.Minute)), Shards: 1}
 	path := filepath.Join(s.dir, bad.String())
-	must(t, os.WriteFile(path, []byte("nothing"), 0o644))
+	// A file that is written under its name may be refused while it is empty.
+	must(t, os.WriteFile(path+".part", []byte("nothing"), 0o644))
+	must(t, os.Rename(path+".part", path))
 	s.await(t, "generation refused")
 	must(t, generation.SetPin(s.dir, generation.Pin{Active: true, ID: live, By: "ops@node", Reason: "wrong prices"}))
 	s.await(t, "generation pinned")
