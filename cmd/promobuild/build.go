@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -95,6 +96,7 @@ func build(c *cli.Context) error {
 	if closeErr != nil {
 		return fmt.Errorf("generation %s is published, but its rejects are incomplete: %w", summary.Generation, closeErr)
 	}
+	warnOfPin(c.App.ErrWriter, opts.Dir, summary.Generation)
 	switch {
 	case c.Bool("json"):
 		err = json.NewEncoder(c.App.Writer).Encode(summary)
@@ -115,4 +117,17 @@ func buildWithProgress(ctx context.Context, opts builder.Options, quiet bool, w 
 		opts.Observe = p.observe
 	}
 	return builder.Build(ctx, opts)
+}
+
+// warnOfPin warns if a pin keeps servers from serving the generation that was
+// published.
+func warnOfPin(w io.Writer, dir, published string) {
+	id, err := generation.ParseID(published)
+	if err != nil {
+		return
+	}
+	pin, err := generation.ReadPin(dir)
+	if err == nil && pin.Active && pin.ID != id && !pin.ReleasedBy(id, time.Now()) {
+		fmt.Fprintf(w, "warning: until promobuild unpin, servers serve generation %s, not the new one: it is %s\n", pin.ID, pinText(pin))
+	}
 }
