@@ -34,6 +34,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -250,8 +251,17 @@ func (s *Server) handler() http.Handler {
 	return s.answerEarly(web.ExactPaths(mux, notFound))
 }
 
-func notFound(w http.ResponseWriter, _ *http.Request) {
-	reply(w, http.StatusNotFound, problem{Error: "not found"})
+// howToUpload follows the error of a request that is probably meant as an upload.
+const howToUpload = "; use POST: curl --form data=@FILE ADDRESS/upload"
+
+// notFound answers a request for an unknown path. "curl -T FILE ADDRESS/upload/"
+// sends PUT /upload/FILE.
+func notFound(w http.ResponseWriter, r *http.Request) {
+	text := "not found"
+	if r.Method == http.MethodPut || r.Method == http.MethodPost || strings.HasPrefix(r.URL.Path, "/upload/") {
+		text += howToUpload
+	}
+	reply(w, http.StatusNotFound, problem{Error: text})
 }
 
 // answerEarly sends the answers of next before the end of a body, unless it is the
@@ -286,7 +296,11 @@ func only(method string, next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
 			w.Header().Set("Allow", method)
-			reply(w, http.StatusMethodNotAllowed, problem{Error: "method not allowed"})
+			text := "method not allowed"
+			if method == http.MethodPost {
+				text += howToUpload // only /upload takes POST
+			}
+			reply(w, http.StatusMethodNotAllowed, problem{Error: text})
 			return
 		}
 		next(w, r)

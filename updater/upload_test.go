@@ -291,6 +291,34 @@ func TestEndpointMethods(t *testing.T) {
 	}
 }
 
+// curl -T FILE sends PUT, to the address plus the name of the file if the address
+// ends with a slash. The answer tells how to upload.
+func TestRequestThatMissesUploadTellsHowToUpload(t *testing.T) {
+	f := start(t, nil)
+	const advice = "use POST: curl --form data=@FILE ADDRESS/upload"
+	for _, c := range []struct {
+		method, path, want string
+	}{
+		{"PUT", "/upload", "method not allowed; " + advice},
+		{"GET", "/upload", "method not allowed; " + advice},
+		{"PUT", "/upload/p.csv", "not found; " + advice},
+		{"POST", "/upload/", "not found; " + advice},
+		{"PUT", "/p.csv", "not found; " + advice},
+		{"POST", "/", "not found; " + advice},
+		{"GET", "/upload/", "not found; " + advice},
+		{"GET", "/x", "not found"},
+		{"PUT", "/status", "method not allowed"},
+	} {
+		req, err := http.NewRequest(c.method, "http://"+f.address+c.path, strings.NewReader(dataSet(t, 1)))
+		must(t, err)
+		res, err := f.client.Do(req)
+		must(t, err)
+		if a := read(t, res); len(a.object) != 1 || a.object["error"] != c.want {
+			t.Errorf("%s %s: %s, want the error %q", c.method, c.path, a, c.want)
+		}
+	}
+}
+
 // Answers that do not depend on a body reach a client that reads them only after
 // it has sent the whole body.
 func TestEarlyAnswerReachesSender(t *testing.T) {
