@@ -74,7 +74,11 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	list, err := generation.List(s.dir)
 	s.setDirErr(generation.DirError(s.dir, err))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.setNone(s.liveFile() == nil)
 		return err
+	}
+	if !readDesired(s.dir).equal(d) {
+		return errPinChanged // or the directory was replaced between the reads
 	}
 	s.forgetReplaced(list)
 	old, future := s.observe(d, list)
@@ -88,13 +92,19 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	if err := s.recoverLive(ctx, d, list); err != nil {
 		return err
 	}
-	for _, g := range d.candidates(list, s.liveFile()) {
-		if live, err := s.try(ctx, g, d); err != nil {
+	live := s.liveFile()
+	none := live == nil
+	for _, g := range d.candidates(list, live) {
+		isLive, err := s.try(ctx, g, d)
+		if err != nil {
 			return err
-		} else if live {
+		}
+		if isLive {
+			none = false
 			break
 		}
 	}
+	s.setNone(none)
 	s.reportUnmet(d, list)
 	s.reportReleased(d)
 	s.reportDeleted()

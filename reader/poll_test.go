@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -289,11 +290,11 @@ func TestRun(t *testing.T) {
 	s.want(live(2), closed(1))
 
 	gentest.Must(t, os.Truncate(path, 0))
-	f := s.Acquire(0)
+	f, release := s.acquire()
 	_, _, err := f.Get(keysOf(2)[3])
 	s.Fault(f, err) // makes Run poll
 	s.want(fault(2), refused(2, format.ErrFormat), live(1))
-	s.Release(f, 0)
+	release()
 	s.want(closed(2))
 
 	// One system call exchanges the directory, because a poll may run meanwhile.
@@ -320,6 +321,80 @@ func TestRun(t *testing.T) {
 	close(trigger)
 	cancel()
 	<-done
+}
+
+// TestRunReportsNoneOnlyAfterRecoveryFails lets the live generation fail while
+// the poll that made it live is still running. The next poll recovers.
+func TestRunReportsNoneOnlyAfterRecoveryFails(t *testing.T) {
+	var s *testStore
+	s = newTestStore(t, reader.StoreOptions{Notify: func(e reader.Event) {
+		if e.Kind != reader.EventLive || e.ID != 2 {
+			return
+		}
+		f, release := s.acquire()
+		gentest.Must(t, os.Truncate(s.path(2), 0))
+		go func() {
+			s.Fault(f, reader.ErrFault)
+			release()
+		}()
+		for s.Status().Live != nil {
+			runtime.Gosched()
+		}
+	}})
+	s.publish(1)
+	s.publish(2)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx, time.Hour, nil)
+	}()
+	none := 0
+	for e := range s.events {
+		if e.Kind == reader.EventNone {
+			none++
+		}
+		if e.Kind == reader.EventLive && e.ID == 1 {
+			break
+		}
+	}
+	cancel()
+	<-done
+	if none != 0 {
+		t.Errorf("%d events report that no generation is live, want 0", none)
+	}
+}
+
+// TestPollDuringReplacementOfDirectory puts the directory back in place of a file
+// while a poll runs. The poll must not report the pin, which it may have read
+// before that.
+func TestPollDuringReplacementOfDirectory(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	s.publish(2)
+	gentest.Must(t, os.WriteFile(filepath.Join(s.dir, generation.PinName), []byte(`{"generation":"`+generation.ID(1).String()+`"}`), 0o644))
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventPinned, ID: 1}, live(1))
+	gentest.Must(t, os.WriteFile(s.dir+".away", nil, 0o644))
+	exchange := func() error {
+		return unix.Renameat2(unix.AT_FDCWD, s.dir, unix.AT_FDCWD, s.dir+".away", unix.RENAME_EXCHANGE)
+	}
+	for range 300 {
+		gentest.Must(t, exchange())
+		exchanged := make(chan error)
+		go func() { exchanged <- exchange() }()
+		err := s.Poll(t.Context())
+		gentest.Must(t, <-exchanged)
+		if err != nil && !errors.Is(err, unix.ENOTDIR) {
+			t.Fatal(err)
+		}
+		for len(s.events) > 0 {
+			// A poll before the exchange sees that the file is gone.
+			if e := <-s.events; e.Kind != reader.EventDeleted && e.Kind != reader.EventRestored {
+				t.Fatalf("event %+v", e)
+			}
+		}
+	}
 }
 
 func TestRunPollsAtInterval(t *testing.T) {

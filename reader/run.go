@@ -48,10 +48,13 @@ func (s *Store) reportRun(reported *runReports, err error) {
 		reported.dir = ""
 		s.events.notify(Event{Kind: EventDirReadable, Path: s.dir})
 	}
-	if st.Live != nil {
+	switch {
+	case st.Live != nil:
 		reported.none = ""
-	} else if err := st.Problem(); err.Error() != reported.none {
-		reported.none = err.Error()
-		s.events.notify(Event{Kind: EventNone, Path: s.dir, Err: err})
+	case s.foundNone():
+		if err := st.Problem(); err.Error() != reported.none {
+			reported.none = err.Error()
+			s.events.notify(Event{Kind: EventNone, Path: s.dir, Err: err})
+		}
 	}
 }

@@ -50,6 +50,21 @@ func (s *Store) setDirErr(err error) {
 	s.found.DirErr = err
 }
 
+// setNone records whether a poll found no generation live and none to make live.
+func (s *Store) setNone(none bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.none = none
+}
+
+// foundNone returns the value of setNone. A generation that was lost after the
+// poll does not count, because its fault triggers another poll.
+func (s *Store) foundNone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.none
+}
+
 // setOpening records the generation that a poll is opening; nil: none.
 func (s *Store) setOpening(id *generation.ID) {
 	s.mu.Lock()

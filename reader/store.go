@@ -35,6 +35,7 @@ type Store struct {
 	future   []string           // paths of the files from the future
 	refused  map[string]refusal // by path
 	last     *generation.ID     // that became live; nil: none
+	none     bool               // the last poll found no generation to make live
 	closeErr error
 }
 

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -37,7 +38,13 @@ type testStore struct {
 func newTestStore(t *testing.T, opts reader.StoreOptions) *testStore {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	s := &testStore{t: t, dir: t.TempDir(), events: make(chan reader.Event, 1000)}
-	opts.Notify = func(e reader.Event) { s.events <- e }
+	notify := opts.Notify
+	opts.Notify = func(e reader.Event) {
+		s.events <- e
+		if notify != nil {
+			notify(e)
+		}
+	}
 	s.Store = reader.NewStore(s.dir, opts)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
@@ -61,6 +68,19 @@ func (s *testStore) publish(id generation.ID) string {
 func (s *testStore) poll() {
 	s.t.Helper()
 	gentest.Must(s.t, s.Poll(s.t.Context()))
+}
+
+// acquire returns the file of the live generation and a function that releases
+// it. The end of the test releases it too, or else Close would wait after a failure.
+func (s *testStore) acquire() (f *reader.File, release func()) {
+	s.t.Helper()
+	f = s.Acquire(0)
+	if f == nil {
+		s.t.Fatal("no generation is live")
+	}
+	release = sync.OnceFunc(func() { s.Release(f, 0) })
+	s.t.Cleanup(release)
+	return f, release
 }
 
 // want waits for these events, in this order, and fails if there is another one
