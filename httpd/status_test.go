@@ -287,6 +287,9 @@ func TestPinIsReleasedByNewerGeneration(t *testing.T) {
 		if pinned && (*st.UntilNewer != genID(2).String() || !st.HeldBack.Equal(at)) {
 			t.Errorf("/status: %+v, want until newer than %s and held back since %v", st, genID(2), at)
 		}
+		if full := f.Status(); (full.By != "") != pinned || (full.At != nil) != pinned {
+			t.Errorf("full status: author %q at %v, want them %t", full.By, full.At, pinned)
+		}
 		if got := f.metric(t, "promoserve_pinned"); (got == "1") != pinned {
 			t.Errorf("promoserve_pinned is %s, want %t", got, pinned)
 		}

@@ -38,7 +38,7 @@ type Future struct {
 
 // Details are the parts of a Status for operators.
 type Details struct {
-	By       string     `json:"by,omitempty"`        // author of the pin, or of its removal
+	By       string     `json:"by,omitempty"`        // author of the pin, or of its removal; none if it was released
 	Reason   string     `json:"reason,omitempty"`    // of the author
 	At       *time.Time `json:"at,omitempty"`        // time of the pin, or of its removal
 	PinError string     `json:"pin_error,omitempty"` // why the pin cannot be read
@@ -86,7 +86,7 @@ func NewStatus(version string, started time.Time, s *generation.Status) Status {
 	}
 	if s.PinErr != nil {
 		st.PinError = s.PinErr.Error()
-	} else {
+	} else if s.Pin.Active == (st.Pinned != nil) { // not of a pin that was released
 		st.By, st.Reason = s.Pin.By, s.Pin.Reason
 		if !s.Pin.At.IsZero() {
 			st.At = &s.Pin.At
