@@ -72,7 +72,7 @@ func (l *slowLog) line(client net.Addr, took time.Duration, code int, details ..
 	if omitted > 0 {
 		args = append(args, "omitted", omitted)
 	}
-	l.log.Info("slow request", args...)
+	l.log.Warn("slow request", args...)
 }
 
 // enter reports whether another line may be logged, and the number of those

@@ -42,7 +42,7 @@ func TestSlowRequestsAreLogged(t *testing.T) {
 		got := logged(sent)
 		i := strings.Index(got, " seconds=") + len(" seconds=")
 		j := strings.IndexAny(got[i:], " \n") + i
-		if text := got[:i] + "X" + got[j:]; !strings.Contains(text, `msg="slow request" client=`) ||
+		if text := got[:i] + "X" + got[j:]; !strings.Contains(text, `level=WARN msg="slow request" client=`) ||
 			!strings.Contains(text, want) && !strings.Contains(got, want) {
 			t.Errorf("%.60q: logged %q, want %q", sent, got, want)
 		}
