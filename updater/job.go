@@ -1,6 +1,7 @@
 package updater
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -42,7 +43,7 @@ type progress struct {
 	Records int64         `json:"records"` // written
 	Bytes   int64         `json:"bytes"`   // read
 	Size    int64         `json:"size"`    // bytes of the input; 0 if unknown
-	Percent float64       `json:"percent"` // of the whole build; 0 if unknown
+	Percent float64       `json:"percent"` // of the whole build, to one decimal; 0 if unknown
 }
 
 // remaining estimates the time to the end of the build; 0 if unknown.
@@ -121,7 +122,7 @@ func (h *history) observe(s builder.Status) {
 	defer h.mu.Unlock()
 	p := h.running
 	p.Phase, p.Rows, p.Records, p.Bytes, p.Size = s.Phase, s.Rows, s.Records, s.InputBytes, s.InputSize
-	p.Percent = percentOf(s)
+	p.Percent = math.Round(10*percentOf(s)) / 10
 }
 
 // end records the result of the running build. A nil result is not recorded.
