@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:        "promobuild",
 		Usage:       "build and manage generation files",
 		UsageText:   "promobuild COMMAND [flags] [arguments]",
@@ -57,4 +57,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		},
 		Action: program.NoCommand,
 	}
+	for _, command := range app.Commands {
+		command.Action = explainAccess(command.Action)
+	}
+	return app
 }

@@ -89,11 +89,11 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	if opts.Memory, err = memory(c.String("memory")); err != nil {
 		return opts, err
 	}
-	if exists(opts.Dir) && !isDir(opts.Dir) {
+	if isFile(opts.Dir) {
 		return opts, fmt.Errorf("--data %s: %w", opts.Dir, syscall.ENOTDIR)
 	}
 	if err := checkWritableDir(opts.TempDir); err != nil {
-		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, err)
+		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, denied(err))
 	}
 	opts.Duplicates = map[string]builder.Duplicates{
 		"last": builder.KeepLast, "first": builder.KeepFirst, "error": builder.FailOnDuplicate,

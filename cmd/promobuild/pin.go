@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/user"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -126,12 +124,9 @@ func pinText(p generation.Pin) string {
 	return text
 }
 
-// whoami returns user@host. A user without a name is "uid N".
+// whoami returns user@host.
 func whoami() string {
-	name := "uid " + strconv.Itoa(os.Getuid())
-	if u, err := user.Current(); err == nil && u.Username != "" {
-		name = u.Username
-	}
+	name := userName()
 	if host, err := os.Hostname(); err == nil {
 		name += "@" + host
 	}

@@ -28,7 +28,7 @@ type rejectsFile struct {
 // the input was read.
 func newRejects(path string, inputs []string, stdin io.Reader) (*rejectsFile, error) {
 	if err := checkWritable(path); err != nil {
-		return nil, fmt.Errorf("--rejects %s: %w", path, err)
+		return nil, fmt.Errorf("--rejects %s: %w", path, denied(err))
 	}
 	rejects, err := os.Stat(path)
 	if err != nil || !rejects.Mode().IsRegular() { // there is no content to overwrite

@@ -186,6 +186,12 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
+// isFile reports whether path is a file that is not a directory.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && !info.IsDir()
+}
+
 func openGeneration(g generation.Generation) (opened, error) {
 	f, err := generation.Open(g, openPread)
 	if err != nil {

@@ -3,9 +3,9 @@
 package main
 
 import (
-	"errors"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -163,9 +163,9 @@ func TestMemoryBeyondCgroupWarns(t *testing.T) {
 	}
 }
 
-// A directory for the spill that an ordinary user may not write to fails before the
-// input is read.
-func TestTempDirOfOtherUserFails(t *testing.T) {
+// A directory or file that an ordinary user may not use fails the command, and the
+// error names the flag, the place and the user.
+func TestFileOfOtherUserIsNamedWithFlag(t *testing.T) {
 	path, err := exec.LookPath("promobuild")
 	if err != nil {
 		t.Fatal(err)
@@ -175,24 +175,44 @@ func TestTempDirOfOtherUserFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	copied := filepath.Join(dir, "promobuild")
-	if out, err := exec.Command("cp", path, copied).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	data, spill := filepath.Join(dir, "data"), filepath.Join(dir, "spill")
-	for path, mode := range map[string]os.FileMode{data: 0o777, spill: 0o755} {
-		if err := errors.Join(os.Mkdir(path, mode), os.Chmod(path, mode)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	other, err := user.LookupId("65534")
+	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(copied, "build", "--data", data, "--tmp", spill, "-")
-	cmd.Stdin = strings.NewReader("")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	out, err := cmd.CombinedOutput()
-	if want := "promobuild: build: --tmp " + spill + ": permission denied\n"; exitCode(err) != program.ExitFailed || string(out) != want {
-		t.Errorf("exits with %d: %s, want %s", exitCode(err), out, want)
+	setUp := exec.Command("sh", "-c", `chmod 755 . && cp "$1" promobuild &&
+		mkdir -m 777 open && mkdir -m 755 read && mkdir -m 700 closed &&
+		printf 'aaaaaaaa-0000-4000-8000-000000000000,1.5,2018-06-04 06:01:20\n' >one.csv && (umask 77 && cp one.csv private.csv) &&
+		"$1" build --quiet --data read one.csv && "$1" build --quiet --data read one.csv && chmod 666 read/.lock &&
+		cp -r read locked && chmod 777 locked && chmod 644 locked/.lock`, "sh", path)
+	setUp.Dir = dir
+	if out, err := setUp.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, c := range []struct{ args, want string }{
+		{"build --tmp read --data open -", "--tmp read: not writable"},
+		{"build --rejects read/x --data open -", "--rejects read/x: not writable"},
+		{"build --data read -", "--data read: not writable"},
+		{"build --data read/new/one -", "--data read/new/one: read is not writable"},
+		{"build --data closed/new -", "--data closed/new: closed is not readable"},
+		{"build --data locked -", "--data locked: locked/.lock is not writable"},
+		{"build --quiet --data open private.csv", "private.csv: not readable"},
+		{"prune --data locked", "--data locked: locked/.lock is not writable"},
+		{"rollback --data read", "--data read: not writable"},
+		{"unpin --data read", "--data read: not writable"},
+		{"list closed", "closed: not readable"},
+		{"list --data closed", "--data closed: not readable"},
+		{"inspect closed/new", "closed/new: closed is not readable"},
+		{"updater --data read/new --listen 127.0.0.1:0", "--data read/new: read is not writable"},
+		{"updater --data open --inbox read/in --listen 127.0.0.1:0", "--inbox read/in: read is not writable"},
+	} {
+		command, _, _ := strings.Cut(c.args, " ")
+		cmd := exec.Command("./promobuild", strings.Fields(c.args)...)
+		cmd.Dir, cmd.Stdin = dir, strings.NewReader("")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		out, err := cmd.CombinedOutput()
+		want := "promobuild: " + command + ": " + c.want + " for user " + other.Username + ": permission denied\n"
+		if exitCode(err) != program.ExitFailed || !strings.HasPrefix(string(out), want) {
+			t.Errorf("%s exits with %d: %s, want %s", c.args, exitCode(err), out, want)
+		}
 	}
 }

@@ -126,7 +126,7 @@ func (o *updaterOptions) check(insecure bool) error {
 			o.listen = "127.0.0.1:" + updaterPort
 		}
 	}
-	if inbox := o.updater.Inbox; exists(inbox) && !isDir(inbox) {
+	if inbox := o.updater.Inbox; isFile(inbox) {
 		return fmt.Errorf("--inbox %s: %w", inbox, syscall.ENOTDIR)
 	}
 	if err := program.CheckAddress(o.listen); err != nil {
