@@ -45,7 +45,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 				switch {
 				case errors.Is(err, reader.ErrFault):
 					faults++
-					if text := err.Error(); !strings.Contains(text, fmt.Sprintf("lookup of %s: ", k)) || !strings.Contains(text, fmt.Sprintf("%d bytes of", c.size)) {
+					if text := err.Error(); !strings.Contains(text, fmt.Sprintf("lookup of %s: ", k)) || !strings.Contains(text, fmt.Sprintf("now: %d bytes, ", c.size)) {
 						t.Fatalf("%v: %v", access, err)
 					}
 				case err == nil && found && r == recordOf(k):

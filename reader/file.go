@@ -180,16 +180,16 @@ func (f *File) Close() error {
 	return f.closeErr
 }
 
-// change describes the size and times of the file, now and when it was opened.
+// change describes the size and times of the file, when it was opened and now.
 func (f *File) change() string {
 	now, err := f.state()
 	if err != nil {
 		return err.Error()
 	}
-	const layout = "2006-01-02T15:04:05.999999999Z"
-	text := func(t time.Time) string { return t.UTC().Format(layout) }
-	return fmt.Sprintf("%d bytes of %s now, changed at %s, %d bytes of %s when it was opened",
-		now.size, text(time.Unix(now.modified.Unix())), text(time.Unix(now.changed.Unix())), f.opened.Size, text(f.opened.ModTime))
+	text := func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+	return fmt.Sprintf("when it was opened: %d bytes, modified at %s; now: %d bytes, modified at %s, attributes changed at %s",
+		f.opened.Size, text(f.opened.ModTime),
+		now.size, text(time.Unix(now.modified.Unix())), text(time.Unix(now.changed.Unix())))
 }
 
 // reopenPath returns a path that opens the file of f again, even if its own path

@@ -323,6 +323,26 @@ func TestRun(t *testing.T) {
 	<-done
 }
 
+// TestFaultTellsSizesAndTimes truncates a live file of known times.
+func TestFaultTellsSizesAndTimes(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	path := s.publish(1)
+	setTime(t, path, time.Date(2026, 11, 26, 10, 0, 0, 123456789, time.UTC))
+	info, err := os.Stat(path)
+	gentest.Must(t, err)
+	s.poll()
+	s.want(live(1))
+	gentest.Must(t, os.Truncate(path, 5000))
+	setTime(t, path, time.Date(2026, 11, 27, 11, 30, 0, 0, time.UTC))
+	s.poll()
+	e := <-s.events
+	want := fmt.Sprintf("when it was opened: %d bytes, modified at 2026-11-26T10:00:00.123Z; ", info.Size()) +
+		"now: 5000 bytes, modified at 2026-11-27T11:30:00.000Z, attributes changed at 20"
+	if e.Kind != reader.EventFault || !strings.Contains(e.Err.Error(), want) {
+		t.Errorf("event %+v, want %q", e, want)
+	}
+}
+
 // TestRunReportsNoneOnlyAfterRecoveryFails lets the live generation fail while
 // the poll that made it live is still running. The next poll recovers.
 func TestRunReportsNoneOnlyAfterRecoveryFails(t *testing.T) {
