@@ -295,7 +295,7 @@ func TestUnitsRun(t *testing.T) {
 	if a, err := get(url + "/readyz"); err != nil || a.status != http.StatusServiceUnavailable {
 		t.Errorf("/readyz of an empty directory: %v, %v", a, err)
 	}
-	if got := m.property(t, "promoserve", "StatusText"); got != "no generation yet" {
+	if got := m.property(t, "promoserve", "StatusText"); got != "no generation is live" {
 		t.Errorf("the status is %q", got)
 	}
 

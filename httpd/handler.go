@@ -179,7 +179,7 @@ func (s *Server) busy(ctx *fasthttp.RequestCtx) {
 func (s *Server) acquire(ctx *fasthttp.RequestCtx) *reader.File {
 	f := s.opts.Store.Acquire(ctx.ConnID())
 	if f == nil {
-		unavailable(ctx, "no generation yet")
+		unavailable(ctx, "no generation is live")
 	}
 	return f
 }

@@ -133,11 +133,14 @@ func TestOtherMethodsAnswer405(t *testing.T) {
 
 func TestMissingGenerationAnswers503(t *testing.T) {
 	f := serveMemory(t, nil)
-	for _, request := range [][2]string{{"GET", "/promotions/" + exampleID}, {"GET", "/promotions/1"}, {"POST", "/promotions/lookup"}, {"GET", "/readyz"}} {
-		a := f.do(t, request[0], request[1], `{"ids":[]}`).want(t, 503, `{"error":"no generation yet"}`)
+	for _, request := range [][2]string{{"GET", "/promotions/" + exampleID}, {"GET", "/promotions/1"}, {"POST", "/promotions/lookup"}} {
+		a := f.do(t, request[0], request[1], `{"ids":[]}`).want(t, 503, `{"error":"no generation is live"}`)
 		if a.header.Get("Retry-After") != "1" {
 			t.Errorf("%s: %v", request, a.header)
 		}
+	}
+	if a := f.get(t, "/readyz").want(t, 503, `{"error":"no generation yet"}`); a.header.Get("Retry-After") != "1" {
+		t.Errorf("/readyz: %v", a.header)
 	}
 	f.get(t, "/healthz").want(t, 200, `{"status":"ok"}`)
 	publish(t, f.dir, genID(0), rows)

@@ -21,7 +21,7 @@ func TestServerFollowsGenerationsFromEmptyDirectory(t *testing.T) {
 	s.want(t, "http", "/healthz", 200, `{"status":"ok"}`)
 	s.await(t, "no generation is live")
 	s.want(t, "http", "/readyz", 503, `{"error":"no generation yet: the directory does not exist"}`)
-	s.want(t, "https", "/promotions/"+exampleID, 503, `{"error":"no generation yet"}`)
+	s.want(t, "https", "/promotions/"+exampleID, 503, `{"error":"no generation is live"}`)
 	for _, price := range []string{"9.68", "9.680"} {
 		s.build(t, price)
 		s.await(t, "generation live")

@@ -76,7 +76,7 @@ func (s *supervisor) reportLocked(ready bool) {
 }
 
 func (s *supervisor) statusLocked() string {
-	status := "no generation yet"
+	status := "no generation is live"
 	if s.live != "" {
 		status = "serving generation " + s.live
 	}

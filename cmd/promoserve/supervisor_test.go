@@ -73,11 +73,11 @@ func TestSupervisorReportsUnreadableDirectory(t *testing.T) {
 	s.dir = filepath.Join(parent, "data")
 	must(t, os.WriteFile(parent, nil, 0o600))
 	s.start(t, "--drain", "1h", "--tls-self-signed")
-	m.want(t, "STATUS=no generation yet; directory cannot be read: .*not a directory")
+	m.want(t, "STATUS=no generation is live; directory cannot be read: .*not a directory")
 	s.signals <- syscall.SIGHUP // a reload does not make the server ready
 	s.await(t, "certificate loaded")
 	must(t, os.Remove(parent))
-	m.want(t, "READY=1\nSTATUS=no generation yet")
+	m.want(t, "READY=1\nSTATUS=no generation is live")
 
 	s.build(t, "9.68")
 	m.want(t, "STATUS=serving generation [0-9TZ]+")
@@ -100,7 +100,7 @@ func TestSupervisorReadyWithFirstGoodGeneration(t *testing.T) {
 	bad := generation.Name{ID: generation.IDOf(time.Now()), Shards: 1}
 	must(t, os.WriteFile(filepath.Join(s.dir, bad.String()), []byte("PROMOGEN"), 0o600))
 	s.start(t)
-	m.want(t, "STATUS=no generation yet; generation "+bad.ID.String()+" refused: .*")
+	m.want(t, "STATUS=no generation is live; generation "+bad.ID.String()+" refused: .*")
 	s.build(t, "9.68")
 	m.want(t, "READY=1\nSTATUS=serving generation [0-9TZ]+")
 }

@@ -59,6 +59,7 @@ func TestServerTellsWhyNoGenerationIsLive(t *testing.T) {
 			reason, err := json.Marshal(c.want)
 			must(t, err)
 			s.want(t, "http", "/readyz", 503, fmt.Sprintf(`{"error":%s}`, reason))
+			s.want(t, "http", "/promotions/"+exampleID, 503, `{"error":"no generation is live"}`)
 			if got := s.status(t)["problem"]; got != c.want {
 				t.Errorf("/status: problem %q, want %q", got, c.want)
 			}

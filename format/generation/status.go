@@ -100,7 +100,7 @@ func (s *Status) Problem() error {
 	case s.Live != nil:
 		return s.DirErr
 	case s.Opening != nil:
-		return fmt.Errorf("no generation yet: %s is being verified", s.Opening)
+		return fmt.Errorf("no generation is live: %s is being verified", s.Opening)
 	case errors.Is(s.DirErr, errNoDir), errors.Is(s.DirErr, errNoTarget):
 		return fmt.Errorf("%w: %w", ErrEmpty, s.DirErr)
 	case s.DirErr != nil:
