@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -57,9 +56,7 @@ func TestOverwrittenFileHidesNoID(t *testing.T) {
 			path := s.publish(1)
 			s.poll()
 			s.want(live(1))
-			f := s.Acquire(1)
-			release := sync.OnceFunc(func() { s.Release(f, 1) })
-			defer release()
+			f, release := s.acquire()
 			keys := keysOf(1)
 			records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
 			check := func() (last error) {
@@ -129,9 +126,7 @@ func TestTouchedFile(t *testing.T) {
 			s.Run(ctx, time.Hour, nil)
 		}()
 		s.want(live(1))
-		f := s.Acquire(1)
-		release := sync.OnceFunc(func() { s.Release(f, 1) })
-		defer release()
+		f, release := s.acquire()
 		setTime(t, path, time.Now().Add(time.Hour))
 		for i, k := range keysOf(1) {
 			if r, found, err := f.Get(k); !found || err != nil || r != recordOf(k) {

@@ -31,10 +31,10 @@ func TestPollFindsTruncatedLiveFile(t *testing.T) {
 	info, err := os.Stat(path)
 	gentest.Must(t, err)
 	gentest.Must(t, os.Truncate(path, info.Size()-1))
-	f := s.Acquire(1)
+	_, release := s.acquire()
 	s.poll()
 	s.want(fault(1), refused(1, format.ErrTruncated))
-	s.Release(f, 1)
+	release()
 	s.want(closed(1))
 	s.wantLive(0)
 }
@@ -81,25 +81,25 @@ func TestPollFindsOverwrittenLiveFile(t *testing.T) {
 		s.want(live(1))
 		gentest.Overwrite(t, path, 0, content)
 		setTime(t, path, time.Now().Add(time.Second)) // file times have a resolution of 4 ms
-		f := s.Acquire(1)
+		_, release := s.acquire()
 		s.poll()
 		s.want(fault(1), live(1))
-		s.Release(f, 1)
+		release()
 		s.want(closed(1))
-		f = s.Acquire(1)
+		f, release := s.acquire()
 		if r, found, err := f.Get(keys[500]); r != recordOf(keys[500]) || !found || err != nil {
 			t.Errorf("%v: Get = %x, %t, %v", access, r, found, err)
 		}
-		s.Release(f, 1)
+		release()
 
 		// A damaged file is refused.
 		gentest.Overwrite(t, path, format.HeaderLen+700*format.RecordLen, []byte("damage"))
 		setTime(t, path, time.Now().Add(2*time.Second))
-		f = s.Acquire(1)
+		_, release = s.acquire()
 		s.poll()
 		s.poll()
 		s.want(fault(1), refused(1, format.ErrChecksum))
-		s.Release(f, 1)
+		release()
 		s.want(closed(1))
 	}
 }
@@ -134,10 +134,10 @@ func TestPollFindsOverwrittenUnverifiedFile(t *testing.T) {
 	gentest.Must(t, err)
 	gentest.Overwrite(t, path, 0, content)
 	setTime(t, path, time.Now().Add(time.Hour))
-	f := s.Acquire(1)
+	_, release := s.acquire()
 	s.poll()
 	s.want(fault(1), live(1))
-	s.Release(f, 1)
+	release()
 	s.want(closed(1))
 }
 
