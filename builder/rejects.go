@@ -144,6 +144,8 @@ func (r *rowCounter) finish() error {
 		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(r.badCount), cause)
 	case r.badCount > 0:
 		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(r.badCount), bad[0])
+	case len(r.opts.Inputs) == 1:
+		return fmt.Errorf("%s: %w", r.opts.Inputs[0].Name, ErrEmpty)
 	}
 	return ErrEmpty
 }

@@ -212,7 +212,7 @@ func TestHintIsLogged(t *testing.T) {
 	})
 	f.post(t, strings.NewReader("\n")).want(t, http.StatusUnprocessableEntity, "refused")
 	f.stop(t)
-	if log := f.log.String(); !strings.Contains(log, `error="no promotions in the input; use --flag"`) {
+	if log := f.log.String(); !strings.Contains(log, `error="upload: no promotions in the input; use --flag"`) {
 		t.Errorf("the log does not have the hint:\n%s", log)
 	}
 }

@@ -70,7 +70,7 @@ func build(c *cli.Context) error {
 	defer stop()
 
 	if opts.Inputs, err = inputs(args, c.App.Reader); err != nil {
-		return err
+		return explain(ctx, err, "")
 	}
 	rejects := &rejectsFile{}
 	if path := c.String("rejects"); path != "" {
@@ -84,7 +84,7 @@ func build(c *cli.Context) error {
 			return explain(ctx, err, "")
 		}
 		if opts.Inputs, err = inputs(args, c.App.Reader); err != nil { // with their size now
-			return err
+			return explain(ctx, err, "")
 		}
 	}
 	warnOfWriters(c.App.ErrWriter, args)

@@ -9,12 +9,14 @@ import (
 	"syscall"
 
 	"promostore/builder"
+	"promostore/cmd/internal/program"
 	"promostore/format/generation"
 	"promostore/updater"
 )
 
-// explain adds to an error of builder.Build the flags that help. rejects is the
-// path of the rejects file, or empty.
+// explain adds to an error of builder.Build or of its inputs that nothing was
+// published, and the flags that help. rejects is the path of the rejects file, or
+// empty.
 func explain(ctx context.Context, err error, rejects string) error {
 	var at *fs.PathError
 	var bad *builder.BadRowsError
@@ -24,12 +26,13 @@ func explain(ctx context.Context, err error, rejects string) error {
 	var delimiter *builder.DelimiterError
 	hint := ""
 	switch {
+	case errors.As(err, new(*program.UsageError)):
+		return err
 	case interrupted(ctx, err):
 		return fmt.Errorf("interrupted; nothing was published: %w", context.Cause(ctx))
 	case errors.As(err, &delimiter):
 		hint = "Use the delimiter of the input: " + delimiterFlag(delimiter.Found)
 	case hasRemedy(err):
-		return fmt.Errorf("%w\nNothing was published", err)
 	case errors.As(err, &bad):
 		hint = "Correct the rows, or skip them: --max-bad-rows N --rejects FILE"
 	case errors.As(err, new(*builder.ChangedError)):
@@ -55,8 +58,9 @@ func explain(ctx context.Context, err error, rejects string) error {
 		hint = "Free space, or use another disk: --rejects FILE"
 	case errors.Is(err, syscall.ENOSPC):
 		hint = "Free space, or use another disk: --data DIR --tmp DIR"
-	default:
-		return err
+	}
+	if hint == "" {
+		return fmt.Errorf("%w\nNothing was published", err)
 	}
 	return fmt.Errorf("%w\nNothing was published. %s", err, hint)
 }
