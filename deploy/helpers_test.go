@@ -205,6 +205,28 @@ func (p *process) read(r io.ReadCloser) {
 // signal sends a signal to the process group.
 func (p *process) signal(sig syscall.Signal) { _ = syscall.Kill(-p.Process.Pid, sig) }
 
+// suspend stops all threads of the process until it receives SIGCONT.
+func (p *process) suspend(t *testing.T) {
+	t.Helper()
+	p.signal(syscall.SIGSTOP)
+	waitFor(t, "the process is suspended", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			stat, err := os.ReadFile(thread)
+			if err != nil {
+				return false // the thread has ended
+			}
+			if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
+
 // stop sends a signal to the process group and waits for the end of the process.
 func (p *process) stop(sig syscall.Signal) {
 	p.signal(sig)

@@ -41,14 +41,14 @@ var proxies = map[string]proxy{
 
 const unused = "127.0.0.1:9" // an address where no program listens
 
-// start runs the proxy in front of up to three servers and returns its URL.
+// start runs the proxy in front of one or three servers and returns its URL.
 func (p proxy) start(t *testing.T, servers []*server) string {
 	t.Helper()
 	api, _ := p.run(t, servers, unused, "1h")
 	return api
 }
 
-// run runs the proxy in front of up to three servers and of an updater. It
+// run runs the proxy in front of three servers, or one three times, and an updater. It
 // returns the URLs of both. The proxy waits for the answer to an upload for
 // timeout.
 func (p proxy) run(t *testing.T, servers []*server, updater, timeout string) (api, uploads string) {
@@ -73,8 +73,8 @@ func (p proxy) run(t *testing.T, servers []*server, updater, timeout string) (ap
 	api, uploads = listen(p.api, 80), listen(p.updater, 1322)
 	for i := range 3 {
 		address := unused
-		if i < len(servers) {
-			address = strings.TrimPrefix(servers[i].url, "http://")
+		if len(servers) > 0 { // one that is down would answer until the proxy notices
+			address = strings.TrimPrefix(servers[i%len(servers)].url, "http://")
 		}
 		replace(fmt.Sprintf(" 10.0.0.1%d:1321", i+1), " "+address)
 	}

@@ -176,7 +176,7 @@ func TestUploadSurvivesProxyTimeout(t *testing.T) {
 				}
 				return st.Building != nil
 			})
-			updater.signal(syscall.SIGSTOP)
+			updater.suspend(t)
 			if _, err := io.WriteString(conn, csv[last:]); err != nil {
 				t.Fatal(err)
 			}
