@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Names of files that are no data sets, in lower case. docs/operations.md lists
@@ -73,10 +74,23 @@ func CheckInboxMatch(pattern string) error {
 	if strings.Contains(pattern, "/") {
 		return fmt.Errorf("pattern %q: the name of a file contains no slash", pattern)
 	}
-	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Errorf("pattern %q: %w", pattern, err)
+	// The longest valid beginning of a bad pattern precedes the bad element.
+	valid := len(pattern)
+	for ; valid > 0 && !isPattern(pattern[:valid]); valid-- {
 	}
-	return nil
+	if valid == len(pattern) {
+		return nil
+	}
+	advice := "[, begins no set such as [0-9]; write [[] for the character itself"
+	if pattern[valid] != '[' {
+		advice = `\, precedes no character; write two of them`
+	}
+	return fmt.Errorf("pattern %q: character %d, %s", pattern, utf8.RuneCountInString(pattern[:valid])+1, advice)
+}
+
+func isPattern(s string) bool {
+	_, err := path.Match(s, "")
+	return err == nil
 }
 
 // maxName limits the name of a taken file, in bytes. It leaves room for the
