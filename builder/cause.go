@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -11,10 +12,17 @@ import (
 
 // A DelimiterError reports an input whose rows have another delimiter than
 // Options.Delimiter.
-type DelimiterError struct{ Found, Want byte }
+type DelimiterError struct {
+	Found, Want byte
+	Preamble    bool // the first line is one for another program, such as "sep=;"
+}
 
 func (e *DelimiterError) Error() string {
-	return fmt.Sprintf("fields separated by %q, not by %q", e.Found, e.Want)
+	text := fmt.Sprintf("fields separated by %q, not by %q", e.Found, e.Want)
+	if e.Preamble {
+		text += "; the first line is not a row"
+	}
+	return text
 }
 
 // A ColumnsError reports an input whose rows have the three columns in another
@@ -119,6 +127,15 @@ func (d *diagnosis) add(c chunk, p *parser) {
 	}
 }
 
+// cause returns the cause of the bad rows of an input, or nil.
+func (d *diagnosis) cause() error {
+	var delimiter *DelimiterError
+	if errors.As(d.all, &delimiter) && (errors.Is(d.first, errSeparator) || errors.Is(d.first, errType)) {
+		return &DelimiterError{delimiter.Found, delimiter.Want, true}
+	}
+	return cmp.Or(d.all, d.first)
+}
+
 // examine examines one bad row.
 func (d *diagnosis) examine(p *parser, line []byte) {
 	cause := p.cause(line)
@@ -135,7 +152,7 @@ func (d *diagnosis) examine(p *parser, line []byte) {
 // nil.
 func (p *parser) cause(line []byte) error {
 	if c := delimiterOf(line, p.delimiter); c != p.delimiter {
-		return &DelimiterError{c, p.delimiter}
+		return &DelimiterError{Found: c, Want: p.delimiter}
 	}
 	return p.columnsError(line)
 }

@@ -32,7 +32,8 @@ func TestCommonCauseOfBadRowsIsNamed(t *testing.T) {
 		delimiter DelimiterError
 		columns   ColumnsError
 	}
-	semicolon := cause{delimiter: DelimiterError{';', ','}}
+	semicolon := cause{delimiter: DelimiterError{';', ',', false}}
+	afterLine := cause{delimiter: DelimiterError{';', ',', true}}
 	for name, tc := range map[string]struct {
 		data string
 		want cause
@@ -43,10 +44,10 @@ func TestCommonCauseOfBadRowsIsNamed(t *testing.T) {
 		"quoted":                 {manyRows(100, quoted), semicolon},
 		"decimal commas":         {manyRows(100, order("%[1]s;9,68;%[3]s")), semicolon},
 		"header of other names":  {"sku;amount;until\n" + manyRows(100, replace(",", ";")), semicolon},
-		"line of Excel":          {"sep=;\nid;price;expiration_date\n" + manyRows(100, replace(",", ";")), semicolon},
-		"line of PowerShell":     {"#TYPE System.Data.DataRow\n\"id\";\"price\";\"expiration_date\"\n" + manyRows(100, quoted), semicolon},
-		"tabs":                   {manyRows(100, replace(",", "\t")), cause{delimiter: DelimiterError{'\t', ','}}},
-		"bars":                   {"\xef\xbb\xbfid|price|expiration_date\r\n" + manyRows(100, replace(",", "|")), cause{delimiter: DelimiterError{'|', ','}}},
+		"line of Excel":          {"sep=;\nid;price;expiration_date\n" + manyRows(100, replace(",", ";")), afterLine},
+		"line of PowerShell":     {"#TYPE System.Data.DataRow\n\"id\";\"price\";\"expiration_date\"\n" + manyRows(100, quoted), afterLine},
+		"tabs":                   {manyRows(100, replace(",", "\t")), cause{delimiter: DelimiterError{'\t', ',', false}}},
+		"bars":                   {"\xef\xbb\xbfid|price|expiration_date\r\n" + manyRows(100, replace(",", "|")), cause{delimiter: DelimiterError{'|', ',', false}}},
 		"price first":            {"price,id,expiration_date\n" + manyRows(100, order("%[2]s,%[1]s,%[3]s")), cause{columns: ColumnsError{2, 1, 3, 3, ','}}},
 		"date first, no header":  {manyRows(100, order("%[3]s,%[2]s,%[1]s")), cause{columns: ColumnsError{3, 2, 1, 3, ','}}},
 		"a column more":          {"id,name,price,expiration_date\n" + manyRows(100, order("%[1]s,Sale,%[2]s,%[3]s")), cause{columns: ColumnsError{1, 3, 4, 4, ','}}},

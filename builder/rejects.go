@@ -79,8 +79,7 @@ func (r *rowCounter) add(c chunk, p *parser) (keep bool, err error) {
 
 // endInput keeps the cause of the bad rows of the input that ends.
 func (l *laneRows) endInput(opts *Options) {
-	d := &l.diagnosis
-	if cause := cmp.Or(d.all, d.first); cause != nil && l.cause == nil {
+	if cause := l.diagnosis.cause(); cause != nil && l.cause == nil {
 		l.cause = fmt.Errorf("%s: %w", opts.Inputs[l.input].Name, cause)
 	}
 }

@@ -30,6 +30,8 @@ func explain(ctx context.Context, err error, rejects string) error {
 		return err
 	case interrupted(ctx, err):
 		return fmt.Errorf("interrupted; nothing was published: %w", context.Cause(ctx))
+	case errors.As(err, &delimiter) && delimiter.Preamble:
+		hint = "Remove the first line, and use the delimiter of the input: sed 1d FILE | promobuild build " + delimiterFlag(delimiter.Found) + " -"
 	case errors.As(err, &delimiter):
 		hint = "Use the delimiter of the input: " + delimiterFlag(delimiter.Found)
 	case hasRemedy(err):
@@ -117,6 +119,8 @@ func uploadHint(err error) updater.Hint {
 	var content *builder.ContentError
 	var delimiter *builder.DelimiterError
 	switch {
+	case errors.As(err, &delimiter) && delimiter.Preamble:
+		return updater.Hint{Flag: "--delimiter", Text: delimiterFlag(delimiter.Found) + " reads it without its first line"}
 	case errors.As(err, &delimiter):
 		return updater.Hint{Flag: "--delimiter", Text: delimiterFlag(delimiter.Found) + " reads it"}
 	case hasRemedy(err):

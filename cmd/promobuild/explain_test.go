@@ -28,6 +28,7 @@ func TestUploadHintNamesFlag(t *testing.T) {
 		{builder.ErrUnterminated, updater.Hint{Flag: "--require-final-newline", Text: "send the whole file; --require-final-newline=false accepts it"}},
 		{&builder.BadRowsError{Cause: &builder.DelimiterError{Found: ';', Want: ','}}, updater.Hint{Flag: "--delimiter", Text: "--delimiter ';' reads it"}},
 		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.DelimiterError{Found: '\t', Want: ','}), updater.Hint{Flag: "--delimiter", Text: `--delimiter '\t' reads it`}},
+		{&builder.DelimiterError{Found: ';', Want: ',', Preamble: true}, updater.Hint{Flag: "--delimiter", Text: "--delimiter ';' reads it without its first line"}},
 		{fmt.Errorf("%w: %w", builder.ErrEmpty, &builder.KindError{Kind: "HTML page"}), updater.Hint{}},
 	} {
 		if got := uploadHint(fmt.Errorf("upload: %w", c.err)); got != c.want {
