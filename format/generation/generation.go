@@ -94,7 +94,7 @@ func ParseID(s string) (ID, error) {
 			return id, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: %q is not a UTC time such as 20261122T103000123Z", ErrName, s)
+	return 0, fmt.Errorf("%q is %w ID, a UTC time such as 20261122T103000123Z", s, ErrName)
 }
 
 // A Name identifies one file of a generation.
