@@ -50,6 +50,8 @@ var (
 	errOtherHeader = errors.New("a header of other names, want id, price and expiration_date, or no header")
 	errSeparator   = errors.New(`a "sep=" line of Excel; remove it: sed 1d FILE`)
 	errType        = errors.New(`a "#TYPE" line of PowerShell; remove it: sed 1d FILE`)
+	errCount       = errors.New("the count of rows that psql prints; remove it, or write the rows with psql --csv")
+	errEnd         = errors.New(`the end mark "\." of COPY; remove it`)
 	errHeaderAgain = errors.New("a header after other rows; remove it, or build the files without joining them")
 )
 
@@ -61,6 +63,20 @@ func preambleError(line []byte) error {
 		return errSeparator
 	case bytes.HasPrefix(line, []byte("#TYPE ")):
 		return errType
+	}
+	return nil
+}
+
+// trailerError returns an error if line is one that a program writes after the
+// rows, and nil if it is not.
+func trailerError(line []byte) error {
+	count, ok := bytes.CutPrefix(line, []byte("("))
+	count = bytes.TrimLeft(count, "0123456789")
+	switch {
+	case ok && (string(count) == " row)" || string(count) == " rows)"):
+		return errCount
+	case string(line) == `\.`:
+		return errEnd
 	}
 	return nil
 }

@@ -113,6 +113,9 @@ func (p *parser) explain(c chunk, bad badLine) BadRow {
 	case preambleError(line) != nil:
 		row.Reason = "row: " + preambleError(line).Error()
 		return row
+	case trailerError(line) != nil:
+		row.Reason = "row: " + trailerError(line).Error()
+		return row
 	case p.isHeader(line):
 		row.Reason = "row: " + errHeaderAgain.Error()
 		return row

@@ -197,12 +197,29 @@ func textKind(b []byte) error {
 		return &KindError{Kind: "JSON text", Command: "jq -r '[.id, .price, .expiration_date] | @csv' FILE"}
 	case has("insert into", "create table", "-- mysql dump", "-- mariadb dump", "--\n-- postgresql", "copy "):
 		return &KindError{Kind: "SQL script", Advice: "write a CSV from the database"}
+	case has("-[ record") || isRuler(secondLine(head)):
+		return &KindError{Kind: "table of psql", Advice: "write a CSV: COPY (SELECT id, price, expiration_date FROM TABLE) TO STDOUT (FORMAT csv)"}
+	case has("+--", "**********"):
+		return &KindError{Kind: "table of mysql", Advice: "write the rows with mysql --batch, and build them with a tab as the delimiter"}
 	case has("version https://git-lfs"):
 		return &KindError{Kind: "pointer of Git LFS", Advice: "git lfs pull gets the file"}
 	case isBinary(b):
 		return &KindError{Kind: "binary data", Advice: "write a CSV from the program that made it"}
 	}
 	return nil
+}
+
+// secondLine returns the second line of b, without blanks around it.
+func secondLine(b []byte) []byte {
+	_, rest, _ := bytes.Cut(b, []byte{'\n'})
+	line, _, _ := bytes.Cut(rest, []byte{'\n'})
+	return bytes.TrimSpace(line)
+}
+
+// isRuler reports whether line is the one below the names of columns that psql
+// prints, such as ----+-------.
+func isRuler(line []byte) bool {
+	return bytes.Contains(line, []byte("-+-")) && len(bytes.Trim(line, "+-")) == 0
 }
 
 // isBinary reports whether the start of b has a zero byte, or more control
