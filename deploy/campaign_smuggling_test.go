@@ -146,7 +146,7 @@ func newSmuggle(random *rand.Rand, id, inner, outer string) smuggle {
 // directly and through the proxies. After each, another client must get its own
 // answer.
 func TestCampaignSmuggling(t *testing.T) {
-	amount := campaign.Amount(t, 8_700)
+	amount := campaign.Amount(t, 8_800)
 	rows := modelOf(t, 0, minRows)
 	for _, name := range []string{"direct", "haproxy", "nginx"} {
 		t.Run(name, func(t *testing.T) {
