@@ -82,7 +82,7 @@ func (s *store) get(key format.Key, dst []byte) (value []byte, found bool, err e
 }
 
 // notFound is the answer of promoserve for an absent ID.
-const notFound = `{"error":"promotion not found"}`
+const notFound = `{"error":"promotion not found"}` + "\n"
 
 // appendAnswer appends the answer of promoserve for a promotion. Price and date
 // are those of the CSV.
@@ -90,5 +90,5 @@ func appendAnswer(dst []byte, key format.Key, price, date []byte) []byte {
 	dst = key.AppendText(append(dst, `{"id":"`...), false)
 	dst = append(append(dst, `","price":`...), price...)
 	dst = append(append(dst, `,"expiration_date":"`...), date[:min(len(date), len("2018-06-04 06:01:20"))]...)
-	return append(dst, `"}`...)
+	return append(dst, "\"}\n"...)
 }
