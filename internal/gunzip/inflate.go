@@ -59,9 +59,7 @@ func (r *Reader) inflateFast() {
 	pos, word, count, to := b.pos, b.word, uint64(b.count), r.to
 	end, dense := b.limit-turnIn, codes.dense
 	for pos < end && to < outLimit {
-		word |= binary.LittleEndian.Uint64(in[pos&inMask:pos&inMask+8]) << (count & 63)
-		pos += int((63 - count) >> 3)
-		count |= minBits
+		pos, word, count = refill(in, pos, word, count)
 
 		e := table[word&(1<<tableBits-1)]
 		if !dense {
@@ -81,11 +79,7 @@ func (r *Reader) inflateFast() {
 			count -= e.drop()
 			stop := to + e.length()
 			e = table[word&(1<<tableBits-1)]
-			*(*[copyLen]byte)(out[to&outMask : to&outMask+copyLen]) = *(*[copyLen]byte)(out[from&outMask : from&outMask+copyLen])
-			for to += copyLen; to < stop; to += copyLen {
-				from += copyLen
-				*(*[copyLen]byte)(out[to&outMask : to&outMask+copyLen]) = *(*[copyLen]byte)(out[from&outMask : from&outMask+copyLen])
-			}
+			copyFar(out, to, from, stop)
 			to = stop
 		}
 		if e.isLiteral() {
@@ -103,9 +97,7 @@ func (r *Reader) inflateFast() {
 			}
 		}
 		if count < fusedBits {
-			word |= binary.LittleEndian.Uint64(in[pos&inMask:pos&inMask+8]) << (count & 63)
-			pos += int((63 - count) >> 3)
-			count |= minBits
+			pos, word, count = refill(in, pos, word, count)
 		}
 		stop, drop, shift := to+e.length(), e.drop(), e.distCode()
 		if !e.isMatch() {
@@ -113,9 +105,7 @@ func (r *Reader) inflateFast() {
 				break
 			}
 			if count < apartBits {
-				word |= binary.LittleEndian.Uint64(in[pos&inMask:pos&inMask+8]) << (count & 63)
-				pos += int((63 - count) >> 3)
-				count |= minBits
+				pos, word, count = refill(in, pos, word, count)
 			}
 			e = codes.distTable[word>>drop&(1<<distBits-1)]
 			if e&slow != 0 {
@@ -132,15 +122,27 @@ func (r *Reader) inflateFast() {
 		}
 		word >>= drop & 63
 		count -= drop
-		*(*[copyLen]byte)(out[to&outMask : to&outMask+copyLen]) = *(*[copyLen]byte)(out[from&outMask : from&outMask+copyLen])
-		for to += copyLen; to < stop; to += copyLen {
-			from += copyLen
-			*(*[copyLen]byte)(out[to&outMask : to&outMask+copyLen]) = *(*[copyLen]byte)(out[from&outMask : from&outMask+copyLen])
-		}
+		copyFar(out, to, from, stop)
 		to = stop
 	}
 	b.pos, b.word, b.count = pos, word, uint(count)
 	r.to = to
+}
+
+// refill makes at least minBits bits of word available, like bitReader.refill.
+func refill(in *[inMask + 1 + inSlack]byte, pos int, word, count uint64) (int, uint64, uint64) {
+	word |= binary.LittleEndian.Uint64(in[pos&inMask:pos&inMask+8]) << (count & 63)
+	return pos + int((63-count)>>3), word, count | minBits
+}
+
+// copyFar copies out[from:] to out[to:stop], and up to copyLen bytes more. The
+// distance is copyLen or more.
+func copyFar(out *[outMask + 1 + copyLen]byte, to, from, stop int) {
+	*(*[copyLen]byte)(out[to&outMask : to&outMask+copyLen]) = *(*[copyLen]byte)(out[from&outMask : from&outMask+copyLen])
+	for to += copyLen; to < stop; to += copyLen {
+		from += copyLen
+		*(*[copyLen]byte)(out[to&outMask : to&outMask+copyLen]) = *(*[copyLen]byte)(out[from&outMask : from&outMask+copyLen])
+	}
 }
 
 // symbol decodes one symbol by its code.
