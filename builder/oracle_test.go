@@ -3,7 +3,6 @@ package builder
 import (
 	"bytes"
 	"encoding/csv"
-	"io"
 	"maps"
 	"os"
 	"regexp"
@@ -13,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 )
 
@@ -263,24 +260,5 @@ func TestBuildMatchesOracle(t *testing.T) {
 
 // compress compresses data, or not, as drawn.
 func compress(t *rapid.T, data []byte) []byte {
-	var b bytes.Buffer
-	var w io.WriteCloser
-	switch rapid.IntRange(0, 3).Draw(t, "compression") {
-	case 0:
-		w = gzip.NewWriter(&b)
-	case 1:
-		var err error
-		if w, err = zstd.NewWriter(&b, zstd.WithEncoderConcurrency(1)); err != nil {
-			t.Fatal(err)
-		}
-	default:
-		return data
-	}
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
+	return pack(t, []string{".gz", ".zst", "", ""}[rapid.IntRange(0, 3).Draw(t, "compression")], data)
 }

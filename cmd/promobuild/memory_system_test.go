@@ -80,16 +80,7 @@ func TestCompressedFilesStayWithinMemory(t *testing.T) {
 	}
 	for ext, inputs := range paths {
 		for _, memory := range []int64{64 << 20, 256 << 20, 1 << 30} {
-			build := exec.Command("promobuild", append([]string{"build", "--json", "--quiet", "--data", filepath.Join(t.TempDir(), "data"),
-				"--memory", strconv.FormatInt(memory, 10) + "B", "--workers", "16"}, inputs...)...)
-			out, err := build.Output()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var sum builder.Summary
-			if err := json.Unmarshal(out, &sum); err != nil {
-				t.Fatal(err)
-			}
+			sum := buildQuietly(t, append([]string{"--memory", strconv.FormatInt(memory, 10) + "B", "--workers", "16"}, inputs...)...)
 			if limit := memory + 64<<20; sum.Records != numFiles*rows || sum.PeakRSSBytes > limit {
 				t.Errorf("%s, %d MiB: %d records, peak memory %d bytes, limit %d", ext, memory>>20, sum.Records, sum.PeakRSSBytes, limit)
 			}
@@ -104,8 +95,17 @@ func TestBadRowsStayWithinMemory(t *testing.T) {
 	if err := os.WriteFile(input, bytes.Repeat([]byte("x\n"), 20_000_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	build := exec.Command("promobuild", "build", "--json", "--quiet", "--data", filepath.Join(t.TempDir(), "data"),
-		"--memory", "64MiB", "--workers", "64", "--max-bad-rows", "20000000", "--allow-empty", input)
+	sum := buildQuietly(t, "--memory", "64MiB", "--workers", "64", "--max-bad-rows", "20000000", "--allow-empty", input)
+	if limit := int64(128 << 20); sum.BadRows != 20_000_000 || sum.PeakRSSBytes > limit {
+		t.Errorf("%d bad rows in %d bytes of memory, limit %d", sum.BadRows, sum.PeakRSSBytes, limit)
+	}
+}
+
+// buildQuietly runs promobuild build with args in a directory of its own and
+// returns the summary.
+func buildQuietly(t *testing.T, args ...string) builder.Summary {
+	t.Helper()
+	build := exec.Command("promobuild", append([]string{"build", "--json", "--quiet", "--data", filepath.Join(t.TempDir(), "data")}, args...)...)
 	out, err := build.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -114,9 +114,7 @@ func TestBadRowsStayWithinMemory(t *testing.T) {
 	if err := json.Unmarshal(out, &sum); err != nil {
 		t.Fatal(err)
 	}
-	if limit := int64(128 << 20); sum.BadRows != 20_000_000 || sum.PeakRSSBytes > limit {
-		t.Errorf("%d bad rows in %d bytes of memory, limit %d", sum.BadRows, sum.PeakRSSBytes, limit)
-	}
+	return sum
 }
 
 // buildGenerated pipes the output of generate into build.

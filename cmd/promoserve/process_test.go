@@ -19,12 +19,7 @@ func TestProcessSurvivesTruncatedFile(t *testing.T) {
 	s.build(t, "9.68")
 	process := exec.Command(os.Args[0], "-test.run=^TestProcessSurvivesTruncatedFile$")
 	process.Env = append(os.Environ(), "PROMOSERVE_TEST_PROCESS="+s.dir)
-	log, err := process.StderrPipe()
-	must(t, err)
-	must(t, process.Start())
-	t.Cleanup(func() { _ = process.Process.Kill() })
-	go s.read(log)
-	s.address = s.await(t, "serving")["address"].(string)
+	s.startProcess(t, process)
 	s.await(t, "generation live")
 	s.want(t, "http", "/promotions/"+exampleID, 200, fmt.Sprintf(exampleJSON, "9.68"))
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -84,6 +85,17 @@ func newServer(t *testing.T) *server {
 		signals: make(chan os.Signal),
 		exited:  make(chan struct{}),
 	}
+}
+
+// startProcess starts the server in a process of its own and awaits its address.
+func (s *server) startProcess(t *testing.T, process *exec.Cmd) {
+	t.Helper()
+	log, err := process.StderrPipe()
+	must(t, err)
+	must(t, process.Start())
+	t.Cleanup(func() { _ = process.Process.Kill() })
+	go s.read(log)
+	s.address = s.await(t, "serving")["address"].(string)
 }
 
 func (s *server) read(log io.Reader) {

@@ -32,12 +32,7 @@ func TestServerTellsOfLostPermission(t *testing.T) {
 	process.Dir = "/"
 	process.Env = append(os.Environ(), "PROMOSERVE_TEST_PROCESS="+s.dir, "TMPDIR="+temp)
 	process.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	log, err := process.StderrPipe()
-	must(t, err)
-	must(t, process.Start())
-	t.Cleanup(func() { _ = process.Process.Kill() })
-	go s.read(log)
-	s.address = s.await(t, "serving")["address"].(string)
+	s.startProcess(t, process)
 
 	const reason = "the directory cannot be read: permission denied"
 	if line := s.await(t, "no generation is live"); line["level"] != "WARN" || line["error"] != "no generation: "+reason {

@@ -76,21 +76,11 @@ func member(stream, data []byte) []byte {
 	return w.out
 }
 
-// deflate returns data as a deflate stream of compress/flate.
+// deflate returns data as the deflate stream of a member.
 func deflate(t testing.TB, level int, data []byte) []byte {
 	t.Helper()
-	var z bytes.Buffer
-	w, err := flate.NewWriter(&z, level)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(data); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return z.Bytes()
+	z := compress(t, level, data)
+	return z[10 : len(z)-8]
 }
 
 // checkDeflate compares the decompression of a deflate stream with that of
