@@ -190,15 +190,15 @@ func (b *build) read(ctx context.Context) error {
 // readChunks is one worker: it reads, parses and adds chunks until the input
 // ends.
 func (b *build) readChunks(ctx context.Context) error {
-	buf := make([]byte, b.sizes.chunk)
+	t := newTaker(b.sizes.chunk)
 	p := newParser(b.Delimiter, &b.styles, b.sizes.chunk)
 	adder := b.sorter.NewAdder()
-	last := 0
 	for {
-		c, ok, err := b.lanes.next(buf, last)
+		ok, err := b.lanes.next(t)
 		if err != nil || !ok {
 			return err
 		}
+		c := t.chunk
 		if err := p.parse(c); err != nil {
 			return fmt.Errorf("%s: %w", b.Inputs[c.input].Name, err)
 		}
@@ -220,7 +220,6 @@ func (b *build) readChunks(ctx context.Context) error {
 			return err
 		}
 		b.lanes.passed(c)
-		last = c.lane
 	}
 }
 

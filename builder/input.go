@@ -94,6 +94,7 @@ type source struct {
 	lane     lane    // guarded by lanes.mu
 	inputs   []Input // up to the last one of the lane
 	final    bool    // Options.RequireFinalNewline
+	plain    bool    // the inputs of the lane are regular files that are not compressed
 	decoders int     // goroutines that decompress BGZF data
 
 	mu      sync.Mutex // guards the fields after it

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -14,6 +15,10 @@ import (
 // the next chunk from the lane with the most bytes left that no other worker
 // reads. So all lanes end at about the same time, which is the shortest schedule.
 // The order in which chunks are read does not matter: the sorter restores it.
+//
+// While another worker waits for a lane, a worker that decompresses hands it the
+// chunk and keeps the lane. So decompression never stops to parse, and its tables
+// and its window stay in the cache of one processor.
 
 // openLanes is the number of lanes, for each worker, that are open at a time. More
 // lanes than workers divide the work evenly: with 17 files of the same size and
@@ -32,10 +37,22 @@ type lanes struct {
 	totals  totals
 	stop    func() bool // ends the connection to the context
 
-	mu   sync.Mutex // guards the fields after it and the fields of a lane
-	cond sync.Cond  // a lane can be read, or all have ended, or err is set
-	open int        // lanes with an open input, or with a worker that may open one
-	err  error      // of a source or the context; ends all
+	mu      sync.Mutex // guards the fields after it and the fields of a lane
+	waiting []*taker   // for a chunk, for a lane that can be read, or for the end
+	open    int        // lanes with an open input, or with a worker that may open one
+	err     error      // of a source or the context; ends all
+}
+
+// A taker is a worker that takes chunks.
+type taker struct {
+	buf    []byte        // as long as the longest row; holds the data of the chunk
+	chunk  chunk         // the last one
+	handed bool          // chunk was handed over; guarded by lanes.mu
+	wake   chan struct{} // has room for one
+}
+
+func newTaker(chunkLen int) *taker {
+	return &taker{buf: make([]byte, chunkLen), wake: make(chan struct{}, 1)}
 }
 
 // totals counts bytes of all inputs.
@@ -56,11 +73,11 @@ type lane struct {
 // newLanes divides the inputs according to plan.
 func newLanes(ctx context.Context, opts *Options, plan lanePlan) *lanes {
 	l := &lanes{maxOpen: plan.open}
-	l.cond.L = &l.mu
 	for i := range plan.lanes {
 		lo, hi := i*len(opts.Inputs)/plan.lanes, (i+1)*len(opts.Inputs)/plan.lanes
 		s := &source{ctx: ctx, totals: &l.totals, index: i, inputs: opts.Inputs[:hi], input: lo, final: opts.RequireFinalNewline, decoders: plan.decoders}
 		s.lane.left = s.left()
+		s.plain = !slices.ContainsFunc(s.inputs[lo:], func(in Input) bool { return in.path == "" || in.memory > 0 })
 		l.sources = append(l.sources, s)
 	}
 	// A worker that fails with a chunk never passes it.
@@ -75,26 +92,62 @@ func (l *lanes) fail(err error) {
 	if l.err == nil {
 		l.err = err
 	}
-	l.cond.Broadcast()
+	l.wakeAll()
 }
 
-// next reads the next chunk of any lane into buf, which must be as long as the
-// longest row. ok is false after the last chunk. last is the lane of the previous
-// chunk of the caller, which must call passed for each chunk.
-func (l *lanes) next(buf []byte, last int) (c chunk, ok bool, err error) {
-	if len(l.sources) == 1 {
-		return l.sources[0].next(buf)
+// next takes the next chunk of any lane. It returns false after the last chunk.
+// The caller must call passed for each chunk.
+func (l *lanes) next(t *taker) (ok bool, err error) {
+	if len(l.sources) == 1 && l.sources[0].plain {
+		t.chunk, ok, err = l.sources[0].next(t.buf)
+		return ok, err
 	}
 	for {
-		s, err := l.acquire(last)
+		s, err := l.acquire(t)
 		if s == nil {
-			return chunk{}, false, err
+			return t.handed, err
 		}
-		c, ok, err := s.next(buf)
+		for {
+			t.chunk, ok, err = s.next(t.buf)
+			if !ok || err != nil || !l.handOver(s, t) {
+				break
+			}
+		}
 		l.release(s, ok, err)
 		if ok || err != nil {
-			return c, ok, err
+			return ok, err
 		}
+	}
+}
+
+// handOver gives the chunk of t to a worker that waits, in exchange for its
+// buffer. It returns false if none waits, or if s is not compressed: then the
+// chunk is better parsed where it was read.
+func (l *lanes) handOver(s *source, t *taker) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s.kind == "" || s.r == nil || len(l.waiting) == 0 || l.err != nil {
+		return false
+	}
+	s.lane.passing++
+	s.lane.left = s.left()
+	to := l.waiting[len(l.waiting)-1]
+	to.chunk, to.buf, t.buf, to.handed = t.chunk, t.buf, to.buf, true
+	l.wakeOne()
+	return true
+}
+
+// wakeOne makes the worker that has waited for the shortest time look again.
+func (l *lanes) wakeOne() {
+	if n := len(l.waiting) - 1; n >= 0 {
+		l.waiting[n].wake <- struct{}{}
+		l.waiting = l.waiting[:n]
+	}
+}
+
+func (l *lanes) wakeAll() {
+	for len(l.waiting) > 0 {
+		l.wakeOne()
 	}
 }
 
@@ -107,17 +160,18 @@ func (l *lanes) passed(c chunk) {
 	defer l.mu.Unlock()
 	s := l.sources[c.lane]
 	if s.lane.passing--; s.lane.ended && s.lane.passing == 0 {
-		l.cond.Broadcast() // a last line may wait for it
+		l.wakeAll() // a last line may wait for it
 	}
 }
 
-// acquire waits for a lane that can be read, see choose. It returns nil if all have ended or
-// one has failed.
-func (l *lanes) acquire(last int) (*source, error) {
+// acquire waits for a lane that can be read, see choose, or for a chunk that is
+// handed over. It returns nil if t has such a chunk, all lanes have ended, or one
+// has failed.
+func (l *lanes) acquire(t *taker) (*source, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for {
-		best, ended := l.choose(last)
+	for t.handed = false; !t.handed; {
+		best, ended := l.choose(t.chunk.lane)
 		if ended || l.err != nil {
 			return nil, l.err
 		}
@@ -129,8 +183,12 @@ func (l *lanes) acquire(last int) (*source, error) {
 			}
 			return best, nil
 		}
-		l.cond.Wait()
+		l.waiting = append(l.waiting, t)
+		l.mu.Unlock()
+		<-t.wake
+		l.mu.Lock()
 	}
+	return nil, nil
 }
 
 // choose returns the lane to read after a chunk of lane last, or nil if there is
@@ -143,7 +201,7 @@ func (l *lanes) acquire(last int) (*source, error) {
 func (l *lanes) choose(last int) (best *source, ended bool) {
 	ended = true
 	passed := true // all earlier lanes
-	most := int64(-1)
+	most := int64(0)
 	for i, s := range l.sources {
 		ln := &s.lane
 		if !ln.ended {
@@ -153,7 +211,7 @@ func (l *lanes) choose(last int) (best *source, ended bool) {
 			if i == last {
 				left += affinity
 			}
-			if can && left > most {
+			if can && (best == nil || left > most) { // negative for a pipe, and for a file that grows
 				best, most = s, left
 			}
 		}
@@ -181,9 +239,9 @@ func (l *lanes) release(s *source, ok bool, err error) {
 		l.err = err
 	}
 	if ln.ended || !ln.open || err != nil {
-		l.cond.Broadcast()
+		l.wakeAll()
 	} else {
-		l.cond.Signal()
+		l.wakeOne()
 	}
 }
 

@@ -234,6 +234,17 @@ func TestCompressedFilesAreReadAtTheSameTime(t *testing.T) {
 	}
 }
 
+// A build of files that have grown far beyond their size ends.
+func TestLanesOfGrownFilesEnd(t *testing.T) {
+	inputs := files(t, t.TempDir(), []string{".gz"}, []byte(testRow(1)), []byte(testRow(2)), []byte(testRow(3)))
+	for i := range inputs {
+		inputs[i].Size = -1 << 30 // the bytes that are left
+	}
+	if sum, _ := mustBuild(t, tiny, Options{Inputs: inputs, Workers: 2}); sum.Rows != 3 {
+		t.Errorf("summary %+v", sum)
+	}
+}
+
 // The last line of an input without a line end waits until all rows of earlier
 // inputs have passed, and not if the build has failed.
 func TestLastLineWaitsForEarlierInputs(t *testing.T) {
@@ -246,14 +257,14 @@ func TestLastLineWaitsForEarlierInputs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	buf := make([]byte, 1024)
+	worker := newTaker(1024)
 	var chunks [2]chunk
 	for range 3 {
-		s, err := l.acquire(0)
+		s, err := l.acquire(worker)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, ok, err := s.next(buf)
+		c, ok, err := s.next(worker.buf)
 		l.release(s, ok, err)
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +279,7 @@ func TestLastLineWaitsForEarlierInputs(t *testing.T) {
 	}
 	failed := errors.New("failed")
 	cancel(failed)
-	if _, ok, err := l.next(buf, 0); ok || !errors.Is(err, failed) {
+	if ok, err := l.next(worker); ok || !errors.Is(err, failed) {
 		t.Errorf("after a failure: %t, error %v", ok, err)
 	}
 	l.passed(chunks[0])
