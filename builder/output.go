@@ -73,7 +73,7 @@ func (o *output) Reserve(records []format.Record) (write func() error, err error
 // finish completes the file.
 func (o *output) finish(duplicates int64) error {
 	h := format.Header{
-		Shards:     1,
+		Sharding:   format.Unsharded,
 		Duplicates: uint64(duplicates),
 		BadRows:    uint64(o.b.rows.badCount),
 		Generation: int64(o.b.Generation),

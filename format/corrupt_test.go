@@ -29,7 +29,7 @@ func corruptible(t *testing.T) []byte {
 	t.Helper()
 	rows := goldenRows(128)
 	rows = append(rows, "ffffffff-ffff-ffff-ffff-fffffffffff0,1.5,2018-08-04 05:32:31", "ffffffff-ffff-ffff-ffff-ffffffffffff,2,2018-08-04 05:32:31")
-	b := parseRows(t, format.Header{Shards: 2, Generation: 1}, rows).write(t)
+	b := parseRows(t, format.Header{Sharding: format.Unsharded, Generation: 1}, rows).write(t)
 	if len(b) != style2Off+5+4+4 {
 		t.Fatalf("file of %d bytes, want %d", len(b), style2Off+5+4+4)
 	}
@@ -74,10 +74,17 @@ func TestCorrupt(t *testing.T) {
 		{"record length", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[12:], 40); return b }},
 		{"block length", "header", format.ErrVersion, false, func(b []byte) []byte { u32(b[16:], 8192); return b }},
 		{"header checksum", "header", format.ErrChecksum, false, func(b []byte) []byte { b[4095]++; return b }},
-		{"shard 2 of 2", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[20:], 2); return b }},
+		{"shard 1 of 1", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[20:], 1); return b }},
 		{"shard 0 of 0", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 0); return b }},
 		{"100,000 shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 100000); return b }},
-		{"reserved bytes after shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[31] = 1; return b }},
+		{"one shard with a rule", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[31] = 1; return b }},
+		{"16 shards without a rule", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 16); return b }},
+		{"unknown rule", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 16); u32(b[28:], 3); return b }},
+		{"8 shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 8); u32(b[28:], 1); return b }},
+		{"24 shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 24); u32(b[28:], 1); return b }},
+		{"8192 shards", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 8192); u32(b[28:], 1); return b }},
+		{"first id of another shard", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[20:], 15); u32(b[24:], 16); u32(b[28:], 2); return b }},
+		{"last id of another shard", "header", format.ErrCorrupt, true, func(b []byte) []byte { u32(b[24:], 16); u32(b[28:], 2); return b }},
 		{"last reserved byte", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[4091] = 1; return b }},
 		{"first reserved byte after the length", "header", format.ErrCorrupt, true, func(b []byte) []byte { b[112] = 1; return b }},
 		{"2^40+1 records", "header", format.ErrCorrupt, true, func(b []byte) []byte { u64(b[32:], 1<<40+1); u64(b[40:], 1<<40+1); return b }},
@@ -205,15 +212,14 @@ func suffix(b []byte, text string) {
 // TestLimits sets fields to their highest valid value.
 func TestLimits(t *testing.T) {
 	for name, change := range map[string]func(b []byte){
-		"price":        func(b []byte) { binary.BigEndian.PutUint64(b[block0Off+16:], 1<<63|uint64(1e16-1)) },
-		"scale 16":     func(b []byte) { setExpiry(b[block0Off:], 16<<1, 31<<1) },
-		"style 2":      func(b []byte) { setExpiry(b[block0Off:], 2<<9, 0xFFFF<<9) },
-		"year 9999":    func(b []byte) { setExpiry(b[block0Off:], maxSeconds<<25, (1<<39-1)<<25) },
-		"99999 shards": func(b []byte) { binary.BigEndian.PutUint32(b[24:], 99999) },
-		"minutes":      func(b []byte) { binary.BigEndian.PutUint16(b[style2Off+2:], 24*60-1) },
-		"zeros":        func(b []byte) { binary.BigEndian.PutUint32(b[8:], 2); b[style2Off+1] = 63 << 1 },
-		"suffix":       func(b []byte) { binary.BigEndian.PutUint32(b[8:], 2); suffix(b, " UTC") },
-		"generation":   func(b []byte) { binary.BigEndian.PutUint64(b[64:], format.MaxGeneration) },
+		"price":      func(b []byte) { binary.BigEndian.PutUint64(b[block0Off+16:], 1<<63|uint64(1e16-1)) },
+		"scale 16":   func(b []byte) { setExpiry(b[block0Off:], 16<<1, 31<<1) },
+		"style 2":    func(b []byte) { setExpiry(b[block0Off:], 2<<9, 0xFFFF<<9) },
+		"year 9999":  func(b []byte) { setExpiry(b[block0Off:], maxSeconds<<25, (1<<39-1)<<25) },
+		"minutes":    func(b []byte) { binary.BigEndian.PutUint16(b[style2Off+2:], 24*60-1) },
+		"zeros":      func(b []byte) { binary.BigEndian.PutUint32(b[8:], 2); b[style2Off+1] = 63 << 1 },
+		"suffix":     func(b []byte) { binary.BigEndian.PutUint32(b[8:], 2); suffix(b, " UTC") },
+		"generation": func(b []byte) { binary.BigEndian.PutUint64(b[64:], format.MaxGeneration) },
 		"bad rows": func(b []byte) {
 			binary.BigEndian.PutUint64(b[40:], 1<<64-1)
 			binary.BigEndian.PutUint64(b[56:], 1<<64-1-130)

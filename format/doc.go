@@ -33,8 +33,8 @@
 //	12     | 4    | record length   | 32 bytes
 //	16     | 4    | block length    | 4096 bytes
 //	20     | 4    | shard           | number of this shard, counted from 0
-//	24     | 4    | shards          | number of shards, 1 to 99999
-//	28     | 4    | reserved        | zero
+//	24     | 4    | shards          | number of shards: 1, or a power of two from 16 to 4096
+//	28     | 4    | sharding rule   | 0: one shard; 1: by the last bits of the id; 2: by the first
 //	32     | 8    | records         | n, at most 2^40
 //	40     | 8    | rows            | rows of the input: records + duplicates + bad rows
 //	48     | 8    | duplicates      | rows replaced by another row with the same id
@@ -45,6 +45,13 @@
 //	104    | 8    | file length     | bytes
 //	112    | 3980 | reserved        | zero
 //	4092   | 4    | header checksum | of bytes 0 to 4091
+//
+// Sharding: the records of a generation are in one file, or divided into files by
+// log2(shards) bits of their ids, which are the number of the shard: the lowest
+// bits with rule 1, the highest with rule 2. All files of a generation have the
+// same number of shards, rule, generation and dictionary. The counts of a header
+// are those of its shard, and bad rows are counted in shard 0, so that the counts
+// of a generation are the sums over its files.
 //
 // A reader checks magic, version, record length and block length before
 // anything else, to distinguish a file of another version from a damaged one.

@@ -15,7 +15,7 @@ func ExampleOpen() {
 	style, _ := format.ParseTimestampStyle(sep, rest)
 	batch, _ := w.Reserve([]format.Record{format.MakeRecord(key, upper, price, seconds, 0)})
 	_ = batch.Write()
-	h, _ := w.Finish(format.Header{Shards: 1}, []format.TimestampStyle{style})
+	h, _ := w.Finish(format.Header{Sharding: format.Unsharded}, []format.TimestampStyle{style})
 
 	x, _ := format.Open(&f, h.FileLen)
 	var r format.Record

@@ -205,18 +205,27 @@ func genDataSet(maxRecords int) *rapid.Generator[dataSet] {
 			return bytes.Compare(a.AppendBinary(nil), b.AppendBinary(nil))
 		})
 		n := rapid.IntRange(0, maxRecords).Draw(t, "records")
+		sharding := rapid.SampledFrom([]format.Sharding{format.Unsharded, {Rule: format.ShardLast, Shards: 16}, {Rule: format.ShardLast, Shards: 4096}, {Rule: format.ShardFirst, Shards: 32}}).Draw(t, "sharding")
+		shard := rapid.Uint32Max(sharding.Shards-1).Draw(t, "shard")
 		// Drawing every field of every record is slow: derive them from a seed.
 		seed := rapid.Uint64().Draw(t, "seed")
 		records := make([]format.Record, n)
 		for i := range records {
 			seed = seed*6364136223846793005 + 1442695040888963407
 			key := format.Key{Hi: uint64(i / 3), Lo: uint64(i%3)<<40 | seed>>40}
+			switch sharding.Rule {
+			case format.ShardLast:
+				key.Lo = key.Lo&^uint64(sharding.Shards-1) | uint64(shard)
+				key.Hi = uint64(i)
+			case format.ShardFirst:
+				key.Hi |= uint64(shard) << (64 - sharding.Bits())
+			}
 			price := format.Price{Digits: seed >> 32, Scale: int(seed>>60) + 1, Negative: seed>>59&1 == 1}
 			records[i] = format.MakeRecord(key, seed>>58&1 == 1, price, seed>>30, uint16(seed>>20)%uint16(len(styles)))
 		}
 		return dataSet{
 			header: format.Header{
-				Shard: rapid.Uint32Max(9).Draw(t, "shard"), Shards: 10,
+				Sharding: sharding, Shard: shard,
 				Generation: rapid.Int64Range(0, format.MaxGeneration).Draw(t, "generation"),
 				Duplicates: rapid.Uint64Max(1e9).Draw(t, "duplicates"),
 				BadRows:    rapid.Uint64Max(1e9).Draw(t, "bad rows"),
@@ -279,7 +288,7 @@ func TestIndex(t *testing.T) {
 
 func TestVerifyProgress(t *testing.T) {
 	// More than one segment of 1 MiB.
-	full := parseRows(t, format.Header{Shards: 1}, []string{"00000000-0000-0000-0000-000000000000,1,2022-06-04 06:01:20"})
+	full := parseRows(t, format.Header{Sharding: format.Unsharded}, []string{"00000000-0000-0000-0000-000000000000,1,2022-06-04 06:01:20"})
 	for i := range 3 << 15 {
 		r := full.records[0]
 		full.records = append(full.records, format.MakeRecord(format.Key{Lo: uint64(i) + 1}, false, r.Price(), r.Seconds(), 0))

@@ -26,13 +26,13 @@ var goldens = []struct {
 	header format.Header
 	rows   []string // in the order of their ids
 }{
-	{"v1-empty", format.Header{Shards: 1}, nil},
-	{"v1-one", format.Header{Shards: 1, Generation: 1795343400123}, []string{
+	{"v1-empty", format.Header{Sharding: format.Unsharded}, nil},
+	{"v1-one", format.Header{Sharding: format.Unsharded, Generation: 1795343400123}, []string{
 		"172FFC14-D229-4C93-B06B-F48B8C095512,9.68,2022-06-04 06:01:20",
 	}},
-	{"v1-block", format.Header{Shards: 1, Generation: 1}, goldenRows(128)},
-	{"v1-block-and-one", format.Header{Shards: 1, Generation: 1}, goldenRows(129)},
-	{"v1-layouts", format.Header{Shard: 3, Shards: 16, Generation: format.MaxGeneration, Duplicates: 5, BadRows: 7}, []string{
+	{"v1-block", format.Header{Sharding: format.Unsharded, Generation: 1}, goldenRows(128)},
+	{"v1-block-and-one", format.Header{Sharding: format.Unsharded, Generation: 1}, goldenRows(129)},
+	{"v1-layouts", format.Header{Sharding: format.Unsharded, Generation: format.MaxGeneration, Duplicates: 5, BadRows: 7}, []string{
 		"00000000-0000-0000-0000-000000000000,0,0000-01-01 00:00:00",
 		"00000000-0000-0000-0000-000000000001,-0,9999-12-31 23:59:59",
 		"0000000A-0000-0000-0000-000000000000,-0.00,2016-02-29 12:00:00 +0000",
@@ -48,7 +48,17 @@ var goldens = []struct {
 		"e0000000-0000-0000-0000-000000000002,0.9999999999999999,2018-10-28T02:30:00-00:00",
 		"ffffffff-ffff-ffff-ffff-ffffffffffff,1.0,2018-10-28T02:30:00+23:59",
 	}},
-	{"v2-suffixes", format.Header{Shards: 1, Generation: 1795343400123}, []string{
+	{"v1-shard-last", format.Header{Sharding: format.Sharding{Rule: format.ShardLast, Shards: 32}, Shard: 19, Generation: 1, Duplicates: 1}, []string{
+		"00000000-0000-0000-0000-000000000013,0,2022-06-04 06:01:20",
+		"00000000-0000-0000-0000-000000000033,1,2022-06-04 06:01:20",
+		"ffffffff-ffff-ffff-ffff-fffffffffff3,2,2022-06-04 06:01:20",
+	}},
+	{"v1-shard-first", format.Header{Sharding: format.Sharding{Rule: format.ShardFirst, Shards: 4096}, Shard: 0xABC, Generation: 1, BadRows: 1}, []string{
+		"abc00000-0000-0000-0000-000000000000,0,2022-06-04 06:01:20",
+		"abcfffff-ffff-ffff-ffff-ffffffffffff,1,2022-06-04 06:01:20",
+	}},
+	{"v1-shard-empty", format.Header{Sharding: format.Sharding{Rule: format.ShardFirst, Shards: 16}, Shard: 15}, nil},
+	{"v2-suffixes", format.Header{Sharding: format.Unsharded, Generation: 1795343400123}, []string{
 		"00000000-0000-0000-0000-000000000000,0,2022-06-04 06:01:20+00",
 		"00000000-0000-0000-0000-000000000001,0,2022-06-04 06:01:20-0330",
 		"00000000-0000-0000-0000-000000000002,0,2022-06-04 06:01:20+05:30",
@@ -64,7 +74,7 @@ var goldens = []struct {
 		"00000000-0000-0000-0000-00000000000c,0,2022-06-04T06:01:20+0000",
 		"00000000-0000-0000-0000-00000000000d,0,2022-06-04 06:01:20", // a style of version 1
 	}},
-	{"v2-zeros", format.Header{Shards: 1, Generation: 1795343400123}, []string{
+	{"v2-zeros", format.Header{Sharding: format.Unsharded, Generation: 1795343400123}, []string{
 		"00000000-0000-0000-0000-000000000000,9.680000000000000000,2022-06-04 06:01:20",
 		"00000000-0000-0000-0000-000000000001,-96.800000000000000000,2022-06-04 06:01:20",
 		"00000000-0000-0000-0000-000000000002,0.000000000000000000,2022-06-04 06:01:20",
@@ -72,7 +82,7 @@ var goldens = []struct {
 		"00000000-0000-0000-0000-000000000004,1." + strings.Repeat("0", 78) + ",2022-06-04T06:01:20.000Z",
 		"00000000-0000-0000-0000-000000000005,1.000000000000000,2022-06-04 06:01:20", // has 16 digits, as in version 1
 	}},
-	{"v1-rows", format.Header{Shards: 1, Generation: 1795343400123, Duplicates: 1}, goldenRows(300)},
+	{"v1-rows", format.Header{Sharding: format.Unsharded, Generation: 1795343400123, Duplicates: 1}, goldenRows(300)},
 }
 
 // goldenRows returns n rows like those of a real data set.
@@ -130,7 +140,7 @@ func TestGolden(t *testing.T) {
 			if want := fmt.Sprintf("v%d-", h.Version); !strings.HasPrefix(g.name, want) {
 				t.Errorf("version %d", h.Version)
 			}
-			if h.Shard != g.header.Shard || h.Shards != g.header.Shards || h.Generation != g.header.Generation ||
+			if h.Shard != g.header.Shard || h.Sharding != g.header.Sharding || h.Generation != g.header.Generation ||
 				h.Duplicates != g.header.Duplicates || h.BadRows != g.header.BadRows || h.Rows != h.Records+h.Duplicates+h.BadRows {
 				t.Errorf("header %+v, want that of %+v", h, g.header)
 			}

@@ -64,7 +64,7 @@ func TestSpecification(t *testing.T) {
 	b.u32(4096)                                                                // block length
 	b.u32(0)                                                                   // shard
 	b.u32(1)                                                                   // shards
-	b.u32(0)                                                                   // reserved
+	b.u32(0)                                                                   // sharding rule: none
 	b.u64(1)                                                                   // records
 	b.u64(6)                                                                   // rows
 	b.u64(2)                                                                   // duplicates
@@ -113,7 +113,7 @@ func TestSpecification(t *testing.T) {
 	if h := got.header; h.Rows != 6 || h.Duplicates != 2 || h.BadRows != 3 || h.Generation != 1795343400123 {
 		t.Errorf("header %+v", h)
 	}
-	header := format.Header{Shards: 1, Duplicates: 2, BadRows: 3, Generation: 1795343400123}
+	header := format.Header{Sharding: format.Unsharded, Duplicates: 2, BadRows: 3, Generation: 1795343400123}
 	if written := parseRows(t, header, []string{row}).write(t); !bytes.Equal(written, b) {
 		t.Errorf("the file of Writer differs at offset %d", firstDifference(written, b))
 	}
@@ -167,7 +167,7 @@ func TestSpecificationOfVersion2(t *testing.T) {
 	if got.csv() != row+"\n" {
 		t.Errorf("content %q, want %q", got.csv(), row)
 	}
-	if written := parseRows(t, format.Header{Shards: 1}, []string{row}).write(t); !bytes.Equal(written, b) {
+	if written := parseRows(t, format.Header{Sharding: format.Unsharded}, []string{row}).write(t); !bytes.Equal(written, b) {
 		t.Errorf("the file of Writer differs at offset %d", firstDifference(written, b))
 	}
 }
@@ -182,8 +182,9 @@ func TestSpecificationEmpty(t *testing.T) {
 	b.u32(1)
 	b.u32(32)
 	b.u32(4096)
-	b.u32(2) // shard
-	b.u32(3) // shards
+	b.u32(2)  // shard
+	b.u32(16) // shards
+	b.u32(1)  // sharding rule: the last bits
 	b.zeros(104)
 	b.u64(4096 + 16 + 4) // length of the file
 	b.zeros(4092)
@@ -201,7 +202,7 @@ func TestSpecificationEmpty(t *testing.T) {
 	if len(got.records) != 0 || len(got.styles) != 0 {
 		t.Errorf("content of the empty file: %+v", got)
 	}
-	if written := (dataSet{header: format.Header{Shard: 2, Shards: 3}}).write(t); !bytes.Equal(written, b) {
+	if written := (dataSet{header: format.Header{Sharding: format.Sharding{Rule: format.ShardLast, Shards: 16}, Shard: 2}}).write(t); !bytes.Equal(written, b) {
 		t.Errorf("the file of Writer differs at offset %d", firstDifference(written, b))
 	}
 }

@@ -4,16 +4,17 @@ import "encoding/binary"
 
 // A Header holds the counts, the key range and the length of a file.
 type Header struct {
-	Version       uint32 // of the format
-	Shard, Shards uint32 // number of this shard, counted from 0, and of all shards
-	Records       uint64
-	Rows          uint64 // of the input: Records + Duplicates + BadRows
-	Duplicates    uint64
-	BadRows       uint64
-	Generation    int64 // milliseconds since 1970 UTC
-	MinKey        Key   // of the first record; zero without records
-	MaxKey        Key   // of the last record; zero without records
-	FileLen       int64 // bytes
+	Version    uint32 // of the format
+	Sharding          // of the generation
+	Shard      uint32 // number of this shard, counted from 0
+	Records    uint64
+	Rows       uint64 // of the input: Records + Duplicates + BadRows
+	Duplicates uint64
+	BadRows    uint64
+	Generation int64 // milliseconds since 1970 UTC
+	MinKey     Key   // of the first record; zero without records
+	MaxKey     Key   // of the last record; zero without records
+	FileLen    int64 // bytes
 }
 
 // Blocks returns the number of blocks.
@@ -30,6 +31,7 @@ func (h *Header) append(dst []byte) []byte {
 	binary.BigEndian.PutUint32(b[blockLenOff:], BlockLen)
 	binary.BigEndian.PutUint32(b[shardOff:], h.Shard)
 	binary.BigEndian.PutUint32(b[shardsOff:], h.Shards)
+	binary.BigEndian.PutUint32(b[shardRuleOff:], uint32(h.Rule))
 	binary.BigEndian.PutUint64(b[recordsOff:], h.Records)
 	binary.BigEndian.PutUint64(b[rowsOff:], h.Rows)
 	binary.BigEndian.PutUint64(b[duplicatesOff:], h.Duplicates)
@@ -74,7 +76,7 @@ func parseHeader(b []byte) (Header, error) {
 	h := Header{
 		Version:    binary.BigEndian.Uint32(b[versionOff:]),
 		Shard:      binary.BigEndian.Uint32(b[shardOff:]),
-		Shards:     binary.BigEndian.Uint32(b[shardsOff:]),
+		Sharding:   Sharding{ShardRule(binary.BigEndian.Uint32(b[shardRuleOff:])), binary.BigEndian.Uint32(b[shardsOff:])},
 		Records:    binary.BigEndian.Uint64(b[recordsOff:]),
 		Rows:       binary.BigEndian.Uint64(b[rowsOff:]),
 		Duplicates: binary.BigEndian.Uint64(b[duplicatesOff:]),
@@ -91,8 +93,8 @@ func (h *Header) validate(b []byte) error {
 	switch {
 	case h.Records > MaxRecords:
 		return corrupt(ErrCorrupt, recordsOff, "%d records, above %d", h.Records, uint64(MaxRecords))
-	case h.Shards < 1 || h.Shards > MaxShards || h.Shard >= h.Shards:
-		return corrupt(ErrCorrupt, shardOff, "shard %d of %d", h.Shard, h.Shards)
+	case !h.Sharding.Valid() || h.Shard >= h.Shards:
+		return corrupt(ErrCorrupt, shardOff, "shard %d of %d, sharding rule %d", h.Shard, h.Shards, uint32(h.Rule))
 	case h.Duplicates > h.Rows || h.BadRows > h.Rows-h.Duplicates || h.Rows-h.Duplicates-h.BadRows != h.Records:
 		return corrupt(ErrCorrupt, rowsOff, "%d rows, but %d records, %d duplicates and %d bad rows", h.Rows, h.Records, h.Duplicates, h.BadRows)
 	case h.Generation < 0 || h.Generation > MaxGeneration:
@@ -102,10 +104,18 @@ func (h *Header) validate(b []byte) error {
 	case h.Records == 1 && h.MinKey != h.MaxKey || h.Records > 1 && !h.MinKey.Less(h.MaxKey):
 		return corrupt(ErrCorrupt, minKeyOff, "%d records from %s to %s", h.Records, h.MinKey, h.MaxKey)
 	}
-	for _, pad := range [...][2]int{{headerPadOff, recordsOff}, {headerEndOff, headerSumOff}} {
-		if i := firstNonZero(b[pad[0]:pad[1]]); i >= 0 {
-			return corrupt(ErrCorrupt, int64(pad[0]+i), "%#x in reserved bytes, want zero", b[pad[0]+i])
+	if h.Records > 0 {
+		for _, end := range [...]struct {
+			off int
+			key Key
+		}{{minKeyOff, h.MinKey}, {maxKeyOff, h.MaxKey}} {
+			if shard := h.ShardOf(end.key); shard != h.Shard {
+				return corrupt(ErrCorrupt, int64(end.off), "id %s of shard %d in shard %d", end.key, shard, h.Shard)
+			}
 		}
+	}
+	if i := firstNonZero(b[headerEndOff:headerSumOff]); i >= 0 {
+		return corrupt(ErrCorrupt, int64(headerEndOff+i), "%#x in reserved bytes, want zero", b[headerEndOff+i])
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ const (
 	ChecksumLen     = 4                    // one CRC32C
 
 	MaxRecords  = 1 << 40 // so that no offset overflows an int64
-	MaxShards   = 99999   // five digits in the file name
 	MaxStyles   = 1 << 16 // the index of a style has 16 bits
 	MaxScale    = 16      // decimals of a price
 	MaxDigits   = 16      // digits of a price, without leading zeros of its integer part
@@ -48,8 +47,8 @@ const (
 	blockLenOff   = recordLenOff + 4
 	shardOff      = blockLenOff + 4
 	shardsOff     = shardOff + 4
-	headerPadOff  = shardsOff + 4
-	recordsOff    = headerPadOff + 4
+	shardRuleOff  = shardsOff + 4
+	recordsOff    = shardRuleOff + 4
 	rowsOff       = recordsOff + 8
 	duplicatesOff = rowsOff + 8
 	badRowsOff    = duplicatesOff + 8

@@ -116,6 +116,10 @@ func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 		}
 		return corrupt(ErrCorrupt, off, "price or date of %s out of range", k)
 	}
+	if i := x.foreign(records); i >= 0 {
+		k := records[i].Key()
+		return corrupt(ErrCorrupt, off+int64(i*RecordLen), "id %s of shard %d in shard %d", k, x.ShardOf(k), x.Shard)
+	}
 	if i := firstNonZero(b[n*RecordLen:]); i >= 0 {
 		return corrupt(ErrCorrupt, off+int64(n*RecordLen+i), "%#x in the padding, want zero", b[n*RecordLen+i])
 	}
@@ -128,6 +132,20 @@ func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 		return corrupt(ErrCorrupt, off+int64((n-1)*RecordLen), "last id %s, but %s in the header", last, x.MaxKey)
 	}
 	return nil
+}
+
+// foreign returns the index of the first record of another shard, or -1. By the
+// first bits of their ids, all records are between two that the header names.
+func (x *Index) foreign(records []Record) int {
+	if x.Rule != ShardLast {
+		return -1
+	}
+	for i := range records {
+		if x.ShardOf(records[i].Key()) != x.Shard {
+			return i
+		}
+	}
+	return -1
 }
 
 // numGood returns the number of good records before the first bad one. A record

@@ -138,7 +138,7 @@ func (w *Writer) writeBlocks(block int64, data []byte) error {
 }
 
 // Finish completes the file after every batch is written, and returns its
-// header. Of h it uses Shard, Shards, Generation, Duplicates and BadRows. styles
+// header. Of h it uses Sharding, Shard, Generation, Duplicates and BadRows. styles
 // must be in ascending order of their AppendBinary. The caller truncates the
 // file to FileLen and syncs it.
 func (w *Writer) Finish(h Header, styles []TimestampStyle) (Header, error) {

@@ -117,7 +117,7 @@ func TestReserveAfterError(t *testing.T) {
 	if _, err := w.Reserve(keyed(300)); err == nil {
 		t.Error("Reserve accepts more than maxRecords")
 	}
-	full := dataSet{header: format.Header{Shards: 1}, styles: []format.TimestampStyle{{}}, records: ascending(300)}
+	full := dataSet{header: format.Header{Sharding: format.Unsharded}, styles: []format.TimestampStyle{{}}, records: ascending(300)}
 	if got := finish(t, w, &f, full); !bytes.Equal(got, full.write(t)) {
 		t.Error("the file differs")
 	}
@@ -136,7 +136,7 @@ func TestMaxRecords(t *testing.T) {
 func TestFinishChecksStyles(t *testing.T) {
 	a, b := format.TimestampStyle{Layout: format.LayoutWall}, format.TimestampStyle{Layout: format.LayoutUTC}
 	for name, styles := range map[string][]format.TimestampStyle{"descending": {b, a}, "duplicate": {a, a}} {
-		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, styles); !errors.Is(err, format.ErrOrder) {
+		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Sharding: format.Unsharded}, styles); !errors.Is(err, format.ErrOrder) {
 			t.Errorf("%s styles: %v, want %v", name, err, format.ErrOrder)
 		}
 	}
@@ -144,7 +144,7 @@ func TestFinishChecksStyles(t *testing.T) {
 		"malformed": {{Layout: format.LayoutWall, Minutes: 1}},
 		"too many":  make([]format.TimestampStyle, format.MaxStyles+1),
 	} {
-		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Shards: 1}, styles); err == nil {
+		if _, err := format.NewWriter(new(memFile), 0).Finish(format.Header{Sharding: format.Unsharded}, styles); err == nil {
 			t.Errorf("%s styles are accepted", name)
 		}
 	}
@@ -184,7 +184,7 @@ func TestWriterErrors(t *testing.T) {
 				return err
 			}
 		}
-		_, err := w.Finish(format.Header{Shards: 1}, []format.TimestampStyle{{}})
+		_, err := w.Finish(format.Header{Sharding: format.Unsharded}, []format.TimestampStyle{{}})
 		return err
 	}
 	for n := range 100 {
@@ -212,7 +212,7 @@ func TestUnwrittenBatch(t *testing.T) {
 	if _, err := w.Reserve(ascending(300)); err != nil {
 		t.Fatal(err)
 	}
-	h, err := w.Finish(format.Header{Shards: 1}, []format.TimestampStyle{{}})
+	h, err := w.Finish(format.Header{Sharding: format.Unsharded}, []format.TimestampStyle{{}})
 	if err == nil {
 		_, err = open(f.b[:h.FileLen])
 	}

@@ -81,7 +81,7 @@ func WriteSeq(t T, path string, id generation.ID, n int, records iter.Seq[format
 		}
 	}
 	flush()
-	h, err := w.Finish(format.Header{Shards: 1, Generation: int64(id)}, styles)
+	h, err := w.Finish(format.Header{Sharding: format.Unsharded, Generation: int64(id)}, styles)
 	Must(t, err)
 	Must(t, errors.Join(f.Truncate(h.FileLen), f.Chmod(0o644)))
 	Must(t, os.Rename(f.Name(), path))
