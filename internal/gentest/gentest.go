@@ -44,6 +44,24 @@ func Publish(t T, dir string, id generation.ID, records []format.Record, styles 
 	return path
 }
 
+// PublishSharded is like Publish, for a generation that is divided according to
+// s. It returns the paths of its files by shard.
+func PublishSharded(t T, dir string, id generation.ID, s format.Sharding, records []format.Record, styles ...format.TimestampStyle) []string {
+	t.Helper()
+	shards := make([][]format.Record, s.Shards)
+	for _, r := range records {
+		shard := s.ShardOf(r.Key())
+		shards[shard] = append(shards[shard], r)
+	}
+	paths := make([]string, s.Shards)
+	for shard, records := range shards {
+		paths[shard] = filepath.Join(dir, generation.Name{ID: id, Shard: shard, Shards: int(s.Shards)}.String())
+		h := format.Header{Sharding: s, Shard: uint32(shard), Generation: int64(id)}
+		write(t, paths[shard], h, len(records), slices.Values(records), styles)
+	}
+	return paths
+}
+
 // PublishRows is like Publish, for rows in any order.
 func PublishRows(t T, dir string, id generation.ID, rows ...Row) string {
 	t.Helper()
@@ -60,6 +78,12 @@ func Write(t T, path string, id generation.ID, records []format.Record, styles .
 
 // WriteSeq is like Write, for n records that need not be in memory at once.
 func WriteSeq(t T, path string, id generation.ID, n int, records iter.Seq[format.Record], styles ...format.TimestampStyle) {
+	t.Helper()
+	write(t, path, format.Header{Sharding: format.Unsharded, Generation: int64(id)}, n, records, styles)
+}
+
+// write writes a file with n records. Of h it uses what format.Writer.Finish uses.
+func write(t T, path string, h format.Header, n int, records iter.Seq[format.Record], styles []format.TimestampStyle) {
 	t.Helper()
 	if len(styles) == 0 {
 		styles = []format.TimestampStyle{{Layout: format.LayoutWall}}
@@ -81,7 +105,7 @@ func WriteSeq(t T, path string, id generation.ID, n int, records iter.Seq[format
 		}
 	}
 	flush()
-	h, err := w.Finish(format.Header{Sharding: format.Unsharded, Generation: int64(id)}, styles)
+	h, err = w.Finish(h, styles)
 	Must(t, err)
 	Must(t, errors.Join(f.Truncate(h.FileLen), f.Chmod(0o644)))
 	Must(t, os.Rename(f.Name(), path))
@@ -93,6 +117,19 @@ func Sequence(n int) []format.Record {
 	for i := range records {
 		records[i] = format.MakeRecord(format.Key{Lo: uint64(i)}, false, format.Price{Digits: 1}, 0, 0)
 	}
+	return records
+}
+
+// Scattered returns n records whose ids are spread evenly over all values of
+// their first digits, and of their last.
+func Scattered(n int) []format.Record {
+	records := make([]format.Record, n)
+	for i := range records {
+		// The multiplier is 2^64 divided by the golden ratio.
+		key := format.Key{Hi: uint64(i) * 0x9E3779B97F4A7C15, Lo: uint64(i)}
+		records[i] = format.MakeRecord(key, false, format.Price{Digits: 1}, 0, 0)
+	}
+	slices.SortFunc(records, func(a, b format.Record) int { return a.Key().Compare(b.Key()) })
 	return records
 }
 

@@ -3,6 +3,7 @@ package gentest_test
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"promostore/format"
@@ -45,6 +46,37 @@ d018ef0b-dbd9-48f1-ac1a-eb4d90e57118,60.683466,2018-08-04 05:32:31 +0200 CEST
 	g, err := generation.Find(dir, 7)
 	gentest.Must(t, err)
 	gentest.Must(t, g.Verify(t.Context()))
+}
+
+// TestPublishSharded checks that every record is in the file of its shard, and that
+// no file is missing.
+func TestPublishSharded(t *testing.T) {
+	records := gentest.Scattered(3000)
+	for _, s := range []format.Sharding{format.Unsharded, {Rule: format.ShardLast, Shards: 16}, {Rule: format.ShardFirst, Shards: 64}} {
+		dir := t.TempDir()
+		total := 0
+		for shard, path := range gentest.PublishSharded(t, dir, 7, s, records) {
+			name, err := generation.ParseName(filepath.Base(path))
+			if want := (generation.Name{ID: 7, Shard: shard, Shards: int(s.Shards)}); err != nil || name != want {
+				t.Errorf("shard %d: file %s, %v", shard, path, err)
+			}
+			f, err := os.Open(path)
+			gentest.Must(t, err)
+			info, err := f.Stat()
+			gentest.Must(t, err)
+			x, err := format.Open(f, info.Size())
+			gentest.Must(t, err)
+			gentest.Must(t, x.Verify(f, nil))
+			if x.Sharding != s || int(x.Shard) != shard || x.Records < 3000/uint64(s.Shards)/2 {
+				t.Errorf("%+v shard %d: header %+v", s, shard, x.Header)
+			}
+			total += int(x.Records)
+			gentest.Must(t, f.Close())
+		}
+		if list, err := generation.List(dir); err != nil || len(list) != 1 || !list[0].Complete() || total != len(records) {
+			t.Errorf("%+v: generations %v, %v; %d records", s, list, err, total)
+		}
+	}
 }
 
 func TestDamage(t *testing.T) {
