@@ -109,7 +109,7 @@ func synthetic(t *testing.T, rows, duplicates int64) Input {
 	return stream("synthetic", csvOf(t, synth.DataSet{Rows: rows, Duplicates: duplicates}))
 }
 
-var kinds = []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysSequential, synth.KeysSamePrefix}
+var kinds = []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysV1, synth.KeysSequential, synth.KeysSamePrefix}
 
 // expect returns the rows of canonical data, one of each id, in the order of the
 // ids.

@@ -22,7 +22,7 @@ Examples:
 		Flags: []cli.Flag{
 			&cli.Int64Flag{Name: "rows", DefaultText: "none", Usage: "print `N` rows, at least 1; required"},
 			&cli.Uint64Flag{Name: "seed", Usage: "seed the random rows with `N`"},
-			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "kind of the IDs: `v4|v7|sequential|same-prefix`"},
+			&cli.StringFlag{Name: "keys", Value: synth.KeysV4.String(), Usage: "kind of the IDs: `v4|v7|v1|sequential|same-prefix`"},
 			&cli.Int64Flag{Name: "duplicates", Usage: "repeat an ID in `N` of the rows"},
 		},
 		Action: program.Printing(generate),

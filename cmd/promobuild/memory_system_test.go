@@ -22,7 +22,7 @@ import (
 // memory for every kind of key. Its file is the same as with ample memory.
 func TestBuildStaysWithinMemory(t *testing.T) {
 	const rows, memory = 20_000_000, 128 << 20
-	for _, keys := range []string{"v4", "v7", "sequential", "same-prefix"} {
+	for _, keys := range []string{"v4", "v7", "v1", "sequential", "same-prefix"} {
 		t.Run(keys, func(t *testing.T) {
 			small := buildGenerated(t, keys, "20000000", "128MiB")
 			if small.Records != rows || small.SpilledBytes == 0 {

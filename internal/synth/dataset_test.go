@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func rows(t *testing.T, data synth.DataSet) [][]string {
 }
 
 func kinds() []synth.Kind {
-	return []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysSequential, synth.KeysSamePrefix}
+	return []synth.Kind{synth.KeysV4, synth.KeysV7, synth.KeysV1, synth.KeysSequential, synth.KeysSamePrefix}
 }
 
 // TestRowsAndDuplicates checks that rows follow the sequence of ids, with the
@@ -151,6 +152,10 @@ func TestKeys(t *testing.T) {
 				if text[14] != '7' || k.Hi>>16 < last.Hi>>16 {
 					t.Fatalf("%s after %s is not version 7", text, last)
 				}
+			case synth.KeysV1:
+				if at := timeOf(k); text[14] != '1' || at < timeOf(last) || i > 0 && k.Lo != last.Lo {
+					t.Fatalf("%s of %d after %s is not version 1 of one node", text, at, last)
+				}
 			case synth.KeysSequential:
 				if (k != format.Key{Lo: i}) {
 					t.Fatalf("id %d is %s", i, text)
@@ -167,6 +172,42 @@ func TestKeys(t *testing.T) {
 		}
 		if kind == synth.KeysV4 && len(heads) < n*99/100 {
 			t.Errorf("%d of %d ids differ in their first 48 bits", len(heads), n)
+		}
+	}
+}
+
+// timeOf returns the time in an id of version 1 (RFC 9562, section 5.1).
+func timeOf(k format.Key) uint64 { return k.Hi&0xFFF<<48 | k.Hi>>16&0xFFFF<<32 | k.Hi>>32 }
+
+// TestStartOfVersion1 checks the time of the first id, in units of 100 ns since
+// 1582-10-15.
+func TestStartOfVersion1(t *testing.T) {
+	const start = 122_192_928_000_000_000 + 1_525_132_800*10_000_000 // 2018-05-01 UTC
+	if at := timeOf(synth.Keys{Kind: synth.KeysV1}.At(0)); at < start || at >= start+1_000_000 {
+		t.Errorf("the first id has the time %d, want %d", at, uint64(start))
+	}
+}
+
+// TestShards checks which rule divides the ids of a kind evenly, as the
+// documentation tells.
+func TestShards(t *testing.T) {
+	const n = 160_000
+	for kind, even := range map[synth.Kind][2]bool{ // by the last digit, by the first
+		synth.KeysV4:         {true, true},
+		synth.KeysV7:         {true, false},
+		synth.KeysV1:         {false, true},
+		synth.KeysSequential: {true, false},
+		synth.KeysSamePrefix: {true, false},
+	} {
+		for i, rule := range []format.ShardRule{format.ShardLast, format.ShardFirst} {
+			s := format.Sharding{Rule: rule, Shards: 16}
+			var counts [16]int
+			for i := range uint64(n) {
+				counts[s.ShardOf(synth.Keys{Kind: kind, Seed: 5}.At(i))]++
+			}
+			if largest := slices.Max(counts[:]); even[i] != (largest < n/16*11/10) || !even[i] && largest != n {
+				t.Errorf("%v by the %v digit: the largest of 16 shards has %d of %d ids", kind, rule, largest, n)
+			}
 		}
 	}
 }

@@ -19,11 +19,12 @@ type Kind int
 const (
 	KeysV4         Kind = iota // UUID version 4: random
 	KeysV7                     // UUID version 7: milliseconds, then random
+	KeysV1                     // UUID version 1, as by UUID() of MySQL: 100 ns, low bits first, then the same 8 bytes
 	KeysSequential             // 0, 1, 2, …: all zero in the first 8 bytes
 	KeysSamePrefix             // the same in the first 8 bytes, random after them
 )
 
-var kinds = [...]string{"v4", "v7", "sequential", "same-prefix"}
+var kinds = [...]string{"v4", "v7", "v1", "sequential", "same-prefix"}
 
 // ParseKind parses the result of String.
 func ParseKind(s string) (Kind, error) {
@@ -46,12 +47,20 @@ type Keys struct {
 // perMilli is the number of version 7 ids a millisecond.
 const perMilli = 16
 
-// clock is the time of the first version 7 id, 2018-05-01 UTC, in milliseconds
+// clock is the time of the first version 7 or 1 id, 2018-05-01 UTC, in milliseconds
 // since 1970.
 const clock = 1525132800000
 
+// Version 1 counts units of 100 ns from 1582-10-15 UTC.
+const (
+	perClock  = 10_000             // units in a millisecond
+	gregorian = 0x01B21DD213814000 // 1970
+	apart     = 1_000_000          // units from one id to the next: ten ids a second
+	timeMask  = 1<<60 - 1
+)
+
 // At returns the id with index i. It is a pure function of k and i. Different
-// indices below 2^60 give different ids, because some bits of an id are a
+// indices below 2^40 give different ids, because some bits of an id are a
 // bijection of its index.
 func (k Keys) At(i uint64) format.Key {
 	hi, lo := mix(i+k.Seed*gamma), scramble(i^k.Seed>>2)
@@ -60,6 +69,9 @@ func (k Keys) At(i uint64) format.Key {
 		return keyOf(0, i)
 	case KeysSamePrefix:
 		return keyOf(mix(k.Seed)&^versionMask|4<<versionShift, lo|variant)
+	case KeysV1:
+		t := (gregorian + clock*perClock + i*apart + below(hi, apart)) & timeMask
+		return keyOf(t<<32|t>>32&0xFFFF<<16|1<<versionShift|t>>48, mix(k.Seed)&lowMask|variant)
 	case KeysV7:
 		return keyOf((clock+i/perMilli)<<16|7<<versionShift|hi>>52, lo|variant)
 	default:
