@@ -53,11 +53,11 @@ type Segment struct{ blocks, fences, sums []byte }
 // next Read.
 func (p *Segment) Read(x *Index, r io.ReaderAt, i int64) ([]Record, error) {
 	first := i * segmentBlocks
-	return p.read(x, r, first, min(segmentBlocks, x.numBlocks-first))
+	return p.ReadBlocks(x, r, first, min(segmentBlocks, x.numBlocks-first))
 }
 
-// read is Read for num blocks from first.
-func (p *Segment) read(x *Index, r io.ReaderAt, first, num int64) ([]Record, error) {
+// ReadBlocks is like Read for num blocks from first.
+func (p *Segment) ReadBlocks(x *Index, r io.ReaderAt, first, num int64) ([]Record, error) {
 	// The fence after the last block of the segment bounds its ids.
 	numFences := min(num+1, x.numBlocks-first)
 	p.blocks = resize(p.blocks, num*BlockLen)
@@ -93,7 +93,7 @@ func resize(b []byte, n int64) []byte {
 // VerifyBlock reads one block of the file of x and verifies it.
 func (x *Index) VerifyBlock(r io.ReaderAt, block int64) error {
 	var p Segment
-	_, err := p.read(x, r, block, 1)
+	_, err := p.ReadBlocks(x, r, block, 1)
 	return err
 }
 
