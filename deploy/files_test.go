@@ -20,7 +20,7 @@ const adminListener = "127.0.0.1:1323"
 func TestAdminListener(t *testing.T) {
 	for path, want := range map[string]string{
 		composeFile:                  `--admin-listen, "` + adminListener + `"`,
-		"kubernetes/api.yaml":        `--admin-listen, "` + adminListener + `"`,
+		serverFile:                   `--admin-listen, "` + adminListener + `"`,
 		"systemd/promoserve.service": "\nEnvironment=PROMO_ADMIN_LISTEN=" + adminListener + "\n",
 		runbook:                      "curl http://" + adminListener + "/status",
 	} {

@@ -86,7 +86,7 @@ func TestKustomization(t *testing.T) {
 	}
 	wantRecommendedLabels(t, list)
 	images := []string{"registry.example.com/promostore:v1.0.0", "registry.example.com/promo-pull:v1.0.0"}
-	for _, w := range workloads(t, list) {
+	for _, w := range workloads(list) {
 		if a := w.Spec.Template.Metadata.Annotations; len(a) > 0 {
 			t.Errorf("%s is scraped for its annotations too: %q", w.Metadata.Name, a)
 		}
@@ -268,7 +268,7 @@ func TestPodsRun(t *testing.T) {
 	list := manifests(t)
 	c := newCluster(t)
 	t.Cleanup(func() {
-		for _, w := range workloads(t, list) {
+		for _, w := range workloads(list) {
 			run(t, "docker", "volume", "rm", "--force", c.image+"-"+w.Metadata.Name)
 		}
 	})

@@ -17,6 +17,8 @@ import (
 	"promostore/internal/progtest"
 )
 
+const serverFile = "kubernetes/api/api.yaml"
+
 // An object is a Kubernetes object, with the fields that the tests read.
 type object struct {
 	Kind     string
@@ -24,34 +26,53 @@ type object struct {
 		Name, Namespace string
 		Labels          map[string]string
 	}
-	Spec struct {
-		Selector map[string]any // labels of a Service; {matchLabels: labels} of other kinds
-		Ports    []struct{ TargetPort string }
-		Template struct {
-			Metadata struct{ Labels, Annotations map[string]string }
-			Spec     pod
-		}
-		VolumeClaimTemplates []struct{ Metadata struct{ Name string } }
+	Spec spec
+}
 
-		MinReplicas, MaxReplicas int
-		ScaleTargetRef           struct{ Kind, Name string }
-		Metrics                  []struct {
-			Pods *struct {
-				Metric struct{ Name string }
-			}
-			ContainerResource *struct{ Name, Container string }
-		}
-		MaxUnavailable int
-
-		Endpoints []struct { // of a PodMonitor
-			Port, Path  string
-			Relabelings []struct{ TargetLabel, Replacement string }
-		} `json:"podMetricsEndpoints"`
-		Groups []struct{ Rules []rule } // of a PrometheusRule
-
-		PodSelector     map[string]any
-		Ingress, Egress []struct{ Ports []struct{ Port any } } // a number or a name
+// A spec is the specification of an object, with fields of all kinds.
+type spec struct {
+	Selector  map[string]any // labels of a Service; {matchLabels: labels} of other kinds
+	ClusterIP string
+	Ports     []struct {
+		Port       int
+		TargetPort string
 	}
+	Template struct {
+		Metadata struct{ Labels, Annotations map[string]string }
+		Spec     pod
+	}
+	VolumeClaimTemplates []struct{ Metadata struct{ Name string } }
+
+	MinReplicas, MaxReplicas int
+	ScaleTargetRef           struct{ Kind, Name string }
+	Metrics                  []struct {
+		Pods *struct {
+			Metric struct{ Name string }
+		}
+		ContainerResource *struct{ Name, Container string }
+	}
+	MaxUnavailable int
+
+	Endpoints []struct { // of a PodMonitor
+		Port, Path  string
+		Relabelings []struct{ TargetLabel, Replacement string }
+	} `json:"podMetricsEndpoints"`
+	Groups []struct{ Rules []rule } // of a PrometheusRule
+
+	PodSelector     map[string]any
+	Ingress, Egress []struct{ Ports []struct{ Port any } } // a number or a name
+}
+
+// allows reports whether a NetworkPolicy allows connections to a port.
+func (s *spec) allows(port string) bool {
+	for _, in := range s.Ingress {
+		for _, p := range in.Ports {
+			if p.Port == port {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type pod struct {
@@ -70,7 +91,11 @@ type pod struct {
 type container struct {
 	Name, Image string
 	Command     []string
-	Ports       []struct {
+	Env         []struct {
+		Name, Value string
+		ValueFrom   struct{ FieldRef struct{ FieldPath string } }
+	}
+	Ports []struct {
 		Name          string
 		ContainerPort int
 	}
@@ -116,13 +141,13 @@ func objects(t *testing.T, text string) (list []object) {
 	}
 }
 
-// manifests returns the objects of the files in the kustomization.
+// manifests returns the objects of the kustomization, before any transformation.
 func manifests(t *testing.T) []object {
 	t.Helper()
 	return manifestsOf(t, "kubernetes")
 }
 
-// manifestsOf returns the objects of the files in a directory's kustomization.
+// manifestsOf returns the objects of the kustomization in a directory.
 func manifestsOf(t *testing.T, dir string) (list []object) {
 	t.Helper()
 	var k struct{ Resources []string }
@@ -130,7 +155,11 @@ func manifestsOf(t *testing.T, dir string) (list []object) {
 		t.Fatal(err)
 	}
 	for _, name := range k.Resources {
-		list = append(list, objects(t, readFile(t, filepath.Join(dir, name)))...)
+		if path := filepath.Join(dir, name); filepath.Ext(path) == "" {
+			list = append(list, manifestsOf(t, path)...)
+		} else {
+			list = append(list, objects(t, readFile(t, path))...)
+		}
 	}
 	return list
 }
@@ -146,15 +175,11 @@ func find(t *testing.T, list []object, kind, name string) *object {
 }
 
 // workloads returns the objects that have a pod template.
-func workloads(t *testing.T, list []object) (pods []*object) {
-	t.Helper()
+func workloads(list []object) (pods []*object) {
 	for i := range list {
 		if len(list[i].Spec.Template.Spec.Containers) > 0 {
 			pods = append(pods, &list[i])
 		}
-	}
-	if len(pods) != 2 {
-		t.Fatalf("%d workloads, want the API and the updater", len(pods))
 	}
 	return pods
 }
@@ -185,15 +210,26 @@ func (c *container) ours(t *testing.T, p *progtest.Programs) (help progtest.Help
 	return "", progtest.Observation{}, false
 }
 
-// TestPods checks that flags, probes, scrapes and periods of the pods match the
-// programs.
+// TestPods checks the pods of an unsharded installation.
 func TestPods(t *testing.T) {
+	list := manifests(t)
+	checkPods(t, slices.Concat(list, manifestsOf(t, "kubernetes/monitoring")), 2)
+	for _, o := range workloads(list) {
+		a := o.Spec.Template.Metadata.Annotations
+		if port := strconv.Itoa(o.Spec.Template.Spec.port("http")); a["prometheus.io/path"] != "/prometheus" || a["prometheus.io/port"] != port {
+			t.Errorf("%s is scraped at %q", o.Metadata.Name, a)
+		}
+	}
+}
+
+// checkPods checks that flags, variables, probes, monitors and periods of pods match
+// the programs. want is the number of containers that run our programs.
+func checkPods(t *testing.T, list []object, want int) {
+	t.Helper()
 	p := progtest.Observe(t)
 	checked := 0
-	monitors := manifestsOf(t, "kubernetes/monitoring")
-	for _, o := range workloads(t, manifests(t)) {
-		template := &o.Spec.Template
-		pod := &template.Spec
+	for _, o := range workloads(list) {
+		pod := &o.Spec.Template.Spec
 		for _, c := range pod.all() {
 			help, program, ok := c.ours(t, p)
 			if !ok {
@@ -203,6 +239,11 @@ func TestPods(t *testing.T) {
 			for _, f := range flagName.FindAllString(strings.Join(c.Command, " "), -1) {
 				if !help.HasFlag(f) {
 					t.Errorf("%s has no flag %s", c.Command[0], f)
+				}
+			}
+			for _, v := range c.Env {
+				if !strings.Contains(string(help), "[$"+v.Name+"]") {
+					t.Errorf("%s does not read the variable %s", c.Command[0], v.Name)
 				}
 			}
 			port := pod.port("http")
@@ -222,15 +263,11 @@ func TestPods(t *testing.T) {
 					t.Errorf("the %s probe of %s asks for %s", kind, c.Name, probe.HTTPGet.Path)
 				}
 			}
-			monitor := find(t, monitors, "PodMonitor", o.Metadata.Name).Spec
+			monitor := find(t, list, "PodMonitor", o.app()).Spec
 			wantLabels(t, "the monitor", monitor.Selector["matchLabels"], o)
 			if e := monitor.Endpoints; len(e) != 1 || e[0].Port != "http" || !program.Allows("GET", e[0].Path) ||
 				len(e[0].Relabelings) != 1 || e[0].Relabelings[0].TargetLabel != "job" || "/"+e[0].Relabelings[0].Replacement != c.Command[0] {
 				t.Errorf("%s is monitored at %+v", o.Metadata.Name, e)
-			}
-			a := template.Metadata.Annotations
-			if a["prometheus.io/path"] != "/prometheus" || a["prometheus.io/port"] != strconv.Itoa(port) {
-				t.Errorf("%s is scraped at %q", o.Metadata.Name, a)
 			}
 			need := time.Duration(c.Lifecycle.PreStop.Sleep.Seconds)*time.Second + drainOf(t, c.Command, help) + inFlight(filepath.Base(c.Command[0]))
 			if grace := time.Duration(pod.TerminationGracePeriodSeconds) * time.Second; grace <= need {
@@ -238,17 +275,25 @@ func TestPods(t *testing.T) {
 			}
 		}
 	}
-	if checked != 2 {
-		t.Errorf("%d containers run our programs, want 2", checked)
+	if checked != want {
+		t.Errorf("%d containers run our programs, want %d", checked, want)
 	}
-	api := find(t, manifests(t), "Deployment", "promo-api").Spec.Template.Spec
-	if api.Containers[0].Lifecycle.PreStop.Sleep.Seconds < 5 {
-		t.Error("a pod of the API stops before all nodes have removed it from its endpoints")
-	}
-	if list := api.TopologySpreadConstraints; len(list) == 0 || list[0].TopologyKey != "topology.kubernetes.io/zone" {
-		t.Error("the API is not spread over zones")
+	for _, o := range workloads(list) {
+		if o.Kind != "Deployment" {
+			continue
+		}
+		pod := &o.Spec.Template.Spec
+		if pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds < 5 {
+			t.Errorf("a pod of %s stops before all nodes have removed it from its endpoints", o.Metadata.Name)
+		}
+		if list := pod.TopologySpreadConstraints; len(list) == 0 || list[0].TopologyKey != "topology.kubernetes.io/zone" {
+			t.Errorf("%s is not spread over zones", o.Metadata.Name)
+		}
 	}
 }
+
+// app returns the name in the labels of the object, which all groups of servers share.
+func (o *object) app() string { return o.Metadata.Labels["app.kubernetes.io/name"] }
 
 // inFlight returns how long a program waits for running requests after --drain.
 func inFlight(program string) time.Duration {
@@ -279,10 +324,13 @@ func drainOf(t *testing.T, command []string, help progtest.Help) time.Duration {
 	return d
 }
 
-// TestPodsConfined checks that pods meet the restricted profile of the Pod Security
+func TestPodsConfined(t *testing.T) { checkConfined(t, manifests(t)) }
+
+// checkConfined checks that pods meet the restricted profile of the Pod Security
 // Standards, and have a read-only root directory and volumes that support mmap.
-func TestPodsConfined(t *testing.T) {
-	for _, o := range workloads(t, manifests(t)) {
+func checkConfined(t *testing.T, list []object) {
+	t.Helper()
+	for _, o := range workloads(list) {
 		pod := &o.Spec.Template.Spec
 		if s := pod.SecurityContext; !s.RunAsNonRoot || s.SeccompProfile.Type != "RuntimeDefault" || pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
 			t.Errorf("%s may do too much: %+v", o.Metadata.Name, pod.SecurityContext)
@@ -323,7 +371,7 @@ func TestPodsConfined(t *testing.T) {
 				}
 			}
 		}
-		if written != 1 {
+		if (written == 1) != (room["data"] != "") {
 			t.Errorf("%d containers of %s write to the volume", written, o.Metadata.Name)
 		}
 	}
@@ -331,13 +379,15 @@ func TestPodsConfined(t *testing.T) {
 
 var adapterRule = regexp.MustCompile(`(?s)seriesQuery: (\w+)\{.*name: \{as: (\w+)\}`)
 
-// TestScaling checks that the autoscaler uses existing metrics, and that evictions
-// leave enough pods.
-func TestScaling(t *testing.T) {
-	list := manifests(t)
-	hpa := find(t, list, "HorizontalPodAutoscaler", "promo-api").Spec
+func TestScaling(t *testing.T) { checkScaling(t, manifests(t), "promo-api") }
+
+// checkScaling checks that the autoscaler of servers uses existing metrics, and that
+// evictions leave enough pods.
+func checkScaling(t *testing.T, list []object, name string) {
+	t.Helper()
+	hpa := find(t, list, "HorizontalPodAutoscaler", name).Spec
 	target := find(t, list, hpa.ScaleTargetRef.Kind, hpa.ScaleTargetRef.Name)
-	rule := adapterRule.FindStringSubmatch(readFile(t, "kubernetes/scaling.yaml"))
+	rule := adapterRule.FindStringSubmatch(readFile(t, scalerFile))
 	if rule == nil {
 		t.Fatal("the rule of the adapter is missing")
 	}
@@ -350,66 +400,94 @@ func TestScaling(t *testing.T) {
 	if name := hpa.Metrics[0].Pods.Metric.Name; name != rule[2] {
 		t.Errorf("the autoscaler uses %s, but the adapter provides %s", name, rule[2])
 	}
+	checkEvictions(t, list, name)
 	r := hpa.Metrics[1].ContainerResource
 	i := slices.IndexFunc(target.Spec.Template.Spec.Containers, func(c container) bool { return c.Name == r.Container })
 	if i < 0 || target.Spec.Template.Spec.Containers[i].Resources.Requests[r.Name] == "" {
 		t.Errorf("%s has no container %s that requests %s", target.Metadata.Name, r.Container, r.Name)
 	}
-	budget := find(t, list, "PodDisruptionBudget", "promo-api").Spec
+}
+
+// checkEvictions checks that evictions leave a pod of an autoscaler's target.
+func checkEvictions(t *testing.T, list []object, name string) {
+	t.Helper()
+	hpa, budget := find(t, list, "HorizontalPodAutoscaler", name).Spec, find(t, list, "PodDisruptionBudget", name).Spec
 	if budget.MaxUnavailable < 1 || budget.MaxUnavailable >= hpa.MinReplicas || hpa.MaxReplicas < hpa.MinReplicas {
 		t.Errorf("%d of %d to %d pods may be evicted", budget.MaxUnavailable, hpa.MinReplicas, hpa.MaxReplicas)
 	}
-	wantLabels(t, "the budget", budget.Selector["matchLabels"], target)
+	wantLabels(t, "the budget", budget.Selector["matchLabels"], find(t, list, hpa.ScaleTargetRef.Kind, hpa.ScaleTargetRef.Name))
 }
 
 // wantLabels checks that a selector selects a workload.
 func wantLabels(t *testing.T, name string, selector any, o *object) {
 	t.Helper()
-	labels, ok := selector.(map[string]any)
-	for name, value := range labels {
-		ok = ok && o.Spec.Template.Metadata.Labels[name] == value
-	}
-	if !ok || len(labels) == 0 {
+	if labels, _ := selector.(map[string]any); !selects(labels, o) {
 		t.Errorf("%s selects %v, not %s", name, selector, o.Metadata.Name)
 	}
 }
 
-// TestConnections checks that services and policies name existing pods and ports.
-// Each has the name of its workload.
+// selects reports whether labels, at least one, select the pods of a workload.
+func selects(labels map[string]any, o *object) bool {
+	for name, value := range labels {
+		if o.Spec.Template.Metadata.Labels[name] != value {
+			return false
+		}
+	}
+	return len(labels) > 0
+}
+
 func TestConnections(t *testing.T) {
 	list := manifests(t)
-	services := 0
-	for _, w := range workloads(t, list) {
-		name, pod := w.Metadata.Name, &w.Spec.Template.Spec
-		service, policy := find(t, list, "Service", name).Spec, find(t, list, "NetworkPolicy", name).Spec
+	if n := checkConnections(t, list); n != 3 {
+		t.Errorf("%d ports of services, want 3", n)
+	}
+	if !strings.Contains(readFile(t, serverFile), "rsync://promo@promo-updater/promotions ") {
+		t.Error("the API does not pull from the updater's service")
+	}
+}
+
+// checkConnections checks that services and policies name existing pods and ports,
+// and returns the number of ports of services. Each policy has the name of the app.
+func checkConnections(t *testing.T, list []object) (ports int) {
+	t.Helper()
+	pods := workloads(list)
+	for _, w := range pods {
+		pod := &w.Spec.Template.Spec
+		policy := find(t, list, "NetworkPolicy", w.app()).Spec
 		wantLabels(t, "the selector of the workload", w.Spec.Selector["matchLabels"], w)
-		wantLabels(t, "the service", map[string]any(service.Selector), w)
 		wantLabels(t, "the policy", policy.PodSelector["matchLabels"], w)
-		var allowed []string
 		for _, in := range policy.Ingress {
 			for _, p := range in.Ports {
-				port, _ := p.Port.(string)
-				allowed = append(allowed, port)
-				if pod.port(port) == 0 {
-					t.Errorf("%s has no port %v", name, p.Port)
+				if port, _ := p.Port.(string); pod.port(port) == 0 {
+					t.Errorf("%s has no port %v", w.Metadata.Name, p.Port)
 				}
 			}
 		}
-		for _, p := range service.Ports {
-			services++
-			if pod.port(p.TargetPort) == 0 || !slices.Contains(allowed, p.TargetPort) {
-				t.Errorf("port %q of the service %s does not exist, or the policy forbids it", p.TargetPort, name)
+	}
+	for _, service := range list {
+		if service.Kind != "Service" {
+			continue
+		}
+		i := slices.IndexFunc(pods, func(w *object) bool { return selects(service.Spec.Selector, w) })
+		if i < 0 || i < len(pods)-1 && slices.ContainsFunc(pods[i+1:], func(w *object) bool { return selects(service.Spec.Selector, w) }) {
+			t.Errorf("the service %s selects none or several of the workloads", service.Metadata.Name)
+			continue
+		}
+		policy := find(t, list, "NetworkPolicy", pods[i].app()).Spec
+		for _, p := range service.Spec.Ports {
+			ports++
+			port := pods[i].Spec.Template.Spec.port(p.TargetPort)
+			if port == 0 || !policy.allows(p.TargetPort) {
+				t.Errorf("port %q of the service %s does not exist, or the policy forbids it", p.TargetPort, service.Metadata.Name)
+			}
+			if service.Spec.ClusterIP == "None" && p.Port != port {
+				t.Errorf("port %d of the service %s is %d in the pods", p.Port, service.Metadata.Name, port)
 			}
 		}
-	}
-	if services != 3 {
-		t.Errorf("%d ports of services, want 3", services)
 	}
 	updater := find(t, list, "StatefulSet", "promo-updater").Spec.Template.Spec
 	if port, _ := find(t, list, "NetworkPolicy", "promo-api").Spec.Egress[0].Ports[0].Port.(string); updater.port(port) == 0 {
 		t.Errorf("the API may connect to port %q, which the updater does not have", port)
 	}
-	if !strings.Contains(readFile(t, "kubernetes/api.yaml"), "rsync://promo@promo-updater/promotions ") {
-		t.Error("the API does not pull from the updater's service")
-	}
+	return ports
 }

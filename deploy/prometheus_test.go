@@ -18,7 +18,7 @@ const (
 	rulesFile     = "prometheus/rules.yml"
 	ruleTestsFile = "prometheus/rules_test.yml"
 	scrapeFile    = "prometheus/prometheus.yml"
-	scalerFile    = "kubernetes/scaling.yaml"
+	scalerFile    = "kubernetes/api/scaling.yaml"
 )
 
 // A rule is a recording rule or an alert.
