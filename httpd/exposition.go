@@ -83,19 +83,19 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Bool("promoserve_directory_readable", st.DirErr == nil, "1 if the last poll could read the directory.")
 	w.Bool("promoserve_generation_deleted", st.Deleted, "1 if the directory no longer has the file of the live generation, which is served on.")
 	w.Counter("promoserve_generation_deletions_total", m.deletions.Load(), "Times that the file of the live generation was deleted.")
-	file := s.opts.Store.Acquire(0)
-	if file == nil {
+	g := s.opts.Store.Acquire(0)
+	if g == nil {
 		return
 	}
-	defer s.opts.Store.Release(file, 0)
-	created := file.ID().Time()
+	defer s.opts.Store.Release(g, 0)
+	created := g.ID().Time()
 	w.Family("promoserve_generation_info", "gauge", "ID and access mode of the live generation; always 1.")
-	w.Sample("", 1, "generation", file.ID().String(), "access", file.Access().String())
-	w.Gauge("promoserve_generation_records", float64(file.Header().Records), "Records in the live generation.")
-	w.Gauge("promoserve_generation_size_bytes", float64(file.Header().FileLen), "Size of the file of the live generation.")
+	w.Sample("", 1, "generation", g.ID().String(), "access", g.Access().String())
+	w.Gauge("promoserve_generation_records", float64(g.Header().Records), "Records in the live generation.")
+	w.Gauge("promoserve_generation_size_bytes", float64(g.Header().FileLen), "Size of the file of the live generation.")
 	w.Gauge("promoserve_generation_created_timestamp_seconds", float64(created.UnixMilli())/1000, "Time at which the live generation was created.")
-	w.Bool("promoserve_io_uring", file.UsesRing(), "1 if reads of the live generation that miss the page cache use io_uring; 0 with access mmap, and if the kernel or the file system lacks io_uring.")
-	w.Gauge("promoserve_generation_age_seconds", file.ID().Age(time.Now()).Seconds(), "Time since the live generation was created; 0 if it is ahead of the clock.")
+	w.Bool("promoserve_io_uring", g.UsesRing(), "1 if reads of the live generation that miss the page cache use io_uring; 0 with access mmap, and if the kernel or the file system lacks io_uring.")
+	w.Gauge("promoserve_generation_age_seconds", g.ID().Age(time.Now()).Seconds(), "Time since the live generation was created; 0 if it is ahead of the clock.")
 }
 
 func (s *Server) writeServer(w *web.ExpositionWriter) {

@@ -176,12 +176,12 @@ func (s *Server) busy(ctx *fasthttp.RequestCtx) {
 
 // acquire returns the live generation. The caller must release it with the ID
 // of the connection. Without a generation, acquire answers 503 and returns nil.
-func (s *Server) acquire(ctx *fasthttp.RequestCtx) *reader.File {
-	f := s.opts.Store.Acquire(ctx.ConnID())
-	if f == nil {
+func (s *Server) acquire(ctx *fasthttp.RequestCtx) *reader.Generation {
+	g := s.opts.Store.Acquire(ctx.ConnID())
+	if g == nil {
 		unavailable(ctx, "no generation is live")
 	}
-	return f
+	return g
 }
 
 // A generationName caches the text of a generation ID, which every answer
@@ -194,18 +194,18 @@ type generationName struct {
 // setGeneration sets the header that names the generation of the response. While
 // generations change, requests on either generation may replace the cached name,
 // but each request uses its own.
-func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, f *reader.File) {
+func (s *Server) setGeneration(ctx *fasthttp.RequestCtx, g *reader.Generation) {
 	name := s.generation.Load()
-	if name == nil || name.id != f.ID() {
-		name = &generationName{f.ID(), []byte(f.ID().String())}
+	if name == nil || name.id != g.ID() {
+		name = &generationName{g.ID(), []byte(g.ID().String())}
 		s.generation.Store(name)
 	}
 	ctx.Response.Header.SetCanonical(headerGeneration, name.text)
 }
 
-// lookupFailed answers a request whose lookup in f failed. The caller still
-// holds f.
-func (s *Server) lookupFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.File, err error) {
+// lookupFailed answers a request whose lookup in g failed. The caller still
+// holds g.
+func (s *Server) lookupFailed(ctx *fasthttp.RequestCtx, shard *shard, g *reader.Generation, err error) {
 	if errors.Is(err, reader.ErrBusy) {
 		shard.lookups[lookupBusy].Add(1)
 		busy(ctx)
@@ -213,20 +213,20 @@ func (s *Server) lookupFailed(ctx *fasthttp.RequestCtx, shard *shard, f *reader.
 	}
 	shard.lookups[lookupError].Add(1)
 	if errors.Is(err, reader.ErrFault) {
-		s.opts.Store.Fault(f, err)
+		s.opts.Store.Fault(g, err)
 		unavailable(ctx, "the generation cannot be read")
 		return
 	}
 	if errors.Is(err, reader.ErrChanged) {
-		s.opts.Store.Changed(f, err)
+		s.opts.Store.Changed(g, err)
 		unavailable(ctx, "the generation is being verified again")
 		return
 	}
 	if errors.Is(err, reader.ErrUnreadable) {
-		s.opts.Store.Unreadable(f, err)
+		s.opts.Store.Unreadable(g, err)
 		unavailable(ctx, "the generation cannot be read")
 		return
 	}
-	s.opts.Logger.Error("lookup", "generation", f.ID().String(), "uri", string(ctx.RequestURI()), "error", err)
+	s.opts.Logger.Error("lookup", "generation", g.ID().String(), "uri", string(ctx.RequestURI()), "error", err)
 	fail(ctx, fasthttp.StatusInternalServerError, "the generation is damaged")
 }

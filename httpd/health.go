@@ -25,13 +25,13 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		unavailable(ctx, "draining")
 		return
 	}
-	f := s.opts.Store.Acquire(ctx.ConnID())
-	if f == nil {
+	g := s.opts.Store.Acquire(ctx.ConnID())
+	if g == nil {
 		st := s.opts.Store.Status()
 		unavailable(ctx, problemOf(&st))
 		return
 	}
-	s.opts.Store.Release(f, ctx.ConnID())
+	s.opts.Store.Release(g, ctx.ConnID())
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.SetBodyString(`{"status":"ready"}` + "\n")
 }
@@ -50,10 +50,10 @@ func (s *Server) ready() bool {
 	if s.draining.Load() {
 		return false
 	}
-	f := s.opts.Store.Acquire(0)
-	if f == nil {
+	g := s.opts.Store.Acquire(0)
+	if g == nil {
 		return false
 	}
-	s.opts.Store.Release(f, 0)
+	s.opts.Store.Release(g, 0)
 	return true
 }

@@ -53,18 +53,18 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 		fail(ctx, fasthttp.StatusBadRequest, err.Error())
 		return
 	}
-	f := s.acquire(ctx)
-	if f == nil {
+	g := s.acquire(ctx)
+	if g == nil {
 		return
 	}
-	defer s.opts.Store.Release(f, ctx.ConnID())
-	s.setGeneration(ctx, f)
+	defer s.opts.Store.Release(g, ctx.ConnID())
+	s.setGeneration(ctx, g)
 	const typicalLen = 112 // of a promotion as JSON, in bytes
 	b.answer = s.admission.buffers.get(min(64+typicalLen*len(b.ids), a.reserved))
-	err := b.lookup(f, s.opts.JSON)
+	err := b.lookup(g, s.opts.JSON)
 	a.text, b.answer = b.answer, nil
 	if err != nil {
-		s.lookupFailed(ctx, shard, f, err)
+		s.lookupFailed(ctx, shard, g, err)
 		return
 	}
 	if !a.settle() {
@@ -179,13 +179,13 @@ func (b *batch) free() {
 
 // lookup appends to answer: the promotions in the order of the IDs, and the unknown
 // and malformed IDs as received.
-func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
+func (b *batch) lookup(g *reader.Generation, opts format.JSONOptions) error {
 	b.counts = [numLookups]uint64{}
 	b.missing = b.missing[:0]
 	b.answer = append(b.answer, `{"promotions":[`...)
 	for ids := b.ids; len(ids) > 0; {
 		n := min(len(ids), groupLen)
-		if err := b.lookupGroup(f, opts, ids[:n]); err != nil {
+		if err := b.lookupGroup(g, opts, ids[:n]); err != nil {
 			return err
 		}
 		ids = ids[n:]
@@ -197,7 +197,7 @@ func (b *batch) lookup(f *reader.File, opts format.JSONOptions) error {
 
 // lookupGroup looks up at most groupLen IDs. It writes a comma after each
 // promotion and after each missing ID.
-func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byte) error {
+func (b *batch) lookupGroup(g *reader.Generation, opts format.JSONOptions, ids [][]byte) error {
 	keys := b.keys[:0]
 	for i, id := range ids {
 		key, ok := reader.ParseID(id)
@@ -206,7 +206,7 @@ func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byt
 			keys = append(keys, key)
 		}
 	}
-	if err := f.GetBatch(keys, b.records[:len(keys)], b.found[:len(keys)]); err != nil {
+	if err := g.GetBatch(keys, b.records[:len(keys)], b.found[:len(keys)]); err != nil {
 		return err
 	}
 	k := 0 // index in keys
@@ -216,7 +216,7 @@ func (b *batch) lookupGroup(f *reader.File, opts format.JSONOptions, ids [][]byt
 			result = lookupNotFound
 			if b.found[k] {
 				result = lookupFound
-				b.answer = append(opts.AppendJSON(b.answer, &b.records[k], f.Styles()), ',')
+				b.answer = append(opts.AppendJSON(b.answer, &b.records[k], g.Styles()), ',')
 			}
 			k++
 		}

@@ -11,21 +11,21 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	if !readOnly(ctx) {
 		return
 	}
-	f := s.acquire(ctx)
-	if f == nil {
+	g := s.acquire(ctx)
+	if g == nil {
 		return
 	}
-	defer s.opts.Store.Release(f, ctx.ConnID())
-	s.setGeneration(ctx, f)
+	defer s.opts.Store.Release(g, ctx.ConnID())
+	s.setGeneration(ctx, g)
 	key, ok := reader.ParseID(id)
 	if !ok {
 		shard.lookups[lookupMalformed].Add(1)
 		s.notFound(ctx)
 		return
 	}
-	r, found, err := f.Get(key)
+	r, found, err := g.File(key).Get(key)
 	if err != nil {
-		s.lookupFailed(ctx, shard, f, err)
+		s.lookupFailed(ctx, shard, g, err)
 		return
 	}
 	if !found {
@@ -35,7 +35,7 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 	}
 	shard.lookups[lookupFound].Add(1)
 	// Appending to the buffer of the response saves a copy.
-	body := append(s.opts.JSON.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, f.Styles()), '\n')
+	body := append(s.opts.JSON.AppendJSON(ctx.Response.SwapBody(nil)[:0], &r, g.Styles()), '\n')
 	ctx.Response.SwapBody(body)
 	var tagBuf [etagLen]byte
 	tag := appendETag(tagBuf[:0], body)

@@ -8,9 +8,9 @@
 // records.
 //
 // A Store serves a directory of generations, of which one is live: the pinned
-// one, or the newest servable one. Poll opens and verifies a new generation and
+// one, or the newest servable one. Poll opens and verifies a new Generation and
 // makes it live; requests hold a lease on the generation they began with, and
-// its file is closed after the last of them. Acquire and Release take no lock.
+// its files are closed after the last of them. Acquire and Release take no lock.
 //
 // Opening a file checks everything but its blocks; Verify checks those. A
 // lookup in a damaged block that was not verified returns an error or "not

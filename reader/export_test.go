@@ -14,5 +14,8 @@ func Warm(ctx context.Context, f *File) error { return f.warm(ctx) }
 // ReopenError calls reopenError.
 func ReopenError(err error) error { return reopenError(err) }
 
+// LookupError returns err as an error of a lookup in the first file of g.
+func LookupError(g *Generation, err error) error { return &lookupError{file: g.files[0], err: err} }
+
 // Trained reports whether f has a model trained from its records.
 func Trained(f *File) bool { return f.model.Load() != nil }

@@ -57,6 +57,7 @@ func (a Access) String() string {
 // A File is an open generation file. All methods but Close are safe for
 // concurrent use.
 type File struct {
+	path   string // that Open was given
 	index  *format.Index
 	fences fenceIndex
 	mmap   *mmapSource                   // with AccessMmap, else nil
@@ -73,8 +74,6 @@ type File struct {
 	opened fsx.Identity
 	good   atomic.Pointer[fileState] // when the content was last known to be good
 
-	lease *lease // if a Store opened the file
-
 	closing  sync.Once
 	closeErr error
 }
@@ -89,7 +88,7 @@ func Open(path string, access Access) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{file: file, fd: int(file.Fd())}
+	f := &File{path: path, file: file, fd: int(file.Fd())}
 	if err := f.open(access); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
@@ -219,10 +218,7 @@ func readError(off int64, err error) error {
 }
 
 // A failure is a lookup whose error wraps ErrUnreadable.
-type failure struct {
-	key format.Key
-	err error
-}
+type failure struct{ key format.Key }
 
 // pageError returns ErrFault or ErrUnreadable in place of errPage: a page is
 // missing because the file was truncated, or because the file system failed.

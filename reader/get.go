@@ -134,10 +134,10 @@ func (f *File) findByFences(key format.Key, r *format.Record) (found bool, err e
 // lookupError returns err with the key, and with the state of the file if that
 // changed.
 func (f *File) lookupError(key format.Key, err error) error {
-	err = fmt.Errorf("lookup of %s: %w", key, f.pageError(err))
+	err = f.pageError(err)
 	if errors.Is(err, ErrUnreadable) {
-		f.failure.CompareAndSwap(nil, &failure{key, err})
-		return err
+		f.failure.CompareAndSwap(nil, &failure{key})
+		return &lookupError{f, key, err}
 	}
 	if errors.Is(err, format.ErrCorrupt) {
 		kind := ErrFault // the block was good before
@@ -151,5 +151,5 @@ func (f *File) lookupError(key format.Key, err error) error {
 	if errors.Is(err, ErrFault) || errors.Is(err, ErrChanged) {
 		err = fmt.Errorf("%w; %s", err, f.change())
 	}
-	return err
+	return &lookupError{f, key, err}
 }

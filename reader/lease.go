@@ -9,13 +9,13 @@ import (
 // spread over.
 const numSlots = 64
 
-// A lease is a reference-counted handle of the file of a generation. It is
-// current while it is in Store.live. Then it expires, once and for all, and the
-// last request to release it closes the file.
+// A lease is a reference-counted handle of a generation. It is current while it
+// is in Store.live. Then it expires, once and for all, and the last request to
+// release it closes the files.
 //
 // There is no mutex, and requests on different processors share no cache line
 // that they write. Operations of sync/atomic happen in one total order, from
-// which it follows that the file is closed once, and only after its last
+// which it follows that the files are closed once, and only after the last
 // request:
 //
 //   - Acquire counts itself and then checks that the lease is current. If so,
@@ -26,22 +26,24 @@ const numSlots = 64
 //     more, so a counter that was without requests remains so, and a scan that
 //     finds all of them at zero proves that no request is left.
 //   - An Acquire that finds the lease no longer current releases it without
-//     touching the file. A scan meanwhile may count it as a request, but then
+//     touching the files. A scan meanwhile may count it as a request, but then
 //     its own release scans again.
 //   - A release that finds the lease expired scans. Any other release came
 //     before expired was set; expire's scan sees it. Thus a scan follows the
 //     last release.
 //   - Several scans can find no request. The first to set closing closes the
-//     file.
+//     files.
 type lease struct {
-	file   *File
-	path   string
-	closed func(error) // called after the file was closed
+	generation *Generation
+	closed     func(error) // called after the files were closed
 
 	faulted atomic.Bool // a fault was reported
-	failed  atomic.Bool // EventUnreadable was reported, and no EventReadable since
-	changed atomic.Bool // EventChanged was reported, and no EventUnchanged since
-	deleted atomic.Bool // EventDeleted was reported, and no EventRestored since
+
+	// The files of events that no event has ended yet; nil: none.
+	failed  atomic.Pointer[File] // of EventUnreadable
+	changed atomic.Pointer[File] // of EventChanged
+	deleted atomic.Pointer[File] // of EventDeleted
+
 	expired atomic.Bool // no longer current
 	closing atomic.Bool
 
@@ -54,11 +56,11 @@ type lease struct {
 	}
 }
 
-// Acquire returns the file of the live generation, or nil if no generation is
-// live. The file stays open until Release. slot selects the counter of the
+// Acquire returns the live generation, or nil if no generation is live. Its files
+// stay open until Release. slot selects the counter of the
 // request: use a number that different processors tend not to share, such as
 // that of a connection, and pass the same number to Release.
-func (s *Store) Acquire(slot uint64) *File {
+func (s *Store) Acquire(slot uint64) *Generation {
 	for {
 		l := s.live.Load()
 		if l == nil {
@@ -66,18 +68,18 @@ func (s *Store) Acquire(slot uint64) *File {
 		}
 		l.requests[slot%numSlots].n.Add(1)
 		if s.live.Load() == l {
-			return l.file
+			return l.generation
 		}
 		l.release(slot)
 	}
 }
 
 // Release ends a request that began with Acquire. It must be called once.
-func (s *Store) Release(f *File, slot uint64) { f.lease.release(slot) }
+func (s *Store) Release(g *Generation, slot uint64) { g.lease.release(slot) }
 
 func (l *lease) release(slot uint64) {
 	if l.requests[slot%numSlots].n.Add(-1) < 0 {
-		panic(fmt.Sprintf("BUG: slot %d releases generation %s more often than it acquired it", slot, l.file.ID()))
+		panic(fmt.Sprintf("BUG: slot %d releases generation %s more often than it acquired it", slot, l.generation.ID()))
 	}
 	if l.expired.Load() {
 		l.closeIfUnused()
@@ -90,7 +92,7 @@ func (l *lease) expire() {
 	l.closeIfUnused()
 }
 
-// closeIfUnused closes the file of an expired lease if it has no request. A
+// closeIfUnused closes the files of an expired lease if it has no request. A
 // goroutine does it, because unmapping a large file takes long.
 func (l *lease) closeIfUnused() {
 	for i := range l.requests {
@@ -99,6 +101,6 @@ func (l *lease) closeIfUnused() {
 		}
 	}
 	if l.closing.CompareAndSwap(false, true) {
-		go func() { l.closed(l.file.Close()) }()
+		go func() { l.closed(l.generation.close()) }()
 	}
 }

@@ -114,7 +114,7 @@ func TestConcurrentFaults(t *testing.T) {
 				f := s.Acquire(i)
 				ready.Done()
 				ready.Wait()
-				s.Fault(f, reader.ErrFault)
+				s.Fault(f, reader.LookupError(f, reader.ErrFault))
 				s.Release(f, i)
 			})
 		}

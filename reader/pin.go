@@ -36,13 +36,13 @@ func (d desired) equal(o desired) bool {
 }
 
 // met reports whether d is satisfied while live, which may be nil, is live.
-func (d desired) met(live *File) bool {
+func (d desired) met(live *Generation) bool {
 	return !d.pin.Active || live != nil && !d.pin.Holds(live.ID(), time.Now())
 }
 
 // candidates returns the generations of list that are preferable to live, which
 // may be nil, best first.
-func (d desired) candidates(list []generation.Generation, live *File) []generation.Generation {
+func (d desired) candidates(list []generation.Generation, live *Generation) []generation.Generation {
 	switch {
 	case live == nil: // any is better than none
 		return d.pin.Candidates(list)

@@ -7,13 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
-	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/fsx"
 )
@@ -37,8 +35,8 @@ type pollState struct {
 // it is newer than the live one. Later polls try a refused file again when it has
 // changed, and after growing pauses for an hour; see generation.Refusal.
 //
-// Poll also checks the file of the live generation. If that was truncated or
-// damaged, it is no longer live, and the file is tried like any other.
+// Poll also checks the files of the live generation. If one was truncated or
+// damaged, it is no longer live, and the generation is tried like any other.
 //
 // An error means that the directory cannot be read or that ctx has ended. Bad
 // generations are reported as events.
@@ -74,7 +72,7 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	list, err := generation.List(s.dir)
 	s.setDirErr(generation.DirError(s.dir, err))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.setNone(s.liveFile() == nil)
+		s.setNone(s.liveGeneration() == nil)
 		return err
 	}
 	if !readDesired(s.dir).equal(d) {
@@ -92,7 +90,7 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	if err := s.recoverLive(ctx, d, list); err != nil {
 		return err
 	}
-	live := s.liveFile()
+	live := s.liveGeneration()
 	none := live == nil
 	for _, g := range d.candidates(list, live) {
 		isLive, err := s.try(ctx, g, d)
@@ -112,121 +110,6 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	return nil
 }
 
-// checkLive verifies the file of the live generation again if its times have
-// changed, as after touch, and reports a fault if its size has or if it is bad.
-// Lookups that find their id notice neither a file cut in mid-page nor one that
-// was overwritten.
-func (s *Store) checkLive(ctx context.Context) error {
-	f := s.Acquire(0)
-	if f == nil {
-		return nil
-	}
-	defer s.Release(f, 0)
-	now, err := f.state()
-	if err != nil {
-		return nil
-	}
-	good := f.good.Load()
-	if good.unchanged(&now) {
-		f.adopt(good, now)
-		s.reportUnchanged(f)
-		return nil
-	}
-	if now.size == f.index.FileLen {
-		if s.now().Before(s.polling.retry.until) {
-			return nil
-		}
-		err := s.verifyAgain(ctx, f, &now)
-		switch {
-		case err == nil:
-			f.good.Store(&now)
-			s.polling.retry = backoff{}
-			s.reportUnchanged(f)
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case isTransient(err):
-			s.polling.retry = s.polling.retry.failed(s.now())
-			return nil
-		}
-	}
-	s.Fault(f, fmt.Errorf("%w: %s", ErrFault, f.change()))
-	return nil
-}
-
-// reportUnchanged reports that f is good, if EventChanged was reported before.
-func (s *Store) reportUnchanged(f *File) {
-	if f.lease.changed.CompareAndSwap(true, false) {
-		s.events.notify(Event{Kind: EventUnchanged, ID: f.ID(), Path: f.lease.path})
-	}
-}
-
-// verifyAgain checks a live file whose state changed to now. The index must be
-// that of f, because another good file would not fit the tables in memory. Then
-// the blocks are verified, as far as prepare did.
-func (s *Store) verifyAgain(ctx context.Context, f *File, now *fileState) error {
-	// Without this pause, a write that follows the verification may leave the
-	// times as they are.
-	settled := time.NewTimer(now.settleTime())
-	defer settled.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-settled.C:
-	}
-	x, err := format.Open(f.file, f.index.FileLen)
-	if err != nil {
-		return err
-	}
-	if !reflect.DeepEqual(x, f.index) {
-		return fmt.Errorf("%w: the file has other checksums than when it was opened", format.ErrChecksum)
-	}
-	if s.opts.IndexOnly {
-		return nil
-	}
-	return f.verify(ctx, 1, nil)
-}
-
-// recoverLive reads the block again that a lookup in the live generation could
-// not read. If the open file remains unreadable, but its path can be read, the
-// generation is opened again. The error is that of try.
-func (s *Store) recoverLive(ctx context.Context, d desired, list []generation.Generation) error {
-	f := s.Acquire(0)
-	if f == nil {
-		return nil
-	}
-	defer s.Release(f, 0)
-	failed := f.failure.Load()
-	if failed == nil || s.now().Before(s.polling.retry.until) {
-		return nil
-	}
-	if err := f.VerifyKey(failed.key); !isTransient(err) {
-		s.polling.retry = backoff{}
-		f.failure.Store(nil)
-		if f.lease.failed.CompareAndSwap(true, false) {
-			s.events.notify(Event{Kind: EventReadable, ID: f.ID(), Path: f.lease.path})
-		}
-		return nil
-	}
-	s.polling.retry = s.polling.retry.failed(s.now())
-	for _, g := range list {
-		if g.ID != f.ID() {
-			continue
-		}
-		again, err := openGeneration(g, AccessPread)
-		if err != nil {
-			return nil
-		}
-		err = errors.Join(again.VerifyKey(failed.key), again.Close())
-		if err != nil {
-			return nil
-		}
-		_, err = s.try(ctx, g, d)
-		return err
-	}
-	return nil
-}
-
 // try makes g live if it is good, and refuses it otherwise. The error wraps
 // errPinChanged if the pin is no longer that of d.
 func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (live bool, err error) {
@@ -242,20 +125,20 @@ func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (li
 	opening, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	e := Event{ID: g.ID, Path: path}
-	var f *File
+	var opened *Generation
 	if err == nil {
 		s.setOpening(&g.ID)
-		f, err = s.prepare(opening, g, &e, cancelOnPinChange(s.dir, d, cancel))
+		opened, err = s.prepare(opening, g, &e, cancelOnPinChange(s.dir, d, cancel))
 		s.setOpening(nil)
 	}
 	switch {
 	case err == nil && !readDesired(s.dir).equal(d):
-		_ = f.Close() // it was only read
+		_ = opened.close() // it was only read
 		return false, errPinChanged
 	case err == nil:
 		e.Kind = EventLive
 		s.polling.retry = backoff{}
-		s.becomeLive(f, e)
+		s.becomeLive(opened, e)
 		return true, nil
 	case opening.Err() != nil:
 		return false, context.Cause(opening)
@@ -269,38 +152,32 @@ func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (li
 	return false, nil
 }
 
-// prepare opens, verifies and warms the file of g, and sets the times and the
+// prepare opens, verifies and warms the files of g, and sets the times and the
 // access of e. progress is that of Verify.
-func (s *Store) prepare(ctx context.Context, g generation.Generation, e *Event, progress func(done, size int64)) (*File, error) {
+func (s *Store) prepare(ctx context.Context, g generation.Generation, e *Event, progress func(done, size int64)) (*Generation, error) {
 	start := time.Now()
-	f, err := openGeneration(g, s.opts.Access)
+	opened, err := openGeneration(g, s.opts.Access)
 	e.Open = time.Since(start)
 	if err != nil {
 		return nil, err
 	}
-	e.Access = f.Access()
+	e.Access = opened.Access()
 	if s.opts.IndexOnly {
-		return f, nil
+		return opened, nil
 	}
 	workers := runtime.GOMAXPROCS(0)
-	if s.liveFile() != nil {
+	if s.liveGeneration() != nil {
 		workers = 1 // the other processors are for requests
 	}
 	start = time.Now()
-	if err = f.verify(ctx, workers, progress); err == nil {
-		err = f.warm(ctx)
+	if err = opened.verify(ctx, workers, progress); err == nil {
+		err = opened.warm(ctx)
 	}
 	e.Verify = time.Since(start)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", g.Files[0], err), f.Close())
+		return nil, errors.Join(err, opened.close())
 	}
-	return f, nil
-}
-
-// openGeneration opens the file of g and checks that g is servable, except for
-// its blocks.
-func openGeneration(g generation.Generation, access Access) (*File, error) {
-	return generation.Open(g, func(path string) (*File, error) { return Open(path, access) })
+	return opened, nil
 }
 
 // isTransient reports whether err is an error of the operating system, and not
@@ -329,7 +206,7 @@ func (s *Store) reportPin(old, d desired) {
 
 // reportUnmet reports, once per reason, why the pinned generation is not live.
 func (s *Store) reportUnmet(d desired, list []generation.Generation) {
-	if d.met(s.liveFile()) {
+	if d.met(s.liveGeneration()) {
 		s.polling.unmet = ""
 		return
 	}
@@ -348,42 +225,22 @@ func (s *Store) reportUnmet(d desired, list []generation.Generation) {
 
 // reportReleased reports, once, that the live generation has released the pin.
 func (s *Store) reportReleased(d desired) {
-	f := s.liveFile()
-	if f == nil || s.polling.released || !d.pin.ReleasedBy(f.ID(), time.Now()) {
+	live := s.liveGeneration()
+	if live == nil || s.polling.released || !d.pin.ReleasedBy(live.ID(), time.Now()) {
 		return
 	}
 	s.polling.released = true
-	s.events.notify(Event{Kind: EventReleased, ID: f.ID(), Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin})
+	s.events.notify(Event{Kind: EventReleased, ID: live.ID(), Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin})
 }
 
 // setHeld records since when the pin holds back a newer servable generation. To
 // find out whether one is servable, it reads the index once.
 func (s *Store) setHeld(d desired, list []generation.Generation) {
 	var since time.Time
-	if f := s.liveFile(); f != nil {
-		since = d.pin.HeldSince(list, f.ID(), s.polling.checker.Servable)
+	if live := s.liveGeneration(); live != nil {
+		since = d.pin.HeldSince(list, live.ID(), s.polling.checker.Servable)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.found.Held = since
-}
-
-// reportDeleted reports that the file of the live generation was deleted, or that
-// the directory has it again. Newer generations were tried before, so a file that
-// was pruned while its successor was verified is no longer live.
-func (s *Store) reportDeleted() {
-	l := s.live.Load()
-	if l == nil {
-		return
-	}
-	_, err := os.Stat(l.path)
-	deleted := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
-	if err != nil && !deleted || !l.deleted.CompareAndSwap(!deleted, deleted) {
-		return
-	}
-	e := Event{Kind: EventRestored, ID: l.file.ID(), Path: l.path}
-	if deleted {
-		e.Kind, e.Err = EventDeleted, err
-	}
-	s.events.notify(e)
 }

@@ -354,7 +354,7 @@ func TestRunReportsNoneOnlyAfterRecoveryFails(t *testing.T) {
 		f, release := s.acquire()
 		gentest.Must(t, os.Truncate(s.path(2), 0))
 		go func() {
-			s.Fault(f, reader.ErrFault)
+			s.Fault(f, reader.LookupError(f, reader.ErrFault))
 			release()
 		}()
 		for s.Status().Live != nil {

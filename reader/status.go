@@ -20,7 +20,7 @@ func (s *Store) Status() generation.Status {
 	}
 	slices.SortFunc(st.Refused, func(a, b generation.Refused) int { return cmp.Compare(a.Path, b.Path) })
 	if l := s.live.Load(); l != nil {
-		st.Live, st.Deleted = l.file.Header(), l.deleted.Load()
+		st.Live, st.Deleted = l.generation.Header(), l.deleted.Load() != nil
 	}
 	return st
 }

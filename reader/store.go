@@ -22,7 +22,7 @@ type Store struct {
 
 	// Lock-free; see lease.
 	live atomic.Pointer[lease] // nil if no generation is live
-	open sync.WaitGroup        // leases whose file is open
+	open sync.WaitGroup        // leases whose files are open
 
 	polling pollState
 	faulted chan struct{} // wakes Run after a fault or a change
@@ -59,22 +59,24 @@ func NewStore(dir string, opts StoreOptions) *Store {
 	}
 }
 
-// becomeLive makes f the live generation and reports e, whose path is that of f.
-func (s *Store) becomeLive(f *File, e Event) {
-	l := &lease{file: f, path: e.Path}
+// becomeLive makes g the live generation and reports e.
+func (s *Store) becomeLive(g *Generation, e Event) {
+	l := &lease{generation: g}
 	l.closed = func(err error) {
 		defer s.open.Done()
 		s.mu.Lock()
 		s.closeErr = errors.Join(s.closeErr, err)
 		s.mu.Unlock()
-		s.events.notify(Event{Kind: EventClosed, ID: f.ID(), Path: l.path, Err: err})
+		s.events.notify(Event{Kind: EventClosed, ID: g.ID(), Path: e.Path, Err: err})
 	}
-	f.lease = l
-	e.Records, e.Bytes = f.Header().Records, f.Header().FileLen
-	id := f.ID()
+	g.lease = l
+	e.Records, e.Bytes = g.Header().Records, g.Header().FileLen
+	id := g.ID()
 	s.open.Add(1)
 	s.mu.Lock()
-	delete(s.refused, e.Path)
+	for _, f := range g.files {
+		delete(s.refused, f.path)
+	}
 	e.Previous, s.last = s.last, &id
 	s.mu.Unlock()
 	old := s.live.Swap(l)
@@ -84,32 +86,35 @@ func (s *Store) becomeLive(f *File, e Event) {
 	}
 }
 
-// liveFile returns the file of the live generation, or nil. Without Acquire it
-// may be closed; its header remains valid.
-func (s *Store) liveFile() *File {
+// liveGeneration returns the live generation, or nil. Without Acquire its files
+// may be closed; their headers remain valid.
+func (s *Store) liveGeneration() *Generation {
 	if l := s.live.Load(); l != nil {
-		return l.file
+		return l.generation
 	}
 	return nil
 }
 
-// Fault reports that a lookup in f, which the caller has acquired, returned
-// ErrFault. The generation is no longer live, and the next poll replaces it with
-// the newest servable one. It also tries the file again if that has changed since it
-// was opened, and otherwise after a pause.
-func (s *Store) Fault(f *File, err error) {
-	l := f.lease
+// Fault reports that a lookup in g, which the caller has acquired, returned err,
+// which wraps ErrFault. The generation is no longer live, and the next poll
+// replaces it with the newest servable one. It also tries the generation again if
+// the bad file has changed since it was opened, and otherwise after a pause.
+func (s *Store) Fault(g *Generation, err error) { s.fault(g, failedFile(err), err) }
+
+// fault reports that f, a file of g, is bad because of err.
+func (s *Store) fault(g *Generation, f *File, err error) {
+	l := g.lease
 	// Of many concurrent calls, the first does everything.
 	if !l.faulted.CompareAndSwap(false, true) {
 		return
 	}
-	s.refuse(l.path, f.opened, err)
+	s.refuse(f.path, f.opened, err)
 	// A newer generation or Close may have expired the lease already.
 	wasLive := s.live.CompareAndSwap(l, nil)
 	if wasLive {
 		l.expire()
 	}
-	s.events.notify(Event{Kind: EventFault, ID: f.ID(), Path: l.path, Err: err})
+	s.events.notify(Event{Kind: EventFault, ID: g.ID(), Path: f.path, Err: err})
 	if wasLive {
 		s.wake()
 	}
@@ -123,25 +128,27 @@ func (s *Store) wake() {
 	}
 }
 
-// Changed reports that a lookup in f, which the caller has acquired, returned
-// ErrChanged. The generation remains live, and the next poll verifies it again.
-// If the file is as it was, lookups of absent ids then succeed. Otherwise the
-// poll reports a fault.
-func (s *Store) Changed(f *File, err error) {
-	if s.live.Load() == f.lease && f.lease.changed.CompareAndSwap(false, true) {
-		s.events.notify(Event{Kind: EventChanged, ID: f.ID(), Path: f.lease.path, Err: err})
+// Changed reports that a lookup in g, which the caller has acquired, returned err,
+// which wraps ErrChanged. The generation remains live, and the next poll verifies
+// the file again. If it is as it was, lookups of absent ids then succeed.
+// Otherwise the poll reports a fault.
+func (s *Store) Changed(g *Generation, err error) {
+	f := failedFile(err)
+	if s.live.Load() == g.lease && g.lease.changed.CompareAndSwap(nil, f) {
+		s.events.notify(Event{Kind: EventChanged, ID: g.ID(), Path: f.path, Err: err})
 		s.wake()
 	}
 }
 
-// Unreadable reports that a lookup in f, which the caller has acquired, returned
-// ErrUnreadable. The generation remains live, because other lookups may succeed.
-// Polls read the block again after growing pauses. If the file remains
-// unreadable, as after a network file system was mounted again, they open it
-// again by its path.
-func (s *Store) Unreadable(f *File, err error) {
-	if f.failure.Load() != nil && f.lease.failed.CompareAndSwap(false, true) {
-		s.events.notify(Event{Kind: EventUnreadable, ID: f.ID(), Path: f.lease.path, Err: err})
+// Unreadable reports that a lookup in g, which the caller has acquired, returned
+// err, which wraps ErrUnreadable. The generation remains live, because other
+// lookups may succeed. Polls read the block again after growing pauses. If the
+// file remains unreadable, as after a network file system was mounted again, they
+// open the generation again by its paths.
+func (s *Store) Unreadable(g *Generation, err error) {
+	f := failedFile(err)
+	if f.failure.Load() != nil && g.lease.failed.CompareAndSwap(nil, f) {
+		s.events.notify(Event{Kind: EventUnreadable, ID: g.ID(), Path: f.path, Err: err})
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *testStore) poll() {
 
 // acquire returns the file of the live generation and a function that releases
 // it. The end of the test releases it too, or else Close would wait after a failure.
-func (s *testStore) acquire() (f *reader.File, release func()) {
+func (s *testStore) acquire() (f *reader.Generation, release func()) {
 	s.t.Helper()
 	f = s.Acquire(0)
 	if f == nil {
@@ -119,7 +119,7 @@ func (s *testStore) wantLive(id generation.ID) {
 }
 
 // checkRecords looks up an id of the generation of f and one of another.
-func checkRecords(t *testing.T, f *reader.File) {
+func checkRecords(t *testing.T, f *reader.Generation) {
 	k := keysOf(f.ID())[700]
 	if r, found, err := f.Get(k); r != recordOf(k) || !found || err != nil {
 		t.Errorf("%s: Get(%s) = %x, %t, %v", f.ID(), k, r, found, err)

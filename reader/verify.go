@@ -34,7 +34,7 @@ func (f *File) verify(ctx context.Context, workers int, progress func(done, size
 	if f.mmap != nil && f.model.Load() == nil {
 		trainer = f.fences.newTrainer(f.index)
 	}
-	done, size := int64(0), f.index.Blocks()*format.BlockLen
+	done, size := int64(0), f.blockBytes()
 	pass := func(records []format.Record) {
 		if trainer != nil {
 			trainer.Records(records)
@@ -83,6 +83,9 @@ func (f *File) verify(ctx context.Context, workers int, progress func(done, size
 	return nil
 }
 
+// blockBytes returns the bytes of all blocks.
+func (f *File) blockBytes() int64 { return f.index.Blocks() * format.BlockLen }
+
 // warm maps the pages that Verify has read into the page cache, so that lookups
 // cause no page faults. With AccessPread it does nothing.
 func (f *File) warm(ctx context.Context) error {
@@ -120,13 +123,10 @@ func (f *File) VerifyKey(key format.Key) error {
 // VerifyGeneration opens g and verifies it like a Store. progress is that of
 // Verify.
 func VerifyGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) error {
-	f, err := openGeneration(g, AccessPread)
+	opened, err := openGeneration(g, AccessPread)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := f.Verify(ctx, progress); err != nil {
-		return fmt.Errorf("%s: %w", g.Files[0], err)
-	}
-	return nil
+	defer opened.close()
+	return opened.verify(ctx, runtime.GOMAXPROCS(0), progress)
 }
