@@ -245,7 +245,11 @@ func (b *build) sort(ctx context.Context, out *output) error {
 
 // publish completes, syncs and publishes the file.
 func (b *build) publish(ctx context.Context, out *output, renew bool) (err error) {
-	duplicates, keys := b.sorter.Duplicates()
+	counts, keys := b.sorter.Duplicates()
+	duplicates := int64(0)
+	for _, n := range counts {
+		duplicates += n
+	}
 	if err := b.checkRecords(b.rows.good()-duplicates, false); err != nil {
 		return err
 	}

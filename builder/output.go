@@ -25,9 +25,9 @@ type output struct {
 
 // start starts a file of at most maxRecords records. All rows must have been
 // read, so that the styles are known. buffers are for direct writes, or nil.
-func (o *output) start(maxRecords uint64, buffers [][]byte) error {
+func (o *output) start(maxRecords uint64, buffers extsort.WriteBuffers) error {
 	var file format.File = o.file
-	if len(buffers) > 0 {
+	if buffers != nil {
 		var err error
 		if o.direct, err = extsort.NewDirectWriter(o.file.File, buffers); err != nil {
 			return err

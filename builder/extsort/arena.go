@@ -19,6 +19,7 @@ type arena struct {
 	records []format.Record
 	buffers [][]format.Record // one for each sorting goroutine; outside the heap, so the garbage collector ignores them
 	direct  [][]byte          // write buffers; they and records are aligned for direct I/O
+	rest    []byte            // mem without direct
 	shift   uint              // a page has 1<<shift records
 
 	mu   sync.Mutex // guards free and used
@@ -56,11 +57,20 @@ func newArena(s Sizes, sorters int) (*arena, error) {
 	for range numDirect {
 		a.direct = append(a.direct, cut(s.Direct))
 	}
+	a.rest = mem
 	a.records = format.Records(cut(int(bytes)))
 	for range sorters {
 		a.buffers = append(a.buffers, format.Records(cut(leaf)))
 	}
 	return a, nil
+}
+
+// discard returns the memory to the system, except for the write buffers. The
+// content is lost.
+func (a *arena) discard() {
+	if len(a.rest) > 0 {
+		_ = syscall.Madvise(a.rest, syscall.MADV_DONTNEED) // else close does it
+	}
 }
 
 func (a *arena) close() error { return syscall.Munmap(a.mem) }

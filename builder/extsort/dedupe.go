@@ -11,10 +11,22 @@ import (
 type deduper struct {
 	keepFirst bool // or the last
 	maxKeys   int
+	shardBits uint // the first bits of a key as it is sorted
+	rotation  uint // bits by which keys are rotated
 
-	mu    sync.Mutex   // guards count and keys
-	count int64        // removed records
-	keys  []format.Key // the lowest maxKeys repeated keys, sorted
+	mu     sync.Mutex   // guards counts and keys
+	counts []int64      // removed records of each shard
+	keys   []format.Key // the lowest maxKeys repeated keys, sorted
+}
+
+func newDeduper(cfg Config) deduper {
+	return deduper{
+		keepFirst: cfg.KeepFirst,
+		maxKeys:   cfg.MaxRepeated,
+		shardBits: uint(cfg.Sharding.Bits()),
+		rotation:  rotationOf(cfg.Sharding),
+		counts:    make([]int64, cfg.Sharding.Shards),
+	}
 }
 
 // dedupe removes all but one record of each key from sorted records. It returns
@@ -47,11 +59,11 @@ func (d *deduper) replace(kept, other *format.Record) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.count++
+	d.counts[kept.Key().Hi>>(64-d.shardBits)]++
 	if d.maxKeys == 0 {
 		return
 	}
-	k := kept.Key()
+	k := originalKey(kept.Key(), d.rotation)
 	if i, found := slices.BinarySearchFunc(d.keys, k, format.Key.Compare); !found && i < d.maxKeys {
 		d.keys = slices.Insert(d.keys, i, k)
 		d.keys = d.keys[:min(len(d.keys), d.maxKeys)]

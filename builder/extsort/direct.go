@@ -66,26 +66,33 @@ func (d *directFile) punch(off, n int64) error {
 	return unix.Fallocate(int(d.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 }
 
+// WriteBuffers hold the buffers that DirectWriters share.
+type WriteBuffers chan []byte
+
+func newWriteBuffers(buffers [][]byte) WriteBuffers {
+	c := make(WriteBuffers, len(buffers))
+	for _, b := range buffers {
+		c <- b
+	}
+	return c
+}
+
 // A DirectWriter writes large data to a file past the page cache, and the rest
 // through it. It is safe for concurrent use.
 type DirectWriter struct {
 	file    *os.File
 	direct  *directFile
-	buffers chan []byte
+	buffers WriteBuffers
 }
 
 // NewDirectWriter returns a writer for file, which the caller must close after
 // the writer. buffers come from Sorter.WriteBuffers.
-func NewDirectWriter(file *os.File, buffers [][]byte) (*DirectWriter, error) {
+func NewDirectWriter(file *os.File, buffers WriteBuffers) (*DirectWriter, error) {
 	f, err := os.OpenFile(file.Name(), os.O_WRONLY, 0)
 	if err != nil {
 		return nil, err
 	}
-	w := &DirectWriter{file, newDirectFile(f), make(chan []byte, len(buffers))}
-	for _, b := range buffers {
-		w.buffers <- b
-	}
-	return w, nil
+	return &DirectWriter{file, newDirectFile(f), buffers}, nil
 }
 
 // Close closes the writer, but not the file.

@@ -42,7 +42,7 @@ func TestDirectWriterWritesAnyLength(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.close()
-	w, err := NewDirectWriter(file, a.direct)
+	w, err := NewDirectWriter(file, newWriteBuffers(a.direct))
 	if err != nil {
 		t.Fatal(err)
 	}

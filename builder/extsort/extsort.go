@@ -24,6 +24,8 @@
 // The output depends only on the records and their order in the input, not on the
 // memory or the number of goroutines.
 //
+// The records of a sharded generation are passed shard by shard; see shards.go.
+//
 // All records live in one anonymous mapping whose size is fixed at the start.
 // The Go heap holds only page tables, samples and counters.
 package extsort
@@ -84,11 +86,12 @@ func writers(workers int) int { return 2 * workers }
 // Config configures a Sorter.
 type Config struct {
 	Sizes       Sizes
-	Workers     int    // goroutines that split buckets; twice as many sort, merge and write
-	Lanes       int    // of chunks, at most MaxLanes; 0: one
-	Dir         string // for the spill
-	KeepFirst   bool   // keep the first record of each key, not the last
-	MaxRepeated int    // repeated keys that Duplicates returns
+	Workers     int             // goroutines that split buckets; twice as many sort, merge and write
+	Lanes       int             // of chunks, at most MaxLanes; 0: one
+	Dir         string          // for the spill
+	KeepFirst   bool            // keep the first record of each key, not the last
+	Sharding    format.Sharding // the zero value: unsharded
+	MaxRepeated int             // repeated keys that Duplicates returns
 
 	// BeforeSpill, if not nil, is called before a run is spilled, with the size
 	// of the run in bytes and the number of all spilled records, this run
@@ -96,15 +99,16 @@ type Config struct {
 	BeforeSpill func(bytes, records int64) error
 }
 
-// A Sink takes the sorted records, batch by batch. The keys within a batch and
-// from one batch to the next ascend.
+// A Sink takes the sorted records, batch by batch: the shards in the order of their
+// numbers, and the records of a shard in that of their keys. A batch may have
+// records of several shards.
 type Sink interface {
 	// Prepare may change the records, except for their keys. Calls for
 	// different batches may overlap.
 	Prepare(records []format.Record)
 
 	// Reserve assigns a batch its place in the output. It is called in the
-	// order of the keys, and calls do not overlap. The returned function writes
+	// order of the batches, and calls do not overlap. The returned function writes
 	// the batch; it is called once, at the same time as others. The records are
 	// valid until it returns.
 	Reserve(records []format.Record) (write func() error, err error)
@@ -113,27 +117,32 @@ type Sink interface {
 // A Sorter sorts one set of records: New, then Add for each chunk, then Finish,
 // then Emit, then Close.
 type Sorter struct {
-	cfg    Config
-	arena  *arena
-	spare  int // pages that splits may need
-	dedup  deduper
-	intake intake
-	spill  *spill // nil before the first run; guarded by intake until Finish
+	cfg      Config
+	arena    *arena
+	spare    int  // pages that splits may need
+	rotation uint // bits by which keys are rotated while they are sorted
+	dedup    deduper
+	intake   intake
+	spill    *spill // nil before the first run; guarded by intake until Finish
 }
 
 // New returns a Sorter. It maps the memory, and removes from cfg.Dir the spills
 // that killed processes left.
 func New(cfg Config) (*Sorter, error) {
+	if cfg.Sharding == (format.Sharding{}) {
+		cfg.Sharding = format.Unsharded
+	}
 	sweepSpills(cfg.Dir)
 	a, err := newArena(cfg.Sizes, writers(cfg.Workers))
 	if err != nil {
 		return nil, err
 	}
 	s := &Sorter{
-		cfg:   cfg,
-		arena: a,
-		spare: len(a.fill) / 8, // twice the need of splitter.split
-		dedup: deduper{keepFirst: cfg.KeepFirst, maxKeys: cfg.MaxRepeated},
+		cfg:      cfg,
+		arena:    a,
+		spare:    len(a.fill) / 8, // twice the need of splitter.split
+		rotation: rotationOf(cfg.Sharding),
+		dedup:    newDeduper(cfg),
 	}
 	for range max(1, cfg.Lanes) {
 		s.intake.lanes = append(s.intake.lanes, sequencer.New())
@@ -172,11 +181,16 @@ func (s *Sorter) Finish(ctx context.Context) (records int64, err error) {
 	return records, nil
 }
 
-// Emit passes all records to out, once, after Finish.
+// Emit passes all records to out, once, after Finish. It then needs no memory except
+// for the WriteBuffers.
 func (s *Sorter) Emit(ctx context.Context, out Sink) error {
 	if len(s.intake.lanes) > 1 {
 		out = untagged{out}
 	}
+	if s.rotation > 0 {
+		out = rotated{out, s.rotation}
+	}
+	defer s.arena.discard()
 	if s.spill == nil {
 		return s.sort(ctx, s.intake.buckets[:], out)
 	}
@@ -193,13 +207,14 @@ func (u untagged) Prepare(records []format.Record) {
 	u.Sink.Prepare(records)
 }
 
-// WriteBuffers returns buffers for a DirectWriter, after Finish. It returns nil
-// if the output is small enough to be written through the page cache.
-func (s *Sorter) WriteBuffers() [][]byte {
+// WriteBuffers returns the buffers for all DirectWriters of the output, once, after
+// Finish. It returns nil if the output is small enough to be written through the
+// page cache.
+func (s *Sorter) WriteBuffers() WriteBuffers {
 	if s.spill == nil && s.intake.records <= s.cfg.Sizes.Cached {
 		return nil
 	}
-	return s.arena.direct
+	return newWriteBuffers(s.arena.direct)
 }
 
 // SpilledBytes returns the size of the spill. It may be called after Finish and
@@ -211,9 +226,9 @@ func (s *Sorter) SpilledBytes() int64 {
 	return s.spill.size
 }
 
-// Duplicates returns the number of records that were removed because another
-// record has the same key, and the lowest repeated keys, in order. It may be
-// called after Emit.
-func (s *Sorter) Duplicates() (count int64, keys []format.Key) {
-	return s.dedup.count, s.dedup.keys
+// Duplicates returns how many records of each shard were removed because another
+// record has the same key, and the lowest repeated keys of all shards, in order. It
+// may be called after Emit.
+func (s *Sorter) Duplicates() (counts []int64, keys []format.Key) {
+	return s.dedup.counts, s.dedup.keys
 }

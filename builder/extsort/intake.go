@@ -76,6 +76,9 @@ func (a *Adder) Add(ctx context.Context, lane int, n int64, records []format.Rec
 			records[i].SetTag(lane)
 		}
 	}
+	if s.rotation > 0 {
+		rotate(records, s.rotation)
+	}
 	a.scatter.count(records)
 	keep := false
 	err := s.intake.enter(lane, n, func() (err error) {
