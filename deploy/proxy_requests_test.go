@@ -37,6 +37,19 @@ func exchange(t *testing.T, url, text string) (*http.Response, string) {
 	return res, string(body)
 }
 
+// percent percent-encodes the bytes of text that encode selects.
+func percent(text string, encode func(i int) bool) string {
+	var b strings.Builder
+	for i := range len(text) {
+		if encode(i) {
+			fmt.Fprintf(&b, "%%%02x", text[i])
+		} else {
+			b.WriteByte(text[i])
+		}
+	}
+	return b.String()
+}
+
 // TestProxyForwardsUnusualRequests sends requests that a server behind a proxy
 // answers, although the proxy or the server alone could reject them.
 func TestProxyForwardsUnusualRequests(t *testing.T) {
@@ -62,6 +75,7 @@ func TestProxyForwardsUnusualRequests(t *testing.T) {
 				code int
 				body string
 			}{
+				"GET /promotions/" + percent(id(0), func(int) bool { return true }) + " HTTP/1.1\r\nHost: x\r\n\r\n": {200, `{"id":`},
 				"GET " + path + " HTTP/1.0\r\n\r\n":                                                                          {200, `{"id":`},
 				"GET " + path + " HTTP/1.1\r\nHost: x\r\nCookie: a=" + long + "\r\n\r\n":                                     {200, `{"id":`},
 				"GET " + path + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + long + "\r\n\r\n":                         {200, `{"id":`},
