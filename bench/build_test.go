@@ -23,8 +23,8 @@ import (
 
 // BenchmarkBuild measures builds from a CSV in the page cache until the result
 // is on the disk: against GNU sort and DuckDB, against stores that are loaded,
-// against reading the input and writing the output, of compressed files, in too
-// little memory, and with IDs that are not random.
+// against reading the input and writing the output, in too little memory, and with
+// IDs that are not random.
 func BenchmarkBuild(b *testing.B) {
 	const fullRows, storeRows, leastMemory = 20_000_000, 2_000_000, 64 << 20
 	rows := env.rows(4_000_000)
@@ -39,8 +39,6 @@ func BenchmarkBuild(b *testing.B) {
 	run(b, "reading and writing", rows, func(b *testing.B) {
 		compareBuilds(b, rows, 6, ourBuild(csv, 0), floorBuild(csv, rows), Target{})
 	})
-
-	benchmarkCompressed(b, rows, fullRows, csv)
 
 	few := min(rows, storeRows)
 	small := env.CSV(b, "v4", few)

@@ -20,10 +20,13 @@ import (
 	"promostore/internal/sysmem"
 )
 
-// benchmarkCompressed measures the decompression of gzip by processor time, and
-// builds of compressed files: against plain ones, on two processors against one,
+// BenchmarkCompressed measures the decompression of gzip by processor time, and
+// builds of compressed files: against plain ones, on all processors against one,
 // and against peers.
-func benchmarkCompressed(b *testing.B, rows, fullRows int64, csv string) {
+func BenchmarkCompressed(b *testing.B) {
+	const fullRows = 20_000_000
+	rows := env.rows(4_000_000)
+	csv := env.CSV(b, "v4", rows)
 	few := min(rows, 4_000_000)
 	small := env.CSV(b, "v4", few)
 	for _, c := range []struct {
