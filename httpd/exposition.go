@@ -53,7 +53,7 @@ func (s *Server) writeRequests(w *web.ExpositionWriter) {
 		w.Sample("_sum", time.Duration(nanos).Seconds(), "endpoint", endpoint)
 		w.Sample("_count", float64(total), "endpoint", endpoint)
 	}
-	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result: found, not_found, malformed, error, busy (the lookup waited too long for the disk; once per request).")
+	w.Family("promoserve_lookups_total", "counter", "IDs looked up, alone or in batches, by result: found, not_found, malformed, error, busy (the lookup waited too long for the disk; once per request), foreign (another server has the shard of the ID; once per request).")
 	for r, result := range lookupNames {
 		n := m.sum(func(s *shard) *atomic.Uint64 { return &s.lookups[r] })
 		w.Sample("", float64(n), "result", result)
@@ -83,6 +83,8 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Bool("promoserve_directory_readable", st.DirErr == nil, "1 if the last poll could read the directory.")
 	w.Bool("promoserve_generation_deleted", st.Deleted, "1 if the directory no longer has the file of the live generation, which is served on.")
 	w.Counter("promoserve_generation_deletions_total", m.deletions.Load(), "Times that the file of the live generation was deleted.")
+	w.Gauge("promoserve_generation_missing_shards", float64(len(st.Missing)), "Shards of the newest generation that the directory lacks, although the server needs them.")
+	w.Bool("promoserve_newest_verified", st.NewestVerified(), "1 if the newest generation is live, or was verified while an older one is pinned.")
 	g := s.opts.Store.Acquire(0)
 	if g == nil {
 		return
@@ -91,8 +93,9 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	created := g.ID().Time()
 	w.Family("promoserve_generation_info", "gauge", "ID and access mode of the live generation; always 1.")
 	w.Sample("", 1, "generation", g.ID().String(), "access", g.Access().String())
-	w.Gauge("promoserve_generation_records", float64(g.Header().Records), "Records in the live generation.")
-	w.Gauge("promoserve_generation_size_bytes", float64(g.Header().FileLen), "Size of the file of the live generation.")
+	w.Gauge("promoserve_generation_shards", float64(g.Header().Shards), "Shards into which the live generation is divided; 1 if it is not.")
+	w.Gauge("promoserve_generation_records", float64(g.Header().Records), "Records of the live generation that the server has.")
+	w.Gauge("promoserve_generation_size_bytes", float64(g.Header().FileLen), "Size of the files of the live generation that the server has.")
 	w.Gauge("promoserve_generation_created_timestamp_seconds", float64(created.UnixMilli())/1000, "Time at which the live generation was created.")
 	w.Bool("promoserve_io_uring", g.UsesRing(), "1 if reads of the live generation that miss the page cache use io_uring; 0 with access mmap, and if the kernel or the file system lacks io_uring.")
 	w.Gauge("promoserve_generation_age_seconds", g.ID().Age(time.Now()).Seconds(), "Time since the live generation was created; 0 if it is ahead of the clock.")

@@ -14,7 +14,28 @@ import (
 	"promostore/reader"
 )
 
-var promotionsPrefix = []byte("/promotions/")
+var (
+	promotionsPrefix = []byte("/promotions/")
+	lookupPrefix     = []byte("lookup/") // after promotionsPrefix
+)
+
+// isLookup reports whether a path is that of a lookup. rest is its part after
+// promotionsPrefix: "lookup", or "lookup/" and a hex digit, by which a proxy routes
+// the request to a server that has the ids with this deciding digit.
+func isLookup(rest []byte) bool {
+	if len(rest) > len("lookup/0") {
+		return false // as an id is
+	}
+	digit, ok := bytes.CutPrefix(rest, lookupPrefix)
+	if !ok {
+		return string(rest) == "lookup"
+	}
+	return len(digit) == 1 && isHexDigit(digit[0])
+}
+
+func isHexDigit(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
+}
 
 // handle answers every request. It is the only place that recovers from a
 // panic, and the only one that counts responses of handlers.
@@ -35,7 +56,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		ctx.SetConnectionClose()
 	}
 	path := ctx.Path()
-	if !(ctx.IsPost() && string(path) == "/promotions/lookup") {
+	id, isPromotion := bytes.CutPrefix(path, promotionsPrefix)
+	isLookup := isPromotion && isLookup(id)
+	if !(isLookup && ctx.IsPost()) {
 		s.ignoreBody(ctx)
 	}
 	if isAmbiguous(&ctx.Request.Header) {
@@ -43,14 +66,14 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		fail(ctx, fasthttp.StatusBadRequest, "malformed request")
 		return
 	}
-	if id, ok := bytes.CutPrefix(path, promotionsPrefix); ok {
-		if string(id) == "lookup" {
-			endpoint = endpointLookup
-			s.lookup(ctx, shard)
-		} else {
-			endpoint = endpointPromotion
-			s.promotion(ctx, shard, id)
-		}
+	switch {
+	case isLookup:
+		endpoint = endpointLookup
+		s.lookup(ctx, shard)
+		return
+	case isPromotion && !bytes.HasPrefix(id, lookupPrefix):
+		endpoint = endpointPromotion
+		s.promotion(ctx, shard, id)
 		return
 	}
 	switch string(path) {

@@ -192,3 +192,25 @@ func TestLookupRejectsInvalidQueries(t *testing.T) {
 		})
 	}
 }
+
+// TestLookupPathTakesOneHexDigit checks the paths below /promotions/lookup.
+func TestLookupPathTakesOneHexDigit(t *testing.T) {
+	f := serveSocket(t, httpd.Options{})
+	body := `{"ids":["` + exampleID + `"` + strings.Repeat(`,"x"`, 5000) + `]}` // longer than the first buffer
+	want := f.do(t, "POST", "/promotions/lookup", body)
+	for _, digit := range "0123456789abcdefABCDEF" {
+		path := "/promotions/lookup/" + string(digit)
+		f.do(t, "POST", path, body).want(t, 200, want.body)
+		for _, method := range []string{"GET", "HEAD", "PUT"} {
+			if a := f.do(t, method, path, ""); a.code != 405 || a.header.Get("Allow") != "POST" {
+				t.Errorf("%s %s: %d %v", method, path, a.code, a.header)
+			}
+		}
+	}
+	for _, rest := range []string{"", "g", "G", "/", "@", "`", "00", "0/", "-1", "%00", "%ff"} {
+		for _, method := range []string{"GET", "POST"} {
+			f.do(t, method, "/promotions/lookup/"+rest, `{"ids":[]}`).want(t, 404, `{"error":"not found"}`)
+		}
+	}
+	f.do(t, "POST", "/promotions/lookup/%61", body).want(t, 200, want.body)
+}

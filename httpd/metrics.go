@@ -21,11 +21,12 @@ const (
 	lookupNotFound
 	lookupMalformed
 	lookupError
-	lookupBusy // too many reads of the disk are waiting
+	lookupBusy    // too many reads of the disk are waiting
+	lookupForeign // another server has the shard of the ID
 	numLookups
 )
 
-var lookupNames = [numLookups]string{"found", "not_found", "malformed", "error", "busy"}
+var lookupNames = [numLookups]string{"found", "not_found", "malformed", "error", "busy", "foreign"}
 
 // Results of a change of generations.
 const (
@@ -48,7 +49,7 @@ var resultNames = [numResults]string{"ok", "failed"}
 
 // codes lists the status codes of answers, the most frequent first. The last
 // entry counts every other code; it should remain 0.
-var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 415, 431, 500, 503, 0}
+var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 415, 421, 431, 500, 503, 0}
 
 // codeIndex returns the index of code in codes.
 func codeIndex(code int) int {

@@ -51,9 +51,9 @@ func (w wantStatus) String() string {
 		}
 		return `"` + genID(k).String() + `"`
 	}
-	live := `"records":null,"bytes":null,"age":null`
+	live := `"records":null,"bytes":null,"shards":null,"age":null`
 	if w.live >= 0 {
-		live = fmt.Sprintf(`"records":%d,"bytes":8264,"age":SECONDS`, len(rows))
+		live = fmt.Sprintf(`"records":%d,"bytes":8264,"shards":1,"age":SECONDS`, len(rows))
 	}
 	problem := ""
 	if w.pinned >= 0 && w.live == w.pinned && w.newest > w.live {
@@ -62,8 +62,8 @@ func (w wantStatus) String() string {
 	if w.problem != "" {
 		problem += `,"problem":"` + w.problem + `"`
 	}
-	return fmt.Sprintf(`{"version":"v1","uptime":SECONDS,"live":%s,"pinned":%s,"newest":%s,"refused":%d,%s,"swaps":%d,"future":[]%s`,
-		id(w.live), id(w.pinned), id(w.newest), w.refused, live, w.swaps, problem)
+	return fmt.Sprintf(`{"version":"v1","uptime":SECONDS,"live":%s,"pinned":%s,"newest":%s,"missing_shards":[],"newest_verified":%t,"refused":%d,%s,"swaps":%d,"future":[]%s`,
+		id(w.live), id(w.pinned), id(w.newest), w.live >= 0 && w.live == w.newest, w.refused, live, w.swaps, problem)
 }
 
 // TestStatusFollowsDirectory pins, unpins and removes generations, and checks

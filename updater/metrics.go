@@ -140,8 +140,10 @@ func (s *Server) writeDirectory(e *web.ExpositionWriter) {
 	st := s.pipeline.checker.Status(dir)
 	e.Bool("promobuild_pinned", st.Pinned() != nil, "1 while a generation is pinned.")
 	e.Gauge("promobuild_generations_future", float64(len(generation.Future(st.Ahead))), "Generations whose ID is more than an hour ahead of the clock.")
+	e.Gauge("promobuild_generation_missing_shards", float64(len(st.Missing)), "Shards of the newest generation that the directory lacks.")
 	if st.Live != nil {
-		e.Gauge("promobuild_generation_bytes", float64(st.Live.FileLen), "Length of the file of the live generation.")
+		e.Gauge("promobuild_generation_bytes", float64(st.Live.FileLen), "Length of the files of the live generation.")
+		e.Gauge("promobuild_generation_shards", float64(st.Live.Shards), "Shards into which the live generation is divided; 1 if it is not.")
 		e.Gauge("promobuild_generation_records", float64(st.Live.Records), "Records of the live generation.")
 	}
 }

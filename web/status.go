@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
 )
 
@@ -17,9 +18,14 @@ type Status struct {
 	Live       *string    `json:"live"`                       // generation; null: none
 	Pinned     *string    `json:"pinned"`                     // generation; null: the newest servable one is served
 	Newest     *string    `json:"newest"`                     // generation in the directory, servable or not; null: none
+	Missing    []int      `json:"missing_shards"`             // of the newest generation; the program needs them
+	Verified   bool       `json:"newest_verified"`            // the newest generation is live or could become live
 	Refused    int        `json:"refused"`                    // number of files
 	Records    *uint64    `json:"records"`                    // of the live generation; null: none
-	Bytes      *int64     `json:"bytes"`                      // of its file
+	Bytes      *int64     `json:"bytes"`                      // of its files
+	Shards     *uint32    `json:"shards"`                     // into which it is divided
+	ShardBy    string     `json:"shard_by,omitempty"`         // its sharding rule: last or first
+	Digits     string     `json:"digits,omitempty"`           // of the ids that a server serves, if the generation is divided
 	Age        *float64   `json:"age"`                        // seconds since it was created; 0 if it is ahead of the clock
 	Swaps      uint64     `json:"swaps"`                      // generations that became live since the start
 	Future     []Future   `json:"future"`                     // generations ahead of the clock
@@ -53,22 +59,27 @@ type RefusedFile struct {
 }
 
 // NewStatus returns the full status of a program that started at that time. The
-// caller sets Swaps.
+// caller sets Swaps, and a server Digits.
 func NewStatus(version string, started time.Time, s *generation.Status) Status {
 	now := time.Now()
 	st := Status{
-		Version: version,
-		Uptime:  seconds(now.Sub(started)),
-		Newest:  idText(s.Newest),
-		Refused: len(s.Refused),
-		Future:  []Future{},
-		Deleted: s.Deleted,
-		Details: &Details{RefusedFiles: []RefusedFile{}},
+		Version:  version,
+		Uptime:   seconds(now.Sub(started)),
+		Newest:   idText(s.Newest),
+		Missing:  append([]int{}, s.Missing...), // never null
+		Verified: s.NewestVerified(),
+		Refused:  len(s.Refused),
+		Future:   []Future{},
+		Deleted:  s.Deleted,
+		Details:  &Details{RefusedFiles: []RefusedFile{}},
 	}
 	if h := s.Live; h != nil {
 		id := generation.ID(h.Generation)
 		age := seconds(id.Age(now))
-		st.Live, st.Records, st.Bytes, st.Age = idText(&id), &h.Records, &h.FileLen, &age
+		st.Live, st.Records, st.Bytes, st.Shards, st.Age = idText(&id), &h.Records, &h.FileLen, &h.Shards, &age
+		if h.Rule != format.ShardNone {
+			st.ShardBy = h.Rule.String()
+		}
 	}
 	if st.Pinned = idText(s.Pinned()); st.Pinned != nil && s.Pin.UntilNewer {
 		st.UntilNewer = idText(&s.Pin.Newest)
