@@ -120,7 +120,7 @@ func debian() standIn {
 		changes:    []string{"ENV PATH=/usr/local/bin:/usr/bin:/bin"},
 		fill: func(tw *tar.Writer) error {
 			err := addPrograms(tw, "/bin/sh", "/usr/bin/env", "/bin/bash", "/usr/bin/rsync", "/usr/bin/find", "/usr/bin/flock",
-				"/bin/mkdir", "/bin/mv", "/bin/rm", "/bin/sed", "/bin/grep", "/usr/bin/tail", "/bin/sleep", "/bin/true=usr/bin/apt-get")
+				"/bin/mkdir", "/bin/mv", "/bin/rm", "/bin/sed", "/usr/bin/awk", "/usr/bin/od", "/bin/grep", "/usr/bin/tail", "/bin/sleep", "/bin/true=usr/bin/apt-get")
 			return errors.Join(err, addDir(tw, "tmp/", 0o1777, 0))
 		},
 	}

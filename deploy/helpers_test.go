@@ -105,15 +105,22 @@ func writeCSV(t testing.TB, seed uint64, rows int64) string {
 }
 
 // build builds a generation from the data set of a seed and returns the path of
-// its file.
-func build(t testing.TB, data string, seed uint64, rows int64) string {
+// its file, or of its first file.
+func build(t testing.TB, data string, seed uint64, rows int64, flags ...string) string {
 	t.Helper()
-	run(t, program(t, "promobuild"), "build", "--quiet", "--memory", "64MiB", "--data", data, writeCSV(t, seed, rows))
+	args := append([]string{"build", "--quiet", "--memory", "64MiB", "--data", data}, flags...)
+	run(t, program(t, "promobuild"), append(args, writeCSV(t, seed, rows))...)
+	return newest(t, data).Files[0]
+}
+
+// newest returns the newest generation in a directory.
+func newest(t testing.TB, data string) generation.Generation {
+	t.Helper()
 	list, err := generation.List(data)
 	if err != nil || len(list) == 0 {
-		t.Fatalf("after a build %s has %v, %v", data, list, err)
+		t.Fatalf("%s has the generations %v, %v", data, list, err)
 	}
-	return list[len(list)-1].Files[0]
+	return list[len(list)-1]
 }
 
 // idOf returns the ID of the generation in a file's name.

@@ -31,6 +31,7 @@ type mirror struct {
 	source, data string // directories
 	address, url string // of the daemon
 	password     string // --password-file=…
+	digits       string // of the serving node; empty: all
 
 	dataSets
 }
@@ -80,10 +81,18 @@ func newMirror(t *testing.T) *mirror {
 	return m
 }
 
-// publish builds a generation from the data set of a seed on the building node.
-func (m *mirror) publish(t *testing.T, seed uint64) (path, generation string) {
+// node returns another serving node, which pulls the shards of some digits.
+func (m *mirror) node(t *testing.T, digits string) *mirror {
 	t.Helper()
-	path = build(t, m.source, seed, pullRows)
+	data := filepath.Join(t.TempDir(), "data")
+	return &mirror{source: m.source, data: data, address: m.address, url: m.url, password: m.password, digits: digits}
+}
+
+// publish builds a generation from the data set of a seed on the building node. path
+// is that of its first file.
+func (m *mirror) publish(t *testing.T, seed uint64, flags ...string) (path, generation string) {
+	t.Helper()
+	path = build(t, m.source, seed, pullRows, flags...)
 	generation = idOf(t, path)
 	m.add(generation, seed)
 	return path, generation
@@ -92,9 +101,12 @@ func (m *mirror) publish(t *testing.T, seed uint64) (path, generation string) {
 // copyOf returns the path on the serving node of a file of the building node.
 func (m *mirror) copyOf(path string) string { return filepath.Join(m.data, filepath.Base(path)) }
 
+// command returns the arguments of promo-pull. Until the test ends, pulls find
+// promobuild and pull the shards of the digits of m.
 func (m *mirror) command(t *testing.T, keep string, options ...string) []string {
 	t.Helper()
 	t.Setenv("PATH", filepath.Dir(program(t, "promobuild"))+":"+os.Getenv("PATH"))
+	t.Setenv("PROMO_DIGITS", m.digits)
 	return append([]string{m.url, m.data, keep, m.password}, options...)
 }
 
@@ -355,14 +367,14 @@ func (m *mirror) pullFails(t *testing.T, reason string) {
 
 func TestPull(t *testing.T) {
 	m := newMirror(t)
-	m.pullFails(t, "/promotions/ has no generations")
+	m.pullFails(t, "/promotions/ has no complete generations")
 	m.wantFiles(t)
 	var paths []string
 	for seed := range uint64(4) {
 		path, _ := m.publish(t, seed)
 		paths = append(paths, path)
 	}
-	if out := run(t, "rsync/promo-pull", m.command(t, "2")...); !strings.Contains(out, "generations: 2 wanted, 2 new "+filepath.Base(paths[2])) {
+	if out := run(t, "rsync/promo-pull", m.command(t, "2")...); !strings.Contains(out, "generations: 2 wanted, 2 new "+idOf(t, paths[2])+" "+idOf(t, paths[3])) {
 		t.Errorf("the pull prints\n%s", out)
 	}
 	m.wantFiles(t, paths[2:]...)
@@ -386,7 +398,7 @@ func TestPull(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m.pullFails(t, "has no generations")
+	m.pullFails(t, "has no complete generations")
 	m.wantFiles(t, paths[2:]...)
 
 	for _, args := range [][]string{{}, {m.url, m.data}, {m.url, m.data, "0"}, {m.url, m.data, "--checksum"}} {
