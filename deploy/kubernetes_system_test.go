@@ -18,15 +18,16 @@ import (
 // overlay is like the examples in kubernetes/kustomization.yaml and
 // kubernetes/monitoring/kustomization.yaml.
 const overlay = `resources: [%[1]s]
-components: [%[1]s/monitoring]
+components: [%[2]s%[1]s/monitoring]
 labels: [{pairs: {app.kubernetes.io/version: v1.0.0}}]
 images:
   - {name: promostore, newName: registry.example.com/promostore, newTag: v1.0.0}
   - {name: promo-pull, newName: registry.example.com/promo-pull, newTag: v1.0.0}
 `
 
-// rendered returns the output of kustomize for overlay with more lines.
-func rendered(t *testing.T, lines string) string {
+// rendered returns the output of kustomize for overlay with more lines, and with one
+// more component unless that is "".
+func rendered(t *testing.T, component, lines string) string {
 	t.Helper()
 	needs(t, "kustomize")
 	base, err := filepath.Abs("kubernetes")
@@ -40,7 +41,10 @@ func rendered(t *testing.T, lines string) string {
 	if base, err = filepath.Rel(dir, base); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay+lines, base), 0o600); err != nil {
+	if component != "" {
+		component = filepath.Join(base, component) + ", "
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay+lines, base, component), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return run(t, "kustomize", "build", dir)
@@ -66,7 +70,7 @@ func validate(t *testing.T, text string) (string, error) {
 // TestKustomization renders the manifests and validates them. Manifests with an
 // error must not validate.
 func TestKustomization(t *testing.T) {
-	text := rendered(t, "")
+	text := rendered(t, "", "")
 	list := objects(t, text)
 	count := map[string]int{}
 	for _, o := range list {
@@ -164,7 +168,7 @@ func TestRunbookLinks(t *testing.T) {
 		runbookOverlay: "https://runbooks.example.com/promostore",
 	} {
 		links := 0
-		for _, g := range find(t, objects(t, rendered(t, lines)), "PrometheusRule", "promostore").Spec.Groups {
+		for _, g := range find(t, objects(t, rendered(t, "", lines)), "PrometheusRule", "promostore").Spec.Groups {
 			for _, r := range g.Rules {
 				if r.Alert == "" {
 					continue
@@ -181,6 +185,9 @@ func TestRunbookLinks(t *testing.T) {
 	}
 }
 
+// digitsLabel is the label with the digits of a group.
+const digitsLabel = "promostore/digits"
+
 // A cluster runs the containers of the manifests in Docker, with the settings for
 // which Docker has a flag.
 type cluster struct {
@@ -191,14 +198,14 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	needs(t, "docker", "ldd")
+	needs(t, "docker", "ldd", "haproxy")
 	name := fmt.Sprintf("promostore-pods-%d", os.Getpid())
 	updater := find(t, manifests(t), "StatefulSet", "promo-updater").Spec.Template.Spec
 	c := &cluster{image: name, network: name, rsync: fmt.Sprintf("rsync:%d", updater.port("rsync")), files: map[string]string{}}
-	// One image with the programs of both.
+	// One image with the programs of all.
 	build, serve := program(t, "promobuild"), program(t, "promoserve")
 	importImage(t, name, []string{"ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV PROMO_DATA=/data"}, func(tw *tar.Writer) error {
-		return errors.Join(debian().fill(tw), addDir(tw, "data/", 0o755, 65532), addFile(tw, serve, "promoserve"), addFile(tw, build, "promobuild"),
+		return errors.Join(debian().fill(tw), addPrograms(tw, "/usr/sbin/haproxy=usr/bin/haproxy"), addDir(tw, "data/", 0o755, 65532), addFile(tw, serve, "promoserve"), addFile(tw, build, "promobuild"),
 			addFile(tw, build, "usr/local/bin/promobuild"), addFile(tw, "rsync/promo-pull", "usr/local/bin/promo-pull"))
 	})
 	run(t, "docker", "network", "create", name)
@@ -207,6 +214,7 @@ func newCluster(t *testing.T) *cluster {
 		"tokens":  {"tokens", "token\n"},
 		"secrets": {"rsyncd.secrets", "promo:secret\n"},
 		"rsyncd":  {"rsyncd.conf", readFile(t, "kubernetes/rsyncd.conf")},
+		"config":  {"haproxy.cfg", readFile(t, "kubernetes/groups/two/haproxy.cfg")},
 	} {
 		dir := t.TempDir()
 		path := filepath.Join(dir, file[0])
@@ -216,6 +224,30 @@ func newCluster(t *testing.T) *cluster {
 		c.files[volume] = dir
 	}
 	return c
+}
+
+// volume returns the name of the volume of a workload's pod.
+func (c *cluster) volume(w *object) string { return c.image + "-" + w.Metadata.Name }
+
+// removeVolumes removes the volumes of the pods when the test ends.
+func (c *cluster) removeVolumes(t *testing.T, list []object) {
+	t.Cleanup(func() {
+		for _, w := range workloads(list) {
+			run(t, "docker", "volume", "rm", "--force", c.volume(w))
+		}
+	})
+}
+
+// stop stops containers as Kubernetes does, and checks how they end.
+func (c *cluster) stop(t *testing.T, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		run(t, "docker", "stop", "--time", "60", id)
+		end := strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.State.ExitCode}} {{.Path}}", id))
+		if !strings.HasPrefix(end, "0 ") && end != "20 rsync" { // rsync exits with 20 after SIGTERM
+			t.Errorf("a container ends with %s", end)
+		}
+	}
 }
 
 // start starts a container of a workload and returns its ID. There are no services,
@@ -236,7 +268,7 @@ func (c *cluster) start(t *testing.T, w *object, name string, flags ...string) s
 			args = append(args, "--tmpfs", m.MountPath)
 			continue
 		case m.Name == "data":
-			m.Name = c.image + "-" + w.Metadata.Name
+			m.Name = c.volume(w)
 		case c.files[m.Name] != "":
 			m.Name = c.files[m.Name]
 		default:
@@ -247,6 +279,15 @@ func (c *cluster) start(t *testing.T, w *object, name string, flags ...string) s
 			mount += ":ro"
 		}
 		args = append(args, "--volume", mount)
+	}
+	for _, v := range all[i].Env {
+		switch field := v.ValueFrom.FieldRef.FieldPath; field {
+		case "metadata.namespace":
+			v.Value = "promostore"
+		case "metadata.labels['" + digitsLabel + "']":
+			v.Value = w.Spec.Template.Metadata.Labels[digitsLabel]
+		}
+		args = append(args, "--env", v.Name+"="+v.Value)
 	}
 	args = append(append(args, flags...), c.image)
 	for _, word := range all[i].Command {
@@ -267,11 +308,7 @@ func (c *cluster) start(t *testing.T, w *object, name string, flags ...string) s
 func TestPodsRun(t *testing.T) {
 	list := manifests(t)
 	c := newCluster(t)
-	t.Cleanup(func() {
-		for _, w := range workloads(list) {
-			run(t, "docker", "volume", "rm", "--force", c.image+"-"+w.Metadata.Name)
-		}
-	})
+	c.removeVolumes(t, list)
 	updater, api := find(t, list, "StatefulSet", "promo-updater"), find(t, list, "Deployment", "promo-api")
 	addresses := [2]string{freeAddress(t), freeAddress(t)}
 	ids := []string{
@@ -294,11 +331,6 @@ func TestPodsRun(t *testing.T) {
 	for seed := range uint64(2) {
 		waitLive(t, url, upload(t, "http://"+addresses[0], "token", seed))
 	}
-	for _, id := range slices.Backward(ids) {
-		run(t, "docker", "stop", "--time", "60", id)
-		end := strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.State.ExitCode}} {{.Path}}", id))
-		if !strings.HasPrefix(end, "0 ") && end != "20 rsync" { // rsync exits with 20 after SIGTERM
-			t.Errorf("a container ends with %s", end)
-		}
-	}
+	slices.Reverse(ids)
+	c.stop(t, ids...)
 }

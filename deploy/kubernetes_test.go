@@ -91,11 +91,8 @@ type pod struct {
 type container struct {
 	Name, Image string
 	Command     []string
-	Env         []struct {
-		Name, Value string
-		ValueFrom   struct{ FieldRef struct{ FieldPath string } }
-	}
-	Ports []struct {
+	Env         []envVar
+	Ports       []struct {
 		Name          string
 		ContainerPort int
 	}
@@ -113,6 +110,12 @@ type container struct {
 		Name, MountPath string
 		ReadOnly        bool
 	}
+}
+
+// An envVar is a variable of the environment of a container.
+type envVar struct {
+	Name, Value string
+	ValueFrom   struct{ FieldRef struct{ FieldPath string } }
 }
 
 type probe struct {
