@@ -84,7 +84,7 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	w.Bool("promoserve_generation_deleted", st.Deleted, "1 if the directory no longer has the file of the live generation, which is served on.")
 	w.Counter("promoserve_generation_deletions_total", m.deletions.Load(), "Times that the file of the live generation was deleted.")
 	w.Gauge("promoserve_generation_missing_shards", float64(len(st.Missing)), "Shards of the newest generation that the directory lacks, although the server needs them.")
-	w.Bool("promoserve_newest_verified", st.NewestVerified(), "1 if the newest generation is live, or was verified while an older one is pinned.")
+	w.Bool("promoserve_newest_verified", st.NewestVerified, "1 if the newest generation is live, or was verified while an older one is pinned.")
 	g := s.opts.Store.Acquire(0)
 	if g == nil {
 		return

@@ -49,7 +49,6 @@ func TestMetricsCountRequests(t *testing.T) {
 		`promoserve_generation_records`:                                              strconv.Itoa(len(rows)),
 		`promoserve_generation_shards`:                                               "1",
 		`promoserve_generation_missing_shards`:                                       "0",
-		`promoserve_newest_verified`:                                                 "1",
 		`promoserve_generation_created_timestamp_seconds`:                            "1.7953434e+09",
 		`promoserve_ready`:                 "1",
 		`promoserve_http_panics_total`:     "0",

@@ -67,7 +67,7 @@ func NewStatus(version string, started time.Time, s *generation.Status) Status {
 		Uptime:   seconds(now.Sub(started)),
 		Newest:   idText(s.Newest),
 		Missing:  append([]int{}, s.Missing...), // never null
-		Verified: s.NewestVerified(),
+		Verified: s.NewestVerified,
 		Refused:  len(s.Refused),
 		Future:   []Future{},
 		Deleted:  s.Deleted,
@@ -77,6 +77,7 @@ func NewStatus(version string, started time.Time, s *generation.Status) Status {
 		id := generation.ID(h.Generation)
 		age := seconds(id.Age(now))
 		st.Live, st.Records, st.Bytes, st.Shards, st.Age = idText(&id), &h.Records, &h.FileLen, &h.Shards, &age
+		st.Verified = st.Verified || s.Newest != nil && id == *s.Newest
 		if h.Rule != format.ShardNone {
 			st.ShardBy = h.Rule.String()
 		}

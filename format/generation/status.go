@@ -36,11 +36,11 @@ type Status struct {
 	Held   time.Time // since when Pin keeps a server from a newer servable generation; zero: it does not
 
 	Newest  *ID          // by name, servable or not; nil: none
-	Missing []int        // the shards of Newest that the directory lacks, although the server needs them
+	Missing []int        // the shards of the newest generation that a server needs and that are missing
 	Ahead   []Generation // those ahead of the clock; see Future
 	Refused []Refused    // the files that a server refused, by path
 
-	Verified *ID // the generation that a server has verified while an older one is pinned; nil: none
+	NewestVerified bool // the newest generation can become live: a server has verified it
 }
 
 // Refused is a file that is not served, and the reason.
@@ -79,15 +79,6 @@ func (s *Status) Pinned() *ID {
 		return nil
 	}
 	return &s.Pin.ID
-}
-
-// NewestVerified reports whether Newest is live, or was verified while an older
-// generation is pinned and could become live at once.
-func (s *Status) NewestVerified() bool {
-	if s.Newest == nil {
-		return false
-	}
-	return s.Live != nil && ID(s.Live.Generation) == *s.Newest || s.Verified != nil && *s.Verified == *s.Newest
 }
 
 // SetList sets Newest and Ahead. The list is in the order of List.
