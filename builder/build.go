@@ -76,7 +76,7 @@ func (b *build) build(ctx context.Context) (Summary, error) {
 	if !renew && !b.AllowFuture && b.Generation.IsFuture(b.started) {
 		return Summary{}, fmt.Errorf("generation %s: %w", b.Generation, generation.ErrFuture)
 	}
-	file, err := w.Create(b.Generation)
+	file, err := w.Create(b.Generation, format.Unsharded)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -147,7 +147,7 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 	if err := b.publish(ctx, out, renew); err != nil {
 		return err
 	}
-	b.summarize(file.Path(), out.header)
+	b.summarize(file.Paths()[0], out.header)
 	return nil
 }
 
@@ -268,11 +268,11 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 	if err := out.finish(duplicates); err != nil {
 		return err
 	}
-	if err := b.checkContent(ctx, out.file, &out.header); err != nil {
+	if err := b.checkContent(ctx, out.file.File(0), &out.header); err != nil {
 		return err
 	}
 	b.progress.begin(PhasePublish)
-	if err := writeBack(ctx, out.file.File, out.header.FileLen); err != nil {
+	if err := writeBack(ctx, out.file.File(0), out.header.FileLen); err != nil {
 		return err
 	}
 	if err := b.lanes.checkUnchanged(); err != nil {

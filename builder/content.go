@@ -112,10 +112,10 @@ func (b *build) checkContent(ctx context.Context, file io.ReaderAt, header *form
 	if err != nil {
 		return fmt.Errorf("generation file: %w", err)
 	}
-	c := &Comparison{Live: g.ID.String(), LiveRecords: int64(live.Index.Records)}
+	c := &Comparison{Live: g.ID.String(), LiveRecords: int64(live.Header.Records)}
 	var comparer diff.Comparer
 	c.Counts, err = comparer.Compare(ctx,
-		sourceOf(live.Index, live.File, func(err error) error { return &ContentError{Cause: fmt.Errorf("%s: %w", g.Files[0], err)} }),
+		sourceOf(live.Files[0].Index, live.Files[0].File, func(err error) error { return &ContentError{Cause: fmt.Errorf("%s: %w", g.Files[0], err)} }),
 		sourceOf(x, file, func(err error) error { return fmt.Errorf("generation file: %w", err) }))
 	if err != nil {
 		return err

@@ -26,10 +26,10 @@ type output struct {
 // start starts a file of at most maxRecords records. All rows must have been
 // read, so that the styles are known. buffers are for direct writes, or nil.
 func (o *output) start(maxRecords uint64, buffers extsort.WriteBuffers) error {
-	var file format.File = o.file
+	var file format.File = o.file.File(0)
 	if buffers != nil {
 		var err error
-		if o.direct, err = extsort.NewDirectWriter(o.file.File, buffers); err != nil {
+		if o.direct, err = extsort.NewDirectWriter(o.file.File(0), buffers); err != nil {
 			return err
 		}
 		file = o.direct
@@ -63,7 +63,7 @@ func (o *output) Reserve(records []format.Record) (write func() error, err error
 			// Start to write back now, so that the sync at the end has less to do.
 			off, n := batch.Range()
 			// The sync reports an error of the disk.
-			_ = unix.SyncFileRange(int(o.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+			_ = unix.SyncFileRange(int(o.file.File(0).Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 		}
 		o.b.progress.update(func(s *Status) { s.Records += int64(len(records)) })
 		return nil
@@ -82,7 +82,7 @@ func (o *output) finish(duplicates int64) error {
 	if o.header, err = o.w.Finish(h, o.styles); err != nil {
 		return fmt.Errorf("generation file: %w", err)
 	}
-	return o.file.Truncate(o.header.FileLen)
+	return o.file.File(0).Truncate(o.header.FileLen)
 }
 
 func (o *output) close() error {

@@ -1,6 +1,10 @@
 package format
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
 
 // A Header holds the counts, the key range and the length of a file.
 type Header struct {
@@ -42,6 +46,17 @@ func (h *Header) append(dst []byte) []byte {
 	binary.BigEndian.PutUint64(b[fileLenOff:], uint64(h.FileLen))
 	binary.BigEndian.PutUint32(b[headerSumOff:], Checksum(b[:headerSumOff]))
 	return dst
+}
+
+// ReadHeader reads and checks the header of a file, and nothing else. The error
+// wraps one of this package or is an error of r.
+func ReadHeader(r io.ReaderAt) (Header, error) {
+	page := make([]byte, HeaderLen)
+	n, err := r.ReadAt(page, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Header{}, err
+	}
+	return parseHeader(page[:n])
 }
 
 // parseHeader parses the header page, which may be cut short. It checks the

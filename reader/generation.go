@@ -18,14 +18,19 @@ type Generation struct {
 	lease *lease // set when the generation becomes live
 }
 
+var errSharded = errors.New("split into several shards, which are not supported")
+
 // openGeneration opens the file of g and checks that g is servable, except for
 // its blocks.
 func openGeneration(g generation.Generation, access Access) (*Generation, error) {
-	f, err := generation.Open(g, func(path string) (*File, error) { return Open(path, access) })
+	if g.Shards > 1 && g.Complete() {
+		return nil, fmt.Errorf("generation %s: %w", g.ID, errSharded)
+	}
+	files, err := generation.Open(g, generation.AllDigits, func(path string) (*File, error) { return Open(path, access) })
 	if err != nil {
 		return nil, err
 	}
-	return &Generation{id: g.ID, files: []*File{f}}, nil
+	return &Generation{id: g.ID, files: files}, nil
 }
 
 // close closes all files.

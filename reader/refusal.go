@@ -83,7 +83,7 @@ func (s *Store) forgetReplaced(list []generation.Generation) {
 func errorKind(err error) string {
 	for _, kind := range [...]error{
 		format.ErrFormat, format.ErrVersion, format.ErrTruncated, format.ErrChecksum, format.ErrCorrupt, format.ErrOrder,
-		generation.ErrIncomplete, generation.ErrSharded, generation.ErrMisnamed, fsx.ErrNotRegular, ErrFault,
+		generation.ErrIncomplete, errSharded, generation.ErrDisagree, generation.ErrMisnamed, fsx.ErrNotRegular, ErrFault,
 	} {
 		if errors.Is(err, kind) {
 			return kind.Error()

@@ -31,7 +31,7 @@ func (s *Store) observe(d desired, list []generation.Generation) (old desired, f
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, s.desired = s.desired, d
-	s.found.SetList(list)
+	s.found.SetList(list, generation.AllDigits)
 	known := s.future
 	s.future = nil
 	for _, g := range generation.Future(list) {

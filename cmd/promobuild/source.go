@@ -193,11 +193,14 @@ func isFile(path string) bool {
 }
 
 func openGeneration(g generation.Generation) (opened, error) {
-	f, err := generation.Open(g, openPread)
+	if g.Shards > 1 && g.Complete() {
+		return opened{}, fmt.Errorf("generation %s: split into several shards, which are not supported", g.ID)
+	}
+	files, err := generation.Open(g, generation.AllDigits, openPread)
 	if err != nil {
 		return opened{}, err
 	}
-	return opened{File: f, path: g.Files[0]}, nil
+	return opened{File: files[0], path: g.Files[0]}, nil
 }
 
 // openFile opens a generation file. If the name of the file is that of a

@@ -27,80 +27,125 @@ type Checker struct {
 type result struct {
 	file     fsx.Identity
 	header   format.Header
-	err      error // of the index
+	styles   []format.TimestampStyle
+	err      error // of conditions 2 to 4
 	refusal  Refusal
 	verified bool // the blocks are good, too
 }
 
-// Header is like Generation.Header, but reads a file only once.
+// Header is like Generation.Header, but reads each file only once.
 func (c *Checker) Header(g Generation) (format.Header, error) {
-	r, _ := c.check(g)
-	return r.header, r.err
+	results, err := c.check(g)
+	if err != nil {
+		return format.Header{}, err
+	}
+	headers := make([]*format.Header, len(results))
+	for i := range results {
+		headers[i] = &results[i].header
+	}
+	return Sum(headers...), nil
 }
 
-// Servable checks conditions 1 to 4 of a servable generation, but reads a file only
-// once.
+// Servable checks conditions 1 to 4 and 6 of a servable generation, but reads each
+// file only once.
 func (c *Checker) Servable(g Generation) error {
-	_, err := c.Header(g)
+	_, err := c.check(g)
 	return err
 }
 
-// Verify is like Generation.Verify, but reads a good file only once.
+// Verify is like Generation.Verify, but reads each good file only once.
 func (c *Checker) Verify(ctx context.Context, g Generation) error {
-	r, found := c.check(g)
-	if r.err != nil || r.verified {
-		return r.err
-	}
-	if err := g.Verify(ctx); err != nil {
+	results, err := c.check(g)
+	if err != nil {
 		return err
 	}
-	if found {
+	for shard, r := range results {
+		if r.verified {
+			continue
+		}
+		f, err := g.openShard(shard)
+		if err != nil {
+			return err
+		}
+		err = f.verify(ctx)
+		f.Close()
+		if err != nil {
+			return err
+		}
 		r.verified = true
-		c.remember(g.Files[0], r)
+		c.remember(g.Path(shard), r)
 	}
 	return nil
 }
 
-// Trust records that the blocks of the file at path are good. It saves Verify
-// from reading a file that the caller has just published.
-func (c *Checker) Trust(path string) {
-	name, err := ParseName(filepath.Base(path))
-	if err != nil {
-		return
-	}
-	if r, found := c.check(Generation{ID: name.ID, Shards: name.Shards, Files: []string{path}}); found && r.err == nil {
-		r.verified = true
-		c.remember(path, r)
+// Trust records that the blocks of these files are good. It saves Verify from
+// reading files that the caller has just published.
+func (c *Checker) Trust(paths ...string) {
+	for _, path := range paths {
+		name, err := ParseName(filepath.Base(path))
+		if err != nil {
+			continue
+		}
+		g := Generation{ID: name.ID, Shards: name.Shards, Files: []string{path}}
+		if r, _ := c.checkFile(g, name.Shard); r.err == nil {
+			r.verified = true
+			c.remember(path, r)
+		}
 	}
 }
 
-// check returns the result for g, and whether it belongs to a file that c can
-// remember.
-func (c *Checker) check(g Generation) (r result, found bool) {
-	if err := g.checkFiles(); err != nil {
-		return result{err: err}, false
+// check checks conditions 1 to 4 and 6 and returns the results for the files of
+// g, by shard.
+func (c *Checker) check(g Generation) ([]result, error) {
+	if err := g.check(AllDigits); err != nil {
+		return nil, err
 	}
-	path := g.Files[0]
+	results := make([]result, g.Shards)
+	members := make([]member, g.Shards)
+	anyNew := false
+	for shard := range results {
+		r, isNew := c.checkFile(g, shard)
+		anyNew = anyNew || isNew
+		if r.err != nil {
+			return nil, r.err
+		}
+		results[shard], members[shard] = r, member{&r.header, r.styles}
+	}
+	if anyNew {
+		c.forget()
+	}
+	return results, g.checkAgreement(members)
+}
+
+// checkFile checks conditions 2 to 4 for the file of a shard, and reports whether
+// it read the file.
+func (c *Checker) checkFile(g Generation, shard int) (r result, isNew bool) {
+	path := g.Path(shard)
 	info, err := os.Stat(path)
 	if err != nil {
-		return result{err: err}, false
+		return result{err: &FileError{path, err}}, false
 	}
 	id := fsx.IdentityOf(info) // before the file is read
 	c.mu.Lock()
-	r, found = c.known[path]
+	r, found := c.known[path]
 	c.mu.Unlock()
 	now := time.Now
 	if c.now != nil {
 		now = c.now
 	}
 	if found && r.file.Equal(id) && (r.err == nil || r.refusal.Holds(id, now())) {
-		return r, true
+		return r, false
 	}
 	r = result{file: id, refusal: r.refusal}
-	r.header, r.err = g.Header()
+	f, err := g.openShard(shard)
+	if err == nil {
+		r.header, r.styles = *f.Header(), f.Styles()
+		f.Close()
+	}
+	r.err = err
 	// An error of the file system may pass without a change of the file.
 	if pathErr := (*fs.PathError)(nil); errors.As(r.err, &pathErr) {
-		return r, false
+		return r, true
 	}
 	if r.err != nil {
 		r.refusal = r.refusal.Again(id, false, now())
@@ -109,23 +154,28 @@ func (c *Checker) check(g Generation) (r result, found bool) {
 	return r, true
 }
 
-// remember stores r and drops the results of files that are gone.
 func (c *Checker) remember(path string, r result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.known == nil {
 		c.known = map[string]result{}
 	}
+	c.known[path] = r
+}
+
+// forget drops the results of files that are gone.
+func (c *Checker) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for path := range c.known {
 		if _, err := os.Stat(path); err != nil {
 			delete(c.known, path)
 		}
 	}
-	c.known[path] = r
 }
 
-// Live is the function Live with conditions 1 to 4 of a servable generation, and
-// reads a file only once. It also returns the header. A missing directory has no
+// Live is the function Live with conditions 1 to 4 and 6 of a servable generation,
+// and reads each file only once. It also returns the header. A missing directory has no
 // servable generation.
 func (c *Checker) Live(dir string) (Generation, format.Header, error) {
 	var h format.Header

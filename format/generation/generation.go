@@ -10,21 +10,33 @@
 //
 // A generation is servable if
 //
-//  1. it is complete and consists of one file (sharded generations are not
-//     supported yet),
-//  2. the file is a regular file,
-//  3. its index is good: everything except the blocks, see format.Open,
-//  4. its header names the same generation and shard as the file name, and
-//  5. every block is good, see format.Index.Verify.
+//  1. the files of all its shards are there,
+//  2. they are regular files,
+//  3. their indexes are good: everything except the blocks, see format.Open,
+//  4. their headers name the same generation and shard as the file names,
+//  5. every block is good, see format.Index.Verify, and
+//  6. the files agree: they have the same sharding rule and the same dictionary
+//     of timestamp styles.
 //
-// To check conditions 1 to 4, a program reads 20 bytes for each block of 4 KiB;
-// to check condition 5, it reads the whole file. Only Open implements conditions
-// 1 and 4. Header checks conditions 1 to 4, Verify all of them, and a Checker
+// An unsharded generation is a set of one file. For a server of some Digits, the
+// conditions apply to the files of the shards that these digits select; it
+// neither needs nor opens the others.
+//
+// To check conditions 1 to 4 and 6, a program reads 20 bytes for each block of
+// 4 KiB; to check condition 5, it reads the whole files. Open checks conditions 1,
+// 4 and 6, and Header all but 5. Verify checks all of them, and a Checker
 // remembers the results. Package reader adds a live Store and a parallel Verify.
 //
 // Servers and commands require all conditions, unless their --verify is "index":
-// then they require conditions 1 to 4, like the updater and Checker.Live. Live
-// defines which of several servable generations is served.
+// then they require all but 5, like the updater and Checker.Live. Live defines
+// which of several servable generations is served.
+//
+// # Publishing
+//
+// A Writer publishes all files of a generation or none. While it renames the files
+// of several shards, a marker in the directory hides the incomplete set from List.
+// If the process is killed, the next OpenWriter removes the files, unless all of
+// them have their names.
 package generation
 
 import (
@@ -89,7 +101,7 @@ func (id ID) String() string {
 func ParseID(s string) (ID, error) {
 	if len(s) == idLen {
 		t, err := time.Parse(idLayout, s[:len(idLayout)])
-		ms, ok := digits(s[len(idLayout) : idLen-1])
+		ms, ok := decimal(s[len(idLayout) : idLen-1])
 		if id := IDOf(t) + ID(ms); err == nil && ok && id >= 0 && id.String() == s {
 			return id, nil
 		}
@@ -107,6 +119,10 @@ type Name struct {
 const (
 	prefix = "promotions-"
 	suffix = ".pgen"
+
+	shardAt  = len(prefix) + idLen + len("-")
+	shardsAt = shardAt + 5 + len("-of-")
+	nameLen  = shardsAt + 5 + len(suffix)
 )
 
 // String returns the file name.
@@ -116,15 +132,10 @@ func (n Name) String() string {
 
 // ParseName parses the result of String and rejects everything else.
 func ParseName(s string) (Name, error) {
-	const (
-		shardAt  = len(prefix) + idLen + len("-")
-		shardsAt = shardAt + 5 + len("-of-")
-		nameLen  = shardsAt + 5 + len(suffix)
-	)
 	if len(s) == nameLen {
 		id, err := ParseID(s[len(prefix) : shardAt-1])
-		shard, ok1 := digits(s[shardAt : shardAt+5])
-		shards, ok2 := digits(s[shardsAt : shardsAt+5])
+		shard, ok1 := decimal(s[shardAt : shardAt+5])
+		shards, ok2 := decimal(s[shardsAt : shardsAt+5])
 		n := Name{id, shard, shards}
 		if err == nil && ok1 && ok2 && shard < shards && n.String() == s {
 			return n, nil
@@ -133,7 +144,7 @@ func ParseName(s string) (Name, error) {
 	return Name{}, fmt.Errorf("%w: file name %q", ErrName, s)
 }
 
-func digits(s string) (int, bool) {
+func decimal(s string) (int, bool) {
 	n, err := strconv.ParseUint(s, 10, 31)
 	return int(n), err == nil
 }

@@ -11,22 +11,14 @@ import (
 	"time"
 )
 
-// A Generation holds the files of one generation in a directory.
-type Generation struct {
-	ID     ID
-	Shards int      // number of files of the complete generation
-	Files  []string // paths of the present files, by shard
-}
-
-// Complete reports whether every file of g is present.
-func (g Generation) Complete() bool { return len(g.Files) == g.Shards }
-
 // List returns the generations in dir in the order of ID.Before: those from the
 // future, which is the exception, and then the others, oldest first. It reads
-// names only, and ignores names that ParseName rejects and directories. Other
-// files cost it little, because servers list their directory every second.
+// names only, and ignores names that ParseName rejects and directories. It hides
+// the files of a generation that is being published or whose publication was
+// interrupted. Other files cost it little, because servers list their directory
+// every second.
 func List(dir string) ([]Generation, error) {
-	names, err := readNames(dir)
+	names, unfinished, err := readNames(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +40,11 @@ func List(dir string) ([]Generation, error) {
 		g := &list[len(list)-1]
 		g.Files = append(g.Files, filepath.Join(dir, n.String()))
 	}
+	if len(unfinished) > 0 {
+		list = slices.DeleteFunc(list, func(g Generation) bool {
+			return !g.Complete() && slices.Contains(unfinished, Name{ID: g.ID, Shards: g.Shards})
+		})
+	}
 	return list, nil
 }
 
@@ -64,12 +61,13 @@ func Future(list []Generation) []Generation {
 }
 
 // readNames returns the names in dir that ParseName accepts, in any order,
-// except those of directories. It does not allocate for the other names: among
-// 100,000 of them, os.ReadDir takes four times as long.
-func readNames(dir string) (names []Name, err error) {
+// except those of directories, and the names that parseMarker accepts. It does
+// not allocate for the other names: among 100,000 of them, os.ReadDir takes four
+// times as long.
+func readNames(dir string) (names, unfinished []Name, err error) {
 	d, err := os.Open(dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer d.Close()
 	// From linux/dirent.h: the offsets in struct linux_dirent64.
@@ -81,14 +79,20 @@ func readNames(dir string) (names []Name, err error) {
 			continue
 		}
 		if err != nil {
-			return nil, &os.PathError{Op: "getdents", Path: dir, Err: err}
+			return nil, nil, &os.PathError{Op: "getdents", Path: dir, Err: err}
 		}
 		if n == 0 {
-			return names, nil
+			return names, unfinished, nil
 		}
 		for b := buf[:n]; len(b) > nameOff; b = b[binary.NativeEndian.Uint16(b[lenOff:]):] {
 			entry := b[:binary.NativeEndian.Uint16(b[lenOff:])]
 			text, _, _ := bytes.Cut(entry[nameOff:], []byte{0})
+			if bytes.HasPrefix(text, []byte(markerPrefix)) && bytes.HasSuffix(text, []byte(markerSuffix)) {
+				if name, ok := parseMarker(string(text)); ok {
+					unfinished = append(unfinished, name)
+				}
+				continue
+			}
 			// Parsing the other names would take most of the time, for its errors.
 			if !bytes.HasPrefix(text, []byte(prefix)) || !bytes.HasSuffix(text, []byte(suffix)) {
 				continue

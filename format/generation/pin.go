@@ -198,14 +198,6 @@ func sweepPin(dir string) error {
 	return removeIfThere(filepath.Join(dir, pinTempName))
 }
 
-func removeIfThere(path string) error {
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 // lockDir waits for the lock that serializes SetPin and Prune, which hold it for
 // moments. It locks the directory itself and needs no lock file.
 func lockDir(dir string) (unlock func(), err error) {

@@ -225,7 +225,7 @@ func TestPinWhileBuilding(t *testing.T) {
 	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: generation.IDOf(now)}); err != nil {
 		t.Fatal(err)
 	}
-	wantNames(t, dir, filepath.Base(p.Name()), aName, generation.PinName)
+	wantNames(t, dir, filepath.Base(p.File(0).Name()), aName, generation.PinName)
 	if err := p.Publish(); err != nil {
 		t.Fatal(err)
 	}

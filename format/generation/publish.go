@@ -3,134 +3,14 @@ package generation
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
+	"promostore/format"
 	"promostore/internal/fsx"
 )
-
-// ErrLocked reports that another process has the Writer of a directory.
-var ErrLocked = errors.New("the directory is in use")
-
-const (
-	lockName   = ".lock"
-	tempPrefix = "."
-	tempSuffix = ".tmp"
-)
-
-func tempName(n Name) string { return tempPrefix + n.String() + tempSuffix }
-
-func isTempName(s string) bool {
-	name, ok := strings.CutSuffix(s, tempSuffix)
-	if !ok || !strings.HasPrefix(name, tempPrefix) {
-		return false
-	}
-	_, err := ParseName(name[len(tempPrefix):])
-	return err == nil
-}
-
-// A Writer publishes and prunes generations of a directory. At most one process
-// holds a Writer of a directory.
-type Writer struct {
-	dir  string
-	lock *os.File
-}
-
-// OpenWriter creates dir if it does not exist, takes its lock, and removes the
-// temporary files of killed writers. If another process has the lock, the error
-// wraps ErrLocked and names the process.
-func OpenWriter(dir string) (*Writer, error) {
-	if err := makeDir(dir); err != nil {
-		return nil, err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	w := &Writer{dir: dir, lock: lock}
-	if err := w.acquire(); err != nil {
-		lock.Close()
-		return nil, err
-	}
-	return w, nil
-}
-
-// makeDir creates dir and its parents, durably, if they do not exist.
-func makeDir(dir string) error {
-	var parents []string // of the directories to create
-	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Stat(d); err == nil || d == filepath.Dir(d) {
-			break
-		}
-		parents = append(parents, filepath.Dir(d))
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, parent := range parents {
-		if err := fsx.SyncDir(parent); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *Writer) acquire() error {
-	err := syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		holder, _ := io.ReadAll(io.NewSectionReader(w.lock, 0, 64))
-		pid := strings.TrimSpace(string(holder))
-		return fmt.Errorf("%w: process %s is writing to %s; wait for it or stop it", ErrLocked, pid, w.dir)
-	}
-	if err != nil {
-		return fmt.Errorf("lock %s: %w", w.lock.Name(), err)
-	}
-	if err := w.lock.Truncate(0); err != nil {
-		return err
-	}
-	if _, err := w.lock.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
-		return err
-	}
-	return w.sweep()
-}
-
-// Close releases the lock. The lock file remains: if it were removed, two
-// writers could lock two files of the same name.
-func (w *Writer) Close() error { return closeLocked(w.lock) }
-
-// closeLocked unlocks and closes f. Closing alone would leave the lock to copies
-// of the descriptor, which a starting child process has until it calls exec.
-func closeLocked(f *os.File) error {
-	err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
-	if cerr := f.Close(); cerr != nil {
-		return cerr // also if f was closed before
-	}
-	return err
-}
-
-func (w *Writer) sweep() error {
-	entries, err := os.ReadDir(w.dir)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		switch {
-		case isTempName(e.Name()):
-			err = os.Remove(filepath.Join(w.dir, e.Name()))
-		case e.Name() == pinTempName:
-			err = sweepPin(w.dir)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // ErrFuture reports an ID that is more than MaxAhead after the time of the clock.
 var ErrFuture = errors.New("more than an hour ahead of the clock")
@@ -152,21 +32,29 @@ func (w *Writer) Next(now time.Time) (ID, error) {
 	return id, nil
 }
 
-// Create begins a generation of one shard. id must be greater than all IDs in the
-// directory. If id is not from the future, IDs from the future do not count.
-func (w *Writer) Create(id ID) (*Pending, error) {
+// Create begins a generation with the files of all its shards. id must be greater
+// than all IDs in the directory. If id is not from the future, IDs from the future
+// do not count.
+func (w *Writer) Create(id ID, s format.Sharding) (*Pending, error) {
 	if id < 0 || id > maxID {
 		return nil, fmt.Errorf("%w: %d ms since 1970 is out of range", ErrName, int64(id))
+	}
+	if !s.Valid() {
+		return nil, fmt.Errorf("generation %s: %d shards, sharding rule %s", id, s.Shards, s.Rule)
 	}
 	if err := w.checkNewest(id); err != nil {
 		return nil, err
 	}
-	name := Name{ID: id, Shards: 1}
-	f, err := os.OpenFile(filepath.Join(w.dir, tempName(name)), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return nil, err
+	p := &Pending{w: w, id: id}
+	for shard := range int(s.Shards) {
+		path := filepath.Join(w.dir, tempName(Name{id, shard, int(s.Shards)}))
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return nil, errors.Join(err, p.Discard())
+		}
+		p.files = append(p.files, f)
 	}
-	return &Pending{File: f, w: w, id: id}, nil
+	return p, nil
 }
 
 func (w *Writer) checkNewest(id ID) error {
@@ -183,17 +71,24 @@ func (w *Writer) checkNewest(id ID) error {
 	return nil
 }
 
-// A Pending is the file of an unpublished generation, under a temporary name that
+// A Pending is an unpublished generation. Its files have temporary names that
 // servers ignore. The caller calls Publish or Discard.
 type Pending struct {
-	*os.File
-	w  *Writer
-	id ID
+	w     *Writer
+	id    ID
+	files []*os.File // by shard
 }
 
-// Path returns the path of the file after Publish.
-func (p *Pending) Path() string {
-	return filepath.Join(p.w.dir, Name{ID: p.id, Shards: 1}.String())
+// File returns the file of a shard.
+func (p *Pending) File(shard int) *os.File { return p.files[shard] }
+
+// Paths returns the paths of the files after Publish, by shard.
+func (p *Pending) Paths() []string {
+	paths := make([]string, len(p.files))
+	for shard := range p.files {
+		paths[shard] = filepath.Join(p.w.dir, Name{p.id, shard, len(p.files)}.String())
+	}
+	return paths
 }
 
 // Renew changes the ID to the result of Next, if servers prefer that. A long build
@@ -207,42 +102,83 @@ func (p *Pending) Renew(now time.Time) (ID, error) {
 	return p.id, err
 }
 
-// Publish makes the file durable and renames it to Path. It fails if the
+// Publish makes the files durable and renames them to Paths. It fails if the
 // directory has this or a later ID by now. After success the generation survives
-// a power cut; after an error nothing of it remains.
+// a power cut; after an error nothing of it remains. If the process is killed,
+// the generation is complete, or List hides its files and the next OpenWriter
+// removes them.
 func (p *Pending) Publish() error {
-	err := p.Sync()
-	if cerr := p.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		os.Remove(p.Name())
-		return err
-	}
-	err = p.w.checkNewest(p.id)
+	err := p.sync()
 	if err == nil {
-		err = os.Rename(p.Name(), p.Path())
+		err = p.w.checkNewest(p.id)
 	}
 	if err != nil {
-		os.Remove(p.Name())
+		_ = p.Discard()
 		return err
 	}
-	if err := fsx.SyncDir(p.w.dir); err != nil {
-		os.Remove(p.Path())
-		return err
+	paths := p.Paths()
+	renamed, err := p.rename(paths)
+	if err != nil {
+		p.withdraw(paths[:renamed])
 	}
-	return nil
+	return err
 }
 
-// Discard removes the file. It does nothing after Publish.
-func (p *Pending) Discard() error {
-	err := p.Close()
-	if errors.Is(err, os.ErrClosed) {
-		err = nil
+// sync makes the files durable and closes them.
+func (p *Pending) sync() (err error) {
+	for _, f := range p.files {
+		if err == nil {
+			err = f.Sync()
+		}
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
 	}
-	rerr := os.Remove(p.Name())
-	if errors.Is(rerr, os.ErrNotExist) {
-		rerr = nil
-	}
-	return errors.Join(err, rerr)
+	return err
 }
+
+// rename gives the files their names, durably, and returns the number of those
+// that got them.
+func (p *Pending) rename(paths []string) (n int, err error) {
+	if len(paths) > 1 {
+		if err := p.w.createMarker(p.marker()); err != nil {
+			return 0, err
+		}
+	}
+	for ; n < len(paths); n++ {
+		if err := os.Rename(p.files[n].Name(), paths[n]); err != nil {
+			return n, err
+		}
+	}
+	if err := fsx.SyncDir(p.w.dir); err != nil || len(paths) == 1 {
+		return n, err
+	}
+	return n, p.w.removeMarker(p.marker())
+}
+
+// withdraw removes all files after an error of rename.
+func (p *Pending) withdraw(published []string) {
+	sharded := len(p.files) > 1
+	if sharded {
+		_ = p.w.createMarker(p.marker()) // if its removal could not be synced
+	}
+	_ = removeAll(published)
+	_ = p.Discard()
+	if sharded && fsx.SyncDir(p.w.dir) == nil {
+		_ = p.w.removeMarker(p.marker())
+	}
+}
+
+// Discard removes the files. It does nothing after Publish.
+func (p *Pending) Discard() error {
+	var errs []error
+	for _, f := range p.files {
+		if err := f.Close(); !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err)
+		}
+		errs = append(errs, removeIfThere(f.Name()))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Pending) marker() string { return markerName(Name{ID: p.id, Shards: len(p.files)}) }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
 
 	"golang.org/x/sys/unix"
@@ -39,7 +40,7 @@ func create(t *testing.T, w *generation.Writer, at time.Time) *generation.Pendin
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := w.Create(id)
+	p, err := w.Create(id, format.Unsharded)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestPublish(t *testing.T) {
 	wantNames(t, dir)
 	p := create(t, w, now)
 	content := []byte("one generation")
-	if _, err := p.WriteAt(content, 0); err != nil {
+	if _, err := p.File(0).WriteAt(content, 0); err != nil {
 		t.Fatal(err)
 	}
 	wantNames(t, dir, "."+aName+".tmp")
@@ -81,10 +82,10 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantNames(t, dir, aName)
-	if want := filepath.Join(dir, aName); p.Path() != want {
-		t.Errorf("path %s, want %s", p.Path(), want)
+	if want := filepath.Join(dir, aName); p.Paths()[0] != want {
+		t.Errorf("path %s, want %s", p.Paths()[0], want)
 	}
-	if got, err := os.ReadFile(p.Path()); err != nil || !bytes.Equal(got, content) {
+	if got, err := os.ReadFile(p.Paths()[0]); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("content %q, %v", got, err)
 	}
 	if err := p.Discard(); err != nil {
@@ -110,7 +111,7 @@ func TestDiscard(t *testing.T) {
 	wantNames(t, dir)
 
 	p = create(t, w, now)
-	p.Close()
+	p.File(0).Close()
 	if err := p.Discard(); err != nil {
 		t.Errorf("Discard of a closed file: %v", err)
 	}
@@ -123,7 +124,7 @@ func TestPublishErrors(t *testing.T) {
 	w := openWriter(t, dir)
 
 	p := create(t, w, now)
-	p.Close()
+	p.File(0).Close()
 	if err := p.Publish(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("closed file: %v, want %v", err, os.ErrClosed)
 	}
@@ -131,7 +132,7 @@ func TestPublishErrors(t *testing.T) {
 
 	// A directory has the name of the published file.
 	p = create(t, w, now)
-	if err := os.Mkdir(p.Path(), 0o755); err != nil {
+	if err := os.Mkdir(p.Paths()[0], 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var link *os.LinkError
@@ -139,11 +140,11 @@ func TestPublishErrors(t *testing.T) {
 		t.Errorf("existing directory: %v, want an error of the rename", err)
 	}
 	wantNames(t, dir, aName)
-	os.Remove(p.Path())
+	os.Remove(p.Paths()[0])
 
 	// The temporary file does not exist.
 	p = create(t, w, now)
-	if err := os.Remove(p.Name()); err != nil {
+	if err := os.Remove(p.File(0).Name()); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Publish(); !errors.Is(err, fs.ErrNotExist) {
@@ -238,21 +239,21 @@ func TestCreateErrors(t *testing.T) {
 	touch(t, dir, aName)
 	id := generation.IDOf(now)
 	for _, old := range []generation.ID{0, id - 1, id} {
-		if _, err := w.Create(old); err == nil || !strings.Contains(err.Error(), id.String()) {
+		if _, err := w.Create(old, format.Unsharded); err == nil || !strings.Contains(err.Error(), id.String()) {
 			t.Errorf("generation %s: %v, want an error with %s", old, err, id)
 		}
 	}
 	for _, out := range []generation.ID{-1, maxID + 1} {
-		if _, err := w.Create(out); !errors.Is(err, generation.ErrName) {
+		if _, err := w.Create(out, format.Unsharded); !errors.Is(err, generation.ErrName) {
 			t.Errorf("generation %d: %v, want %v", out, err, generation.ErrName)
 		}
 	}
 	wantNames(t, dir, aName)
 	p := create(t, w, now)
-	if _, err := w.Create(id + 1); !errors.Is(err, fs.ErrExist) {
+	if _, err := w.Create(id+1, format.Unsharded); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second pending file: %v, want %v", err, fs.ErrExist)
 	}
-	wantNames(t, dir, filepath.Base(p.Name()), aName)
+	wantNames(t, dir, filepath.Base(p.File(0).Name()), aName)
 }
 
 // A generation from the future neither delays nor prevents generations of now.
@@ -267,7 +268,7 @@ func TestFutureGenerationDoesNotCount(t *testing.T) {
 		if err != nil || id != generation.IDOf(began) {
 			t.Fatalf("Next: %s, %v; want %s", id, err, generation.IDOf(began))
 		}
-		p, err := w.Create(id)
+		p, err := w.Create(id, format.Unsharded)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +293,7 @@ func TestFutureGenerationDoesNotCount(t *testing.T) {
 		if err != nil || len(pruned.Removed) != 0 {
 			t.Errorf("Prune removes %v, %v; want nothing", pruned.Removed, err)
 		}
-		if _, err := w.Create(future); err == nil {
+		if _, err := w.Create(future, format.Unsharded); err == nil {
 			t.Error("Create accepts an ID that exists")
 		}
 	}
@@ -331,7 +332,7 @@ func TestWriterWithoutPermission(t *testing.T) {
 		}
 	}
 	unprivileged(func() {
-		if _, err := w.Create(generation.IDOf(now)); !errors.Is(err, fs.ErrPermission) {
+		if _, err := w.Create(generation.IDOf(now), format.Unsharded); !errors.Is(err, fs.ErrPermission) {
 			t.Errorf("Create: %v, want %v", err, fs.ErrPermission)
 		}
 		if _, err := generation.OpenWriter(unused); !errors.Is(err, fs.ErrPermission) {
@@ -382,13 +383,13 @@ func TestRemovedFileStaysReadable(t *testing.T) {
 	dir := t.TempDir()
 	w := openWriter(t, dir)
 	p := create(t, w, now)
-	if _, err := p.WriteAt([]byte("content"), 0); err != nil {
+	if _, err := p.File(0).WriteAt([]byte("content"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Publish(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(p.Path())
+	f, err := os.Open(p.Paths()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,14 +398,14 @@ func TestRemovedFileStaysReadable(t *testing.T) {
 	if err := next.Publish(); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(p.Path()); err != nil {
+	if err := os.Remove(p.Paths()[0]); err != nil {
 		t.Fatal(err)
 	}
 	b := make([]byte, len("content"))
 	if _, err := f.ReadAt(b, 0); err != nil || string(b) != "content" {
 		t.Errorf("content of the open file %q, %v", b, err)
 	}
-	wantNames(t, dir, filepath.Base(next.Path()))
+	wantNames(t, dir, filepath.Base(next.Paths()[0]))
 }
 
 // TestPublishAfterOthers adds files by other ways while a file is pending.
@@ -416,7 +417,7 @@ func TestPublishAfterOthers(t *testing.T) {
 	}
 	defer w.Close()
 	for _, other := range []generation.ID{1000, 2000} {
-		p, err := w.Create(other)
+		p, err := w.Create(other, format.Unsharded)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -431,7 +432,7 @@ func TestPublishAfterOthers(t *testing.T) {
 			t.Errorf("content of the other file %q, %v", got, err)
 		}
 	}
-	p, err := w.Create(3000)
+	p, err := w.Create(3000, format.Unsharded)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,25 +1,25 @@
 package generation
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
+	"slices"
 
 	"promostore/format"
-	"promostore/internal/fsx"
 )
 
 var (
-	// ErrIncomplete reports that a file of the generation is missing.
+	// ErrIncomplete reports that files of the generation are missing. The error
+	// that wraps it is an *IncompleteError.
 	ErrIncomplete = errors.New("incomplete")
-
-	// ErrSharded reports that a complete generation has more than one file.
-	ErrSharded = errors.New("split into several shards, which are not supported")
 
 	// ErrMisnamed reports that a header names another generation or shard than
 	// the file name.
 	ErrMisnamed = errors.New("the header contradicts the file name")
+
+	// ErrDisagree reports that the files of a generation do not belong together.
+	ErrDisagree = errors.New("the files of the generation disagree")
 
 	// ErrAbsent reports that a directory lacks the wanted generation.
 	ErrAbsent = errors.New("no such generation")
@@ -28,39 +28,103 @@ var (
 	ErrNoneServable = errors.New("no servable generation")
 )
 
+// An IncompleteError names the missing shards of a generation. It wraps
+// ErrIncomplete.
+type IncompleteError struct {
+	ID      ID
+	Shards  int   // number of shards of the generation
+	Missing []int // those of the needed shards that are missing
+}
+
+// Unwrap returns ErrIncomplete.
+func (e *IncompleteError) Unwrap() error { return ErrIncomplete }
+
+func (e *IncompleteError) Error() string {
+	return fmt.Sprintf("generation %s: %v: missing %d of %d shards: %s", e.ID, ErrIncomplete, len(e.Missing), e.Shards, ShardRanges(e.Missing))
+}
+
+// A FileError names the file because of which a generation is not servable.
+type FileError struct {
+	Path string
+	Err  error // names the path, too
+}
+
+// Unwrap returns Err.
+func (e *FileError) Unwrap() error { return e.Err }
+
+func (e *FileError) Error() string { return e.Err.Error() }
+
+// FileOf returns the path of the file that an error of Open or Verify is about, or
+// that of the first file if it is about no single file.
+func (g Generation) FileOf(err error) string {
+	if file := (*FileError)(nil); errors.As(err, &file) {
+		return file.Path
+	}
+	return g.Files[0]
+}
+
 // A File is an open file of a generation.
 type File interface {
 	Header() *format.Header
+	Styles() []format.TimestampStyle
 	Close() error
 }
 
-// Open opens the file of g and checks conditions 1 and 4 of a servable
-// generation. The function open checks conditions 2 and 3, and the caller
-// verifies the blocks. The error wraps ErrIncomplete, ErrSharded or ErrMisnamed,
-// or is an error of open.
-func Open[F File](g Generation, open func(path string) (F, error)) (F, error) {
-	var none F
-	if err := g.checkFiles(); err != nil {
-		return none, err
+// Open opens the files of g that a server of these digits needs, and checks
+// conditions 1, 4 and 6 of a servable generation. The function open checks
+// conditions 2 and 3, and the caller verifies the blocks. The index of a file is
+// its shard; the other elements are zero.
+//
+// The error is an *IncompleteError, or a *FileError that wraps ErrMisnamed,
+// ErrDisagree or an error of open.
+func Open[F File](g Generation, digits Digits, open func(path string) (F, error)) (files []F, err error) {
+	need := g.needed(digits)
+	if err := g.checkPresent(need); err != nil {
+		return nil, err
 	}
-	path := g.Files[0]
-	f, err := open(path)
-	if err != nil {
-		return none, err
+	opened := make([]F, g.Shards)
+	members := make([]member, 0, len(need))
+	defer func() {
+		if err != nil {
+			for _, m := range members {
+				err = errors.Join(err, opened[m.header.Shard].Close())
+			}
+		}
+	}()
+	for _, shard := range need {
+		path := g.Path(shard)
+		f, err := open(path)
+		if err != nil {
+			return nil, &FileError{path, err}
+		}
+		if err := g.checkHeader(shard, f.Header()); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		opened[shard] = f
+		members = append(members, member{f.Header(), f.Styles()})
 	}
-	if err := (Name{ID: g.ID, Shards: g.Shards}).CheckHeader(f.Header()); err != nil {
-		return none, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	if err := g.checkAgreement(members); err != nil {
+		return nil, err
 	}
-	return f, nil
+	return opened, nil
 }
 
-// checkFiles checks that g is complete and has one file.
-func (g Generation) checkFiles() error {
-	if !g.Complete() {
-		return fmt.Errorf("generation %s: %w: %d of %d files", g.ID, ErrIncomplete, len(g.Files), g.Shards)
+// check returns an *IncompleteError if g lacks a file that a server of these
+// digits needs.
+func (g Generation) check(digits Digits) error { return g.checkPresent(g.needed(digits)) }
+
+func (g Generation) checkPresent(need []int) error {
+	if missing := g.without(need); len(missing) > 0 {
+		return &IncompleteError{g.ID, g.Shards, missing}
 	}
-	if g.Shards != 1 {
-		return fmt.Errorf("generation %s: %w: %d files", g.ID, ErrSharded, g.Shards)
+	return nil
+}
+
+// checkHeader checks condition 4 for the file of a shard.
+func (g Generation) checkHeader(shard int, h *format.Header) error {
+	if err := (Name{g.ID, shard, g.Shards}).CheckHeader(h); err != nil {
+		path := g.Path(shard)
+		return &FileError{path, fmt.Errorf("%s: %w", path, err)}
 	}
 	return nil
 }
@@ -74,121 +138,46 @@ func (n Name) CheckHeader(h *format.Header) error {
 	return nil
 }
 
-// Header checks conditions 1 to 4 of a servable generation and returns the header
-// of g. It reads 20 bytes for each block.
-func (g Generation) Header() (format.Header, error) {
-	f, err := g.OpenIndex()
-	if err != nil {
-		return format.Header{}, err
-	}
-	defer f.Close()
-	return f.Index.Header, nil
+// A member holds the parts of a file that condition 6 is about.
+type member struct {
+	header *format.Header
+	styles []format.TimestampStyle
 }
 
-// Verify checks all conditions of a servable generation. It reads the whole file
-// in one goroutine;
-// reader.VerifyGeneration uses all processors.
-func (g Generation) Verify(ctx context.Context) error {
-	f, err := g.OpenIndex()
-	if err != nil {
-		return err
+// difference returns the field in which the files of m and o contradict each
+// other, or "".
+func (m member) difference(o member) string {
+	switch {
+	case m.header.Sharding != o.header.Sharding:
+		return "sharding rule"
+	case !slices.Equal(m.styles, o.styles):
+		return "dictionary of timestamp styles"
 	}
-	defer f.Close()
-	if err := f.Index.Verify(f.File, func(int64) error { return ctx.Err() }); err != nil {
-		return fmt.Errorf("%s: %w", g.Files[0], err)
+	return ""
+}
+
+// checkAgreement checks condition 6. The members have passed condition 4. The
+// error is about a file that contradicts the majority.
+func (g Generation) checkAgreement(members []member) error {
+	// The vote of Boyer and Moore: a majority, if there is one, is left over after
+	// all pairs that differ are removed.
+	var common member
+	votes := 0
+	for _, m := range members {
+		switch {
+		case votes == 0:
+			common, votes = m, 1
+		case m.difference(common) == "":
+			votes++
+		default:
+			votes--
+		}
+	}
+	for _, m := range members {
+		if field := m.difference(common); field != "" {
+			path := g.Path(int(m.header.Shard))
+			return &FileError{path, fmt.Errorf("%s: %w: it has another %s than %s", path, ErrDisagree, field, filepath.Base(g.Path(int(common.header.Shard))))}
+		}
 	}
 	return nil
-}
-
-// An Indexed is an open file with its index.
-type Indexed struct {
-	*os.File
-	Index *format.Index
-}
-
-// Header returns the header of the file.
-func (f Indexed) Header() *format.Header { return &f.Index.Header }
-
-// OpenIndex checks conditions 1 to 4 of a servable generation and returns the
-// file of g, which the caller closes. It reads 20 bytes for each block.
-func (g Generation) OpenIndex() (Indexed, error) { return Open(g, openIndexed) }
-
-// openIndexed opens a regular file and checks everything except its blocks.
-func openIndexed(path string) (Indexed, error) {
-	f, err := fsx.OpenRegular(path)
-	if err != nil {
-		return Indexed{}, err
-	}
-	var x *format.Index
-	info, err := f.Stat()
-	if err == nil {
-		x, err = format.Open(f, info.Size())
-	}
-	if err != nil {
-		f.Close()
-		return Indexed{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return Indexed{f, x}, nil
-}
-
-// First returns the first of candidates that passes check, which reports why a
-// generation is not servable. If none passes, the error wraps ErrNoneServable
-// and the error of the first candidate.
-func First(ctx context.Context, candidates []Generation, check func(Generation) error) (Generation, error) {
-	var reason error
-	for _, g := range candidates {
-		err := check(g)
-		switch {
-		case ctx.Err() != nil:
-			return Generation{}, context.Cause(ctx)
-		case err == nil:
-			return g, nil
-		case reason == nil:
-			reason = err
-		}
-	}
-	if reason != nil && len(candidates) == 1 {
-		return Generation{}, fmt.Errorf("%w: %w", ErrNoneServable, reason)
-	}
-	if reason != nil {
-		return Generation{}, fmt.Errorf("%w: the first of %d candidates: %w", ErrNoneServable, len(candidates), reason)
-	}
-	return Generation{}, ErrNoneServable
-}
-
-// Live returns the generation of dir that a server would serve if it started
-// now: the pinned generation if it passes check, else the newest one that does.
-// check reports why a generation is not servable; it decides how much is read.
-// An unreadable pin counts as none. If no generation passes, the error wraps
-// ErrNoneServable.
-func Live(ctx context.Context, dir string, check func(Generation) error) (Generation, error) {
-	list, err := List(dir)
-	if err != nil {
-		return Generation{}, err
-	}
-	pin, _ := ReadPin(dir)
-	g, err := First(ctx, pin.Candidates(list), check)
-	if err != nil {
-		return Generation{}, fmt.Errorf("%s: %w", dir, err)
-	}
-	return g, nil
-}
-
-// Find returns the generation of dir with this ID if it is complete and of one
-// file. The error wraps ErrAbsent, ErrIncomplete or ErrSharded.
-func Find(dir string, id ID) (Generation, error) {
-	list, err := List(dir)
-	if err != nil {
-		return Generation{}, err
-	}
-	err = fmt.Errorf("%s: %w: %s", dir, ErrAbsent, id)
-	for _, g := range list { // there may be several with different numbers of shards
-		if g.ID != id {
-			continue
-		}
-		if err = g.checkFiles(); err == nil {
-			return g, nil
-		}
-	}
-	return Generation{}, err
 }

@@ -38,7 +38,7 @@ func TestServable(t *testing.T) {
 		{"header of another generation", generation.ErrMisnamed, generation.ErrMisnamed},
 		{"empty file", format.ErrFormat, format.ErrFormat},
 		{"missing shard", generation.ErrIncomplete, generation.ErrIncomplete},
-		{"two shards", generation.ErrSharded, generation.ErrSharded},
+		{"two shards", format.ErrFormat, format.ErrFormat},
 		{"dangling link", fs.ErrNotExist, fs.ErrNotExist},
 		{"directory", fsx.ErrNotRegular, fsx.ErrNotRegular},
 		{"damaged block", nil, format.ErrChecksum},
@@ -65,8 +65,9 @@ type closer struct {
 	closed int
 }
 
-func (c *closer) Header() *format.Header { return &c.header }
-func (c *closer) Close() error           { c.closed++; return nil }
+func (c *closer) Header() *format.Header          { return &c.header }
+func (c *closer) Styles() []format.TimestampStyle { return nil }
+func (c *closer) Close() error                    { c.closed++; return nil }
 
 func TestOpenClosesRefusedFile(t *testing.T) {
 	g := generation.Generation{ID: 1, Shards: 1, Files: []string{"path"}}
@@ -75,13 +76,13 @@ func TestOpenClosesRefusedFile(t *testing.T) {
 		want   error
 		closed int
 	}{
-		{format.Header{Generation: 1, Shards: 1}, nil, 0},
-		{format.Header{Generation: 2, Shards: 1}, generation.ErrMisnamed, 1},
-		{format.Header{Generation: 1, Shards: 2}, generation.ErrMisnamed, 1},
-		{format.Header{Generation: 1, Shard: 1, Shards: 1}, generation.ErrMisnamed, 1},
+		{format.Header{Generation: 1, Sharding: format.Unsharded}, nil, 0},
+		{format.Header{Generation: 2, Sharding: format.Unsharded}, generation.ErrMisnamed, 1},
+		{format.Header{Generation: 1, Sharding: format.Sharding{Rule: format.ShardLast, Shards: 16}}, generation.ErrMisnamed, 1},
+		{format.Header{Generation: 1, Shard: 1, Sharding: format.Unsharded}, generation.ErrMisnamed, 1},
 	} {
 		f := &closer{header: c.header}
-		_, err := generation.Open(g, func(string) (*closer, error) { return f, nil })
+		_, err := generation.Open(g, generation.AllDigits, func(string) (*closer, error) { return f, nil })
 		if !errors.Is(err, c.want) || f.closed != c.closed {
 			t.Errorf("%+v: %v after %d calls of Close, want %v and %d", c.header, err, f.closed, c.want, c.closed)
 		}
@@ -166,9 +167,9 @@ func TestFind(t *testing.T) {
 	for _, c := range []struct {
 		id   generation.ID
 		want error
-	}{{1, nil}, {2, generation.ErrIncomplete}, {3, generation.ErrSharded}, {4, generation.ErrAbsent}} {
+	}{{1, nil}, {2, generation.ErrIncomplete}, {3, nil}, {4, generation.ErrAbsent}} {
 		g, err := generation.Find(dir, c.id)
-		if !errors.Is(err, c.want) || err == nil && (g.ID != c.id || g.Shards != 1) {
+		if !errors.Is(err, c.want) || err == nil && g.ID != c.id {
 			t.Errorf("Find(%s): %+v, %v, want %v", c.id, g, err, c.want)
 		}
 	}

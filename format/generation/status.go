@@ -36,6 +36,7 @@ type Status struct {
 	Held   time.Time // since when Pin keeps a server from a newer servable generation; zero: it does not
 
 	Newest  *ID          // by name, servable or not; nil: none
+	Shards  int          // of the newest generation
 	Missing []int        // the shards of the newest generation that a server needs and that are missing
 	Ahead   []Generation // those ahead of the clock; see Future
 	Refused []Refused    // the files that a server refused, by path
@@ -50,17 +51,19 @@ type Refused struct {
 }
 
 // Status describes dir. Its live generation is the one that Live returns for
-// conditions 1 to 4. The refused files are those that are preferred to it. Status
-// reads each file only once.
+// conditions 1 to 4 and 6. The refused files are those of generations that are
+// preferred to it. Status reads each file only once.
 func (c *Checker) Status(dir string) Status {
 	list, err := List(dir)
 	st := Status{DirErr: DirError(dir, err)}
-	st.SetList(list)
+	st.SetList(list, AllDigits)
 	st.Pin, st.PinErr = ReadPin(dir)
 	_, _ = First(context.Background(), st.Pin.Candidates(list), func(g Generation) error {
 		h, err := c.Header(g)
 		if err != nil {
-			st.Refused = append(st.Refused, Refused{g.Files[0], err.Error()})
+			if !errors.Is(err, ErrIncomplete) {
+				st.Refused = append(st.Refused, Refused{g.FileOf(err), err.Error()})
+			}
 			return err
 		}
 		st.Live = &h
@@ -81,11 +84,13 @@ func (s *Status) Pinned() *ID {
 	return &s.Pin.ID
 }
 
-// SetList sets Newest and Ahead. The list is in the order of List.
-func (s *Status) SetList(list []Generation) {
-	s.Newest, s.Ahead = nil, nil
+// SetList sets Newest, Shards, Missing and Ahead for a server of these digits. The
+// list is in the order of List.
+func (s *Status) SetList(list []Generation, digits Digits) {
+	s.Newest, s.Shards, s.Missing, s.Ahead = nil, 0, nil, nil
 	if len(list) > 0 {
-		s.Newest = &list[len(list)-1].ID
+		newest := list[len(list)-1]
+		s.Newest, s.Shards, s.Missing = &newest.ID, newest.Shards, newest.MissingOf(digits)
 	}
 	now := time.Now()
 	for _, g := range list {
@@ -108,6 +113,8 @@ func (s *Status) Problem() error {
 		return fmt.Errorf("%w: %w", ErrEmpty, s.DirErr)
 	case s.DirErr != nil:
 		return fmt.Errorf("no generation: %w", s.DirErr)
+	case len(s.Refused) == 0 && len(s.Missing) > 0:
+		return fmt.Errorf("%w: %w", ErrNoneServable, &IncompleteError{*s.Newest, s.Shards, s.Missing})
 	case len(s.Refused) == 0:
 		return ErrEmpty
 	}
