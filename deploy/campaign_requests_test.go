@@ -94,18 +94,6 @@ func TestCampaignRequests(t *testing.T) {
 	})
 }
 
-// startOpenUpdater starts an updater that needs no token.
-func startOpenUpdater(t *testing.T, data string, flags ...string) *server {
-	t.Helper()
-	args := append([]string{"updater", "--data", data, "--listen", "127.0.0.1:0", "--memory", "64MiB", "--log-format", "json"}, flags...)
-	p := start(t, program(t, "promobuild"), args...)
-	var line struct{ Address string }
-	if err := json.Unmarshal([]byte(p.line(t, `"msg":"serving"`)), &line); err != nil {
-		t.Fatal(err)
-	}
-	return &server{p, "http://" + line.Address}
-}
-
 // sendMutants sends mutants of requests, after a tenth as many that warm the
 // server up.
 func sendMutants(t *testing.T, s *server, ids []string, amount int, requests []string) {

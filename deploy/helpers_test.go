@@ -281,6 +281,18 @@ func serve(t testing.TB, data string, flags ...string) *server {
 	return &server{p, "http://" + line.Address}
 }
 
+// startOpenUpdater starts an updater that needs no token.
+func startOpenUpdater(t *testing.T, data string, flags ...string) *server {
+	t.Helper()
+	args := append([]string{"updater", "--data", data, "--listen", "127.0.0.1:0", "--memory", "64MiB", "--log-format", "json"}, flags...)
+	p := start(t, program(t, "promobuild"), args...)
+	var line struct{ Address string }
+	if err := json.Unmarshal([]byte(p.line(t, `"msg":"serving"`)), &line); err != nil {
+		t.Fatal(err)
+	}
+	return &server{p, "http://" + line.Address}
+}
+
 // address returns the host and the port of the server.
 func (s *server) address() string { return strings.TrimPrefix(s.url, "http://") }
 
