@@ -100,7 +100,7 @@ func TestPullIgnoresIncompleteGenerations(t *testing.T) {
 
 // TestPullShardsKilled kills pulls of a sharded generation during the transfer of
 // its files. No file of it may be in the directory, and the next pull must not
-// transfer again what has arrived.
+// transfer the arrived files again.
 func TestPullShardsKilled(t *testing.T) {
 	base := newMirror(t)
 	m := base.node(t, "8-f")
