@@ -51,6 +51,37 @@ func reseal(b []byte) {
 	put(4092, 0, 4092)
 }
 
+// TestReadHeader compares ReadHeader with Open, for damaged headers and for files
+// that end within it.
+func TestReadHeader(t *testing.T) {
+	b := corruptible(t)
+	x, err := format.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range format.HeaderLen + 1 {
+		h, err := format.ReadHeader(bytes.NewReader(b[:n]))
+		if n == format.HeaderLen {
+			if err != nil || h != x.Header {
+				t.Errorf("header %+v, %v, want %+v", h, err, x.Header)
+			}
+			break
+		}
+		if kind := kindOf(err); !errors.Is(kind, format.ErrTruncated) && !errors.Is(kind, format.ErrFormat) {
+			t.Errorf("file cut to %d bytes: %v", n, err)
+		}
+		b[n] ^= 1
+		if _, err := format.ReadHeader(bytes.NewReader(b)); kindOf(err) == nil {
+			t.Errorf("byte %d of the header: %v, want a kind of damage", n, err)
+		}
+		b[n] ^= 1
+	}
+	failing := errors.New("disk")
+	if _, err := format.ReadHeader(&failingReader{err: failing}); !errors.Is(err, failing) {
+		t.Errorf("error of the file: %v, want %v", err, failing)
+	}
+}
+
 func TestCorrupt(t *testing.T) {
 	u32 := binary.BigEndian.PutUint32
 	u64 := binary.BigEndian.PutUint64
