@@ -36,8 +36,11 @@ func ParseDigits(s string) (Digits, error) {
 
 // String returns the digits in the form of ParseDigits, with ranges if possible:
 // 0-7 or 0-f.
-func (d Digits) String() string {
-	var b strings.Builder
+func (d Digits) String() string { return string(d.Append(nil)) }
+
+// Append appends the result of String to dst.
+func (d Digits) Append(dst []byte) []byte {
+	first := len(dst)
 	for lo := 0; lo < 16; lo++ {
 		if !d.Has(lo) {
 			continue
@@ -46,16 +49,16 @@ func (d Digits) String() string {
 		for hi < 15 && d.Has(hi+1) {
 			hi++
 		}
-		if b.Len() > 0 {
-			b.WriteByte(',')
+		if len(dst) > first {
+			dst = append(dst, ',')
 		}
-		b.WriteByte(hexDigits[lo])
+		dst = append(dst, hexDigits[lo])
 		if hi > lo {
-			b.WriteString("-" + hexDigits[hi:hi+1])
+			dst = append(dst, '-', hexDigits[hi])
 		}
 		lo = hi
 	}
-	return b.String()
+	return dst
 }
 
 // Has reports whether a digit, 0 to 15, is in d.
