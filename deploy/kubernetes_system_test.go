@@ -202,12 +202,13 @@ func newCluster(t *testing.T) *cluster {
 	name := fmt.Sprintf("promostore-pods-%d", os.Getpid())
 	updater := find(t, manifests(t), "StatefulSet", "promo-updater").Spec.Template.Spec
 	c := &cluster{image: name, network: name, rsync: fmt.Sprintf("rsync:%d", updater.port("rsync")), files: map[string]string{}}
-	// One image with the programs of all.
+	// One image with the programs of both, and one for the router.
 	build, serve := program(t, "promobuild"), program(t, "promoserve")
 	importImage(t, name, []string{"ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV PROMO_DATA=/data"}, func(tw *tar.Writer) error {
-		return errors.Join(debian().fill(tw), addPrograms(tw, "/usr/sbin/haproxy=usr/bin/haproxy"), addDir(tw, "data/", 0o755, 65532), addFile(tw, serve, "promoserve"), addFile(tw, build, "promobuild"),
+		return errors.Join(debian().fill(tw), addDir(tw, "data/", 0o755, 65532), addFile(tw, serve, "promoserve"), addFile(tw, build, "promobuild"),
 			addFile(tw, build, "usr/local/bin/promobuild"), addFile(tw, "rsync/promo-pull", "usr/local/bin/promo-pull"))
 	})
+	importImage(t, c.router(), []string{"ENV PATH=/bin"}, func(tw *tar.Writer) error { return addPrograms(tw, "/usr/sbin/haproxy=bin/haproxy") })
 	run(t, "docker", "network", "create", name)
 	t.Cleanup(func() { run(t, "docker", "network", "rm", name) })
 	for volume, file := range map[string][2]string{
@@ -225,6 +226,9 @@ func newCluster(t *testing.T) *cluster {
 	}
 	return c
 }
+
+// router returns the name of the image of the router.
+func (c *cluster) router() string { return c.image + "-router" }
 
 // volume returns the name of the volume of a workload's pod.
 func (c *cluster) volume(w *object) string { return c.image + "-" + w.Metadata.Name }
@@ -289,7 +293,11 @@ func (c *cluster) start(t *testing.T, w *object, name string, flags ...string) s
 		}
 		args = append(args, "--env", v.Name+"="+v.Value)
 	}
-	args = append(append(args, flags...), c.image)
+	image := c.image
+	if name == "haproxy" {
+		image = c.router()
+	}
+	args = append(append(args, flags...), image)
 	for _, word := range all[i].Command {
 		args = append(args, strings.ReplaceAll(word, "@promo-updater/", "@"+c.rsync+"/"))
 	}

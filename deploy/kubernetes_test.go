@@ -266,8 +266,7 @@ func checkPods(t *testing.T, list []object, want int) {
 					t.Errorf("the %s probe of %s asks for %s", kind, c.Name, probe.HTTPGet.Path)
 				}
 			}
-			monitor := find(t, list, "PodMonitor", o.app()).Spec
-			wantLabels(t, "the monitor", monitor.Selector["matchLabels"], o)
+			monitor := selecting(t, list, "PodMonitor", o).Spec
 			if e := monitor.Endpoints; len(e) != 1 || e[0].Port != "http" || !program.Allows("GET", e[0].Path) ||
 				len(e[0].Relabelings) != 1 || e[0].Relabelings[0].TargetLabel != "job" || "/"+e[0].Relabelings[0].Replacement != c.Command[0] {
 				t.Errorf("%s is monitored at %+v", o.Metadata.Name, e)
@@ -294,9 +293,6 @@ func checkPods(t *testing.T, list []object, want int) {
 		}
 	}
 }
-
-// app returns the name in the labels of the object, which all groups of servers share.
-func (o *object) app() string { return o.Metadata.Labels["app.kubernetes.io/name"] }
 
 // inFlight returns how long a program waits for running requests after --drain.
 func inFlight(program string) time.Duration {
@@ -429,6 +425,30 @@ func wantLabels(t *testing.T, name string, selector any, o *object) {
 	}
 }
 
+// selecting returns the only PodMonitor or NetworkPolicy that selects the pods of a
+// workload by labels.
+func selecting(t *testing.T, list []object, kind string, w *object) (found *object) {
+	t.Helper()
+	for i, o := range list {
+		selector := o.Spec.PodSelector
+		if kind == "PodMonitor" {
+			selector = o.Spec.Selector
+		}
+		labels, _ := selector["matchLabels"].(map[string]any)
+		if o.Kind != kind || !selects(labels, w) {
+			continue
+		}
+		if found != nil {
+			t.Fatalf("%s selects %s, and so does %s", o.Metadata.Name, w.Metadata.Name, found.Metadata.Name)
+		}
+		found = &list[i]
+	}
+	if found == nil {
+		t.Fatalf("no %s selects %s", kind, w.Metadata.Name)
+	}
+	return found
+}
+
 // selects reports whether labels, at least one, select the pods of a workload.
 func selects(labels map[string]any, o *object) bool {
 	for name, value := range labels {
@@ -450,15 +470,14 @@ func TestConnections(t *testing.T) {
 }
 
 // checkConnections checks that services and policies name existing pods and ports,
-// and returns the number of ports of services. Each policy has the name of the app.
+// and returns the number of ports of services.
 func checkConnections(t *testing.T, list []object) (ports int) {
 	t.Helper()
 	pods := workloads(list)
 	for _, w := range pods {
 		pod := &w.Spec.Template.Spec
-		policy := find(t, list, "NetworkPolicy", w.app()).Spec
+		policy := selecting(t, list, "NetworkPolicy", w).Spec
 		wantLabels(t, "the selector of the workload", w.Spec.Selector["matchLabels"], w)
-		wantLabels(t, "the policy", policy.PodSelector["matchLabels"], w)
 		for _, in := range policy.Ingress {
 			for _, p := range in.Ports {
 				if port, _ := p.Port.(string); pod.port(port) == 0 {
@@ -471,15 +490,15 @@ func checkConnections(t *testing.T, list []object) (ports int) {
 		if service.Kind != "Service" {
 			continue
 		}
-		i := slices.IndexFunc(pods, func(w *object) bool { return selects(service.Spec.Selector, w) })
-		if i < 0 || i < len(pods)-1 && slices.ContainsFunc(pods[i+1:], func(w *object) bool { return selects(service.Spec.Selector, w) }) {
-			t.Errorf("the service %s selects none or several of the workloads", service.Metadata.Name)
+		selected := slices.DeleteFunc(slices.Clone(pods), func(w *object) bool { return !selects(service.Spec.Selector, w) })
+		if len(selected) != 1 {
+			t.Errorf("the service %s selects %d workloads", service.Metadata.Name, len(selected))
 			continue
 		}
-		policy := find(t, list, "NetworkPolicy", pods[i].app()).Spec
+		policy := selecting(t, list, "NetworkPolicy", selected[0]).Spec
 		for _, p := range service.Spec.Ports {
 			ports++
-			port := pods[i].Spec.Template.Spec.port(p.TargetPort)
+			port := selected[0].Spec.Template.Spec.port(p.TargetPort)
 			if port == 0 || !policy.allows(p.TargetPort) {
 				t.Errorf("port %q of the service %s does not exist, or the policy forbids it", p.TargetPort, service.Metadata.Name)
 			}
