@@ -39,8 +39,7 @@ type blockFile struct {
 	fd   int // of file
 
 	plain atomic.Bool // ordinary reads only: the file system supports no others, or the file is closed
-	ring  *uring.Ring // nil if there is none
-	turns *queue      // for the queued reads of ring
+	ring  *ring       // nil: none
 
 	mapping sync.Once
 	mapped  []byte // the file and one more page, for isCached; see mapFile
@@ -62,9 +61,34 @@ func newBlockBuffer() *blockBuffer {
 	return &blockBuffer{lane: &lanes[numBuffers.Add(1)%numLanes]}
 }
 
+// A ring reads blocks through io_uring, for all files of a generation: they share
+// a disk, and a ring has a goroutine and descriptors.
+type ring struct {
+	*uring.Ring
+	turns *queue // for queued reads
+}
+
+// openRing returns a ring, or nil if the kernel has none.
+func openRing() *ring {
+	r, err := uring.New()
+	if err != nil {
+		return nil
+	}
+	return &ring{r, newQueue(uring.Len - maxUnqueued)}
+}
+
+// close closes r, which may be nil. No read may be under way.
+func (r *ring) close() error {
+	if r == nil {
+		return nil
+	}
+	return r.Close()
+}
+
 // openBlockFile opens the file again that is open as f: the advice on access
-// applies to an open file, and f is read sequentially.
-func openBlockFile(f *os.File) (*blockFile, error) {
+// applies to an open file, and f is read sequentially. The ring, which may be nil,
+// must stay open until the blockFile is closed.
+func openBlockFile(f *os.File, r *ring) (*blockFile, error) {
 	file, err := os.Open(reopenPath(f))
 	if err != nil {
 		return nil, reopenError(err)
@@ -74,11 +98,7 @@ func openBlockFile(f *os.File) (*blockFile, error) {
 		file.Close()
 		return nil, fmt.Errorf("advise %s: %w", f.Name(), err)
 	}
-	b := &blockFile{file: file, fd: int(file.Fd()), turns: newQueue(uring.Len - maxUnqueued)}
-	if ring, err := uring.New(); err == nil {
-		b.ring = ring
-	}
-	return b, nil
+	return &blockFile{file: file, fd: int(file.Fd()), ring: r}, nil
 }
 
 func (b *blockFile) close() error {
@@ -86,9 +106,6 @@ func (b *blockFile) close() error {
 	err := b.file.Close()
 	if b.mapped != nil {
 		err = errors.Join(err, unix.Munmap(b.mapped))
-	}
-	if b.ring != nil {
-		err = errors.Join(err, b.ring.Close())
 	}
 	return err
 }
@@ -114,11 +131,11 @@ func (b *blockFile) read(buf *blockBuffer, off int64) error {
 	}
 	q := reads
 	if b.usesRing() {
-		if !b.turns.acquire() {
+		if !b.ring.turns.acquire() {
 			return ErrBusy
 		}
 		done := b.ring.Read(b.fd, buf.block[:], off)
-		b.turns.release()
+		b.ring.turns.release()
 		if done {
 			return nil
 		}

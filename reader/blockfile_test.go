@@ -19,8 +19,9 @@ import (
 
 const coldBlocks = 4096
 
-// openColdFile returns a file of coldBlocks blocks outside the page cache.
-func openColdFile(t *testing.T) (b *blockFile, content []byte) {
+// openColdFile returns a file of coldBlocks blocks outside the page cache. The
+// ring may be nil.
+func openColdFile(t *testing.T, r *ring) (b *blockFile, content []byte) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file")
 	content = make([]byte, coldBlocks*format.BlockLen)
@@ -36,13 +37,25 @@ func openColdFile(t *testing.T) (b *blockFile, content []byte) {
 	if err := f.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if b, err = openBlockFile(f); err != nil {
+	if b, err = openBlockFile(f, r); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
 		t.Fatal(err)
 	}
 	return b, content
+}
+
+// openTestRing returns a ring, or nil if the kernel has none. The end of the test
+// closes it.
+func openTestRing(t *testing.T) *ring {
+	r := openRing()
+	t.Cleanup(func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
 }
 
 // readAndClose reads random blocks in more goroutines than a ring has slots, and
@@ -85,14 +98,11 @@ func readAndClose(t *testing.T, b *blockFile, content []byte, ring bool) {
 
 func TestBlockFile(t *testing.T) {
 	t.Run("io_uring", func(t *testing.T) {
-		ring, err := uring.New()
-		if err != nil {
-			t.Skip(err)
+		r := openTestRing(t)
+		if r == nil {
+			t.Skip("the kernel has none")
 		}
-		if err := ring.Close(); err != nil {
-			t.Fatal(err)
-		}
-		b, content := openColdFile(t)
+		b, content := openColdFile(t, r)
 		b.readCached(newBlockBuffer(), 0)
 		if b.plain.Load() {
 			t.Log("the file system for temporary files cannot read without waiting")
@@ -100,17 +110,11 @@ func TestBlockFile(t *testing.T) {
 		readAndClose(t, b, content, !b.plain.Load())
 	})
 	t.Run("no io_uring", func(t *testing.T) {
-		b, content := openColdFile(t)
-		if b.ring != nil {
-			if err := b.ring.Close(); err != nil {
-				t.Fatal(err)
-			}
-			b.ring = nil
-		}
+		b, content := openColdFile(t, nil)
 		readAndClose(t, b, content, false)
 	})
 	t.Run("ordinary reads only", func(t *testing.T) {
-		b, content := openColdFile(t)
+		b, content := openColdFile(t, openTestRing(t))
 		b.plain.Store(true)
 		readAndClose(t, b, content, false)
 	})
@@ -120,24 +124,23 @@ func TestBlockFile(t *testing.T) {
 // outside the page cache must not be read, not even in the background; those
 // inside must be returned at once.
 func TestRefusedReadLeavesDiskAlone(t *testing.T) {
-	for _, ring := range []bool{true, false} {
-		t.Run(fmt.Sprintf("ring %t", ring), func(t *testing.T) {
-			b, content := openColdFile(t)
-			defer b.close()
-			if b.ring != nil && !ring {
-				if err := b.ring.Close(); err != nil {
-					t.Fatal(err)
-				}
-				b.ring = nil
+	for _, withRing := range []bool{true, false} {
+		t.Run(fmt.Sprintf("ring %t", withRing), func(t *testing.T) {
+			var r *ring
+			if withRing {
+				r = openTestRing(t)
 			}
+			b, content := openColdFile(t, r)
+			defer b.close()
 			if err := b.read(newBlockBuffer(), 0); err != nil || !b.isCached(0) {
 				t.Fatalf("the first block is not cached, or %v", err)
 			}
 			for i := range lanes {
 				defer fill(lanes[i].tryEnter, lanes[i].leave)()
 			}
-			for _, q := range []*queue{b.turns, reads} {
-				defer fill(q.tryAcquire, q.release)()
+			defer fill(reads.tryAcquire, reads.release)()
+			if r != nil {
+				defer fill(r.turns.tryAcquire, r.turns.release)()
 			}
 			var wg sync.WaitGroup
 			for i := 1; i < coldBlocks; i += 64 {
@@ -195,7 +198,7 @@ func TestIsCachedWithoutPermission(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		b, err := openBlockFile(f)
+		b, err := openBlockFile(f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,15 +11,15 @@ import (
 type Event struct {
 	Kind EventKind
 	ID   generation.ID
-	Path string
-	Err  error // the reason, for the kinds that have one
+	Path string // of a file: the bad one, or else the first
+	Err  error  // the reason, for the kinds that have one
 
-	// For EventLive.
-	Open     time.Duration // opening the file and checking its index
-	Verify   time.Duration // verifying and warming the blocks
-	Access   Access        // AccessMmap or AccessPread
-	Records  uint64
-	Bytes    int64          // length of the file
+	// For EventLive and EventVerified.
+	Open     time.Duration  // opening the files and checking their indexes
+	Verify   time.Duration  // verifying and warming the blocks
+	Access   Access         // AccessMmap or AccessPread
+	Records  uint64         // of the owned shards
+	Bytes    int64          // length of their files
 	Previous *generation.ID // the generation that was live before, demoted or not; nil: none
 
 	Pin generation.Pin // for EventPinned, EventUnpinned, EventReleased and EventPinUnmet
@@ -49,6 +49,7 @@ const (
 	EventUnpinned      // the pin was removed: the newest servable generation is to be live
 	EventReleased      // the generation released the pin, which was to hold until a newer one: it is live
 	EventPinUnreadable // the pin cannot be read; the live generation remains live
+	EventVerified      // the newest generation, which the pin holds back, is verified: it becomes live at once when the pin allows it
 	EventPinUnmet      // the pinned generation is missing or bad; the live generation remains live
 )
 

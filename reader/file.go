@@ -36,7 +36,7 @@ type Access int
 
 // The ways of access.
 const (
-	AccessAuto  Access = iota // AccessMmap for files that fit in memory, else AccessPread
+	AccessAuto  Access = iota // AccessMmap for generations that fit in memory, else AccessPread
 	AccessMmap                // a mapping: fastest for a file that stays in memory
 	AccessPread               // one read per lookup: for a file larger than memory
 )
@@ -54,6 +54,19 @@ func (a Access) String() string {
 	return fmt.Sprintf("Access(%d)", int(a))
 }
 
+// resolve returns the access for files of that size together.
+func (a Access) resolve(size int64) Access {
+	if a != AccessAuto {
+		return a
+	}
+	// A quarter of the memory remains for the heap, for other programs and for
+	// the next generation.
+	if size <= sysmem.Available()/4*3 {
+		return AccessMmap
+	}
+	return AccessPread
+}
+
 // A File is an open generation file. All methods but Close are safe for
 // concurrent use.
 type File struct {
@@ -62,6 +75,7 @@ type File struct {
 	fences fenceIndex
 	mmap   *mmapSource                   // with AccessMmap, else nil
 	pread  *preadSource                  // with AccessPread, else nil
+	ring   *ring                         // that Close closes; nil: none
 	model  atomic.Pointer[learned.Model] // trained from the records; with AccessMmap, once verified
 
 	verified atomic.Bool
@@ -84,18 +98,34 @@ type File struct {
 // The error wraps fsx.ErrNotRegular, an error of package format, ErrFault if
 // the file changed meanwhile, or an error of the file system.
 func Open(path string, access Access) (*File, error) {
+	f, err := openIndex(path)
+	if err != nil {
+		return nil, err
+	}
+	access = access.resolve(f.index.FileLen)
+	if access == AccessPread {
+		f.ring = openRing()
+	}
+	if err := f.openBlocks(access, f.ring); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// openIndex is Open for a File without access to blocks; see openBlocks.
+func openIndex(path string) (*File, error) {
 	file, err := fsx.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	f := &File{path: path, file: file, fd: int(file.Fd())}
-	if err := f.open(access); err != nil {
+	if err := f.readIndex(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
 	}
 	return f, nil
 }
 
-func (f *File) open(access Access) error {
+func (f *File) readIndex() error {
 	info, err := f.file.Stat()
 	if err != nil {
 		return err
@@ -109,20 +139,22 @@ func (f *File) open(access Access) error {
 	if f.fences, err = newFenceIndex(f.file, f.index); err != nil {
 		return fmt.Errorf("fences: %w", err)
 	}
-	if access == AccessAuto {
-		access = AccessPread
-		// A quarter of the memory remains for the heap, for other programs and
-		// for the next generation.
-		if info.Size() <= sysmem.Available()/4*3 {
-			access = AccessMmap
-		}
-	}
+	return nil
+}
+
+// openBlocks makes f ready for lookups, by AccessMmap or AccessPread. With
+// AccessPread, these use the ring, which may be nil and must stay open until f is
+// closed.
+func (f *File) openBlocks(access Access, r *ring) (err error) {
 	if access == AccessMmap {
 		f.mmap, err = openMmap(f.file, f.index, &f.fences)
 	} else {
-		f.pread, err = openPread(f.file, f.index, &f.fences)
+		f.pread, err = openPread(f.file, f.index, &f.fences, r)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.path, err)
+	}
+	return nil
 }
 
 // Header returns the header of the file. The caller must not change it.
@@ -175,6 +207,7 @@ func (f *File) Close() error {
 		if f.pread != nil {
 			f.closeErr = errors.Join(f.closeErr, f.pread.close())
 		}
+		f.closeErr = errors.Join(f.closeErr, f.ring.close())
 	})
 	return f.closeErr
 }

@@ -32,7 +32,7 @@ func (s *Store) checkLive(ctx context.Context) error {
 	defer s.Release(g, 0)
 	var touched []touchedFile
 	known := true
-	for _, f := range g.files {
+	for _, f := range g.owned {
 		now, err := f.state()
 		if err != nil {
 			known = false
@@ -141,7 +141,7 @@ func (s *Store) recoverLive(ctx context.Context, d desired, list []generation.Ge
 	}
 	var unreadable *File
 	recovered := false
-	for _, f := range g.files {
+	for _, f := range g.owned {
 		failed := f.failure.Load()
 		switch {
 		case failed == nil:
@@ -189,7 +189,7 @@ func (s *Store) reportDeleted() {
 	}
 	var deleted *File
 	var reason error
-	for _, f := range l.generation.files {
+	for _, f := range l.generation.owned {
 		_, err := os.Stat(f.path)
 		switch {
 		case err == nil:

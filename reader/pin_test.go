@@ -190,8 +190,8 @@ func TestPinnedIsIncomplete(t *testing.T) {
 	writeKeys(t, filepath.Join(s.dir, shard.String()), 9, keysOf(9))
 	s.writePin(fmt.Sprintf(`{"generation":"%s","by":"ops"}`, shard.ID))
 	s.poll()
-	s.wantFirst(pinned(9), refused(9, generation.ErrIncomplete))
-	s.wantUnmet(9)
+	s.poll()
+	s.want(pinned(9), unmet(9, generation.ErrIncomplete))
 	s.wantLive(1)
 }
 

@@ -107,61 +107,72 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	s.reportReleased(d)
 	s.reportDeleted()
 	s.setHeld(d, list)
+	s.keepStandby(d, list)
 	return nil
 }
 
 // try makes g live if it is good, and refuses it otherwise. The error wraps
 // errPinChanged if the pin is no longer that of d.
 func (s *Store) try(ctx context.Context, g generation.Generation, d desired) (live bool, err error) {
-	path := g.Files[0]
-	var id fsx.Identity
-	info, err := os.Stat(path)
-	if err == nil {
-		id = fsx.IdentityOf(info)
-		if s.isRefused(path, id) {
-			return false, nil
-		}
+	if !s.isWorthOpening(g) {
+		return false, nil
 	}
 	opening, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	e := Event{ID: g.ID, Path: path}
-	var opened *Generation
-	if err == nil {
-		s.setOpening(&g.ID)
-		opened, err = s.prepare(opening, g, &e, cancelOnPinChange(s.dir, d, cancel))
-		s.setOpening(nil)
+	progress := cancelOnPinChange(s.dir, d, cancel)
+	s.setOpening(&g.ID)
+	defer s.setOpening(nil)
+	opened, e := s.takeStandby(opening, g, progress)
+	if opened == nil && opening.Err() == nil && s.isWorthOpening(g) {
+		opened, e = s.prepare(opening, g, progress)
 	}
 	switch {
-	case err == nil && !readDesired(s.dir).equal(d):
+	case opened != nil && !readDesired(s.dir).equal(d):
 		_ = opened.close() // it was only read
 		return false, errPinChanged
-	case err == nil:
-		e.Kind = EventLive
+	case opened != nil:
 		s.polling.retry = backoff{}
 		s.becomeLive(opened, e)
 		return true, nil
 	case opening.Err() != nil:
 		return false, context.Cause(opening)
-	case errors.Is(err, fs.ErrNotExist): // removed since it was listed
-		return false, nil
-	}
-	if s.refuse(path, id, err) {
-		e.Kind, e.Err = EventRefused, err
-		s.events.notify(e)
 	}
 	return false, nil
 }
 
-// prepare opens, verifies and warms the files of g, and sets the times and the
-// access of e. progress is that of Verify.
-func (s *Store) prepare(ctx context.Context, g generation.Generation, e *Event, progress func(done, size int64)) (*Generation, error) {
+// prepare opens, verifies and warms the files of g, and returns its EventLive. If
+// g is not servable, prepare returns nil, after it has refused and reported a bad
+// file. progress is that of Verify.
+func (s *Store) prepare(ctx context.Context, g generation.Generation, progress func(done, size int64)) (*Generation, Event) {
+	e := Event{Kind: EventLive, ID: g.ID}
+	identities := map[string]fsx.Identity{}
+	opened, err := s.openAndVerify(ctx, g, &e, identities, progress)
+	switch {
+	case err == nil:
+		return opened, e
+	case ctx.Err() != nil,
+		errors.Is(err, generation.ErrIncomplete), // files may still arrive
+		errors.Is(err, fs.ErrNotExist):           // removed since they were listed
+		return nil, e
+	}
+	e.Kind, e.Path, e.Err = EventRefused, g.FileOf(err), err
+	if s.refuse(e.Path, identities[e.Path], err) {
+		s.events.notify(e)
+	}
+	return nil, e
+}
+
+// openAndVerify opens, verifies and warms the files of g, and sets the fields of e.
+// identities are those of openGeneration.
+func (s *Store) openAndVerify(ctx context.Context, g generation.Generation, e *Event, identities map[string]fsx.Identity, progress func(done, size int64)) (*Generation, error) {
 	start := time.Now()
-	opened, err := openGeneration(g, s.opts.Access)
+	opened, err := openGeneration(g, s.opts.Digits, s.opts.Access, identities)
 	e.Open = time.Since(start)
 	if err != nil {
 		return nil, err
 	}
-	e.Access = opened.Access()
+	e.Path, e.Access = opened.owned[0].path, opened.Access()
+	e.Records, e.Bytes = opened.Header().Records, opened.Header().FileLen
 	if s.opts.IndexOnly {
 		return opened, nil
 	}
@@ -213,14 +224,13 @@ func (s *Store) reportUnmet(d desired, list []generation.Generation) {
 	err := fmt.Errorf("%s: %w: %s", s.dir, generation.ErrAbsent, d.pin.ID)
 	for _, g := range list {
 		if g.ID == d.pin.ID {
-			err = s.refusalError(g.Files[0])
+			err = s.unservable(g)
 		}
 	}
-	if s.polling.unmet == err.Error() {
-		return
+	if reason := reasonOf(err); s.polling.unmet != reason {
+		s.polling.unmet = reason
+		s.events.notify(Event{Kind: EventPinUnmet, ID: d.pin.ID, Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin, Err: err})
 	}
-	s.polling.unmet = err.Error()
-	s.events.notify(Event{Kind: EventPinUnmet, ID: d.pin.ID, Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin, Err: err})
 }
 
 // reportReleased reports, once, that the live generation has released the pin.

@@ -28,26 +28,54 @@ func (s *Store) refuse(path string, file fsx.Identity, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, found := s.refused[path]
-	r.Refusal = old.Again(file, isTransient(err), s.now())
+	// Files that disagree may agree after another of them was replaced.
+	r.Refusal = old.Again(file, isTransient(err) || errors.Is(err, generation.ErrDisagree), s.now())
 	s.refused[path] = r
 	return !found || old.kind != r.kind || !old.File().SameFile(file)
 }
 
-// isRefused reports whether opening the file at path again is pointless for now.
-func (s *Store) isRefused(path string, file fsx.Identity) bool {
+// refusals returns the refusals of files of g, in the order of its files.
+func (s *Store) refusals(g generation.Generation) (paths []string, refusals []refusal) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.refused[path].Holds(file, s.now())
+	if len(s.refused) == 0 {
+		return nil, nil
+	}
+	for _, path := range g.Files {
+		if r, found := s.refused[path]; found {
+			paths, refusals = append(paths, path), append(refusals, r)
+		}
+	}
+	return paths, refusals
 }
 
-// refusalError returns an error with the reason why the file at path is refused.
-func (s *Store) refusalError(path string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r, found := s.refused[path]; found && !r.outdated {
-		return fmt.Errorf("refused: %s", r.reason)
+// isWorthOpening reports whether g has all files that s needs, and none is refused
+// for now.
+func (s *Store) isWorthOpening(g generation.Generation) bool {
+	if len(g.MissingOf(s.opts.Digits)) > 0 {
+		return false
 	}
-	return fmt.Errorf("%s: %w", path, generation.ErrAbsent) // removed since it was listed
+	paths, refusals := s.refusals(g)
+	for i, path := range paths {
+		if info, err := os.Stat(path); err == nil && refusals[i].Holds(fsx.IdentityOf(info), s.now()) {
+			return false
+		}
+	}
+	return true
+}
+
+// unservable returns why g is not served, after a poll has tried it.
+func (s *Store) unservable(g generation.Generation) error {
+	if missing := g.MissingOf(s.opts.Digits); len(missing) > 0 {
+		return &generation.IncompleteError{ID: g.ID, Shards: g.Shards, Missing: missing}
+	}
+	_, refusals := s.refusals(g)
+	for _, r := range refusals {
+		if !r.outdated {
+			return fmt.Errorf("refused: %s", r.reason)
+		}
+	}
+	return fmt.Errorf("%s: %w", g.Files[0], generation.ErrAbsent) // removed since it was listed
 }
 
 // forgetReplaced drops the refusals of files that are gone or were replaced, and
@@ -55,7 +83,9 @@ func (s *Store) refusalError(path string) error {
 func (s *Store) forgetReplaced(list []generation.Generation) {
 	exists := map[string]bool{}
 	for _, g := range list {
-		exists[g.Files[0]] = true
+		for _, path := range g.Files {
+			exists[path] = true
+		}
 	}
 	s.mu.Lock()
 	refused := maps.Clone(s.refused)
@@ -78,12 +108,21 @@ func (s *Store) forgetReplaced(list []generation.Generation) {
 	}
 }
 
+// reasonOf returns the text of err, by which a change of the reason is found. It
+// does not name missing shards, which arrive one after another.
+func reasonOf(err error) string {
+	if errors.Is(err, generation.ErrIncomplete) {
+		return generation.ErrIncomplete.Error()
+	}
+	return err.Error()
+}
+
 // errorKind returns a text that is the same for errors that differ in their
 // values only.
 func errorKind(err error) string {
 	for _, kind := range [...]error{
 		format.ErrFormat, format.ErrVersion, format.ErrTruncated, format.ErrChecksum, format.ErrCorrupt, format.ErrOrder,
-		generation.ErrIncomplete, errSharded, generation.ErrDisagree, generation.ErrMisnamed, fsx.ErrNotRegular, ErrFault,
+		generation.ErrDisagree, generation.ErrMisnamed, fsx.ErrNotRegular, ErrFault,
 	} {
 		if errors.Is(err, kind) {
 			return kind.Error()

@@ -52,8 +52,8 @@ func (s *Store) reportRun(reported *runReports, err error) {
 	case st.Live != nil:
 		reported.none = ""
 	case s.foundNone():
-		if err := st.Problem(); err.Error() != reported.none {
-			reported.none = err.Error()
+		if err := st.Problem(); reasonOf(err) != reported.none {
+			reported.none = reasonOf(err)
 			s.events.notify(Event{Kind: EventNone, Path: s.dir, Err: err})
 		}
 	}

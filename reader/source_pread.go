@@ -19,8 +19,9 @@ type preadSource struct {
 	positions []learned.Position // of the fences; the first means nothing
 }
 
-// openPread opens the file again that is open as f.
-func openPread(f *os.File, x *format.Index, t *fenceIndex) (*preadSource, error) {
+// openPread opens the file again that is open as f. It reads through r, which may
+// be nil.
+func openPread(f *os.File, x *format.Index, t *fenceIndex, r *ring) (*preadSource, error) {
 	s := &preadSource{index: x, fences: t}
 	if t.model != nil {
 		s.positions = make([]learned.Position, 0, t.numBlocks)
@@ -32,7 +33,7 @@ func openPread(f *os.File, x *format.Index, t *fenceIndex) (*preadSource, error)
 		}
 	}
 	var err error
-	if s.file, err = openBlockFile(f); err != nil {
+	if s.file, err = openBlockFile(f, r); err != nil {
 		return nil, err
 	}
 	return s, nil

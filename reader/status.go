@@ -22,6 +22,11 @@ func (s *Store) Status() generation.Status {
 	if l := s.live.Load(); l != nil {
 		st.Live, st.Deleted = l.generation.Header(), l.deleted.Load() != nil
 	}
+	if newest := st.Newest; newest != nil {
+		isLive := st.Live != nil && generation.ID(st.Live.Generation) == *newest
+		b := s.standby
+		st.NewestVerified = isLive || b != nil && b.opened != nil && b.generation.ID == *newest
+	}
 	return st
 }
 
@@ -31,12 +36,12 @@ func (s *Store) observe(d desired, list []generation.Generation) (old desired, f
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, s.desired = s.desired, d
-	s.found.SetList(list, generation.AllDigits)
+	s.found.SetList(list, s.opts.Digits)
 	known := s.future
 	s.future = nil
 	for _, g := range generation.Future(list) {
-		s.future = append(s.future, g.Files[0])
-		if !slices.Contains(known, g.Files[0]) {
+		s.future = append(s.future, g.ID)
+		if !slices.Contains(known, g.ID) {
 			future = append(future, g)
 		}
 	}

@@ -22,7 +22,7 @@ type Store struct {
 
 	// Lock-free; see lease.
 	live atomic.Pointer[lease] // nil if no generation is live
-	open sync.WaitGroup        // leases whose files are open
+	open sync.WaitGroup        // leases whose files are open, and goroutines that prepare a standby
 
 	polling pollState
 	faulted chan struct{} // wakes Run after a fault or a change
@@ -32,8 +32,9 @@ type Store struct {
 	mu       sync.Mutex
 	desired  desired
 	found    generation.Status  // by the last poll; the other fields complete it
-	future   []string           // paths of the files from the future
+	future   []generation.ID    // of the generations from the future
 	refused  map[string]refusal // by path
+	standby  *standby           // nil: none; only polls change it
 	last     *generation.ID     // that became live; nil: none
 	none     bool               // the last poll found no generation to make live
 	closeErr error
@@ -42,13 +43,17 @@ type Store struct {
 // StoreOptions configures a Store.
 type StoreOptions struct {
 	Access    Access
-	IndexOnly bool        // make a generation live without verifying its blocks
-	Notify    func(Event) // receives events, one at a time; may be nil
+	Digits    generation.Digits // whose shards to serve; 0: all
+	IndexOnly bool              // make a generation live without verifying its blocks
+	Notify    func(Event)       // receives events, one at a time; may be nil
 }
 
 // NewStore returns a Store for dir, which need not exist yet. It opens nothing;
 // the first Poll does.
 func NewStore(dir string, opts StoreOptions) *Store {
+	if opts.Digits == 0 {
+		opts.Digits = generation.AllDigits
+	}
 	return &Store{
 		dir:     dir,
 		opts:    opts,
@@ -70,11 +75,10 @@ func (s *Store) becomeLive(g *Generation, e Event) {
 		s.events.notify(Event{Kind: EventClosed, ID: g.ID(), Path: e.Path, Err: err})
 	}
 	g.lease = l
-	e.Records, e.Bytes = g.Header().Records, g.Header().FileLen
 	id := g.ID()
 	s.open.Add(1)
 	s.mu.Lock()
-	for _, f := range g.files {
+	for _, f := range g.owned {
 		delete(s.refused, f.path)
 	}
 	e.Previous, s.last = s.last, &id
@@ -156,6 +160,7 @@ func (s *Store) Unreadable(g *Generation, err error) {
 // released and all files are closed. Later polls return an error.
 func (s *Store) Close() error {
 	s.stopPolling()
+	s.dropStandby()
 	if l := s.live.Swap(nil); l != nil {
 		l.expire()
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -16,11 +17,12 @@ import (
 	"promostore/reader"
 )
 
-// keysOf returns the keys of generation id, which no other generation has.
+// keysOf returns the keys of generation id, which no other generation has. They are
+// spread evenly over 16 or 64 shards, according to both rules.
 func keysOf(id generation.ID) []format.Key {
 	keys := make([]format.Key, 1000)
 	for i := range keys {
-		keys[i] = format.Key{Hi: uint64(i) << 32, Lo: uint64(id)}
+		keys[i] = format.Key{Hi: uint64(i) << 54, Lo: uint64(id)<<16 | uint64(i)}
 	}
 	return keys
 }
@@ -30,17 +32,22 @@ func keysOf(id generation.ID) []format.Key {
 // running.
 type testStore struct {
 	*reader.Store
-	t      *testing.T
-	dir    string
-	events chan reader.Event
+	t        *testing.T
+	dir      string
+	events   chan reader.Event
+	verified chan generation.ID // of EventVerified, which comes at any time
 }
 
 func newTestStore(t *testing.T, opts reader.StoreOptions) *testStore {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	s := &testStore{t: t, dir: t.TempDir(), events: make(chan reader.Event, 1000)}
+	s := &testStore{t: t, dir: t.TempDir(), events: make(chan reader.Event, 1000), verified: make(chan generation.ID, 1000)}
 	notify := opts.Notify
 	opts.Notify = func(e reader.Event) {
-		s.events <- e
+		if e.Kind == reader.EventVerified {
+			s.verified <- e.ID
+		} else {
+			s.events <- e
+		}
 		if notify != nil {
 			notify(e)
 		}
@@ -223,14 +230,17 @@ func TestStoreStartsWithDamagedNewest(t *testing.T) {
 func TestStoreRefusesUnservableNames(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{})
 	gentest.Must(t, os.Rename(s.publish(1), s.path(2))) // the header names generation 1
-	shard := generation.Name{ID: 3, Shard: 1, Shards: 2}
-	gentest.Must(t, os.Rename(s.publish(3), filepath.Join(s.dir, shard.String())))
+	shard := generation.Name{ID: 7, Shard: 1, Shards: 2}
+	gentest.Must(t, os.Rename(s.publish(7), filepath.Join(s.dir, shard.String())))
 	// Neither of these is listed.
 	gentest.Must(t, os.Mkdir(s.path(4), 0o755))
 	gentest.Must(t, os.Symlink("nowhere", s.path(5)))
 	s.poll()
 	s.poll()
-	s.want(refused(3, generation.ErrIncomplete), refused(2, generation.ErrMisnamed))
+	s.want(refused(2, generation.ErrMisnamed))
+	if st := s.Status(); *st.Newest != 7 || !slices.Equal(st.Missing, []int{0}) || len(st.Refused) != 1 {
+		t.Errorf("status %+v", st)
+	}
 	s.wantLive(0)
 }
 

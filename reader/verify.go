@@ -120,10 +120,11 @@ func (f *File) VerifyKey(key format.Key) error {
 	return x.VerifyBlock(f.file, block)
 }
 
-// VerifyGeneration opens g and verifies it like a Store. progress is that of
-// Verify.
+// VerifyGeneration opens all files of g and verifies them like a Store. progress
+// is that of File.Verify, for all files together. An error that is about one file
+// is a generation.FileError.
 func VerifyGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) error {
-	opened, err := openGeneration(g, AccessPread)
+	opened, err := openGeneration(g, generation.AllDigits, AccessPread, nil)
 	if err != nil {
 		return err
 	}
