@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"github.com/valyala/fasthttp"
+
+	"promostore/reader"
 )
 
 // Header names and values in canonical form, which fasthttp neither copies nor
@@ -56,6 +58,23 @@ func (s *Server) notFound(ctx *fasthttp.RequestCtx) {
 	ctx.SetStatusCode(fasthttp.StatusNotFound)
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.SetBodyString(`{"error":"promotion not found"}` + "\n")
+}
+
+// misdirected answers 421 for an id of a shard that another server has. id is valid
+// and needs no escaping. Like notFound it does not allocate, because a proxy that
+// sends digits to the wrong servers causes many. RFC 7540 lets caches keep the
+// answer; they must not, because the digits of a server may change.
+func (s *Server) misdirected(ctx *fasthttp.RequestCtx, shard *shard, g *reader.Generation, id []byte) {
+	shard.lookups[lookupForeign].Add(1)
+	ctx.SetStatusCode(fasthttp.StatusMisdirectedRequest)
+	ctx.Response.Header.SetCanonical(headerCacheControl, noStore)
+	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
+	digits := s.opts.Store.Digits()
+	b := append(ctx.Response.SwapBody(nil)[:0], `{"error":"id `...)
+	b = append(append(b, id...), ": this server serves only ids whose "...)
+	b = append(append(b, g.Sharding().Rule.String()...), " digit is in "...)
+	b = append(digits.Append(b), `","digits":"`...)
+	ctx.Response.SwapBody(append(digits.Append(b), "\"}\n"...))
 }
 
 // unavailable answers 503 and asks the client to try again.

@@ -69,6 +69,8 @@ func (s *Server) writeGeneration(w *web.ExpositionWriter) {
 	}
 	w.Gauge("promoserve_generation_open_seconds", time.Duration(m.openNanos.Load()).Seconds(), "Time to open the generation that became live last and to check its index.")
 	w.Gauge("promoserve_generation_verify_seconds", time.Duration(m.verifyNanos.Load()).Seconds(), "Time to verify the blocks of the generation that became live last.")
+	w.Family("promoserve_digits_info", "gauge", "Deciding digits of the IDs that the server serves; always 1.")
+	w.Sample("", 1, "digits", s.opts.Store.Digits().String())
 	st := s.opts.Store.Status()
 	w.Bool("promoserve_pinned", st.Pinned() != nil, "1 if a generation is pinned, even if its file is missing; 0 after a newer one has released the pin.")
 	held := time.Duration(0)

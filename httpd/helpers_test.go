@@ -164,6 +164,22 @@ func (f *fixture) poll(t testing.TB) {
 	must(t, f.store.Poll(context.Background()))
 }
 
+// await waits for an event of this kind.
+func (f *fixture) await(t testing.TB, kind reader.EventKind) reader.Event {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case e := <-f.events:
+			if e.Kind == kind {
+				return e
+			}
+		case <-timeout:
+			t.Fatalf("no event of kind %d after 20 s", kind)
+		}
+	}
+}
+
 // An answer is a response with its body.
 type answer struct {
 	code   int

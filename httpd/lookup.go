@@ -64,7 +64,11 @@ func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	b.answer = s.admission.buffers.get(min(64+typicalLen*len(b.ids), a.reserved))
 	err := b.lookup(g, s.opts.JSON)
 	a.text, b.answer = b.answer, nil
-	if err != nil {
+	switch {
+	case errors.Is(err, reader.ErrForeign):
+		s.misdirected(ctx, shard, g, b.foreign)
+		return
+	case err != nil:
 		s.lookupFailed(ctx, shard, g, err)
 		return
 	}
@@ -143,6 +147,7 @@ type batch struct {
 	ids     [][]byte // as received; most share the memory of the request
 	answer  []byte
 	missing []byte // IDs not found, as JSON strings
+	foreign []byte // the first ID of a shard that another server has, after ErrForeign
 	counts  [numLookups]uint64
 
 	// One group. The keys are those of its valid IDs.
@@ -168,7 +173,7 @@ const (
 // free returns b to the pool. The caller must not use b again.
 func (b *batch) free() {
 	clear(b.ids) // drop the references to the request
-	b.ids = b.ids[:0]
+	b.ids, b.foreign = b.ids[:0], nil
 	if cap(b.ids) > maxSpareIDs {
 		b.ids = nil
 	}
@@ -179,7 +184,7 @@ func (b *batch) free() {
 }
 
 // lookup appends to answer: the promotions in the order of the IDs, and the unknown
-// and malformed IDs as received.
+// and malformed IDs as received. After reader.ErrForeign, foreign is set.
 func (b *batch) lookup(g *reader.Generation, opts format.JSONOptions) error {
 	b.counts = [numLookups]uint64{}
 	b.missing = b.missing[:0]
@@ -203,9 +208,14 @@ func (b *batch) lookupGroup(g *reader.Generation, opts format.JSONOptions, ids [
 	for i, id := range ids {
 		key, ok := reader.ParseID(id)
 		b.valid[i] = ok
-		if ok {
-			keys = append(keys, key)
+		if !ok {
+			continue
 		}
+		if !g.Owns(key) {
+			b.foreign = id
+			return reader.ErrForeign
+		}
+		keys = append(keys, key)
 	}
 	if err := g.GetBatch(keys, b.records[:len(keys)], b.found[:len(keys)]); err != nil {
 		return err

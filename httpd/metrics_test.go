@@ -48,6 +48,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		`promoserve_generation_info{generation="20261122T103000000Z",access="mmap"}`: "1",
 		`promoserve_generation_records`:                                              strconv.Itoa(len(rows)),
 		`promoserve_generation_shards`:                                               "1",
+		`promoserve_digits_info{digits="0-f"}`:                                       "1",
 		`promoserve_generation_missing_shards`:                                       "0",
 		`promoserve_generation_created_timestamp_seconds`:                            "1.7953434e+09",
 		`promoserve_ready`:                 "1",

@@ -23,7 +23,12 @@ func (s *Server) promotion(ctx *fasthttp.RequestCtx, shard *shard, id []byte) {
 		s.notFound(ctx)
 		return
 	}
-	r, found, err := g.File(key).Get(key)
+	f := g.File(key)
+	if f == nil {
+		s.misdirected(ctx, shard, g, id)
+		return
+	}
+	r, found, err := f.Get(key)
 	if err != nil {
 		s.lookupFailed(ctx, shard, g, err)
 		return

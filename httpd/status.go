@@ -11,6 +11,7 @@ import (
 func (s *Server) Status() web.Status {
 	found := s.opts.Store.Status()
 	st := web.NewStatus(s.opts.Version, s.started, &found)
+	st.Digits = s.opts.Store.Digits().String()
 	st.Swaps = s.metrics.swaps[swapLive].Load()
 	return st
 }

@@ -44,6 +44,17 @@ type wantStatus struct {
 	details              string // JSON
 }
 
+// newestVerified reports whether the newest generation is live or held back.
+func (w wantStatus) newestVerified() bool { return w.newest >= 0 && w.newest == max(w.live, w.held()) }
+
+// held returns the number of the generation that the pin holds back, or -1.
+func (w wantStatus) held() int {
+	if w.pinned >= 0 && w.live == w.pinned && w.newest > w.live {
+		return w.newest
+	}
+	return -1
+}
+
 func (w wantStatus) String() string {
 	id := func(k int) string {
 		if k < 0 {
@@ -51,19 +62,19 @@ func (w wantStatus) String() string {
 		}
 		return `"` + genID(k).String() + `"`
 	}
-	live := `"records":null,"bytes":null,"shards":null,"age":null`
+	live := `"records":null,"bytes":null,"shards":null,"digits":"0-f","age":null`
 	if w.live >= 0 {
-		live = fmt.Sprintf(`"records":%d,"bytes":8264,"shards":1,"age":SECONDS`, len(rows))
+		live = fmt.Sprintf(`"records":%d,"bytes":8264,"shards":1,"digits":"0-f","age":SECONDS`, len(rows))
 	}
 	problem := ""
-	if w.pinned >= 0 && w.live == w.pinned && w.newest > w.live {
+	if w.held() >= 0 {
 		problem = `,"held_back_since":"2026-11-24T13:00:00Z"`
 	}
 	if w.problem != "" {
 		problem += `,"problem":"` + w.problem + `"`
 	}
 	return fmt.Sprintf(`{"version":"v1","uptime":SECONDS,"live":%s,"pinned":%s,"newest":%s,"missing_shards":[],"newest_verified":%t,"refused":%d,%s,"swaps":%d,"future":[]%s`,
-		id(w.live), id(w.pinned), id(w.newest), w.live >= 0 && w.live == w.newest, w.refused, live, w.swaps, problem)
+		id(w.live), id(w.pinned), id(w.newest), w.newestVerified(), w.refused, live, w.swaps, problem)
 }
 
 // TestStatusFollowsDirectory pins, unpins and removes generations, and checks
@@ -75,6 +86,9 @@ func TestStatusFollowsDirectory(t *testing.T) {
 	status := func(w wantStatus) {
 		t.Helper()
 		f.poll(t)
+		if w.held() >= 0 {
+			f.await(t, reader.EventVerified)
+		}
 		a := f.get(t, "/status")
 		a.body = duration.ReplaceAllString(a.body, "$1:SECONDS")
 		a.want(t, 200, w.String()+"}")

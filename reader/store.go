@@ -64,6 +64,9 @@ func NewStore(dir string, opts StoreOptions) *Store {
 	}
 }
 
+// Digits returns the deciding digits of the ids that s serves.
+func (s *Store) Digits() generation.Digits { return s.opts.Digits }
+
 // becomeLive makes g the live generation and reports e.
 func (s *Store) becomeLive(g *Generation, e Event) {
 	l := &lease{generation: g}

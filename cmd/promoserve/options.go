@@ -9,6 +9,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/reader"
 	"promostore/web"
@@ -26,6 +27,7 @@ func serverFlags() []cli.Flag {
 			&cli.DurationFlag{Name: "poll", Value: time.Second, Usage: "look for a new generation every `DURATION`"},
 			&cli.StringFlag{Name: "verify", Value: "full", Usage: "how much of a generation to verify before it becomes live: `full|index`"},
 			&cli.StringFlag{Name: "access", Value: "auto", Usage: "how to read a generation: `auto|mmap|pread`; auto maps a file that fits into memory"},
+			&cli.StringFlag{Name: "digits", DefaultText: "all", Usage: "of sharded generations, serve only the IDs whose deciding hex digit is in `DIGITS`, such as 0-7 or 0,4,8,c"},
 			&cli.StringFlag{Name: "date-format", Value: "wall", Usage: "format of dates: `wall|source|utc|rfc3339`; wall is the wall clock without a zone, source the text of the CSV"},
 			&cli.IntFlag{Name: "price-decimals", Value: -1, DefaultText: "as in the CSV", Usage: "truncate prices to `N` decimals, without rounding"},
 			&cli.StringFlag{Name: "cache-control", DefaultText: "none", Usage: "send `VALUE` as Cache-Control with promotions, such as \"public, max-age=60\", and no-store with 404"},
@@ -72,6 +74,12 @@ func serverOptionsOf(c *cli.Context) (serverOptions, error) {
 		"auto": reader.AccessAuto, "mmap": reader.AccessMmap, "pread": reader.AccessPread,
 	}[c.String("access")]
 	var err error
+	opts.store.Digits = generation.AllDigits
+	if text := c.String("digits"); text != "" {
+		if opts.store.Digits, err = generation.ParseDigits(text); err != nil {
+			return opts, program.Usagef("--%v", err)
+		}
+	}
 	if opts.http.JSON.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
 		return opts, program.Usagef("--date-format: %v", err)
 	}

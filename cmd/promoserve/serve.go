@@ -45,7 +45,7 @@ func serve(opts serverOptions, log *slog.Logger, signals *program.Signals) error
 	}
 	// This is the first line of the log, so that a script that waits for the
 	// address misses no later line.
-	log.Info("serving", "address", ln.Addr().String(), "data", opts.dir, "https", certificates != nil, "version", opts.http.Version)
+	log.Info("serving", "address", ln.Addr().String(), "data", opts.dir, "digits", opts.store.Digits.String(), "https", certificates != nil, "version", opts.http.Version)
 	super := &supervisor{manager: notify.FromEnvironment(log)}
 	var srv *httpd.Server // set before store.Run sends the first event
 	opts.store.Notify = func(e reader.Event) {
