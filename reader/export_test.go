@@ -17,5 +17,16 @@ func ReopenError(err error) error { return reopenError(err) }
 // LookupError returns err as an error of a lookup in the first file of g.
 func LookupError(g *Generation, err error) error { return &lookupError{file: g.files[0], err: err} }
 
+// WaitStandby waits until the standby of s, if there is one, is prepared or
+// refused.
+func WaitStandby(s *Store) {
+	s.mu.Lock()
+	b := s.standby
+	s.mu.Unlock()
+	if b != nil {
+		<-b.done
+	}
+}
+
 // Trained reports whether f has a model trained from its records.
 func Trained(f *File) bool { return f.model.Load() != nil }
