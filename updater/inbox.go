@@ -203,7 +203,7 @@ func (x *inbox) resume(at place) error {
 	if err != nil {
 		return fmt.Errorf("inbox: %s/%s: %w", at.sub, at.name, err)
 	}
-	_, err = generation.Find(x.pipeline.opts.Dir, id)
+	_, err = generation.Find(x.pipeline.opts.Dir, id, generation.AllDigits)
 	switch {
 	case err == nil:
 		if err := x.dir.finish(at, name, id.String()); err != nil {

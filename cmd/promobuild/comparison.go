@@ -23,14 +23,14 @@ type comparison struct {
 	Shown shown `json:"shown"`
 }
 
-// A side is one of the two files.
+// A side is one of the two generations.
 type side struct {
-	File       string `json:"file"`
+	File       string `json:"file"` // or a pattern for the files of several shards
 	Generation string `json:"generation"`
 	Records    uint64 `json:"records"`
 }
 
-func sideOf(f opened) side { return side{f.path, f.ID().String(), f.Header().Records} }
+func sideOf(o opened) side { return side{o.path, o.ID().String(), o.Header.Records} }
 
 // compare compares two generations and keeps up to show rows of each kind. It
 // passes the numbers of records that were read to progress, which may be nil.
@@ -55,17 +55,8 @@ func compare(ctx context.Context, from, to opened, show int, progress func(recor
 		Progress: progress,
 	}
 	var err error
-	d.Counts, err = c.Compare(ctx, sourceOfFile(from), sourceOfFile(to))
+	d.Counts, err = c.Compare(ctx, diff.Source{Styles: from.Styles(), Scan: from.Scan}, diff.Source{Styles: to.Styles(), Scan: to.Scan})
 	return d, err
-}
-
-func sourceOfFile(f opened) diff.Source {
-	return diff.Source{Styles: f.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
-		if err := f.Scan(ctx, yield); err != nil {
-			return fmt.Errorf("%s: %w", f.path, err)
-		}
-		return nil
-	}}
 }
 
 // shown holds the first rows of each kind, in the order of their ids.

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
+	"promostore/format/generation"
 )
 
 // dataFlag returns the flag that every command with a data directory has.
@@ -17,6 +18,27 @@ func dataFlag(usage string) cli.Flag {
 	flag := &cli.StringFlag{Name: "data", Value: "./data", Usage: usage, TakesFile: true}
 	program.WithEnv([]cli.Flag{flag})
 	return flag
+}
+
+// digitsFlag returns the flag that every command has which opens generations. In the
+// directory of a server of some digits, it needs the same value.
+func digitsFlag() cli.Flag {
+	flag := &cli.StringFlag{Name: "digits", DefaultText: "all", Usage: "of sharded generations, use only the shards of IDs whose deciding hex digit is in `DIGITS`, like promoserve"}
+	program.WithEnv([]cli.Flag{flag})
+	return flag
+}
+
+// digits returns the value of --digits.
+func digits(c *cli.Context) (generation.Digits, error) {
+	text := c.String("digits")
+	if text == "" {
+		return generation.AllDigits, nil
+	}
+	d, err := generation.ParseDigits(text)
+	if err != nil {
+		return 0, program.Usagef("--digits: %v", err)
+	}
+	return d, nil
 }
 
 // dataDir returns the directory of --data, which must exist.

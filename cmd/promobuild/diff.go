@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/escape"
 )
 
 // maxShow bounds the rows that diff holds in memory before it prints them.
@@ -21,7 +24,8 @@ func diffCommand() *cli.Command {
 		ArgsUsage: "[FILE|DIR|ID [FILE|DIR|ID]]",
 		Description: `Count the promotions that the second generation adds, removes and changes, and
 show the first rows of each kind. A row has changed if its price or date is
-written differently. Exit with 0 whether the generations differ or not.
+written differently. Exit with 0 whether the generations differ or not. They may
+have different numbers of shards.
 
 ` + argumentHelp + `
 
@@ -60,10 +64,14 @@ func runDiff(c *cli.Context) error {
 	}
 	defer from.Close()
 	defer to.Close()
+	if !sameShards(from, to) {
+		fmt.Fprintf(c.App.ErrWriter, "warning: %s and %s: promotions that only one of them can have count as added or removed\n",
+			escape.Name(from.describe()), escape.Name(to.describe()))
+	}
 	var progress func(int)
 	finish := func() error { return nil }
 	if isTerminal(c.App.ErrWriter) {
-		bar := newBar(c.App.ErrWriter, max(1, int64(from.Header().Records+to.Header().Records)*format.RecordLen), "diff", true)
+		bar := newBar(c.App.ErrWriter, max(1, int64(from.Header.Records+to.Header.Records)*format.RecordLen), "diff", true)
 		progress = func(n int) { _ = bar.Add(n * format.RecordLen) }
 		finish = bar.Finish
 	}
@@ -94,7 +102,7 @@ func (s source) openSides(ctx context.Context, args []string) (from, to opened, 
 		if err != nil {
 			return from, to, err
 		}
-		args = []string{before.Files[0], served.Files[0]}
+		args = []string{before.ID.String(), served.ID.String()}
 	case 1:
 		args = append(args, s.dir)
 	}
@@ -105,4 +113,22 @@ func (s source) openSides(ctx context.Context, args []string) (from, to opened, 
 		from.Close()
 	}
 	return from, to, err
+}
+
+// sameShards reports whether any id can be in both a and b or in neither.
+func sameShards(a, b opened) bool {
+	if len(a.Open()) == len(a.Files) && len(b.Open()) == len(b.Files) {
+		return true
+	}
+	isOpen := func(f generation.Indexed) bool { return f.File != nil }
+	return a.Header.Sharding == b.Header.Sharding &&
+		slices.EqualFunc(a.Files, b.Files, func(f, g generation.Indexed) bool { return isOpen(f) == isOpen(g) })
+}
+
+// describe returns the path of o and the shards that o consists of.
+func (o opened) describe() string {
+	if part := o.partText(); part != "" {
+		return o.path + " is " + part
+	}
+	return o.path + " is a whole generation"
 }

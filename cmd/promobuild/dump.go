@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
@@ -16,7 +14,8 @@ func dumpCommand() *cli.Command {
 		ArgsUsage: "[FILE|DIR|ID]",
 		Description: `Print prices and dates as they were written. Print IDs in upper case if all their
 letters were, else in lower case. There is no header row. Standard error names
-the generation.
+the generation. Its shards are merged, so that the dump does not depend on their
+number.
 
 ` + argumentHelp + `
 
@@ -39,15 +38,15 @@ func dump(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.open(c.Context, arg)
+	o, err := s.open(c.Context, arg)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	s.announce(f)
-	styles := f.Styles()
+	defer o.Close()
+	s.announce(o)
+	styles := o.Styles()
 	buf := make([]byte, 0, dumpLen+4096)
-	err = f.Scan(c.Context, func(records []format.Record) error {
+	err = o.Scan(c.Context, func(records []format.Record) error {
 		for i := range records {
 			buf = append(records[i].AppendCSV(buf, styles, ','), '\n')
 			if len(buf) >= dumpLen {
@@ -62,8 +61,5 @@ func dump(c *cli.Context) error {
 	if err == nil {
 		_, err = c.App.Writer.Write(buf)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
-	}
-	return nil
+	return err
 }

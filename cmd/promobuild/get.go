@@ -57,14 +57,14 @@ func get(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.open(c.Context, where)
+	o, err := s.open(c.Context, where)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	s.announce(f)
+	defer o.Close()
+	s.announce(o)
 	in := bufio.NewReader(c.App.Reader)
-	g := &getter{file: f, out: bufio.NewWriter(c.App.Writer)}
+	g := &getter{from: o, out: bufio.NewWriter(c.App.Writer)}
 	for id, err := range ids(args, in) {
 		if err == nil {
 			err = g.get(id)
@@ -151,7 +151,7 @@ const maxMissing = 20
 
 // A getter prints promotions and counts the missing ones.
 type getter struct {
-	file   opened
+	from   opened
 	out    *bufio.Writer
 	line   []byte
 	reason []error // of the first missing IDs
@@ -165,24 +165,28 @@ func (g *getter) get(id string) error {
 		g.miss(fmt.Errorf("%q: not found: not an id", id))
 		return nil
 	}
-	// The block is checked even for an id that is missing: a damaged block does
-	// not prove absence.
-	err := g.file.VerifyKey(key)
-	var r format.Record
-	var found bool
-	if err == nil {
-		r, found, err = g.file.Get(key)
+	if !g.from.Owns(key) {
+		g.miss(g.from.foreign(id, key))
+		return nil
 	}
+	r, found, err := g.from.Get(key)
 	if err != nil {
-		return fmt.Errorf("%s: %w", g.file.path, err)
+		return err
 	}
 	if !found {
 		g.miss(fmt.Errorf("%s: not found", id))
 		return nil
 	}
-	g.line = append(format.DefaultJSONOptions.AppendJSON(g.line[:0], &r, g.file.Styles()), '\n')
+	g.line = append(format.DefaultJSONOptions.AppendJSON(g.line[:0], &r, g.from.Styles()), '\n')
 	_, err = g.out.Write(g.line)
 	return err
+}
+
+// foreign returns the error for an id whose shard o lacks.
+func (o opened) foreign(id string, key format.Key) error {
+	shard := int(o.Header.ShardOf(key))
+	name := generation.Name{ID: o.ID(), Shard: shard, Shards: len(o.Files)}
+	return fmt.Errorf("%s: not in %s: the id belongs to shard %d of %d, file %s", id, o.path, shard, len(o.Files), name)
 }
 
 func (g *getter) miss(err error) {

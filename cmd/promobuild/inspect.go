@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -14,7 +16,6 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/escape"
-	"promostore/reader"
 )
 
 func inspectCommand() *cli.Command {
@@ -22,8 +23,9 @@ func inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "show the header and the layout of a generation",
 		ArgsUsage: "[FILE|DIR|ID]",
-		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. Read
-everything but the blocks.
+		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. Of a
+generation with several shards, show the sums and a row for each shard, or only the
+smallest and the largest of over 64. Read everything but the blocks.
 
 ` + argumentHelp + `
 
@@ -38,13 +40,14 @@ Example:
 
 // inspection holds the facts that inspect prints.
 type inspection struct {
-	File           string          `json:"file"`
+	File           string          `json:"file"` // or a pattern for the files of several shards
 	FormatVersion  int             `json:"format_version"`
 	Generation     string          `json:"generation"`
 	Created        time.Time       `json:"created"`
 	Ahead          float64         `json:"ahead,omitempty"` // seconds ahead of the clock
-	Shard          uint32          `json:"shard"`           // from 0
+	Shard          *uint32         `json:"shard,omitempty"` // from 0; nil: several
 	Shards         uint32          `json:"shards"`
+	ShardBy        string          `json:"shard_by"`
 	Rows           uint64          `json:"rows"`
 	Records        uint64          `json:"records"`
 	Duplicates     uint64          `json:"duplicates"`
@@ -54,8 +57,22 @@ type inspection struct {
 	Blocks         int64           `json:"blocks"`
 	FirstID        string          `json:"first_id"` // empty without records
 	LastID         string          `json:"last_id"`
-	Regions        []format.Region `json:"regions"`
-	Dates          []string        `json:"dates"` // the same time in each timestamp style of the dictionary
+	Regions        []format.Region `json:"regions,omitempty"` // of one shard
+	Dates          []string        `json:"dates"`             // the same time in each timestamp style of the dictionary
+	Files          []shardFile     `json:"files,omitempty"`   // of several shards
+}
+
+// A shardFile describes one of several shards.
+type shardFile struct {
+	File       string `json:"file"`
+	Shard      uint32 `json:"shard"`
+	Rows       uint64 `json:"rows"`
+	Records    uint64 `json:"records"`
+	Duplicates uint64 `json:"duplicates"`
+	BadRows    uint64 `json:"bad_rows"`
+	FileBytes  int64  `json:"file_bytes"`
+	FirstID    string `json:"first_id"` // empty without records
+	LastID     string `json:"last_id"`
 }
 
 func inspect(c *cli.Context) error {
@@ -67,58 +84,84 @@ func inspect(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := s.open(c.Context, arg)
+	o, err := s.open(c.Context, arg)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	x := inspectFile(f.File, f.path)
+	defer o.Close()
+	x := inspectionOf(o)
 	if c.Bool("json") {
 		return json.NewEncoder(c.App.Writer).Encode(x)
 	}
 	return x.print(c.App.Writer)
 }
 
-func inspectFile(f *reader.File, path string) inspection {
-	h := f.Header()
+func inspectionOf(o opened) inspection {
+	h := &o.Header
 	x := inspection{
-		File:          path,
+		File:          o.path,
 		FormatVersion: int(h.Version),
-		Generation:    f.ID().String(),
-		Created:       f.ID().Time(),
-		Ahead:         f.ID().Ahead(time.Now()).Seconds(),
-		Shard:         h.Shard,
+		Generation:    o.ID().String(),
+		Created:       o.ID().Time(),
+		Ahead:         o.ID().Ahead(time.Now()).Seconds(),
 		Shards:        h.Shards,
+		ShardBy:       h.Rule.String(),
 		Rows:          h.Rows,
 		Records:       h.Records,
 		Duplicates:    h.Duplicates,
 		BadRows:       h.BadRows,
 		FileBytes:     h.FileLen,
-		Blocks:        h.Blocks(),
-		Regions:       f.Index().Regions(),
+		Blocks:        o.blocks(),
 		Dates:         []string{},
 	}
+	x.FirstID, x.LastID = idRange(h)
 	if h.Records > 0 {
 		x.BytesPerRecord = float64(h.FileLen) / float64(h.Records)
-		x.FirstID, x.LastID = h.MinKey.String(), h.MaxKey.String()
 	}
 	seconds, _, _, err := format.ParseDate([]byte(time.DateTime))
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	for _, style := range f.Styles() {
+	for _, style := range o.Styles() {
 		x.Dates = append(x.Dates, string(style.AppendDate(nil, seconds)))
+	}
+	files := o.Open()
+	if len(files) == 1 {
+		x.Shard, x.Regions = &files[0].Index.Shard, files[0].Index.Regions()
+		return x
+	}
+	for _, f := range files {
+		h := f.Header()
+		first, last := idRange(h)
+		x.Files = append(x.Files, shardFile{f.Name(), h.Shard, h.Rows, h.Records, h.Duplicates, h.BadRows, h.FileLen, first, last})
 	}
 	return x
 }
 
+// idRange returns the first and the last id, or empty texts without records.
+func idRange(h *format.Header) (first, last string) {
+	if h.Records == 0 {
+		return "", ""
+	}
+	return h.MinKey.String(), h.MaxKey.String()
+}
+
 func (x *inspection) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "file\t%s\n", escape.Name(x.File))
+	name, shards := "file", ""
+	if x.Shards > 1 {
+		shards = fmt.Sprintf(", by the %s digits of the IDs", x.ShardBy)
+	}
+	if x.Shard == nil {
+		name, shards = "files", fmt.Sprintf("shards\t%d of %d%s", len(x.Files), x.Shards, shards)
+	} else {
+		shards = fmt.Sprintf("shard\t%d of %d%s", *x.Shard, x.Shards, shards)
+	}
+	fmt.Fprintf(t, "%s\t%s\n", name, escape.Name(x.File))
 	fmt.Fprintf(t, "format version\t%d\n", x.FormatVersion)
 	fmt.Fprintf(t, "generation\t%s\n", x.Generation)
 	fmt.Fprintf(t, "created\t%s UTC%s\n", x.Created.Format(time.DateTime), aheadText(generation.IDOf(x.Created), time.Now()))
-	fmt.Fprintf(t, "shard\t%d of %d\n", x.Shard, x.Shards)
+	fmt.Fprintln(t, shards)
 	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(int64(x.Rows)))
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(int64(x.Records)))
 	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(int64(x.Duplicates)))
@@ -135,6 +178,36 @@ func (x *inspection) print(w io.Writer) error {
 	}
 	for i, date := range x.Dates {
 		fmt.Fprintf(t, "dates %d\tas %s\n", i, date)
+	}
+	if err := t.Flush(); err != nil || x.Shard != nil {
+		return err
+	}
+	return printShards(w, x.Files, x.Records)
+}
+
+// maxShardRows is the number of shards of which inspect prints a row for each.
+const maxShardRows = 64
+
+// printShards prints a row for each shard, or for the smallest and the largest of
+// many. records is their sum.
+func printShards(w io.Writer, files []shardFile, records uint64) error {
+	byRecords := func(a, b shardFile) int { return cmp.Compare(a.Records, b.Records) }
+	rows := files
+	if len(files) > maxShardRows {
+		rows = []shardFile{slices.MinFunc(files, byRecords), slices.MaxFunc(files, byRecords)}
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\nSHARD\tROWS\tRECORDS\tOF THE MEAN\tDUPLICATES\tBAD ROWS\tBYTES\tFIRST ID\tLAST ID")
+	for _, f := range rows {
+		percent := 100.0
+		if records > 0 {
+			percent = float64(f.Records) * float64(len(files)) / float64(records) * 100
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%.0f %%\t%s\t%s\t%s\t%s\t%s\n", f.Shard, humanize.Comma(int64(f.Rows)), humanize.Comma(int64(f.Records)), percent,
+			humanize.Comma(int64(f.Duplicates)), humanize.Comma(int64(f.BadRows)), humanize.Comma(f.FileBytes), f.FirstID, f.LastID)
+	}
+	if len(rows) < len(files) {
+		fmt.Fprintf(t, "These are the smallest and the largest shard; --json prints all %d.\n", len(files))
 	}
 	return t.Flush()
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -29,7 +30,9 @@ func listCommand() *cli.Command {
 newest servable one. Show the author and the reason of the pin, and why others
 are not servable. Only the blocks of the live generation and of those that are
 preferred to it are read; of a generation in the state "index good" all else was.
-Exit with 0 unless DIR or its pin cannot be read.
+A generation is complete if all of its shards are there, or those that --digits
+selects; for others, show which are missing. Exit with 0 unless DIR or its pin
+cannot be read.
 
 Times are in UTC.
 
@@ -37,6 +40,7 @@ Example:
    promobuild list /srv/promotions`,
 		Flags: []cli.Flag{
 			dataFlag("list the generations in `DIR`"),
+			digitsFlag(),
 			verifyFlag(),
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON array"},
 		},
@@ -51,6 +55,8 @@ type listed struct {
 	Live       bool      `json:"live"`   // a server of the directory serves it
 	Newest     bool      `json:"newest"` // the newest servable generation
 	Complete   bool      `json:"complete"`
+	Shards     int       `json:"shards"`
+	Missing    []int     `json:"missing_shards,omitempty"` // of those that it needs
 	Files      []string  `json:"files"`
 	Records    uint64    `json:"records"`
 	Bytes      int64     `json:"bytes"`
@@ -96,12 +102,10 @@ func (s source) list(ctx context.Context) ([]listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	bad := map[string]error{} // by the path of the only file
+	bad := map[string]error{} // by the path of the first file
 	live, err := generation.Live(ctx, s.dir, func(g generation.Generation) error {
 		err := s.check(ctx, g)
-		if len(g.Files) == 1 {
-			bad[g.Files[0]] = err
-		}
+		bad[g.Files[0]] = err
 		return err
 	})
 	if err != nil && !errors.Is(err, generation.ErrNoneServable) {
@@ -110,7 +114,7 @@ func (s source) list(ctx context.Context) ([]listed, error) {
 	lines := []listed{}
 	newest := -1
 	for i, g := range generations {
-		lines = append(lines, lineOf(g, bad[g.Files[0]]))
+		lines = append(lines, s.lineOf(g, bad[g.Files[0]]))
 		lines[i].Live = err == nil && g.ID == live.ID && g.Shards == live.Shards
 		if lines[i].Error == "" {
 			newest = i
@@ -132,7 +136,7 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 		return lines
 	}
 	// The lines are sorted by ID, which is the order of their texts too. Of two
-	// lines with the same ID, the first is that of the single file.
+	// lines with the same ID, the first is that of fewer shards.
 	i, found := slices.BinarySearchFunc(lines, pin.ID.String(), func(l listed, id string) int { return cmp.Compare(l.Generation, id) })
 	if !found {
 		lines = slices.Insert(lines, i, listed{Generation: pin.ID.String(), Created: pin.ID.Time(), Files: []string{}, Error: "missing"})
@@ -143,24 +147,24 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 
 // lineOf returns the line of a generation. It reads the index to check whether
 // the generation is servable. bad, which may be nil, is a known defect.
-func lineOf(g generation.Generation, bad error) listed {
+func (s source) lineOf(g generation.Generation, bad error) listed {
 	now := time.Now()
+	missing := g.MissingOf(s.digits)
 	l := listed{
-		Generation: g.ID.String(), Created: g.ID.Time(), Complete: g.Complete(), Files: g.Files,
+		Generation: g.ID.String(), Created: g.ID.Time(), Complete: len(missing) == 0, Shards: g.Shards, Missing: missing, Files: g.Files,
 		Future: g.ID.IsFuture(now), Ahead: g.ID.Ahead(now).Seconds(), ahead: aheadText(g.ID, now),
 	}
-	h, err := g.Header()
-	l.readable = err == nil
+	o, err := s.openGeneration(g)
 	if err == nil {
-		err = bad
+		l.Records, l.readable = o.Header.Records, true
+		err = errors.Join(o.Close(), bad)
 	}
 	switch {
 	case errors.Is(err, generation.ErrIncomplete):
-		l.Error = fmt.Sprintf("incomplete: %d of %d files", len(g.Files), g.Shards)
+		l.Error = fmt.Sprintf("incomplete: missing %d of %s: %s", len(missing), count(int64(g.Shards), "shard"), generation.ShardRanges(missing))
 	case err != nil:
 		l.Error = "bad: " + err.Error()
 	}
-	l.Records = h.Records
 	for _, path := range g.Files {
 		if st, err := os.Stat(path); err == nil {
 			l.Bytes += st.Size()
@@ -171,7 +175,7 @@ func lineOf(g generation.Generation, bad error) listed {
 
 func printList(w io.Writer, lines []listed) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "GENERATION\tCREATED (UTC)\tRECORDS\tBYTES\tSTATE")
+	fmt.Fprintln(t, "GENERATION\tCREATED (UTC)\tSHARDS\tRECORDS\tBYTES\tSTATE")
 	for _, l := range lines {
 		state := escape.Name(l.Error)
 		switch {
@@ -188,12 +192,15 @@ func printList(w io.Writer, lines []listed) error {
 		if l.Pin != nil {
 			state += ", " + pinText(*l.Pin)
 		}
-		records := "-"
+		shards, records := "-", "-"
+		if l.Shards > 0 { // else the generation is missing
+			shards = strconv.Itoa(l.Shards)
+		}
 		if l.readable {
 			records = humanize.Comma(int64(l.Records))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", l.Generation, l.Created.Format(time.DateTime),
-			records, humanize.Comma(l.Bytes), state)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", l.Generation, l.Created.Format(time.DateTime),
+			shards, records, humanize.Comma(l.Bytes), state)
 	}
 	return t.Flush()
 }

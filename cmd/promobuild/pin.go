@@ -28,7 +28,7 @@ build does not matter.
 Examples:
    promobuild pin --data /srv/promotions --reason "prices of today are wrong" 20261122T103000123Z
    promobuild pin --data /srv/promotions --until-newer 20261122T103000123Z`,
-		Flags:  append(pinFlags(), untilNewerFlag()),
+		Flags:  append(pinFlags(), digitsFlag(), untilNewerFlag()),
 		Action: pin,
 	}
 }
@@ -57,20 +57,23 @@ func pin(c *cli.Context) error {
 	if err != nil {
 		return program.Usagef("%v; promobuild list shows the IDs", err)
 	}
-	dir, err := dataDir(c)
+	s, err := sourceOf(c)
 	if err != nil {
+		return err
+	}
+	if err := checkDir(s.dir); err != nil {
 		return err
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	g, err := generation.Find(dir, id)
+	g, err := generation.Find(s.dir, id, s.digits)
 	if err == nil {
-		err = source{stderr: c.App.ErrWriter}.check(ctx, g)
+		err = s.check(ctx, g)
 	}
 	if err != nil {
 		return unchanged(ctx, err)
 	}
-	return setPin(c, dir, generation.Pin{Active: true, ID: id})
+	return setPin(c, s.dir, generation.Pin{Active: true, ID: id})
 }
 
 // setPin completes p from the flags, writes it and prints it.

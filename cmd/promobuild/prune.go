@@ -20,13 +20,15 @@ func pruneCommand() *cli.Command {
 		ArgsUsage: " ",
 		Description: `Keep the newest N servable generations and the pinned one, and remove all that
 are older. The kept generations are verified first. Bad and incomplete
-generations do not count; newer ones remain, because they may still be arriving.
+generations do not count; newer ones remain, because they may still be arriving. A
+generation counts once, however many shards it has.
 A server that has a removed file open can still read it.
 
 Example:
    promobuild prune --data /srv/promotions --keep 3 --dry-run`,
 		Flags: []cli.Flag{
 			dataFlag("use the generations in `DIR`"),
+			digitsFlag(),
 			&cli.IntFlag{Name: "keep", Value: 2, Usage: "keep `N` servable generations"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "print the generations that would be removed, and remove none"},
 			&cli.BoolFlag{Name: "json", Usage: "print a JSON object"},
@@ -51,13 +53,16 @@ func prune(c *cli.Context) error {
 	if keep < 1 {
 		return program.Usagef("--keep %d is less than 1", keep)
 	}
-	dir, err := dataDir(c) // OpenWriter would create a missing directory
+	s, err := sourceOf(c)
 	if err != nil {
+		return err
+	}
+	if err := checkDir(s.dir); err != nil { // OpenWriter would create it
 		return err
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	w, err := generation.OpenWriter(dir)
+	w, err := generation.OpenWriter(s.dir)
 	if err != nil {
 		return err
 	}
@@ -65,16 +70,16 @@ func prune(c *cli.Context) error {
 	pruned, err := w.Prune(ctx, generation.PruneOptions{
 		Keep:   keep,
 		DryRun: c.Bool("dry-run"),
-		Check:  func(g generation.Generation) error { return source{stderr: c.App.ErrWriter}.check(ctx, g) },
+		Check:  func(g generation.Generation) error { return s.check(ctx, g) },
 	})
 	if err != nil && len(pruned.Removed) == 0 {
 		return unchanged(ctx, err)
 	}
-	s := pruneSummary{idsOf(pruned.Removed), idsOf(pruned.Kept), pruned.Bytes, c.Bool("dry-run")}
+	summary := pruneSummary{idsOf(pruned.Removed), idsOf(pruned.Kept), pruned.Bytes, c.Bool("dry-run")}
 	if c.Bool("json") {
-		return errors.Join(json.NewEncoder(c.App.Writer).Encode(s), err)
+		return errors.Join(json.NewEncoder(c.App.Writer).Encode(summary), err)
 	}
-	return errors.Join(printPruned(c.App.Writer, s), err)
+	return errors.Join(printPruned(c.App.Writer, summary), err)
 }
 
 func idsOf(list []generation.Generation) []string {

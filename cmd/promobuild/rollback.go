@@ -25,7 +25,7 @@ Examples:
    promobuild rollback --data /srv/promotions --reason "prices of today are wrong"
    promobuild rollback --data /srv/promotions --until-newer
    promobuild unpin --data /srv/promotions`,
-		Flags:  append(pinFlags(), untilNewerFlag()),
+		Flags:  append(pinFlags(), digitsFlag(), untilNewerFlag()),
 		Action: rollback,
 	}
 }
@@ -34,18 +34,20 @@ func rollback(c *cli.Context) error {
 	if _, err := program.Args(c, 0, 0); err != nil {
 		return err
 	}
-	dir, err := dataDir(c)
+	s, err := sourceOf(c)
 	if err != nil {
+		return err
+	}
+	if err := checkDir(s.dir); err != nil {
 		return err
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	s := source{dir: dir, stderr: c.App.ErrWriter}
 	g, _, err := s.previous(ctx)
 	if err != nil {
 		return unchanged(ctx, err)
 	}
-	return setPin(c, dir, generation.Pin{Active: true, ID: g.ID})
+	return setPin(c, s.dir, generation.Pin{Active: true, ID: g.ID})
 }
 
 // previous returns the generation that a server of s.dir serves, and the servable

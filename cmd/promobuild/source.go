@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -16,30 +18,64 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/escape"
-	"promostore/reader"
 )
 
 // A source opens the generations that the arguments of a command name.
 type source struct {
-	dir       string    // finds IDs
-	indexOnly bool      // do not verify the blocks of a directory's generations
-	stderr    io.Writer // for progress and warnings
+	dir       string            // finds IDs
+	digits    generation.Digits // of the shards to use; see digitsFlag
+	indexOnly bool              // do not verify the blocks of a directory's generations
+	stderr    io.Writer         // for progress and warnings
 }
 
-// An opened is an open generation.
+// An opened is an open generation, or one file of it.
 type opened struct {
-	*reader.File
-	path string // of the file
+	*generation.Set
+	path string // of the only file, or a pattern that the names of all files match
 	dir  string // whose live generation it is, or empty
+}
+
+func (o opened) ID() generation.ID { return generation.ID(o.Header.Generation) }
+
+// blocks returns the number of blocks in all files.
+func (o opened) blocks() (n int64) {
+	for _, f := range o.Open() {
+		n += f.Index.Blocks()
+	}
+	return n
+}
+
+// partText tells which shards o consists of, unless it has all.
+func (o opened) partText() string {
+	files := o.Open()
+	switch n := len(files); {
+	case n == len(o.Files):
+		return ""
+	case n == 1:
+		return fmt.Sprintf("shard %d of %d", files[0].Index.Shard, len(o.Files))
+	default:
+		return fmt.Sprintf("%d of %d shards", n, len(o.Files))
+	}
+}
+
+// pathOf returns the path of the only file of g, or a pattern that the names of all
+// files match.
+func pathOf(g generation.Generation) string {
+	if g.Shards == 1 {
+		return g.Files[0]
+	}
+	name := generation.Name{ID: g.ID, Shards: g.Shards}.String()
+	return filepath.Join(filepath.Dir(g.Files[0]), strings.Replace(name, "-00000-of-", "-*-of-", 1))
 }
 
 // argumentHelp tells which generation an argument of a command means.
 const argumentHelp = `DIR means the generation that a server of DIR serves: the pinned one, or else the
-newest servable one. ID is that of a generation in --data.`
+newest servable one. ID is that of a generation in --data. FILE is one file; of a
+generation with several shards, it is one shard.`
 
 // sourceFlags returns the flags that sourceOf reads.
 func sourceFlags() []cli.Flag {
-	return []cli.Flag{dataFlag("use the generations in `DIR`"), verifyFlag()}
+	return []cli.Flag{dataFlag("use the generations in `DIR`"), digitsFlag(), verifyFlag()}
 }
 
 func verifyFlag() cli.Flag {
@@ -52,7 +88,9 @@ func sourceOf(c *cli.Context) (source, error) {
 	if s.dir == "" {
 		return s, program.Usagef("--data is empty")
 	}
-	return s, nil
+	var err error
+	s.digits, err = digits(c)
+	return s, err
 }
 
 // argument returns the only argument of a command, or else --data.
@@ -71,11 +109,11 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 		if err := checkDir(s.dir); err != nil {
 			return opened{}, err
 		}
-		g, err := generation.Find(s.dir, id)
+		g, err := generation.Find(s.dir, id, s.digits)
 		if err != nil {
 			return opened{}, err
 		}
-		return openGeneration(g)
+		return s.openGeneration(g)
 	}
 	info, err := os.Stat(arg)
 	switch {
@@ -88,11 +126,11 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 	case info.IsDir():
 		return s.openLive(ctx, arg)
 	}
-	f, err := openFile(arg)
+	set, err := generation.OpenFile(arg)
 	if errors.Is(err, format.ErrFormat) && filepath.Ext(arg) != ".pgen" {
 		err = fmt.Errorf("%w; build one from it: promobuild build %s", err, arg)
 	}
-	return opened{File: f, path: arg}, err
+	return opened{Set: set, path: arg}, err
 }
 
 // openLive opens the generation that a server of dir serves.
@@ -101,7 +139,7 @@ func (s source) openLive(ctx context.Context, dir string) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
-	o, err := openGeneration(g)
+	o, err := s.openGeneration(g)
 	o.dir = dir
 	return o, err
 }
@@ -129,35 +167,41 @@ func (s source) skip(_ generation.Generation, err error) {
 	}
 }
 
+// openGeneration opens the shards of g that s uses, and checks everything but their
+// blocks.
+func (s source) openGeneration(g generation.Generation) (opened, error) {
+	set, err := g.OpenSet(s.digits)
+	if err != nil {
+		return opened{}, err
+	}
+	return opened{Set: set, path: pathOf(g)}, nil
+}
+
 // check returns why g is not servable.
 func (s source) check(ctx context.Context, g generation.Generation) error {
-	f, err := openGeneration(g)
+	o, err := s.openGeneration(g)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer o.Close()
 	if s.indexOnly {
 		return nil
 	}
-	return s.verify(ctx, f)
+	return s.verify(ctx, o)
 }
 
-// verify reads the whole file and checks every block. It draws a bar on a
-// terminal.
-func (s source) verify(ctx context.Context, f opened) error {
+// verify reads and checks every block. It draws a bar on a terminal.
+func (s source) verify(ctx context.Context, o opened) error {
 	var progress func(done, size int64)
 	finish := func() error { return nil }
 	if isTerminal(s.stderr) {
-		bar := newBar(s.stderr, max(1, f.Header().Blocks()*format.BlockLen), "verify "+f.ID().String(), true)
+		bar := newBar(s.stderr, max(1, o.blocks()*format.BlockLen), "verify "+o.ID().String(), true)
 		progress = func(done, _ int64) { _ = bar.Set64(done) }
 		finish = bar.Finish
 	}
-	err := f.Verify(ctx, progress)
+	err := o.Verify(ctx, runtime.GOMAXPROCS(0), progress)
 	_ = finish()
-	if err != nil {
-		return fmt.Errorf("%s: %w", f.path, err)
-	}
-	return nil
+	return err
 }
 
 // announce names the generation on standard error, which leaves standard output
@@ -172,6 +216,9 @@ func (s source) announce(o opened) {
 		case pin.Holds(o.ID(), time.Now()):
 			pinned = fmt.Sprintf("; the pinned one, %s, is not servable", pin.ID)
 		}
+	}
+	if part := o.partText(); part != "" {
+		pinned = ", " + part + pinned
 	}
 	fmt.Fprintf(s.stderr, "%s: generation %s%s\n", escape.Name(where), o.ID(), pinned)
 }
@@ -191,33 +238,3 @@ func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && !info.IsDir()
 }
-
-func openGeneration(g generation.Generation) (opened, error) {
-	if g.Shards > 1 && g.Complete() {
-		return opened{}, fmt.Errorf("generation %s: split into several shards, which are not supported", g.ID)
-	}
-	files, err := generation.Open(g, generation.AllDigits, openPread)
-	if err != nil {
-		return opened{}, err
-	}
-	return opened{File: files[0], path: g.Files[0]}, nil
-}
-
-// openFile opens a generation file. If the name of the file is that of a
-// generation, the header must agree with it.
-func openFile(path string) (*reader.File, error) {
-	f, err := openPread(path)
-	if err != nil {
-		return nil, err
-	}
-	if name, err := generation.ParseName(filepath.Base(path)); err == nil {
-		if err := name.CheckHeader(f.Header()); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
-		}
-	}
-	return f, nil
-}
-
-// openPread opens a file without a mapping. A file that is truncated during the
-// command then causes an error, not a signal.
-func openPread(path string) (*reader.File, error) { return reader.Open(path, reader.AccessPread) }

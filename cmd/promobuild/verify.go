@@ -17,18 +17,20 @@ func verifyCommand() *cli.Command {
 		Name:      "verify",
 		Usage:     "verify a generation completely",
 		ArgsUsage: "[FILE|DIR|ID]",
-		Description: `Read the whole file and check every checksum, the order of the records, the
-fences and the dictionary. Exit with 1 and print the first defect and its offset
-if the file is not servable.
+		Description: `Read all files of the generation and check every checksum, the order of the
+records, the fences and the dictionary. Check that its shards belong together and
+none is missing. Exit with 1 and print the first defect of each bad file, and its
+offset, if the generation is not servable.
 
 DIR means the generation that a server of DIR serves: the pinned one, or else the
 newest servable one. If preferred generations are not servable, print their
 defects and exit with 1; incomplete ones may still be arriving. ID is that of a
-generation in --data.
+generation in --data. FILE is one file; of a generation with several shards, verify
+only this shard.
 
 Example:
    promobuild verify /srv/promotions`,
-		Flags:  []cli.Flag{dataFlag("use the generations in `DIR`")},
+		Flags:  []cli.Flag{dataFlag("use the generations in `DIR`"), digitsFlag()},
 		Action: program.Printing(verify),
 	}
 }
@@ -45,15 +47,15 @@ func verify(c *cli.Context) error {
 	if isDir(arg) {
 		return verifyDir(c, s, arg)
 	}
-	f, err := s.open(c.Context, arg)
+	o, err := s.open(c.Context, arg)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if err := s.verify(c.Context, f); err != nil {
+	defer o.Close()
+	if err := s.verify(c.Context, o); err != nil {
 		return err
 	}
-	return printGood(c, f)
+	return printGood(c, o)
 }
 
 // verifyDir verifies the generation that a server of dir serves, and those that
@@ -71,17 +73,24 @@ func verifyDir(c *cli.Context, s source, dir string) error {
 	case err != nil:
 		return err
 	}
-	f, err := openGeneration(g)
+	o, err := s.openGeneration(g)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return errors.Join(append([]error{printGood(c, f)}, bad...)...)
+	defer o.Close()
+	return errors.Join(append([]error{printGood(c, o)}, bad...)...)
 }
 
-func printGood(c *cli.Context, f opened) error {
-	h := f.Header()
-	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s of %d, %s\n", escape.Name(f.path),
-		count(int64(h.Records), "record"), count(h.Blocks(), "block"), format.RecordsPerBlock, count(h.FileLen, "byte"))
+func printGood(c *cli.Context, o opened) error {
+	files := ""
+	if n := len(o.Open()); n > 1 {
+		files = count(int64(n), "file") + ", "
+	}
+	part := o.partText()
+	if part != "" {
+		part = "; " + part
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s%s of %d, %s%s\n", escape.Name(o.path), count(int64(o.Header.Records), "record"),
+		files, count(o.blocks(), "block"), format.RecordsPerBlock, count(o.Header.FileLen, "byte"), part)
 	return err
 }

@@ -49,9 +49,9 @@ func Live(ctx context.Context, dir string, check func(Generation) error) (Genera
 	return g, nil
 }
 
-// Find returns the generation of dir with this ID if it is complete. The error
-// wraps ErrAbsent or ErrIncomplete.
-func Find(dir string, id ID) (Generation, error) {
+// Find returns the generation of dir with this ID if it has the files that a server
+// of these digits needs. The error wraps ErrAbsent or ErrIncomplete.
+func Find(dir string, id ID, digits Digits) (Generation, error) {
 	list, err := List(dir)
 	if err != nil {
 		return Generation{}, err
@@ -63,7 +63,7 @@ func Find(dir string, id ID) (Generation, error) {
 		if g.ID != id {
 			continue
 		}
-		if err = g.check(AllDigits); err == nil {
+		if err = g.check(digits); err == nil {
 			return g, nil
 		}
 	}

@@ -156,7 +156,8 @@ func SetPin(dir string, p Pin) error {
 	}
 	defer unlock()
 	if p.Active {
-		if _, err := Find(dir, p.ID); err != nil {
+		// A server of few digits may have few of the files.
+		if _, err := Find(dir, p.ID, 0); err != nil {
 			return err
 		}
 	}

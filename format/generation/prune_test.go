@@ -322,7 +322,7 @@ func TestPruneWhilePinning(t *testing.T) {
 		if perr := <-done; perr != nil {
 			t.Fatal(perr)
 		}
-		_, ferr := generation.Find(dir, 3)
+		_, ferr := generation.Find(dir, 3, generation.AllDigits)
 		if err == nil && ferr != nil {
 			t.Errorf("the pinned generation is removed: %v", ferr)
 		}

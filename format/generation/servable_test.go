@@ -168,7 +168,7 @@ func TestFind(t *testing.T) {
 		id   generation.ID
 		want error
 	}{{1, nil}, {2, generation.ErrIncomplete}, {3, nil}, {4, generation.ErrAbsent}} {
-		g, err := generation.Find(dir, c.id)
+		g, err := generation.Find(dir, c.id, generation.AllDigits)
 		if !errors.Is(err, c.want) || err == nil && g.ID != c.id {
 			t.Errorf("Find(%s): %+v, %v, want %v", c.id, g, err, c.want)
 		}

@@ -5,39 +5,84 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"promostore/format"
 	"promostore/internal/fsx"
 )
 
-// A Set holds the open files of a complete generation.
+// A Set holds the open files of a generation, or of some of its shards.
 type Set struct {
-	Files  []Indexed     // by shard
-	Header format.Header // of the generation, see Sum
+	Files  []Indexed     // by shard; zero for shards that are not open
+	Header format.Header // see Sum
 }
 
-// OpenIndex checks conditions 1 to 4 and 6 of a servable generation and opens its
-// files, which the caller closes. It reads 20 bytes for each block.
-func (g Generation) OpenIndex() (*Set, error) {
-	files, err := Open(g, AllDigits, openIndexed)
+// OpenIndex opens all files of g, see OpenSet.
+func (g Generation) OpenIndex() (*Set, error) { return g.OpenSet(AllDigits) }
+
+// OpenSet opens the files of g that a server of these digits needs, and checks
+// conditions 1 to 4 and 6 of a servable generation. The caller closes the Set.
+// OpenSet reads 20 bytes for each block.
+func (g Generation) OpenSet(digits Digits) (*Set, error) {
+	files, err := Open(g, digits, openIndexed)
 	if err != nil {
 		return nil, err
 	}
-	headers := make([]*format.Header, len(files))
-	for i, f := range files {
-		headers[i] = f.Header()
+	return newSet(files), nil
+}
+
+// OpenFile opens one file of a generation, and checks everything but its blocks.
+// If the name of the file is that of a generation, the header must agree with it.
+func OpenFile(path string) (*Set, error) {
+	f, err := openIndexed(path)
+	if err != nil {
+		return nil, err
 	}
-	return &Set{files, Sum(headers...)}, nil
+	if name, err := ParseName(filepath.Base(path)); err == nil {
+		if err := name.CheckHeader(f.Header()); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+		}
+	}
+	files := make([]Indexed, f.Header().Shards)
+	files[f.Header().Shard] = f
+	return newSet(files), nil
+}
+
+func newSet(files []Indexed) *Set {
+	s := &Set{Files: files}
+	var headers []*format.Header
+	for _, f := range s.Open() {
+		headers = append(headers, f.Header())
+	}
+	s.Header = Sum(headers...)
+	return s
+}
+
+// Open returns the open files of s.
+func (s *Set) Open() (files []Indexed) {
+	for _, f := range s.Files {
+		if f.File != nil {
+			files = append(files, f)
+		}
+	}
+	return files
 }
 
 // Styles returns the dictionary, which all files have. The caller must not change
 // it.
-func (s *Set) Styles() []format.TimestampStyle { return s.Files[0].Styles() }
+func (s *Set) Styles() []format.TimestampStyle {
+	for _, f := range s.Files {
+		if f.File != nil {
+			return f.Styles()
+		}
+	}
+	return nil
+}
 
 // Close closes the files.
 func (s *Set) Close() error {
 	var errs []error
-	for _, f := range s.Files {
+	for _, f := range s.Open() {
 		errs = append(errs, f.Close())
 	}
 	return errors.Join(errs...)
@@ -54,19 +99,14 @@ func (g Generation) Header() (format.Header, error) {
 }
 
 // Verify checks all conditions of a servable generation. It reads the files in
-// one goroutine; reader.VerifyGeneration uses all processors.
+// one goroutine.
 func (g Generation) Verify(ctx context.Context) error {
 	s, err := g.OpenIndex()
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	for _, f := range s.Files {
-		if err := f.verify(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
+	return s.Verify(ctx, 1, nil)
 }
 
 // An Indexed is an open file with its index.
@@ -84,9 +124,14 @@ func (f Indexed) Styles() []format.TimestampStyle { return f.Index.Styles }
 // verify checks the blocks.
 func (f Indexed) verify(ctx context.Context) error {
 	if err := f.Index.Verify(f.File, func(int64) error { return ctx.Err() }); err != nil {
-		return &FileError{f.Name(), fmt.Errorf("%s: %w", f.Name(), err)}
+		return f.defect(err)
 	}
 	return nil
+}
+
+// defect returns err, an error of reading f, with the path.
+func (f Indexed) defect(err error) error {
+	return &FileError{f.Name(), fmt.Errorf("%s: %w", f.Name(), err)}
 }
 
 // openShard opens the file of a shard and checks conditions 2 to 4.

@@ -43,7 +43,7 @@ d018ef0b-dbd9-48f1-ac1a-eb4d90e57118,60.683466,2018-08-04 05:32:31 +0200 CEST
 	if got := csv(t, path); got != want {
 		t.Errorf("the file has\n%swant\n%s", got, want)
 	}
-	g, err := generation.Find(dir, 7)
+	g, err := generation.Find(dir, 7, generation.AllDigits)
 	gentest.Must(t, err)
 	gentest.Must(t, g.Verify(t.Context()))
 }
@@ -82,7 +82,7 @@ func TestPublishSharded(t *testing.T) {
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	path := gentest.Publish(t, dir, 1, gentest.Sequence(1<<16+1))
-	g, err := generation.Find(dir, 1)
+	g, err := generation.Find(dir, 1, generation.AllDigits)
 	gentest.Must(t, err)
 	gentest.Must(t, g.Verify(t.Context()))
 	for _, off := range []int64{0, -1, format.HeaderLen} {
