@@ -104,6 +104,56 @@ func TestCheckerVerify(t *testing.T) {
 	}
 }
 
+// TestCheckerReadsChangedFile changes one file of a set: a Checker reads only that
+// file again.
+func TestCheckerReadsChangedFile(t *testing.T) {
+	dir := t.TempDir()
+	var c generation.Checker
+	paths := gentest.PublishSharded(t, dir, 1, sixteen, gentest.Sequence(16*200))
+	g := only(t, dir)
+	verified := func(when string, want int) {
+		t.Helper()
+		n := 0
+		for _, path := range paths {
+			if _, verified, _ := c.Remembered(path); verified {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%s: %d files are known to be good, want %d", when, n, want)
+		}
+	}
+	c.Trust(paths[:15]...)
+	verified("Trust", 15)
+	gentest.Must(t, c.Verify(t.Context(), g))
+	verified("Verify", 16)
+
+	for _, path := range paths {
+		h, _, _ := c.Remembered(path)
+		h.Duplicates = 1 // remembered, not in the file
+		c.SetRemembered(path, h)
+	}
+	overwrite(t, paths[5], format.BlockOff(1), "damage")
+	if h, err := c.Header(g); err != nil || h.Duplicates != 15 {
+		t.Errorf("%d files are not read again, %v, want 15", h.Duplicates, err)
+	}
+	verified("damaged block", 15)
+	if err := c.Verify(t.Context(), g); !errors.Is(err, format.ErrChecksum) || g.FileOf(err) != paths[5] {
+		t.Errorf("damaged block: %v, want %v of shard 5", err, format.ErrChecksum)
+	}
+	overwrite(t, paths[5], 0, "X")
+	if err := c.Servable(g); !errors.Is(err, format.ErrFormat) || g.FileOf(err) != paths[5] {
+		t.Errorf("damaged header: %v, want %v of shard 5", err, format.ErrFormat)
+	}
+	gentest.PublishSharded(t, dir, 1, sixteen, gentest.Sequence(16*200)) // other files, so all are read again
+	gentest.Must(t, c.Verify(t.Context(), g))
+	verified("replaced", 16)
+	gentest.Must(t, os.Remove(paths[3]))
+	if err := c.Servable(g); !errors.Is(err, fs.ErrNotExist) || g.FileOf(err) != paths[3] {
+		t.Errorf("removed after List: %v, want %v of shard 3", err, fs.ErrNotExist)
+	}
+}
+
 // TestCheckerChecksBadFileAgain checks a file in the middle of a write that sets
 // its times only when it begins.
 func TestCheckerChecksBadFileAgain(t *testing.T) {

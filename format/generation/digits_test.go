@@ -63,3 +63,20 @@ func TestDigitsOwnShards(t *testing.T) {
 		t.Error("an unsharded generation is not owned")
 	}
 }
+
+func FuzzParseDigits(f *testing.F) {
+	f.Add("0-7,a,c-f")
+	f.Add("0-f")
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := generation.ParseDigits(text)
+		if err != nil {
+			return
+		}
+		if d == 0 || strings.Trim(text, "0123456789abcdefABCDEF,-") != "" {
+			t.Errorf("ParseDigits(%q) = %s", text, d)
+		}
+		if again, err := generation.ParseDigits(d.String()); err != nil || again != d {
+			t.Errorf("ParseDigits(%q) = %s, %v, want %s", d.String(), again, err, d)
+		}
+	})
+}

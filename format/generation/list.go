@@ -87,7 +87,7 @@ func readNames(dir string) (names, unfinished []Name, err error) {
 		for b := buf[:n]; len(b) > nameOff; b = b[binary.NativeEndian.Uint16(b[lenOff:]):] {
 			entry := b[:binary.NativeEndian.Uint16(b[lenOff:])]
 			text, _, _ := bytes.Cut(entry[nameOff:], []byte{0})
-			if bytes.HasPrefix(text, []byte(markerPrefix)) && bytes.HasSuffix(text, []byte(markerSuffix)) {
+			if bytes.HasSuffix(text, []byte(markerSuffix)) {
 				if name, ok := parseMarker(string(text)); ok {
 					unfinished = append(unfinished, name)
 				}

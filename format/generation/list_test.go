@@ -50,6 +50,15 @@ func TestList(t *testing.T) {
 			key := set{n.ID, n.Shards}
 			files[key] = append(files[key], filepath.Join(dir, n.String()))
 		}
+		for _, n := range names {
+			if n.Shard != 0 || rapid.IntRange(0, 2).Draw(rt, "unfinished") > 0 {
+				continue
+			}
+			touch(rt, dir, "."+n.String()+".publishing")
+			if key := (set{n.ID, n.Shards}); len(files[key]) < n.Shards { // else all files have their names
+				delete(files, key)
+			}
+		}
 		list, err := generation.List(dir)
 		if err != nil {
 			rt.Fatal(err)
@@ -75,7 +84,7 @@ func TestList(t *testing.T) {
 
 func TestListIgnoresOtherFiles(t *testing.T) {
 	dir := t.TempDir()
-	touch(t, dir, ".lock", "README", "."+aName+".tmp", "."+aName+".Xa81bc", aName+".part", aName)
+	touch(t, dir, ".lock", "README", "."+aName+".tmp", "."+aName+".Xa81bc", aName+".part", aName, aName+".publishing", "x.publishing", "."+aName+".publishing")
 	for _, name := range []string{".~tmp~", "promotions-20261122T103000124Z-00000-of-00001.pgen"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)

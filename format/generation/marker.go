@@ -12,12 +12,9 @@ import (
 
 // Hidden names hold the name of a file between a prefix and a suffix.
 const (
-	tempPrefix = "."
-	tempSuffix = ".tmp" // an unpublished file
-
-	// A marker has the name of shard 0 of a set that is being published.
-	markerPrefix = "." + prefix
-	markerSuffix = suffix + ".publishing"
+	tempPrefix   = "."
+	tempSuffix   = ".tmp"        // an unpublished file
+	markerSuffix = ".publishing" // after the name of shard 0: List hides the set while it is incomplete
 )
 
 func tempName(n Name) string { return tempPrefix + n.String() + tempSuffix }
@@ -27,18 +24,16 @@ func isTempName(s string) bool {
 	return ok
 }
 
-func markerName(n Name) string {
-	return strings.TrimSuffix(tempPrefix+Name{ID: n.ID, Shards: n.Shards}.String(), suffix) + markerSuffix
-}
+func markerName(shard0 Name) string { return tempPrefix + shard0.String() + markerSuffix }
 
 // parseMarker returns the name of shard 0 of the set that the marker s hides.
 func parseMarker(s string) (Name, bool) {
-	n, ok := parseHidden(s, strings.TrimPrefix(markerSuffix, suffix))
+	n, ok := parseHidden(s, markerSuffix)
 	return n, ok && n.Shard == 0
 }
 
-func parseHidden(s, end string) (Name, bool) {
-	name, ok := strings.CutSuffix(s, end)
+func parseHidden(s, suffix string) (Name, bool) {
+	name, ok := strings.CutSuffix(s, suffix)
 	if !ok || !strings.HasPrefix(name, tempPrefix) {
 		return Name{}, false
 	}
@@ -66,26 +61,34 @@ func (w *Writer) removeMarker(name string) error {
 	return fsx.SyncDir(w.dir)
 }
 
-// sweepMarker ends the interrupted publication of a set: it removes the files,
-// unless all of them are there, and then the marker.
-func (w *Writer) sweepMarker(set Name) error {
-	var paths []string // of the files that are there
-	for shard := range set.Shards {
-		path := filepath.Join(w.dir, Name{set.ID, shard, set.Shards}.String())
-		if _, err := os.Lstat(path); err == nil {
-			paths = append(paths, path)
-		}
+// sweepMarkers ends the interrupted publication of sets: it removes the files of
+// a set, unless all of them are there, and then its marker.
+func (w *Writer) sweepMarkers() error {
+	names, unfinished, err := readNames(w.dir)
+	if err != nil {
+		return err
 	}
-	if len(paths) < set.Shards {
-		if err := removeAll(paths); err != nil {
+	for _, set := range unfinished {
+		var paths []string
+		for _, n := range names {
+			if n.ID == set.ID && n.Shards == set.Shards {
+				paths = append(paths, filepath.Join(w.dir, n.String()))
+			}
+		}
+		if len(paths) < set.Shards {
+			if err := removeAll(paths); err != nil {
+				return err
+			}
+		}
+		// The files, or their absence, must be durable before the marker goes.
+		if err := fsx.SyncDir(w.dir); err != nil {
+			return err
+		}
+		if err := w.removeMarker(markerName(set)); err != nil {
 			return err
 		}
 	}
-	// The files, or their absence, must be durable before the marker goes.
-	if err := fsx.SyncDir(w.dir); err != nil {
-		return err
-	}
-	return w.removeMarker(markerName(set))
+	return nil
 }
 
 func removeAll(paths []string) error {

@@ -39,6 +39,7 @@ func drawPlanted(t *rapid.T) planted {
 	case 1:
 		p.Shards = 3
 		p.files = rapid.IntRange(1, 3).Draw(t, "files")
+		p.good = p.files == 3 && rapid.Bool().Draw(t, "good")
 	default:
 		p.good = true
 	}

@@ -113,12 +113,5 @@ func (w *Writer) sweep() error {
 			return err
 		}
 	}
-	for _, e := range entries {
-		if name, ok := parseMarker(e.Name()); ok {
-			if err := w.sweepMarker(name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return w.sweepMarkers()
 }
