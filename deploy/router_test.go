@@ -62,10 +62,10 @@ func routerConfig(t *testing.T, config string, digits []string) string {
 		}
 		config = re.ReplaceAllString(config, to)
 	}
-	// The user of a pod is in its manifest. Without maxconn, HAProxy takes memory for
-	// as many connections as the limit of open files allows, which may be a billion.
-	replace(`^\tuser haproxy\n\tgroup haproxy\n`, "\tmaxconn 20000\n\thard-stop-after 30s\n")
+	// The user of a pod is in its manifest.
+	replace(`^\tuser haproxy\n\tgroup haproxy\n`, "\tfd-hard-limit 40000 # the limit of a container may be a billion, which takes all memory\n\thard-stop-after 30s\n")
 	replace(`^\tbind :80\n\t#bind :443 .*\n`, "\tbind :8080\n")
+	replace(`^\toption dontlog-normal .*\n`, "$0\toption dontlognull # connections of probes\n")
 	var selection, alive string
 	for i, d := range digits {
 		selection += fmt.Sprintf("\tuse_backend group%d if { var(txn.digit) -m reg ^%s$ }\n", i+1, class(d))
