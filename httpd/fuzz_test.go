@@ -24,12 +24,13 @@ import (
 	"promostore/reader"
 )
 
-// serveFuzz returns a server for a fuzz target, and the rows that it serves by
-// ID.
-func serveFuzz(f *testing.F) (srv *httpd.Server, byID map[uuid.UUID]row) {
+// serveFuzz returns a server of these digits for a fuzz target, and the rows of its
+// generation by ID.
+func serveFuzz(f *testing.F, s format.Sharding, digits string) (srv *httpd.Server, byID map[uuid.UUID]row) {
 	dir := f.TempDir()
-	publish(f, dir, genID(0), rows)
-	store := reader.NewStore(dir, reader.StoreOptions{})
+	d := parseDigits(f, digits)
+	publishRows(f, dir, genID(0), s, d, rows)
+	store := reader.NewStore(dir, reader.StoreOptions{Digits: d})
 	must(f, store.Poll(f.Context()))
 	f.Cleanup(func() { store.Close() })
 	srv = httpd.New(httpd.Options{Store: store, JSON: format.DefaultJSONOptions, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil))})
@@ -46,67 +47,84 @@ type panicWriter struct{}
 
 func (panicWriter) Write(p []byte) (int, error) { panic(string(p)) }
 
-// oracle returns the promotion that a path requests, according to net/url and
+// oracle returns the ID that a path requests, according to net/url and
 // google/uuid.
-func oracle(requestURI string, byID map[uuid.UUID]row) (r row, promotion, known bool) {
+func oracle(requestURI string) (id uuid.UUID, promotion, valid bool) {
 	u, err := url.ParseRequestURI(requestURI)
 	if err != nil || u.Host != "" || u.Opaque != "" || strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") || strings.Contains(requestURI, "#") {
-		return row{}, false, false // servers may differ about these; HTTP has no fragments
+		return id, false, false // servers may differ about these; HTTP has no fragments
 	}
 	text, promotion := strings.CutPrefix(u.Path, "/promotions/")
-	if !promotion || text == "lookup" {
-		return row{}, false, false
+	if !promotion || text == "lookup" || strings.HasPrefix(text, "lookup/") {
+		return id, false, false
 	}
-	id, err := uuid.Parse(text)
+	id, err = uuid.Parse(text)
 	// uuid.Parse accepts any two characters as braces.
 	if err != nil || len(text) == 38 && (text[0] != '{' || text[37] != '}') {
-		return row{}, true, false
+		return id, true, false
 	}
-	r, known = byID[id]
-	return r, true, known
+	return id, true, true
 }
 
-// FuzzHTTP calls the handler with any path and If-None-Match, and compares the
-// answer with the oracle.
+// FuzzHTTP calls the handlers of a server of all digits and of one of some digits
+// with any path and If-None-Match, and compares the answers with the oracle.
 func FuzzHTTP(f *testing.F) {
-	srv, byID := serveFuzz(f)
+	whole, byID := serveFuzz(f, format.Unsharded, "0-f")
+	part, _ := serveFuzz(f, byLast, "0-7")
 	for _, path := range []string{
 		"/promotions/" + exampleID, "/promotions/{" + exampleID + "}", "/promotions/%7b" + exampleID + "%7d",
 		"/promotions/urn:uuid:" + exampleID, "/promotions/" + strings.ReplaceAll(exampleID, "-", ""),
 		"/promotions/lookup", "/promotions/1?x", "/promotions/%00", "/a/../promotions/" + exampleID,
 		"/promotions/ffffffff-ffff-ffff-ffff-fffffffffffe", "/readyz", "/prometheus", "http://h/promotions/1", "//", "*", "/%",
+		"/promotions/lookup/0", "/promotions/lookup/", "/promotions/lookup/" + exampleID,
+		"/promotions/d018ef0b-dbd9-48f1-ac1a-eb4d90e57118", "/promotions/d018ef0bdbd948f1ac1aeb4d90e57117", "/promotions/URN:UUID:d018ef0b-dbd9-48f1-ac1a-eb4d90e5711B",
 	} {
 		f.Add(path, "*")
 	}
 	f.Fuzz(func(t *testing.T, path, match string) {
-		var ctx fasthttp.RequestCtx
-		var req fasthttp.Request
-		req.SetRequestURI(path)
-		req.Header.Set("If-None-Match", match)
-		ctx.Init(&req, nil, nil)
-		srv.Handle(&ctx)
-		code, body := ctx.Response.StatusCode(), string(ctx.Response.Body())
-		if code != 304 && !bytes.HasPrefix(ctx.Response.Header.ContentType(), []byte("text/plain;")) && !json.Valid([]byte(body)) {
-			t.Errorf("%d %q: the body is not JSON", code, body)
-		}
-		if path == "" || path[0] != '/' {
-			return // fasthttp never passes such a path
-		}
-		r, promotion, known := oracle(path, byID)
-		switch {
-		case !promotion:
-		case !known:
-			if code != 404 || body != unknownJSON+"\n" {
-				t.Errorf("%q: %d %s, want not found", path, code, body)
-			}
-		case code == 304:
-			if match == "" {
-				t.Error("304 without If-None-Match")
-			}
-		case code != 200 || !strings.HasPrefix(body, `{"id":"`+r.id+`","price":`+r.price+`,"expiration_date":"`):
-			t.Errorf("%q: %d %s, want %v", path, code, body, r)
-		}
+		checkAnswer(t, whole, path, match, byID, false)
+		checkAnswer(t, part, path, match, byID, true)
 	})
+}
+
+// checkAnswer compares an answer with the oracle. If half is set, srv
+// serves only ids whose last digit is 0 to 7.
+func checkAnswer(t *testing.T, srv *httpd.Server, path, match string, byID map[uuid.UUID]row, half bool) {
+	var ctx fasthttp.RequestCtx
+	var req fasthttp.Request
+	req.SetRequestURI(path)
+	req.Header.Set("If-None-Match", match)
+	ctx.Init(&req, nil, nil)
+	srv.Handle(&ctx)
+	code, body := ctx.Response.StatusCode(), string(ctx.Response.Body())
+	if code != 304 && !bytes.HasPrefix(ctx.Response.Header.ContentType(), []byte("text/plain;")) && !json.Valid([]byte(body)) {
+		t.Errorf("%d %q: the body is not JSON", code, body)
+	}
+	if path == "" || path[0] != '/' {
+		return // fasthttp never passes such a path
+	}
+	id, promotion, valid := oracle(path)
+	r, known := byID[id]
+	switch foreign := half && id[15]&15 > 7; {
+	case !promotion:
+		if code == 421 {
+			t.Errorf("%q: %d %s", path, code, body)
+		}
+	case valid && foreign:
+		if code != 421 || !strings.HasSuffix(body, `"digits":"0-7"}`+"\n") {
+			t.Errorf("%q: %d %s, want 421", path, code, body)
+		}
+	case !valid || !known:
+		if code != 404 || body != unknownJSON+"\n" {
+			t.Errorf("%q: %d %s, want not found", path, code, body)
+		}
+	case code == 304:
+		if match == "" {
+			t.Error("304 without If-None-Match")
+		}
+	case code != 200 || !strings.HasPrefix(body, `{"id":"`+r.id+`","price":`+r.price+`,"expiration_date":"`):
+		t.Errorf("%q: %d %s, want %v", path, code, body, r)
+	}
 }
 
 // FuzzLookupQuery parses any bytes as a query for many IDs. A query that
@@ -180,12 +198,13 @@ func (s *script) SetWriteDeadline(time.Time) error { return nil }
 // FuzzConnection sends any bytes on a connection. The server must send a
 // sequence of complete responses.
 func FuzzConnection(f *testing.F) {
-	srv, _ := serveFuzz(f)
+	srv, _ := serveFuzz(f, byLast, "0-7")
 	get := request("/promotions/" + exampleID)
 	f.Add([]byte(get + get))
 	f.Add([]byte("POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{\"ids\":[]}" + get))
 	f.Add([]byte("POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{\"i\r\n7\r\nds\":[]}\r\n0\r\n\r\n"))
 	f.Add([]byte("POST /promotions/lookup HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n{\"ids\":[]}"))
+	f.Add([]byte("POST /promotions/lookup/F HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{\"ids\":[]}" + request("/promotions/"+rows[4].id) + get))
 	f.Add([]byte("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"))
 	f.Add([]byte("GET //promotions/1 HTTP/1.1\nHost: x\n\n\x16\x03"))
 	f.Fuzz(func(t *testing.T, sent []byte) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +40,32 @@ var rows = []row{
 // publish writes a generation of rows to dir and returns the path of its file.
 func publish(t testing.TB, dir string, id generation.ID, rows []row) string {
 	t.Helper()
+	return publishRows(t, dir, id, format.Unsharded, generation.AllDigits, rows)[0]
+}
+
+// publishRows writes the shards of a generation of rows that these digits select,
+// and returns the paths of their files.
+func publishRows(t testing.TB, dir string, id generation.ID, s format.Sharding, digits generation.Digits, rows []row) []string {
+	t.Helper()
 	list := make([]gentest.Row, len(rows))
 	for i, r := range rows {
 		list[i] = gentest.Row{ID: r.id, Price: r.price, Date: r.date}
 	}
-	return gentest.PublishRows(t, dir, id, list...)
+	records, styles := gentest.Records(t, list...)
+	return publishShards(t, dir, id, s, digits, records, styles...)
+}
+
+// publishShards is like publishRows, for records in the order of their ids.
+func publishShards(t testing.TB, dir string, id generation.ID, s format.Sharding, digits generation.Digits, records []format.Record, styles ...format.TimestampStyle) (paths []string) {
+	t.Helper()
+	for shard, path := range gentest.PublishSharded(t, dir, id, s, records, styles...) {
+		if digits.Owns(s, uint32(shard)) {
+			paths = append(paths, path)
+		} else {
+			must(t, os.Remove(path))
+		}
+	}
+	return paths
 }
 
 func must(t testing.TB, err error) {

@@ -12,8 +12,8 @@ import (
 	"promostore/reader"
 )
 
-// lookup answers POST /promotions/lookup and /promotions/lookup/DIGIT: it looks up
-// many IDs in one generation.
+// lookup answers POST /promotions/lookup, also with a hex digit after it: it looks
+// up many IDs in one generation.
 func (s *Server) lookup(ctx *fasthttp.RequestCtx, shard *shard) {
 	if !ctx.IsPost() {
 		notAllowed(ctx, "POST")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"promostore/httpd"
 	"promostore/internal/gentest"
 	"promostore/reader"
+	"promostore/web"
 )
 
 var (
@@ -28,17 +30,6 @@ func parseDigits(t testing.TB, text string) generation.Digits {
 	d, err := generation.ParseDigits(text)
 	must(t, err)
 	return d
-}
-
-// publishShards publishes records like gentest.PublishSharded, and removes the
-// shards that a server with these digits does not need.
-func publishShards(t testing.TB, dir string, id generation.ID, s format.Sharding, digits generation.Digits, records []format.Record) {
-	t.Helper()
-	for shard, path := range gentest.PublishSharded(t, dir, id, s, records) {
-		if !digits.Owns(s, uint32(shard)) {
-			must(t, os.Remove(path))
-		}
-	}
 }
 
 // serveShards serves records on a port of the loopback interface. The directory
@@ -147,6 +138,28 @@ func (f *fixture) wantShard(t testing.TB, s format.Sharding, digits, text string
 		if head.header.Get(name) != a.header.Get(name) {
 			t.Errorf("HEAD %s: %s %q, GET: %q", path, name, head.header.Get(name), a.header.Get(name))
 		}
+	}
+}
+
+// TestForeignIDHasNoBodyForHEAD sends the next request on the same connection. A
+// body would precede its answer.
+func TestForeignIDHasNoBodyForHEAD(t *testing.T) {
+	f := serveShards(t, byLast, "0-7", gentest.Sequence(16))
+	f.SetLogSlow(0)
+	foreign, own := gentest.Sequence(16)[15].Key().String(), gentest.Sequence(16)[0].Key().String()
+	c, r := f.dial(t)
+	_, err := fmt.Fprintf(c, "HEAD /promotions/%s HTTP/1.1\r\nHost: x\r\n\r\n%s", foreign, request("/promotions/"+own))
+	must(t, err)
+	head, err := http.ReadResponse(r, &http.Request{Method: http.MethodHead})
+	must(t, err)
+	if want := int64(len(foreignJSON(byLast, "0-7", foreign) + "\n")); head.StatusCode != 421 || head.ContentLength != want {
+		t.Errorf("HEAD: %d, length %d, want 421, %d", head.StatusCode, head.ContentLength, want)
+	}
+	if a := receive(t, r); a.code != 200 {
+		t.Errorf("next answer: %d %s", a.code, a.body)
+	}
+	if want := "method=HEAD uri=/promotions/" + foreign; !strings.Contains(f.log.String(), " code=421 ") || !strings.Contains(f.log.String(), want) {
+		t.Errorf("the log of slow requests does not contain %q: %s", want, f.log)
 	}
 }
 
@@ -267,5 +280,93 @@ func TestForeignIDDoesNotAllocate(t *testing.T) {
 		}); n != 0 {
 			t.Errorf("%s: %v allocations", method, n)
 		}
+	}
+}
+
+// TestStatusNamesMissingShards lets the files of a generation arrive one by one.
+func TestStatusNamesMissingShards(t *testing.T) {
+	const digits = "3,c-f"
+	for _, s := range []format.Sharding{byLast, byFirst} {
+		d := parseDigits(t, digits)
+		f := newFixture(t, httpd.Options{}, reader.StoreOptions{Digits: d})
+		f.listen(t)
+		publishShards(t, f.dir, genID(0), s, d, gentest.Scattered(300))
+		paths := publishShards(t, f.dir, genID(1), s, d, gentest.Scattered(600))
+		late := t.TempDir()
+		for _, path := range paths[1:] {
+			must(t, os.Rename(path, filepath.Join(late, filepath.Base(path))))
+		}
+		for n := 1; n <= len(paths); n++ {
+			f.poll(t)
+			live, missing := genID(0), []int{}
+			for _, path := range paths[n:] {
+				name, err := generation.ParseName(filepath.Base(path))
+				must(t, err)
+				missing = append(missing, name.Shard)
+			}
+			if len(missing) == 0 {
+				live = genID(1)
+			}
+			var st web.Status
+			must(t, json.Unmarshal([]byte(f.get(t, "/status").body), &st))
+			if *st.Live != live.String() || *st.Newest != genID(1).String() || !slices.Equal(st.Missing, missing) ||
+				st.Verified != (len(missing) == 0) || st.Digits != digits || *st.Shards != s.Shards || st.ShardBy != s.Rule.String() || st.Refused != 0 {
+				t.Errorf("/status: %+v, want %s live and %v missing", st, live, missing)
+			}
+			if got := f.metric(t, "promoserve_generation_missing_shards"); got != fmt.Sprint(len(missing)) {
+				t.Errorf("promoserve_generation_missing_shards is %s, want %d", got, len(missing))
+			}
+			if got := f.metric(t, "promoserve_newest_verified"); (got == "1") != (len(missing) == 0) {
+				t.Errorf("promoserve_newest_verified is %s with %d missing", got, len(missing))
+			}
+			if n < len(paths) {
+				must(t, os.Rename(filepath.Join(late, filepath.Base(paths[n])), paths[n]))
+			}
+		}
+		for name, want := range map[string]string{
+			`promoserve_digits_info{digits="` + digits + `"}`: "1",
+			"promoserve_generation_shards":                    fmt.Sprint(s.Shards),
+			"promoserve_generation_records":                   fmt.Sprint(f.store.Status().Live.Records),
+		} {
+			if got := f.metric(t, name); got != want {
+				t.Errorf("%s is %s, want %s", name, got, want)
+			}
+		}
+	}
+}
+
+// TestNewestIsVerifiedWhilePinned pins the older of two generations on another node,
+// which has all shards. The answers remain those of the pinned one, and the status
+// tells when the pin can be moved.
+func TestNewestIsVerifiedWhilePinned(t *testing.T) {
+	d := parseDigits(t, "8-f")
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{Digits: d})
+	f.listen(t)
+	builder := &fixture{dir: t.TempDir()}
+	for k, records := range [][]format.Record{gentest.Scattered(300), gentest.Scattered(600)} {
+		publishShards(t, f.dir, genID(k), byLast, d, records)
+		gentest.PublishSharded(t, builder.dir, genID(k), byLast, records)
+	}
+	pin := func(id generation.ID) {
+		builder.pin(t, id)
+		text, err := os.ReadFile(filepath.Join(builder.dir, generation.PinName))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(f.dir, generation.PinName), text, 0o644))
+		f.poll(t)
+	}
+	pin(genID(0))
+	f.await(t, reader.EventVerified)
+	var st web.Status
+	must(t, json.Unmarshal([]byte(f.get(t, "/status").body), &st))
+	if *st.Live != genID(0).String() || *st.Newest != genID(1).String() || !st.Verified {
+		t.Errorf("/status: %+v", st)
+	}
+	if got := f.metric(t, "promoserve_newest_verified"); got != "1" {
+		t.Errorf("promoserve_newest_verified is %s, want 1", got)
+	}
+	pin(genID(1))
+	id := byDigit(byLast, gentest.Scattered(600))[9][0]
+	if a := f.get(t, "/promotions/"+id); a.code != 200 || a.header.Get("X-Promotions-Generation") != genID(1).String() {
+		t.Errorf("%d %v", a.code, a.header)
 	}
 }

@@ -14,6 +14,8 @@ import (
 
 	"go.uber.org/goleak"
 
+	"promostore/format"
+	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/reader"
 )
@@ -34,13 +36,19 @@ func swapID(i int) string { return fmt.Sprintf("%08x-0000-4000-8000-%012x", i*14
 
 func TestServerSwapsUnderLoad(t *testing.T) {
 	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
-		t.Run(access.String(), func(t *testing.T) { testSwapsUnderLoad(t, access, 50) })
+		t.Run(access.String(), func(t *testing.T) { testSwapsUnderLoad(t, access, 51) })
 	}
 }
 
-// testSwapsUnderLoad publishes generations while 64 connections send requests.
-// Every answer must be complete, and its content must be that of the generation
-// that it names.
+// swapSharding returns how generation k is divided into shards.
+func swapSharding(k int) format.Sharding {
+	return []format.Sharding{format.Unsharded, byLast, byFirst}[k%3]
+}
+
+// testSwapsUnderLoad publishes generations of different shardings while 64
+// connections send requests. Every answer must be complete, and its content must be
+// that of the generation that it names. The first and the last generation have one
+// file.
 func testSwapsUnderLoad(t *testing.T, access reader.Access, generations int) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(),
 		// It sleeps for up to ten seconds before it checks whether the server stopped.
@@ -97,11 +105,13 @@ func testSwapsUnderLoad(t *testing.T, access reader.Access, generations int) {
 		}
 		progress.Wait()
 		for k := 1; k <= generations; k++ {
-			path := publish(t, f.dir, genID(k), swapRows(k))
+			paths := publishRows(t, f.dir, genID(k), swapSharding(k), generation.AllDigits, swapRows(k))
 			before := answers.Load()
 			f.poll(t)
 			if k%2 == 0 { // like prune
-				must(t, os.Remove(path))
+				for _, path := range paths {
+					must(t, os.Remove(path))
+				}
 			}
 			for answers.Load() < before+connections && !t.Failed() {
 				if answer, err := http.Get(f.base + "/readyz"); err != nil {
