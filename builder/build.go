@@ -76,12 +76,12 @@ func (b *build) build(ctx context.Context) (Summary, error) {
 	if !renew && !b.AllowFuture && b.Generation.IsFuture(b.started) {
 		return Summary{}, fmt.Errorf("generation %s: %w", b.Generation, generation.ErrFuture)
 	}
-	file, err := w.Create(b.Generation, format.Unsharded)
+	pending, err := w.Create(b.Generation, b.Sharding)
 	if err != nil {
-		return Summary{}, err
+		return Summary{}, b.explainFiles(err)
 	}
-	err = b.run(ctx, file, renew)
-	if derr := file.Discard(); err == nil {
+	err = b.run(ctx, pending, renew)
+	if derr := pending.Discard(); err == nil {
 		err = derr
 	}
 	if err != nil {
@@ -109,9 +109,19 @@ func (b *build) check() error {
 	}
 	// The buffers of a worker take about 5 MiB. Most of the memory is for records.
 	b.Workers = min(b.Workers, int(b.Memory>>24))
+	if b.Sharding == (format.Sharding{}) {
+		b.Sharding = format.Unsharded
+	}
+	if !b.Sharding.Valid() {
+		return fmt.Errorf("%d shards: neither 1 nor a power of two from %d to %d with a sharding rule", b.Sharding.Shards, format.MinShards, format.MaxShards)
+	}
 	b.plan = planLanes(&b.Options)
 	if b.sizes == (sizes{}) {
-		b.sizes = sizesFor(b.Memory-b.plan.memory, b.Workers)
+		memory := b.Memory - b.plan.memory
+		if b.Sharding.Shards > 1 {
+			memory -= int64(b.Sharding.Shards) * shardMemory
+		}
+		b.sizes = sizesFor(memory, b.Workers)
 	}
 	size, err := inputSize(b.Inputs)
 	if err != nil {
@@ -122,9 +132,9 @@ func (b *build) check() error {
 	return nil
 }
 
-// run builds and publishes file. If renew is set, the ID of the generation may
-// change to the time of publication.
-func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (err error) {
+// run builds and publishes a generation. If renew is set, its ID may change to the
+// time of publication.
+func (b *build) run(ctx context.Context, pending *generation.Pending, renew bool) (err error) {
 	b.sorter, err = extsort.New(b.sortConfig())
 	if err != nil {
 		return err
@@ -139,7 +149,7 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 	if err := b.checkRecords(b.rows.good(), true); err != nil { // fail before the sort if possible
 		return err
 	}
-	out := &output{b: b, file: file}
+	out := &output{b: b, pending: pending}
 	defer func() { err = errors.Join(err, out.close()) }()
 	if err := b.sort(ctx, out); err != nil {
 		return err
@@ -147,7 +157,7 @@ func (b *build) run(ctx context.Context, file *generation.Pending, renew bool) (
 	if err := b.publish(ctx, out, renew); err != nil {
 		return err
 	}
-	b.summarize(file.Paths()[0], out.header)
+	b.summarize(out)
 	return nil
 }
 
@@ -158,6 +168,7 @@ func (b *build) sortConfig() extsort.Config {
 		Lanes:       b.plan.lanes,
 		Dir:         b.TempDir,
 		KeepFirst:   b.Duplicates != KeepLast,
+		Sharding:    b.Sharding,
 		BeforeSpill: b.checkRecordSpace,
 	}
 	if b.Duplicates == FailOnDuplicate {
@@ -243,7 +254,7 @@ func (b *build) sort(ctx context.Context, out *output) error {
 	return b.sorter.Emit(ctx, out)
 }
 
-// publish completes, syncs and publishes the file.
+// publish completes, syncs and publishes the files.
 func (b *build) publish(ctx context.Context, out *output, renew bool) (err error) {
 	counts, keys := b.sorter.Duplicates()
 	duplicates := int64(0)
@@ -261,18 +272,18 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 		return e
 	}
 	if renew {
-		if b.Generation, err = out.file.Renew(b.created()); err != nil {
+		if b.Generation, err = out.pending.Renew(b.created()); err != nil {
 			return err
 		}
 	}
-	if err := out.finish(duplicates); err != nil {
+	if err := out.finish(counts); err != nil {
 		return err
 	}
-	if err := b.checkContent(ctx, out.file.File(0), &out.header); err != nil {
+	if err := b.checkContent(ctx, out); err != nil {
 		return err
 	}
 	b.progress.begin(PhasePublish)
-	if err := writeBack(ctx, out.file.File(0), out.header.FileLen); err != nil {
+	if err := out.writeBack(ctx); err != nil {
 		return err
 	}
 	if err := b.lanes.checkUnchanged(); err != nil {
@@ -283,7 +294,7 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 			return err
 		}
 	}
-	if err := out.file.Publish(); err != nil {
+	if err := out.pending.Publish(); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
@@ -300,10 +311,14 @@ func (b *build) created() time.Time {
 }
 
 // summarize fills in the summary.
-func (b *build) summarize(path string, h format.Header) {
+func (b *build) summarize(out *output) {
+	h, paths := out.header, out.pending.Paths()
 	b.summary = Summary{
 		Generation:   b.Generation.String(),
-		File:         path,
+		File:         paths[0],
+		Files:        paths,
+		Shards:       len(paths),
+		ShardBy:      b.Sharding.Rule.String(),
 		Rows:         int64(h.Rows),
 		Records:      int64(h.Records),
 		Duplicates:   int64(h.Duplicates),
@@ -315,6 +330,9 @@ func (b *build) summarize(path string, h format.Header) {
 		Seconds:      time.Since(b.started).Seconds(),
 		PeakRSSBytes: sysmem.Peak(),
 		Comparison:   b.summary.Comparison,
+	}
+	if b.Sharding.Shards > 1 {
+		b.summary.LargestShard = out.largest()
 	}
 	for _, i := range b.lanes.unterminated() {
 		b.summary.Unterminated = true

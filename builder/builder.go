@@ -1,16 +1,18 @@
-// Package builder builds one generation file from CSV files of promotions.
+// Package builder builds one generation, of one file or several shards, from CSV
+// files of promotions.
 //
 // Workers read the input in chunks, parse the chunks at the same time and add the
 // records to an external sort, package extsort. Chunks of plain inputs and of pipes
 // are read one after the other. Several compressed files are read at the same time,
 // because their decompression is slower than parsing.
-// The sorted records are written to a temporary file, which then becomes the
-// generation file. The input is read once, from start to end, without seeks.
+// The sorted records are written to temporary files, one for each shard, which then
+// become the generation. The input is read once, from start to end, without seeks.
 //
-// If the records fit into memory, the file is written through the page cache,
-// because it is read next. If they do not, the file bypasses the page cache.
+// If the records fit into memory, the files are written through the page cache,
+// because they are read next. If they do not, the files bypass the page cache.
 //
-// The same rows and the same generation ID produce the same bytes. Memory,
+// The same rows, the same generation ID and the same sharding produce the same
+// bytes. Memory,
 // workers, compression and the division of the rows into inputs do not matter: the
 // sort restores the order of rows with the same id, and timestamp styles, which are
 // numbered as they appear, are numbered again at the end.
@@ -37,6 +39,7 @@ import (
 	"strings"
 
 	"promostore/builder/extsort"
+	"promostore/format"
 	"promostore/format/generation"
 )
 
@@ -55,13 +58,14 @@ const (
 
 // Options configures a build.
 type Options struct {
-	Inputs      []Input       // in the order that decides between duplicates
-	Dir         string        // data directory; created if it does not exist
-	TempDir     string        // directory of the spill; Dir if empty
-	Generation  generation.ID // 0: the current time
-	AllowFuture bool          // accept a Generation from the future, see generation.MaxAhead
-	Memory      int64         // bytes; at least MinMemory
-	Workers     int           // goroutines that parse and sort; 0: one for each processor
+	Inputs      []Input         // in the order that decides between duplicates
+	Dir         string          // data directory; created if it does not exist
+	TempDir     string          // directory of the spill; Dir if empty
+	Generation  generation.ID   // 0: the current time
+	AllowFuture bool            // accept a Generation from the future, see generation.MaxAhead
+	Sharding    format.Sharding // the zero value: unsharded
+	Memory      int64           // bytes; at least MinMemory
+	Workers     int             // goroutines that parse and sort; 0: one for each processor
 	Duplicates  Duplicates
 	MaxBadRows  int64   // bad rows that are skipped; one more fails the build
 	Delimiter   byte    // between fields; 0: a comma
@@ -84,7 +88,7 @@ type Options struct {
 	Rejects io.Writer
 
 	// Publishing, if not nil, is called with the ID of the generation just
-	// before the file is published. An error fails the build.
+	// before its files are published. An error fails the build.
 	Publishing func(generation.ID) error
 
 	// Observe, if not nil, is called at the start of each phase and then often.
@@ -102,7 +106,7 @@ const (
 	PhaseSort    Phase = "sort"    // sort the records in memory and write them
 	PhaseMerge   Phase = "merge"   // merge the spilled records and write them
 	PhaseCompare Phase = "compare" // compare the records with the live generation, if Options limit the changes
-	PhasePublish Phase = "publish" // complete, sync and rename the file
+	PhasePublish Phase = "publish" // complete, sync and rename the files
 )
 
 // Status is the progress of a build.
@@ -117,8 +121,12 @@ type Status struct {
 // A Summary describes a finished build.
 type Summary struct {
 	Generation   string            `json:"generation"`
-	File         string            `json:"file"`
-	Rows         int64             `json:"rows"` // Records + Duplicates + BadRows
+	File         string            `json:"file"` // path of the first file
+	Files        []string          `json:"-"`    // paths of all files, by shard
+	Shards       int               `json:"shards"`
+	ShardBy      string            `json:"shard_by"`                // none, last or first
+	LargestShard *ShardSize        `json:"largest_shard,omitempty"` // the first of the largest shards; nil if there is one shard
+	Rows         int64             `json:"rows"`                    // Records + Duplicates + BadRows
 	Records      int64             `json:"records"`
 	Duplicates   int64             `json:"duplicates"`
 	BadRows      int64             `json:"bad_rows"`
@@ -147,6 +155,22 @@ var (
 
 // maxShown is the number of bad rows or repeated ids that an error lists.
 const maxShown = 20
+
+// A ShardSize is the size of one shard.
+type ShardSize struct {
+	Shard   int   `json:"shard"` // counted from 0
+	Records int64 `json:"records"`
+}
+
+// minSkewed is the largest shard that is never uneven, in records. Chance alone can
+// double a small shard.
+const minSkewed = 1000
+
+// Uneven reports whether the largest shard has over 1,000 records and more than
+// twice the mean.
+func (s *Summary) Uneven() bool {
+	return s.LargestShard != nil && s.LargestShard.Records > minSkewed && s.LargestShard.Records > 2*s.Records/int64(s.Shards)
+}
 
 // A BadRow is a row that is not a promotion.
 type BadRow struct {

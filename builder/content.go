@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -89,9 +88,9 @@ func share(n int64, percent float64) int64 {
 // tenthsOf returns part in per cent of whole, rounded up to tenths.
 func tenthsOf(part, whole int64) float64 { return float64((1000*part+whole-1)/whole) / 10 }
 
-// checkContent compares the complete file with the live generation if there is a
+// checkContent compares the complete files with the live generation if there is a
 // limit. It returns a *ContentError if the data set is refused.
-func (b *build) checkContent(ctx context.Context, file io.ReaderAt, header *format.Header) error {
+func (b *build) checkContent(ctx context.Context, out *output) error {
 	if !b.comparesContent() {
 		return nil
 	}
@@ -108,15 +107,15 @@ func (b *build) checkContent(ctx context.Context, file io.ReaderAt, header *form
 		return &ContentError{Cause: err}
 	}
 	defer live.Close()
-	x, err := format.Open(file, header.FileLen)
+	built, err := out.open()
 	if err != nil {
-		return fmt.Errorf("generation file: %w", err)
+		return err
 	}
 	c := &Comparison{Live: g.ID.String(), LiveRecords: int64(live.Header.Records)}
 	var comparer diff.Comparer
 	c.Counts, err = comparer.Compare(ctx,
-		sourceOf(live.Files[0].Index, live.Files[0].File, func(err error) error { return &ContentError{Cause: fmt.Errorf("%s: %w", g.Files[0], err)} }),
-		sourceOf(x, file, func(err error) error { return fmt.Errorf("generation file: %w", err) }))
+		sourceOf(live, func(err error) error { return &ContentError{Cause: err} }),
+		sourceOf(built, func(err error) error { return fmt.Errorf("generation file: %w", err) }))
 	if err != nil {
 		return err
 	}
@@ -127,10 +126,11 @@ func (b *build) checkContent(ctx context.Context, file io.ReaderAt, header *form
 	return nil
 }
 
-// sourceOf returns the records of a file. wrap receives the errors of the file.
-func sourceOf(x *format.Index, file io.ReaderAt, wrap func(error) error) diff.Source {
-	return diff.Source{Styles: x.Styles, Scan: func(ctx context.Context, yield func([]format.Record) error) error {
-		err := x.Scan(file, yield)
+// sourceOf returns the records of a generation. wrap receives the errors of its
+// files.
+func sourceOf(s *generation.Set, wrap func(error) error) diff.Source {
+	return diff.Source{Styles: s.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
+		err := s.Scan(ctx, yield)
 		if err != nil && ctx.Err() == nil {
 			return wrap(err)
 		}

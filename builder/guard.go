@@ -151,7 +151,7 @@ func (e *SpaceError) Unwrap() error { return syscall.ENOSPC }
 // maxRowLen is longer, in bytes, than the average row of a complete data set.
 const maxRowLen = 128
 
-// checkInputSpace checks the space for the generation file, and for the spill of
+// checkInputSpace checks the space for the generation, and for the spill of
 // records that exceed the memory, before the input is read. The estimate from the
 // size of the inputs is low: it is exact for plain rows of maxRowLen bytes, and 0
 // if the size is unknown.
@@ -164,28 +164,30 @@ func (b *build) checkInputSpace() error {
 	return b.checkRecordSpace(spill, records)
 }
 
-// checkRecordSpace checks the space for a run of spill bytes and a generation
-// file of this number of records. Duplicates count as records.
+// checkRecordSpace checks the space for a run of spill bytes and a generation of
+// this number of records. Duplicates count as records.
 func (b *build) checkRecordSpace(spill, records int64) error {
-	file := fileLen(records)
+	files := filesLen(records, b.Sharding.Shards)
 	switch {
 	case spill == 0 && b.sorter.SpilledBytes() == 0:
-		return checkSpace(b.Dir, file)
+		return checkSpace(b.Dir, files)
 	case sameDisk(b.Dir, b.TempDir):
-		// The merge releases the space of merged records: the spill and the file
-		// together take 1.2 times the file.
-		return checkSpace(b.Dir, spill+file/5)
+		// The merge releases the space of merged records: the spill and the files
+		// together take 1.2 times the files.
+		return checkSpace(b.Dir, spill+files/5)
 	}
 	if err := checkSpace(b.TempDir, spill); err != nil {
 		return err
 	}
-	return checkSpace(b.Dir, file)
+	return checkSpace(b.Dir, files)
 }
 
-// fileLen returns the approximate length of a file of this number of records.
-func fileLen(records int64) int64 {
+// filesLen returns the approximate length of the files of this number of records.
+// Each shard but one adds a header and a trailer, which end in a block of the disk.
+func filesLen(records int64, shards uint32) int64 {
 	const perBlock = format.BlockLen + format.KeyLen + format.ChecksumLen
-	return (records + format.RecordsPerBlock - 1) / format.RecordsPerBlock * perBlock
+	const perShard = format.HeaderLen + format.BlockLen
+	return (records+format.RecordsPerBlock-1)/format.RecordsPerBlock*perBlock + int64(shards-1)*perShard
 }
 
 // checkSpace returns a *SpaceError if dir has fewer than need bytes free.

@@ -104,6 +104,7 @@ func (h *hooks) execute(r *result) hookResult {
 	cmd.Env = append(os.Environ(),
 		"PROMO_GENERATION="+r.Summary.Generation,
 		"PROMO_FILE="+absolute(r.Summary.File),
+		fmt.Sprintf("PROMO_SHARDS=%d", r.Summary.Shards),
 		fmt.Sprintf("PROMO_RECORDS=%d", r.Summary.Records),
 		"PROMO_DATA="+absolute(h.dir),
 	)

@@ -2,11 +2,11 @@ package updater
 
 import "promostore/format/generation"
 
-// prune removes old generations after file was published, and returns the
+// prune removes old generations after files were published, and returns the
 // removed ones. An error is logged only: the new generation is published
 // whether or not old ones could be removed.
-func (p *pipeline) prune(file string) []string {
-	p.checker.Trust(file)
+func (p *pipeline) prune(files []string) []string {
+	p.checker.Trust(files...)
 	if p.keep == 0 {
 		return nil
 	}

@@ -31,6 +31,7 @@ Examples:
    promobuild build --data /srv/promotions promotions.csv
    promobuild build --memory 2GiB --json parts/*.csv.gz
    xz -dc promotions.csv.xz | promobuild build -
+   promobuild build --shards 16 huge.csv.zst
    promobuild build --max-bad-rows 100 --rejects rejects.csv promotions.csv
    promobuild build --wait-quiet 30s --require-final-newline export.csv`,
 		Flags: append(buildFlags(),
@@ -95,6 +96,9 @@ func build(c *cli.Context) error {
 	}
 	if closeErr != nil {
 		return fmt.Errorf("generation %s is published, but its rejects are incomplete: %w", summary.Generation, closeErr)
+	}
+	if warning := shardWarning(summary); warning != "" {
+		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", warning)
 	}
 	warnOfPin(c.App.ErrWriter, opts.Dir, summary.Generation)
 	switch {

@@ -17,6 +17,7 @@ import (
 
 	"promostore/builder"
 	"promostore/cmd/internal/program"
+	"promostore/format"
 	"promostore/internal/sysmem"
 )
 
@@ -30,6 +31,8 @@ func buildFlags() []cli.Flag {
 		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated ID to keep: `last|first|error`; error fails the build"},
 		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
 		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; tab, \\t, \\x01, \\001 and ^A name control characters"},
+		&cli.IntFlag{Name: "shards", Value: 1, Usage: "divide each generation into `N` files: 1, or a power of two from 16 to 4096"},
+		&cli.StringFlag{Name: "shard-by", Value: "last", Usage: "digits of an ID that select its shard: `last|first`; last divides v4, v7 and numbered IDs evenly, first divides v1"},
 		&cli.BoolFlag{Name: "require-final-newline", Usage: "fail a build of a CSV whose last row has no line end, because it may be cut"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
@@ -86,6 +89,9 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 		}
 	}
 	var err error
+	if opts.Sharding, err = sharding(c); err != nil {
+		return opts, err
+	}
 	if opts.Memory, err = memory(c.String("memory")); err != nil {
 		return opts, err
 	}
@@ -101,6 +107,25 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	opts.Delimiter, err = delimiter(c.String("delimiter"))
 	return opts, err
 }
+
+// sharding returns the sharding that --shards and --shard-by select.
+func sharding(c *cli.Context) (format.Sharding, error) {
+	n := c.Int("shards")
+	if n == 1 {
+		if c.IsSet("shard-by") && !c.IsSet("shards") {
+			return format.Sharding{}, program.Usagef("--shard-by has no effect without --shards; add --shards N")
+		}
+		return format.Unsharded, nil
+	}
+	s := format.Sharding{Rule: shardRules[c.String("shard-by")], Shards: uint32(max(0, min(n, math.MaxUint32)))}
+	if !s.Valid() {
+		return s, program.Usagef("--shards %d is not 1, nor a power of two from %d to %d", n, format.MinShards, format.MaxShards)
+	}
+	return s, nil
+}
+
+// shardRules are the values of --shard-by.
+var shardRules = map[string]format.ShardRule{"last": format.ShardLast, "first": format.ShardFirst}
 
 func memory(text string) (int64, error) {
 	if text == "" {

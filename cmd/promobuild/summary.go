@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -11,6 +12,20 @@ import (
 	"promostore/builder"
 	"promostore/internal/escape"
 )
+
+// shardWarning returns a warning if the shards of a generation are uneven.
+func shardWarning(s builder.Summary) string {
+	if !s.Uneven() {
+		return ""
+	}
+	other := "last"
+	if s.ShardBy == other {
+		other = "first"
+	}
+	l := s.LargestShard
+	return fmt.Sprintf("shard %d has %s of %s, %.1f times the mean; these IDs may be divided more evenly with --shard-by %s",
+		l.Shard, humanize.Comma(l.Records), count(s.Records, "record"), float64(l.Records)*float64(s.Shards)/float64(s.Records), other)
+}
 
 // printSummary prints the result of a build as a table.
 func printSummary(w io.Writer, s builder.Summary) error {
@@ -26,7 +41,14 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "generation\t%s\n", s.Generation)
-	fmt.Fprintf(t, "file\t%s\n", escape.Name(s.File))
+	if s.Shards == 1 {
+		fmt.Fprintf(t, "file\t%s\n", escape.Name(s.File))
+	} else {
+		fmt.Fprintf(t, "files\t%s to %s\n", escape.Name(s.File), escape.Name(filepath.Base(s.Files[len(s.Files)-1])))
+	}
+	if l := s.LargestShard; l != nil {
+		fmt.Fprintf(t, "shards\t%d, by the %s digits; shard %d is the largest: %s\n", s.Shards, s.ShardBy, l.Shard, count(l.Records, "record"))
+	}
 	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(s.Rows))
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
 	fmt.Fprintf(t, "duplicates\t%s\n", humanize.Comma(s.Duplicates))

@@ -35,7 +35,7 @@ func updaterCommand() *cli.Command {
 			&cli.StringFlag{Name: "max-upload", Value: "1TiB", Usage: "refuse an upload of more than `SIZE`, before decompression"},
 			&cli.DurationFlag{Name: "stall-timeout", Value: 30 * time.Second, Usage: "disconnect a client that sends less than 16 KiB in `DURATION`"},
 			&cli.IntFlag{Name: "keep", Usage: "after publishing, keep `N` generations and remove older ones", DefaultText: "all"},
-			&cli.StringFlag{Name: "after-publish", Usage: "run the shell `COMMAND` after publishing, with PROMO_GENERATION, PROMO_FILE, PROMO_RECORDS and PROMO_DATA set"},
+			&cli.StringFlag{Name: "after-publish", Usage: "run the shell `COMMAND` after publishing, with PROMO_GENERATION, PROMO_FILE, PROMO_SHARDS, PROMO_RECORDS and PROMO_DATA set"},
 			&cli.DurationFlag{Name: "hook-timeout", Value: 5 * time.Minute, Usage: "kill the command of --after-publish after `DURATION`"},
 			&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "let a running build continue for `DURATION` after SIGTERM"},
 		},

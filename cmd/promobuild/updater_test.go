@@ -87,6 +87,14 @@ func (p *updaterProcess) status(t *testing.T) string {
 // An updater that is killed repeatedly, at any time, loses no file of its inbox and
 // builds none twice.
 func TestKilledUpdaterBuildsEachFileOnce(t *testing.T) {
+	for _, shards := range []int{1, 16} {
+		t.Run(fmt.Sprint(shards, " shards"), func(t *testing.T) { killUpdater(t, shards) })
+	}
+}
+
+// killUpdater kills updaters that build sharded generations of an inbox, and checks
+// the generations.
+func killUpdater(t *testing.T, shards int) {
 	const numFiles = 15
 	dir := t.TempDir()
 	data, inbox := filepath.Join(dir, "data"), filepath.Join(dir, "inbox")
@@ -115,7 +123,7 @@ func TestKilledUpdaterBuildsEachFileOnce(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	kills := 0
 	for before := 0; before < numFiles; before = done() {
-		p := startUpdater(t, "--data", data, "--inbox", inbox)
+		p := startUpdater(t, "--data", data, "--inbox", inbox, "--shards", fmt.Sprint(shards))
 		// Kill it after up to 4 more files: few files make many kills.
 		deadline := time.Now().Add(20 * time.Second)
 		for goal := before + 1 + random.IntN(4); done() < min(goal, numFiles); {
@@ -149,7 +157,7 @@ func TestKilledUpdaterBuildsEachFileOnce(t *testing.T) {
 			t.Errorf("generation %d of %d has %d records, %v", i, len(list), h.Records, err)
 		}
 	}
-	if names := files(t, data); len(names) != len(list) {
+	if names := files(t, data); len(names) != len(list)*shards {
 		t.Errorf("the data directory has %v", names)
 	}
 	for _, sub := range []string{"failed", ".building", ".publishing"} {
