@@ -192,7 +192,7 @@ func (s *Server) Observe(e reader.Event) {
 	case reader.EventNone:
 		s.opts.Logger.Warn("no generation is live", "data", e.Path, "error", e.Err)
 	case reader.EventVerified:
-		log.Info("newest generation verified, the pin holds it back", "records", e.Records, "bytes", e.Bytes, "access", e.Access.String(), "open_seconds", e.Open.Seconds(), "verify_seconds", e.Verify.Seconds())
+		log.Info("generation verified, the pin holds it back", "records", e.Records, "bytes", e.Bytes, "access", e.Access.String(), "open_seconds", e.Open.Seconds(), "verify_seconds", e.Verify.Seconds())
 	case reader.EventPinned:
 		if e.Pin.UntilNewer {
 			log = log.With("until_newer_than", e.Pin.Newest.String())

@@ -49,7 +49,7 @@ const (
 	EventUnpinned      // the pin was removed: the newest servable generation is to be live
 	EventReleased      // the generation released the pin, which was to hold until a newer one: it is live
 	EventPinUnreadable // the pin cannot be read; the live generation remains live
-	EventVerified      // the newest generation, which the pin holds back, is verified: it becomes live at once when the pin allows it
+	EventVerified      // a generation that the pin holds back, the newest good one, is verified: it becomes live at once when the pin allows it
 	EventPinUnmet      // the pinned generation is missing or bad; the live generation remains live
 )
 

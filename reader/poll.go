@@ -23,10 +23,11 @@ import (
 type pollState struct {
 	mu       sync.Mutex
 	closed   bool
-	unmet    string             // why the pinned generation is not live, as last reported
-	released bool               // EventReleased was reported for the pin
-	checker  generation.Checker // of the generations that the pin holds back
-	retry    backoff            // of reading the live generation after an error of the file system
+	unmet    string  // why the pinned generation is not live, as last reported
+	released bool    // EventReleased was reported for the pin
+	retry    backoff // of reading the live generation after an error of the file system
+
+	lastStandby *standby // whose goroutine may still run after the standby was dropped; nil: none
 }
 
 // Poll makes the desired generation live: the pinned one, or else one newer than
@@ -224,7 +225,9 @@ func (s *Store) reportUnmet(d desired, list []generation.Generation) {
 	err := fmt.Errorf("%s: %w: %s", s.dir, generation.ErrAbsent, d.pin.ID)
 	for _, g := range list {
 		if g.ID == d.pin.ID {
-			err = s.unservable(g)
+			if reason := s.unservable(g); reason != nil { // nil: removed since it was listed
+				err = reason
+			}
 		}
 	}
 	if reason := reasonOf(err); s.polling.unmet != reason {
@@ -243,12 +246,12 @@ func (s *Store) reportReleased(d desired) {
 	s.events.notify(Event{Kind: EventReleased, ID: live.ID(), Path: filepath.Join(s.dir, generation.PinName), Pin: d.pin})
 }
 
-// setHeld records since when the pin holds back a newer servable generation. To
-// find out whether one is servable, it reads the index once.
+// setHeld records since when the pin holds back a newer servable generation. One
+// that was not opened yet counts: the standby finds out soon.
 func (s *Store) setHeld(d desired, list []generation.Generation) {
 	var since time.Time
 	if live := s.liveGeneration(); live != nil {
-		since = d.pin.HeldSince(list, live.ID(), s.polling.checker.Servable)
+		since = d.pin.HeldSince(list, live.ID(), s.unservable)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -64,7 +64,8 @@ func (s *Store) isWorthOpening(g generation.Generation) bool {
 	return true
 }
 
-// unservable returns why g is not served, after a poll has tried it.
+// unservable returns why g is not servable as far as s knows without opening it;
+// nil: it may be.
 func (s *Store) unservable(g generation.Generation) error {
 	if missing := g.MissingOf(s.opts.Digits); len(missing) > 0 {
 		return &generation.IncompleteError{ID: g.ID, Shards: g.Shards, Missing: missing}
@@ -75,7 +76,7 @@ func (s *Store) unservable(g generation.Generation) error {
 			return fmt.Errorf("refused: %s", r.reason)
 		}
 	}
-	return fmt.Errorf("%s: %w", g.Files[0], generation.ErrAbsent) // removed since it was listed
+	return nil
 }
 
 // forgetReplaced drops the refusals of files that are gone or were replaced, and

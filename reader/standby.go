@@ -9,10 +9,10 @@ import (
 	"promostore/internal/fsx"
 )
 
-// A standby is the newest generation, opened and verified while the pin holds it
-// back. When the pin moves, it becomes live at once, on all servers of a cluster
-// at nearly the same moment. Its goroutine does not delay polls, which must react
-// to the pin.
+// A standby is the newest good generation that the pin holds back, opened and
+// verified. When the pin moves, it becomes live at once, on all servers of a
+// cluster at nearly the same moment. Its goroutine does not delay polls, which must
+// react to the pin.
 type standby struct {
 	generation generation.Generation // as listed
 	cancel     context.CancelFunc
@@ -23,9 +23,16 @@ type standby struct {
 	event  Event       // EventLive
 }
 
-// is reports whether b was prepared from g. Its files may have changed since.
+// is reports whether b, which may be nil, was prepared from g. Its files may have
+// changed since.
 func (b *standby) is(g generation.Generation) bool {
-	return b.generation.ID == g.ID && b.generation.Shards == g.Shards
+	return b != nil && b.generation.ID == g.ID && b.generation.Shards == g.Shards
+}
+
+// isUsable reports whether b is being prepared, or is good according to the
+// attributes of its files.
+func (b *standby) isUsable() bool {
+	return b.isRunning() || b.opened != nil && b.opened.isIntact()
 }
 
 // isRunning reports whether the goroutine of b has not finished.
@@ -54,21 +61,20 @@ func (g *Generation) isIntact() bool {
 	return true
 }
 
-// keepStandby prepares the newest generation of list if d holds it back, and drops
-// a standby that is not that generation or has changed.
+// keepStandby prepares the newest good generation of list that d holds back, and
+// drops another standby, or one that has changed.
 func (s *Store) keepStandby(d desired, list []generation.Generation) {
-	newest := d.heldBack(list, s.liveGeneration())
-	if b := s.standby; b != nil {
-		if newest != nil && b.is(*newest) && (b.isRunning() || b.opened != nil && b.opened.isIntact()) {
-			return
-		}
+	next := s.heldBack(d, list)
+	if s.standby != nil && (next == nil || !s.standby.is(*next) || !s.standby.isUsable()) {
 		s.dropStandby()
 	}
-	if newest == nil || !s.isWorthOpening(*newest) {
+	last := s.polling.lastStandby
+	if next == nil || s.standby != nil || last != nil && last.isRunning() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	b := &standby{generation: *newest, cancel: cancel, done: make(chan struct{})}
+	b := &standby{generation: *next, cancel: cancel, done: make(chan struct{})}
+	s.polling.lastStandby = b
 	s.mu.Lock()
 	s.standby = b
 	s.mu.Unlock()
@@ -93,16 +99,20 @@ func (s *Store) keepStandby(d desired, list []generation.Generation) {
 	})
 }
 
-// heldBack returns the newest generation of list if d keeps it from becoming live.
-func (d desired) heldBack(list []generation.Generation, live *Generation) *generation.Generation {
-	if live == nil || d.err != nil || len(list) == 0 {
+// heldBack returns the newest generation of list that d keeps from becoming live
+// and that is worth preparing, or is the standby.
+func (s *Store) heldBack(d desired, list []generation.Generation) *generation.Generation {
+	live, now := s.liveGeneration(), time.Now()
+	if live == nil || d.err != nil {
 		return nil
 	}
-	newest := &list[len(list)-1]
-	if newest.ID == live.ID() || !d.pin.Holds(newest.ID, time.Now()) {
-		return nil
+	for i := len(list) - 1; i >= 0 && live.ID().Before(list[i].ID, now); i-- {
+		g := &list[i]
+		if d.pin.Holds(g.ID, now) && (s.standby.is(*g) && s.standby.isUsable() || s.isWorthOpening(*g)) {
+			return g
+		}
 	}
-	return newest
+	return nil
 }
 
 // dropStandby ends the standby, if there is one. Its goroutine may still run for

@@ -146,7 +146,7 @@ func (m *dirModel) newest() generation.ID {
 func (m *dirModel) isVerified() bool {
 	newest := m.newest()
 	held := m.pin != 0 && !m.badPin && newest != m.pin && (m.until == 0 || newest <= m.until)
-	return newest != 0 && (newest == m.live || held && m.live != 0 && m.isGood(newest))
+	return newest != 0 && (newest == m.live || held && m.live != 0 && m.live < newest && m.isGood(newest))
 }
 
 // poll updates live like a poll should.

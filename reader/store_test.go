@@ -125,15 +125,20 @@ func (s *testStore) wantLive(id generation.ID) {
 	checkRecords(s.t, f)
 }
 
-// checkRecords looks up an id of the generation of f and one of another.
-func checkRecords(t *testing.T, f *reader.Generation) {
-	k := keysOf(f.ID())[700]
-	if r, found, err := f.Get(k); r != recordOf(k) || !found || err != nil {
-		t.Errorf("%s: Get(%s) = %x, %t, %v", f.ID(), k, r, found, err)
+// checkRecords looks up an id of an owned shard of g, and one of another
+// generation.
+func checkRecords(t *testing.T, g *reader.Generation) {
+	keys, i := keysOf(g.ID()), 700
+	for !g.Owns(keys[i]) {
+		i = (i + 1) % len(keys)
 	}
-	k = keysOf(f.ID() + 1)[700]
-	if _, found, err := f.Get(k); found || err != nil {
-		t.Errorf("%s: Get(%s) = %t, %v", f.ID(), k, found, err)
+	k := keys[i]
+	if r, found, err := g.Get(k); r != recordOf(k) || !found || err != nil {
+		t.Errorf("%s: Get(%s) = %x, %t, %v", g.ID(), k, r, found, err)
+	}
+	k = keysOf(g.ID() + 1)[i]
+	if _, found, err := g.Get(k); found || err != nil {
+		t.Errorf("%s: Get(%s) = %t, %v", g.ID(), k, found, err)
 	}
 }
 
