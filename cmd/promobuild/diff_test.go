@@ -23,7 +23,8 @@ import (
 	"promostore/internal/synth"
 )
 
-// diff finds the same differences as a comparison of two maps.
+// diff finds the same differences as a comparison of two maps, whatever the numbers
+// of shards.
 func TestDiffAgreesWithMaps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sets := [2]map[string]promotion{{}, {}} // by the id in lower case
@@ -58,7 +59,8 @@ func TestDiffAgreesWithMaps(t *testing.T) {
 				in.WriteString(p.row() + "\n")
 			}
 			id := fmt.Sprintf("20260101T00000000%dZ", i)
-			if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--allow-empty", "--memory", "64MiB", "--data", dir, "--generation", id, "-"); code != program.ExitDone {
+			args := append([]string{"build", "--quiet", "--allow-empty", "--memory", "64MiB", "--data", dir, "--generation", id, "-"}, drawShards(t)...)
+			if code, _, errs := promobuild(t, in.String(), args...); code != program.ExitDone {
 				t.Fatalf("build: exit code %d: %s", code, errs)
 			}
 		}

@@ -25,7 +25,8 @@ func getCommand() *cli.Command {
 		ArgsUsage: "[FILE|DIR] ID... | -",
 		Description: `Print one line of JSON for each ID, in the order of the arguments, as the server
 answers it. For -, read IDs from standard input, one per line. Exit with 1 if an
-ID is missing. Standard error names the generation.
+ID is missing. Standard error names the generation. FILE is one file; if it is one
+of several shards, name the shards of IDs that it cannot have.
 
 DIR, or --data without it, means the generation that a server of DIR serves: the
 pinned one, or else the newest servable one. --verify index finds it at once, and
@@ -38,6 +39,7 @@ Examples:
 		Flags: []cli.Flag{
 			dataFlag("use the generations in `DIR`"),
 			&cli.StringFlag{Name: "generation", Usage: "read the generation `ID` of --data", DefaultText: "the one that is served"},
+			digitsFlag(),
 			verifyFlag(),
 		},
 		Action: program.Printing(get),

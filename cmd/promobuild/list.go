@@ -135,13 +135,15 @@ func markPinned(lines []listed, pin generation.Pin) []listed {
 	if !pin.Active || released {
 		return lines
 	}
-	// The lines are sorted by ID, which is the order of their texts too. Of two
-	// lines with the same ID, the first is that of fewer shards.
+	// The lines are sorted by ID, which is the order of their texts too. Several have
+	// the same ID if they have different numbers of shards.
 	i, found := slices.BinarySearchFunc(lines, pin.ID.String(), func(l listed, id string) int { return cmp.Compare(l.Generation, id) })
 	if !found {
 		lines = slices.Insert(lines, i, listed{Generation: pin.ID.String(), Created: pin.ID.Time(), Files: []string{}, Error: "missing"})
 	}
-	lines[i].Pin = &pin
+	for ; i < len(lines) && lines[i].Generation == pin.ID.String(); i++ {
+		lines[i].Pin = &pin
+	}
 	return lines
 }
 
@@ -162,6 +164,9 @@ func (s source) lineOf(g generation.Generation, bad error) listed {
 	switch {
 	case errors.Is(err, generation.ErrIncomplete):
 		l.Error = fmt.Sprintf("incomplete: missing %d of %s: %s", len(missing), count(int64(g.Shards), "shard"), generation.ShardRanges(missing))
+		if digits := completeDigits(g); digits != 0 {
+			l.Error += "; complete for --digits " + digits.String()
+		}
 	case err != nil:
 		l.Error = "bad: " + err.Error()
 	}

@@ -66,7 +66,7 @@ func pin(c *cli.Context) error {
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	g, err := generation.Find(s.dir, id, s.digits)
+	g, err := s.find(id)
 	if err == nil {
 		err = s.check(ctx, g)
 	}

@@ -81,6 +81,11 @@ func respell(t *rapid.T, p promotion) string {
 	return strings.Join(fields, ",") + rapid.SampledFrom([]string{"\n", "\r\n", "\n\n"}).Draw(t, "end")
 }
 
+// drawShards returns flags that divide a generation, or none.
+func drawShards(t *rapid.T) []string {
+	return rapid.SampledFrom([][]string{nil, nil, {"--shards", "16"}, {"--shards", "16", "--shard-by", "first"}, {"--shards", "64"}}).Draw(t, "shards")
+}
+
 // dump returns the rows of the input, sorted. get finds each of them, and no id that
 // differs in one bit.
 func TestDumpAndGetReturnTheInput(t *testing.T) {
@@ -100,7 +105,8 @@ func TestDumpAndGetReturnTheInput(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(dir)
-		if code, _, errs := promobuild(t, in.String(), "build", "--quiet", "--memory", "64MiB", "--data", dir, "-"); code != program.ExitDone {
+		args := append([]string{"build", "--quiet", "--memory", "64MiB", "--data", dir, "-"}, drawShards(t)...)
+		if code, _, errs := promobuild(t, in.String(), args...); code != program.ExitDone {
 			t.Fatalf("build: exit code %d: %s", code, errs)
 		}
 

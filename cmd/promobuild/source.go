@@ -109,7 +109,7 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 		if err := checkDir(s.dir); err != nil {
 			return opened{}, err
 		}
-		g, err := generation.Find(s.dir, id, s.digits)
+		g, err := s.find(id)
 		if err != nil {
 			return opened{}, err
 		}
@@ -131,6 +131,29 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 		err = fmt.Errorf("%w; build one from it: promobuild build %s", err, arg)
 	}
 	return opened{Set: set, path: arg}, err
+}
+
+// find returns the generation of s.dir with this ID. The error tells what to do if
+// shards are missing.
+func (s source) find(id generation.ID) (generation.Generation, error) {
+	g, err := generation.Find(s.dir, id, s.digits)
+	if e := (*generation.IncompleteError)(nil); errors.As(err, &e) {
+		err = fmt.Errorf("%w\nCopy the missing files", err)
+		if part, ferr := generation.Find(s.dir, id, 0); ferr == nil && completeDigits(part) != 0 {
+			err = fmt.Errorf("%w, or use the shards that are there: --digits %s", err, completeDigits(part))
+		}
+	}
+	return g, err
+}
+
+// completeDigits returns the digits of which g has all shards.
+func completeDigits(g generation.Generation) (complete generation.Digits) {
+	for digit := range 16 {
+		if one := generation.Digits(1) << digit; len(g.MissingOf(one)) == 0 {
+			complete |= one
+		}
+	}
+	return complete
 }
 
 // openLive opens the generation that a server of dir serves.

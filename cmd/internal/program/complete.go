@@ -164,6 +164,7 @@ func (c *completer) generations(command *cli.Command, prefix string) {
 		return
 	}
 	slices.SortFunc(list, func(a, b generation.Generation) int { return strings.Compare(b.ID.String(), a.ID.String()) })
+	list = slices.CompactFunc(list, func(a, b generation.Generation) bool { return a.ID == b.ID }) // with several numbers of shards
 	for _, g := range list {
 		c.offer(prefix+g.ID.String(), g.ID.Time().Format(time.DateTime)+" UTC")
 	}

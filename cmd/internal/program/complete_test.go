@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/format"
 	"promostore/internal/gentest"
 )
 
@@ -16,6 +17,7 @@ func TestCompleteOffersValues(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	gentest.Publish(t, dir, 1, gentest.Sequence(1))
 	gentest.Publish(t, dir, 2, gentest.Sequence(1))
+	gentest.PublishSharded(t, dir, 2, format.Sharding{Rule: format.ShardLast, Shards: 16}, gentest.Sequence(1)) // is offered once
 	gentest.Publish(t, other, 3, gentest.Sequence(1))
 	data := func() cli.Flag {
 		f := &cli.StringFlag{Name: "data", Value: dir, Usage: "use `DIR`"}
