@@ -2,6 +2,7 @@ package updater_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -203,6 +204,41 @@ func TestStatusHasSharedShape(t *testing.T) {
 	a.want(t, http.StatusCreated, "")
 	id := a.object["generation"]
 	check(id, id, float64(3), 0, 1, 0, nil)
+}
+
+// TestStatusDescribesShards takes a shard of the newest generation away, and pins the
+// one before it.
+func TestStatusDescribesShards(t *testing.T) {
+	f := start(t, nil)
+	byFirst := format.Sharding{Rule: format.ShardFirst, Shards: 32}
+	old := generation.IDOf(time.Now().Add(-time.Hour))
+	gentest.PublishSharded(t, f.data, old, format.Unsharded, gentest.Scattered(100))
+	paths := gentest.PublishSharded(t, f.data, old+1, byFirst, gentest.Scattered(200))
+	check := func(live generation.ID, want string) {
+		t.Helper()
+		st := f.get(t, "/status").object
+		if got := fmt.Sprintln(st["shards"], st["shard_by"], st["records"], st["missing_shards"], st["newest_verified"], st["refused"]); st["live"] != live.String() || got != want+"\n" {
+			t.Errorf("/status: %s, live %v, want %s, %v", got, st["live"], want, live)
+		}
+		missing, _ := st["missing_shards"].([]any)
+		for name, want := range map[string]string{
+			"promobuild_generation_shards":         fmt.Sprint(st["shards"]),
+			"promobuild_generation_records":        fmt.Sprint(st["records"]),
+			"promobuild_generation_missing_shards": fmt.Sprint(len(missing)),
+		} {
+			if got := f.metric(t, name); got != want {
+				t.Errorf("%s is %s, want %s", name, got, want)
+			}
+		}
+	}
+	check(old+1, "32 first 200 [] true 0")
+	must(t, generation.SetPin(f.data, generation.Pin{Active: true, ID: old, By: "ops@node"}))
+	check(old, "1 <nil> 100 [] true 0")
+	must(t, os.Remove(paths[3]))
+	must(t, os.Remove(paths[31]))
+	check(old, "1 <nil> 100 [3 31] false 0")
+	must(t, generation.SetPin(f.data, generation.Pin{}))
+	check(old, "1 <nil> 100 [3 31] false 0")
 }
 
 // The log has the flag that accepts an empty data set, like /status.

@@ -19,7 +19,7 @@ type Status struct {
 	Pinned     *string    `json:"pinned"`                     // generation; null: the newest servable one is served
 	Newest     *string    `json:"newest"`                     // generation in the directory, servable or not; null: none
 	Missing    []int      `json:"missing_shards"`             // of the newest generation; the program needs them
-	Verified   bool       `json:"newest_verified"`            // the newest generation is live or could become live
+	Verified   bool       `json:"newest_verified"`            // the newest generation can become live at once, or is live
 	Refused    int        `json:"refused"`                    // number of files
 	Records    *uint64    `json:"records"`                    // of the live generation; null: none
 	Bytes      *int64     `json:"bytes"`                      // of its files
@@ -77,7 +77,6 @@ func NewStatus(version string, started time.Time, s *generation.Status) Status {
 		id := generation.ID(h.Generation)
 		age := seconds(id.Age(now))
 		st.Live, st.Records, st.Bytes, st.Shards, st.Age = idText(&id), &h.Records, &h.FileLen, &h.Shards, &age
-		st.Verified = st.Verified || s.Newest != nil && id == *s.Newest
 		if h.Rule != format.ShardNone {
 			st.ShardBy = h.Rule.String()
 		}

@@ -21,6 +21,7 @@ appears. The directory may be empty or missing at the start.
 
 Examples:
    promoserve --data /srv/promotions
+   promoserve --digits 0-7                                half of a sharded generation
    promoserve --tls-self-signed                           HTTP and HTTPS on :1321
    promoserve --tls-cert cert.pem --tls-key key.pem --tls-only
    PROMO_LISTEN=127.0.0.1:8080 PROMO_LOG_FORMAT=json promoserve

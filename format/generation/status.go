@@ -41,7 +41,7 @@ type Status struct {
 	Ahead   []Generation // those ahead of the clock; see Future
 	Refused []Refused    // the files that a server refused, by path
 
-	NewestVerified bool // the newest generation can become live: a server has verified it
+	NewestVerified bool // the newest generation can become live at once
 }
 
 // Refused is a file that is not served, and the reason.
@@ -52,7 +52,8 @@ type Refused struct {
 
 // Status describes dir. Its live generation is the one that Live returns for
 // conditions 1 to 4 and 6. The refused files are those of generations that are
-// preferred to it. Status reads each file only once.
+// preferred to it. The same conditions decide whether the newest is verified. Status
+// reads each file only once.
 func (c *Checker) Status(dir string) Status {
 	list, err := List(dir)
 	st := Status{DirErr: DirError(dir, err)}
@@ -69,6 +70,9 @@ func (c *Checker) Status(dir string) Status {
 		st.Live = &h
 		return nil
 	})
+	if len(list) > 0 {
+		st.NewestVerified = c.Servable(list[len(list)-1]) == nil
+	}
 	if st.Live != nil {
 		st.Held = st.Pin.HeldSince(list, ID(st.Live.Generation), c.Servable)
 	}
