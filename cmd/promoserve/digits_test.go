@@ -1,15 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"promostore/builder"
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/gentest"
+	"promostore/internal/synth"
 )
 
 // A server of some digits becomes live when its shards are there, and answers 421
@@ -54,6 +58,58 @@ func TestServerOfDigits(t *testing.T) {
 			s.want(t, "http", "/promotions/"+id, 200, fmt.Sprintf(`{"id":"%s","price":1,"expiration_date":"0000-01-01 00:00:00"}`, id))
 		} else {
 			s.want(t, "http", "/promotions/"+id, 421, fmt.Sprintf(`{"error":"id %s: this server serves only ids whose last digit is in 0-7","digits":"0-7"}`, id))
+		}
+	}
+}
+
+// TestGroupsDivideIDs builds the same rows unsharded and into shards. Of each id, in
+// every spelling, one of two servers answers like the server of the unsharded
+// generation, and the other answers 421.
+func TestGroupsDivideIDs(t *testing.T) {
+	var csv bytes.Buffer
+	_, err := synth.DataSet{Keys: synth.Keys{Seed: 1}, Rows: 300}.WriteTo(&csv)
+	must(t, err)
+	ids := []string{"00000000-0000-4000-8000-00000000000e", "e0000000-0000-4000-8000-000000000000"} // unknown
+	for line := range strings.Lines(csv.String()) {
+		if id, _, _ := strings.Cut(line, ","); id != "id" {
+			ids = append(ids, strings.ToLower(id))
+		}
+	}
+	build := func(dir string, s format.Sharding) {
+		_, err := builder.Build(t.Context(), builder.Options{
+			Inputs:   []builder.Input{builder.StreamInput("test", bytes.NewReader(csv.Bytes()))},
+			Dir:      dir,
+			Memory:   builder.MinMemory,
+			Sharding: s,
+		})
+		must(t, err)
+	}
+	whole := newServer(t)
+	build(whole.dir, format.Unsharded)
+	whole.start(t, "--drain", "0s", "--digits", "0") // no group has an unsharded generation
+	whole.await(t, "generation live")
+	for _, sharding := range []format.Sharding{{Rule: format.ShardLast, Shards: 16}, {Rule: format.ShardFirst, Shards: 32}} {
+		digits, groups := []string{"0-7", "8-f"}, []*server{newServer(t), newServer(t)}
+		for i, s := range groups {
+			build(s.dir, sharding)
+			s.start(t, "--drain", "0s", "--digits", digits[i])
+			s.await(t, "generation live")
+		}
+		for i, id := range ids {
+			key, _, err := format.ParseKey([]byte(id))
+			must(t, err)
+			owner := sharding.DigitOf(key) / 8
+			other := 1 - owner
+			bare := strings.ReplaceAll(id, "-", "")
+			text := []string{id, strings.ToUpper(id), bare, "%7B" + id + "%7d", "urn:uuid:" + id, strings.ToUpper(bare)}[i%6]
+			code, body := whole.get(t, "http", "/promotions/"+text)
+			if (code == 200) != (i >= 2) {
+				t.Errorf("unsharded: %s: %d %s", text, code, body)
+			}
+			groups[owner].want(t, "http", "/promotions/"+text, code, body)
+			if code, body := groups[other].get(t, "http", "/promotions/"+text); code != 421 || !strings.HasSuffix(body, `,"digits":"`+digits[other]+`"}`) {
+				t.Errorf("digits %s: %s: %d %s", digits[other], text, code, body)
+			}
 		}
 	}
 }
