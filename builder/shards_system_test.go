@@ -21,8 +21,10 @@ import (
 func TestFullDiskOnAnyShard(t *testing.T) {
 	const numRows = 400_000
 	data := csvOf(t, synth.DataSet{Rows: numRows})
+	spilled := tiny
+	spilled.sort.Arena *= 16
 	for _, shard := range []int64{0, 1, 9, 15, 16} { // all are written before 16, but not completed
-		for name, s := range map[string]sizes{"memory": inMemory, "spilled": tiny} {
+		for name, s := range map[string]sizes{"memory": inMemory, "spilled": spilled} {
 			dir := filepath.Join(t.TempDir(), "disk")
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				t.Fatal(err)
