@@ -102,7 +102,13 @@ func (s source) openSides(ctx context.Context, args []string) (from, to opened, 
 		if err != nil {
 			return from, to, err
 		}
-		args = []string{before.ID.String(), served.ID.String()}
+		if from, err = s.openGeneration(before); err != nil {
+			return from, to, err
+		}
+		if to, err = s.openGeneration(served); err != nil {
+			from.Close()
+		}
+		return from, to, err
 	case 1:
 		args = append(args, s.dir)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -194,6 +195,9 @@ func (s source) skip(_ generation.Generation, err error) {
 // blocks.
 func (s source) openGeneration(g generation.Generation) (opened, error) {
 	set, err := g.OpenSet(s.digits)
+	if errors.Is(err, syscall.EMFILE) {
+		err = fmt.Errorf("%w\nA generation of %d shards needs as many open files; raise the limit: ulimit -n", err, g.Shards)
+	}
 	if err != nil {
 		return opened{}, err
 	}
