@@ -107,28 +107,35 @@ func (e *Env) Compressed(tb testing.TB, file, suffix string, command ...string) 
 	return path
 }
 
-// Generation returns a directory with a generation of CSV(keys, rows), and the
-// path of its file. It makes the generation on the first call.
-func (e *Env) Generation(tb testing.TB, keys string, rows int64) (dir, file string) {
-	dir = filepath.Join(e.Dir, fmt.Sprintf("%s-%d", keys, rows))
+// Generation returns a directory with a generation of CSV(keys, rows), built with
+// flags, and the path of its first file. It makes the generation on the first call.
+func (e *Env) Generation(tb testing.TB, keys string, rows int64, flags ...string) (dir, file string) {
+	dir = filepath.Join(e.Dir, fmt.Sprintf("%s-%d%s", keys, rows, strings.Join(flags, "")))
 	if _, err := os.Stat(dir); err != nil {
-		e.buildFromPipe(tb, keys, rows, dir)
+		e.buildFromPipe(tb, keys, rows, dir, flags...)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.pgen"))
 	must(tb, err)
-	if len(files) != 1 {
-		tb.Fatalf("%d generation files in %s", len(files), dir)
+	if len(files) == 0 {
+		tb.Fatalf("no generation in %s", dir)
 	}
 	return dir, files[0]
 }
 
 // summary is a part of the output of promobuild build --json.
 type summary struct {
+	Generation string `json:"generation"`
+
 	Rows      float64 `json:"rows"`
 	Records   float64 `json:"records"`
 	FileBytes float64 `json:"file_bytes"`
 	Spilled   float64 `json:"spilled_bytes"`
 	PeakRSS   float64 `json:"peak_rss_bytes"`
+	Shards    float64 `json:"shards"`
+
+	LargestShard struct {
+		Records float64 `json:"records"`
+	} `json:"largest_shard"`
 }
 
 // buildFromPipe builds a generation in dir from the output of promobuild

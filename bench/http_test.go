@@ -51,13 +51,7 @@ func BenchmarkHTTP(b *testing.B) {
 		compareServers(b, few, 7, env.startMapped(b, few), startDesign(b, few), Target{AtLeast: 12})
 	})
 	run(b, "batches of 1000 IDs", rows, func(b *testing.B) {
-		o := getLoad(rows)
-		o.Batch = true
-		ours := env.startMapped(b, rows)
-		Measure(b, "IDs/s", func(tb testing.TB) Sample {
-			r := env.load(tb, ours, o)
-			return Sample{r.PerSecond() * load.BatchLen, latencies(r)}
-		}, 6, Target{AtLeast: 2_000_000})
+		Measure(b, "IDs/s", batches(env.startMapped(b, rows), rows), 6, Target{AtLeast: 2_000_000})
 	})
 	run(b, "a new generation every second", swapRows(rows), benchmarkSwap)
 	b.Run("load generator, wrk", benchmarkLoad)
@@ -97,6 +91,16 @@ func compareServers(b *testing.B, rows int64, rounds int, ours, theirs *Server, 
 	}
 	report(b, "", "half-p99-µs", a)
 	report(b, "peer-", "half-p99-µs", p)
+}
+
+// batches measures the rate of IDs in batches.
+func batches(s *Server, rows int64) Subject {
+	o := getLoad(rows)
+	o.Batch = true
+	return func(tb testing.TB) Sample {
+		r := env.load(tb, s, o)
+		return Sample{r.PerSecond() * load.BatchLen, latencies(r)}
+	}
 }
 
 func latencies(r load.Result) map[string]float64 {

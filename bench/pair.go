@@ -2,7 +2,7 @@
 // same work, and against the limits of the machine.
 //
 // Each suite is a benchmark: BenchmarkBuild, BenchmarkLookup, BenchmarkHTTP,
-// BenchmarkLimits, BenchmarkScale. Run them with "make scorecard", which also
+// BenchmarkLimits, BenchmarkScale, BenchmarkShards. Run them with "make scorecard", which also
 // writes the tables of docs/benchmarks.md, or one at a time:
 //
 //	ROWS=1000000 go test -run '^$' -bench Lookup/bbolt -benchtime 1x
