@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"promostore/format"
+	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/internal/gentest"
 	"promostore/reader"
@@ -19,39 +20,50 @@ import (
 // record is the second.
 const exampleOff = format.HeaderLen + format.RecordLen + 16
 
-// TestTruncatedFileDemotesGeneration truncates the file of the live generation.
-// Reading a mapping of it raises SIGBUS.
+// TestTruncatedFileDemotesGeneration truncates the file of the live generation that
+// has the example. Reading a mapping of it raises SIGBUS.
 func TestTruncatedFileDemotesGeneration(t *testing.T) {
 	for _, access := range []reader.Access{reader.AccessMmap, reader.AccessPread} {
-		t.Run(access.String(), func(t *testing.T) {
-			f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
-			publish(t, f.dir, genID(0), rows)
-			f.poll(t)
-			changed := append([]row{{exampleID, "1.00", "2030-01-01 00:00:00"}}, rows[1:]...)
-			path := publish(t, f.dir, genID(1), changed)
-			f.poll(t)
-			f.listen(t)
-			f.get(t, "/promotions/"+exampleID).want(t, 200, promotionJSON(exampleID, "1.00", "2030-01-01 00:00:00"))
+		for _, s := range []format.Sharding{format.Unsharded, byLast, byFirst} {
+			t.Run(access.String()+" "+s.Rule.String(), func(t *testing.T) { testTruncatedFile(t, access, s) })
+		}
+	}
+}
 
-			must(t, os.Truncate(path, format.HeaderLen))
-			a := f.get(t, "/promotions/"+exampleID).want(t, 503, `{"error":"the generation cannot be read"}`)
-			if a.header.Get("Retry-After") == "" {
-				t.Error("no Retry-After")
-			}
-			reason := "no servable generation: " + genID(1).String() + ": lookup of " + strings.ToLower(exampleID) + ": file changed after it was opened"
-			if a := f.get(t, "/readyz"); a.code != 503 || !strings.HasPrefix(a.body, `{"error":"`+reason) {
-				t.Errorf("/readyz: %d %s, want 503 %s", a.code, a.body, reason)
-			}
-			f.poll(t)
-			f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
-			f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)
-			if got := f.metric(t, `promoserve_generation_swaps_total{result="fault"}`); got != "1" {
-				t.Errorf("%s faults counted, want 1", got)
-			}
-			if !strings.Contains(f.log.String(), "generation demoted") {
-				t.Errorf("log:\n%s", f.log)
-			}
-		})
+func testTruncatedFile(t *testing.T, access reader.Access, s format.Sharding) {
+	f := newFixture(t, httpd.Options{}, reader.StoreOptions{Access: access})
+	publish(t, f.dir, genID(0), rows)
+	f.poll(t)
+	changed := append([]row{{exampleID, "1.00", "2030-01-01 00:00:00"}}, rows[1:]...)
+	paths := publishRows(t, f.dir, genID(1), s, generation.AllDigits, changed)
+	f.poll(t)
+	f.listen(t)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, promotionJSON(exampleID, "1.00", "2030-01-01 00:00:00"))
+
+	key, _ := reader.ParseID([]byte(exampleID))
+	must(t, os.Truncate(paths[s.ShardOf(key)], format.HeaderLen))
+	ask := func() answer { return f.get(t, "/promotions/"+exampleID) }
+	if s == byFirst {
+		ask = func() answer {
+			return f.do(t, "POST", "/promotions/lookup", `{"ids":["`+rows[1].id+`","`+exampleID+`","`+rows[2].id+`"]}`)
+		}
+	}
+	a := ask().want(t, 503, `{"error":"the generation cannot be read"}`)
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	reason := "no servable generation: " + genID(1).String() + ": lookup of " + strings.ToLower(exampleID) + ": file changed after it was opened"
+	if a := f.get(t, "/readyz"); a.code != 503 || !strings.HasPrefix(a.body, `{"error":"`+reason) {
+		t.Errorf("/readyz: %d %s, want 503 %s", a.code, a.body, reason)
+	}
+	f.poll(t)
+	f.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
+	f.get(t, "/readyz").want(t, 200, `{"status":"ready"}`)
+	if got := f.metric(t, `promoserve_generation_swaps_total{result="fault"}`); got != "1" {
+		t.Errorf("%s faults counted, want 1", got)
+	}
+	if want := `msg="generation demoted" generation=` + genID(1).String() + " file=" + logValue(paths[s.ShardOf(key)]); !strings.Contains(f.log.String(), want) {
+		t.Errorf("the log does not contain %s:\n%s", want, f.log)
 	}
 }
 
