@@ -6,11 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
 	"promostore/format"
+	"promostore/format/generation"
 	"promostore/internal/gentest"
 	"promostore/reader"
 )
@@ -61,6 +63,60 @@ func TestGetBatch(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// TestGetBatchOfShards compares batches in a sharded generation with single
+// lookups: ids that are present or absent, and repetitions, in random order. With
+// a foreign id, the batch fails and names the first.
+func TestGetBatchOfShards(t *testing.T) {
+	root := t.TempDir()
+	names := slices.Sorted(maps.Keys(distributions))
+	rapid.Check(t, func(rt *rapid.T) {
+		dir, err := os.MkdirTemp(root, "")
+		gentest.Must(rt, err)
+		sharding := rapid.SampledFrom(shardings).Draw(rt, "sharding")
+		digits := rapid.SampledFrom([]generation.Digits{generation.AllDigits, 0x00FF}).Draw(rt, "digits")
+		seed := rapid.Uint64().Draw(rt, "seed")
+		present := makeKeys(rapid.SampledFrom(names).Draw(rt, "distribution"), rapid.IntRange(0, 3000).Draw(rt, "n"), seed)
+		publishShards(rt, dir, 1, sharding, present)
+		keys := []format.Key{{}, {Hi: ^uint64(0), Lo: ^uint64(0)}}
+		for i, k := range present {
+			keys = append(keys, k, flip(k, int(mix(seed+uint64(i))%128)), present[mix(uint64(i))%uint64(len(present))])
+		}
+		slices.SortFunc(keys, func(a, b format.Key) int {
+			return format.Key{Hi: mix(a.Lo + seed), Lo: a.Hi}.Compare(format.Key{Hi: mix(b.Lo + seed), Lo: b.Hi})
+		})
+		keys = keys[:rapid.IntRange(0, len(keys)).Draw(rt, "keys")]
+		foreign := slices.IndexFunc(keys, func(k format.Key) bool { return !digits.Owns(sharding, sharding.ShardOf(k)) })
+		s := reader.NewStore(dir, reader.StoreOptions{
+			Access:    rapid.SampledFrom(accesses).Draw(rt, "access"),
+			Digits:    digits,
+			IndexOnly: rapid.Bool().Draw(rt, "index only"),
+		})
+		gentest.Must(rt, s.Poll(t.Context()))
+		g := s.Acquire(0)
+		check := func(keys []format.Key) {
+			// Results of an earlier batch must not remain.
+			records := slices.Repeat([]format.Record{{0xFF}}, len(keys))
+			found := slices.Repeat([]bool{true}, len(keys))
+			gentest.Must(rt, g.GetBatch(keys, records, found))
+			for i, k := range keys {
+				r, ok, err := g.Get(k)
+				if err != nil || records[i] != r || found[i] != ok {
+					rt.Fatalf("key %d, %s: %x, %t; want %x, %t, %v", i, k, records[i], found[i], r, ok, err)
+				}
+			}
+		}
+		if foreign >= 0 {
+			err := g.GetBatch(keys, make([]format.Record, len(keys)), make([]bool, len(keys)))
+			if !errors.Is(err, reader.ErrForeign) || !strings.Contains(err.Error(), keys[foreign].String()) {
+				rt.Fatalf("GetBatch: %v, want %v and %s", err, reader.ErrForeign, keys[foreign])
+			}
+		}
+		check(owned(sharding, digits, keys))
+		s.Release(g, 0)
+		gentest.Must(rt, errors.Join(s.Close(), os.RemoveAll(dir)))
 	})
 }
 

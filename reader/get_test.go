@@ -1,6 +1,7 @@
 package reader_test
 
 import (
+	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -108,25 +109,32 @@ func TestVerifyTrainsModel(t *testing.T) {
 	}
 }
 
-// TestRequestDoesNotAllocate covers a whole request: acquire, two lookups,
-// release.
+// TestRequestDoesNotAllocate covers whole requests: acquire, two lookups and a
+// batch, release.
 func TestRequestDoesNotAllocate(t *testing.T) {
 	for _, access := range accesses {
-		s := newTestStore(t, reader.StoreOptions{Access: access})
-		s.publish(1)
-		s.poll()
-		keys, absent := keysOf(1), keysOf(2)
-		i := 0
-		n := testing.AllocsPerRun(1000, func() {
-			f := s.Acquire(5)
-			_, _, _ = f.Get(keys[i])
-			_, _, _ = f.Get(absent[i])
-			s.Release(f, 5)
-			i = (i + 1) % len(keys)
-		})
-		// The race detector makes sync.Pool drop buffers at random.
-		if n != 0 && !raceEnabled {
-			t.Errorf("%v: %v allocations per request", access, n)
+		for _, sharding := range shardings {
+			t.Run(fmt.Sprintf("%v, %d shards by %v", access, sharding.Shards, sharding.Rule), func(t *testing.T) {
+				s := newTestStore(t, reader.StoreOptions{Access: access})
+				s.publishShards(1, sharding)
+				s.poll()
+				keys, absent := keysOf(1), keysOf(2)
+				batch := append(slices.Clone(keys[:50]), absent[:14]...)
+				records, found := make([]format.Record, len(batch)), make([]bool, len(batch))
+				i := 0
+				n := testing.AllocsPerRun(300, func() {
+					g := s.Acquire(5)
+					_, _, _ = g.Get(keys[i])
+					_, _, _ = g.File(absent[i]).Get(absent[i])
+					_ = g.GetBatch(batch, records, found)
+					s.Release(g, 5)
+					i = (i + 1) % len(keys)
+				})
+				// The race detector makes sync.Pool drop buffers at random.
+				if n != 0 && !raceEnabled {
+					t.Errorf("%v allocations per request", n)
+				}
+			})
 		}
 	}
 }

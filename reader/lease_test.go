@@ -5,17 +5,20 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/gentest"
 	"promostore/reader"
 )
 
-// TestStoreSwapsUnderLoad publishes generations during lookups. Every request
-// must see one generation, complete, and never an older one than before.
+// TestStoreSwapsUnderLoad publishes generations of one or 16 files during lookups.
+// Every request must see one generation, complete, and never an older one than
+// before.
 func TestStoreSwapsUnderLoad(t *testing.T) {
 	for _, access := range accesses {
 		t.Run(access.String(), func(t *testing.T) {
@@ -27,21 +30,30 @@ func TestStoreSwapsUnderLoad(t *testing.T) {
 			for slot := range uint64(8) {
 				wg.Go(func() {
 					for seen := generation.ID(0); seen < last; {
-						f := s.Acquire(slot * 21)
-						if f.ID() < seen {
-							t.Errorf("generation %s after %s", f.ID(), seen)
+						g := s.Acquire(slot * 21)
+						if g.ID() < seen {
+							t.Errorf("generation %s after %s", g.ID(), seen)
 						}
-						seen = f.ID()
+						seen = g.ID()
+						keys := keysOf(seen)[slot*100:][:100]
+						records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
+						if err := g.GetBatch(keys, records, found); err != nil || slices.Contains(found, false) {
+							t.Errorf("GetBatch in generation %s: %v", seen, err)
+						}
 						for range 20 {
-							checkRecords(t, f)
+							checkRecords(t, g)
 						}
-						s.Release(f, slot*21)
+						s.Release(g, slot*21)
 						runtime.Gosched() // like a server between requests
 					}
 				})
 			}
 			for id := generation.ID(2); id <= last; id++ {
-				s.publish(id)
+				if id%3 == 0 {
+					s.publishShards(id, last16)
+				} else {
+					s.publish(id)
+				}
 				s.poll()
 			}
 			wg.Wait()
