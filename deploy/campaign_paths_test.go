@@ -113,18 +113,20 @@ func TestCampaignPaths(t *testing.T) {
 	for _, json := range rows.json {
 		answers[json+"\n"] = true
 	}
-	for _, name := range []string{"haproxy", "nginx"} {
+	for name, p := range campaignProxies() {
 		t.Run(name, func(t *testing.T) {
-			needs(t, name)
+			needs(t, p.program)
 			random := campaign.Random(t)
 			dir := t.TempDir()
-			build(t, dir, 0, minRows)
-			s := serve(t, dir)
-			address := strings.TrimPrefix(proxies[name].start(t, []*server{s, s, s}), "http://")
-			waitFor(t, "the proxy answers", func() bool {
-				a, err := get("http://" + address + "/promotions/" + rows.ids[0])
-				return err == nil && a.status == 200
-			})
+			generation := idOf(t, build(t, dir, 0, minRows, "--shards", "16"))
+			low, high := serve(t, dir), serve(t, dir)
+			if p.shards {
+				low, high = serve(t, dir, "--digits", "0-7"), serve(t, dir, "--digits", "8-f")
+			}
+			waitLive(t, low.url, generation)
+			waitLive(t, high.url, generation)
+			address := strings.TrimPrefix(p.start(t, []*server{low, low, high, high}), "http://")
+			waitFor(t, "the proxy answers", func() bool { _, err := get("http://" + address); return err == nil })
 			paths := make([]string, amount)
 			for i := range paths {
 				paths[i] = randomPath(random, campaign.Pick(random, rows.ids))
@@ -137,6 +139,8 @@ func TestCampaignPaths(t *testing.T) {
 				case err != nil:
 					t.Errorf("%q: %v", paths[i], err)
 				case code == 200 && answers[body] && named(paths[i], body[len(`{"id":"`):][:36]):
+				case code == 421 && strings.Contains(body, `"digits"`):
+					t.Errorf("%q reaches another group: %s", paths[i], body)
 				case code < 400 || code >= 500 && code != http.StatusHTTPVersionNotSupported, strings.Contains(body, "promoserve_") || strings.Contains(body, "goroutine"):
 					t.Errorf("%q: %d %.300q", paths[i], code, body)
 				}
@@ -146,7 +150,8 @@ func TestCampaignPaths(t *testing.T) {
 				count[code]++
 			}
 			t.Logf("%d paths; answers by status code: %v", amount, count)
-			wantHealthy(t, s)
+			wantHealthy(t, low)
+			wantHealthy(t, high)
 		})
 	}
 }

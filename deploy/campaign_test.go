@@ -7,9 +7,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -40,53 +40,13 @@ func modelOf(t testing.TB, seed uint64, rows int) *model {
 	return m
 }
 
-// metrics returns the samples of a server, by name and labels.
-func metrics(t testing.TB, s *server) map[string]float64 {
-	t.Helper()
-	a, err := get(s.url + "/metrics")
-	if err != nil {
-		t.Fatal(err)
+// campaignProxies returns the proxies, for one group of servers and for several.
+func campaignProxies() map[string]proxy {
+	all := maps.Clone(proxies)
+	for name, p := range proxies {
+		all[name+"-shards"] = p.sharded()
 	}
-	samples := map[string]float64{}
-	for line := range strings.Lines(a.body) {
-		if name, value, ok := cutLast(strings.TrimSpace(line), " "); ok && line[0] != '#' {
-			if samples[name], err = strconv.ParseFloat(value, 64); err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
-		}
-	}
-	return samples
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
-// inParallel calls work with 0 to n-1, from several goroutines, until the test
-// has failed.
-func inParallel(t *testing.T, n int, work func(i int)) {
-	t.Helper()
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range 16 {
-		workers.Go(func() {
-			for i := range next {
-				work(i)
-			}
-		})
-	}
-	for i := 0; i < n && !t.Failed(); i++ {
-		next <- i
-	}
-	close(next)
-	workers.Wait()
-	if t.Failed() {
-		t.FailNow()
-	}
+	return all
 }
 
 // converse sends bytes on a new connection and returns everything that it

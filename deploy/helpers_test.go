@@ -329,7 +329,11 @@ func get(url string) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	return receive(http.DefaultClient.Do(req))
+}
+
+// receive reads the response to a request.
+func receive(resp *http.Response, err error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
@@ -411,11 +415,16 @@ func (d *dataSets) ask(t testing.TB, url string) (stop func()) {
 func (d *dataSets) askOnce(url string) error {
 	_, _, count := d.seedOf("")
 	seed := rand.Uint64N(uint64(count))
-	key := keys(seed).At(rand.Uint64N(minRows))
-	a, err := get(url + "/promotions/" + string(key.AppendText(nil, false)))
+	id := keys(seed).At(rand.Uint64N(minRows)).String()
+	a, err := get(url + "/promotions/" + id)
 	if err != nil {
 		return err
 	}
+	return d.check(a, seed)
+}
+
+// check checks the answer to a request for a promotion of the data set of a seed.
+func (d *dataSets) check(a answer, seed uint64) error {
 	of, known, _ := d.seedOf(a.generation)
 	for deadline := time.Now().Add(patience); !known && time.Now().Before(deadline); { // add may come later
 		time.Sleep(time.Millisecond)

@@ -19,43 +19,57 @@ import (
 // A proxy is a program of deploy/proxy, with the parts of its configuration that
 // the tests replace.
 type proxy struct {
+	program string
 	config  string
 	api     string // the directive with the address of the API; %s is the address
 	updater string // the same for uploads
 	port    string // format of a port in an address
 	timeout string // the directive with the time from the last byte of an upload to the answer; %s is the time
 	command func(config string) []string
-	pid     bool // the configuration names a PID file
+	pid     bool                       // the configuration names a PID file
+	shards  bool                       // the configuration routes requests to groups
+	changes []func(text string) string // applied to the configuration first
 }
 
 var proxies = map[string]proxy{
 	"haproxy": {
-		config: "proxy/haproxy.cfg", api: "bind %s\n", updater: "bind %s\n", port: ":%d", timeout: "timeout server %s ",
+		program: "haproxy", config: "proxy/haproxy.cfg", api: "bind %s\n", updater: "bind %s\n", port: ":%d", timeout: "timeout server %s ",
 		command: func(config string) []string { return []string{"haproxy", "-db", "-f", config} },
 	},
 	"nginx": {
-		config: "proxy/nginx.conf", api: "listen %s ", updater: "listen %s;", port: "%d", timeout: "proxy_read_timeout %s;", pid: true,
+		program: "nginx", config: "proxy/nginx.conf", api: "listen %s ", updater: "listen %s;", port: "%d", timeout: "proxy_read_timeout %s;", pid: true,
 		command: func(config string) []string { return []string{"nginx", "-g", "daemon off;", "-c", config} },
 	},
 }
 
 const unused = "127.0.0.1:9" // an address where no program listens
 
-// start runs the proxy in front of one or three servers and returns its URL.
+// sharded returns the proxy that routes requests to groups. Each change edits the
+// configuration.
+func (p proxy) sharded(changes ...func(text string) string) proxy {
+	p.config = strings.Replace(p.config, ".", "-shards.", 1)
+	p.shards, p.changes = true, changes
+	return p
+}
+
+// start runs the proxy in front of servers and returns its URL.
 func (p proxy) start(t *testing.T, servers []*server) string {
 	t.Helper()
 	api, _ := p.run(t, servers, unused, "1h")
 	return api
 }
 
-// run runs the proxy in front of three servers, or one three times, and an updater. It
-// returns the URLs of both. The proxy waits for the answer to an upload for
-// timeout.
+// run runs the proxy in front of servers and an updater, and returns the URLs of
+// both. The addresses of the configuration become those of the servers, in turn.
+// The proxy waits for the answer to an upload for timeout.
 func (p proxy) run(t *testing.T, servers []*server, updater, timeout string) (api, uploads string) {
 	t.Helper()
 	text, err := os.ReadFile(p.config)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, change := range p.changes {
+		text = []byte(change(string(text)))
 	}
 	replace := func(old, to string) {
 		t.Helper()
@@ -71,10 +85,10 @@ func (p proxy) run(t *testing.T, servers []*server, updater, timeout string) (ap
 		return "http://" + address
 	}
 	api, uploads = listen(p.api, 80), listen(p.updater, 1322)
-	for i := range 3 {
+	for i := range bytes.Count(text, []byte(":1321")) {
 		address := unused
 		if len(servers) > 0 { // one that is down would answer until the proxy notices
-			address = strings.TrimPrefix(servers[i%len(servers)].url, "http://")
+			address = servers[i%len(servers)].address()
 		}
 		replace(fmt.Sprintf(" 10.0.0.1%d:1321", i+1), " "+address)
 	}

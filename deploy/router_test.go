@@ -73,7 +73,7 @@ func routerConfig(t *testing.T, config string, digits []string) string {
 	}
 	replace(`^(\tmonitor fail if).*$`, "${1}"+alive)
 	replace(`(^\t#?use_backend .*\n)+`, strings.ReplaceAll(selection, "$", "$$"))
-	last := regexp.MustCompile(`(?m)^\t(http-request return status 421 .*)\n(?:\t# .*\n)*\t(http-request set-var\(txn.digit\) .*)\n\t# With --shard-by first.*\n\t#(http-request set-var\(txn.digit\) .*)\n`)
+	last := regexp.MustCompile(`(?m)^\t(http-response return status 421 .*)\n(?:\t# .*\n)*\t(http-request set-var\(txn.digit\) .*)\n\t# With --shard-by first.*\n\t#(http-request set-var\(txn.digit\) .*)\n`)
 	m := last.FindStringSubmatch(config)
 	if m == nil {
 		t.Fatal("no rules for the digit")
