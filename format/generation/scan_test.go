@@ -207,7 +207,7 @@ func TestScanStops(t *testing.T) {
 		s := openSet(t, t.TempDir(), sharding, generation.AllDigits, gentest.Scattered(10_000))
 		defer s.Close()
 		calls := 0
-		if err := s.Scan(t.Context(), func([]format.Record) error { calls++; return stop }); err != stop || calls != 1 {
+		if err := s.Scan(t.Context(), func([]format.Record) error { calls++; return stop }); !errors.Is(err, stop) || calls != 1 {
 			t.Errorf("%v: Scan: %v after %d calls, want the error of yield", sharding, err, calls)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
