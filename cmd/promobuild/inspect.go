@@ -153,7 +153,11 @@ func (x *inspection) print(w io.Writer) error {
 		shards = fmt.Sprintf(", by the %s digits of the IDs", x.ShardBy)
 	}
 	if x.Shard == nil {
-		name, shards = "files", fmt.Sprintf("shards\t%d of %d%s", len(x.Files), x.Shards, shards)
+		part := ""
+		if n := len(x.Files); n < int(x.Shards) {
+			part = fmt.Sprintf("%d of ", n)
+		}
+		name, shards = "files", fmt.Sprintf("shards\t%s%d%s", part, x.Shards, shards)
 	} else {
 		shards = fmt.Sprintf("shard\t%d of %d%s", *x.Shard, x.Shards, shards)
 	}
@@ -197,14 +201,14 @@ func printShards(w io.Writer, files []shardFile, records uint64) error {
 		rows = []shardFile{slices.MinFunc(files, byRecords), slices.MaxFunc(files, byRecords)}
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nSHARD\tROWS\tRECORDS\tOF THE MEAN\tDUPLICATES\tBAD ROWS\tBYTES\tFIRST ID\tLAST ID")
+	fmt.Fprintln(t, "\nSHARD\tROWS\tRECORDS\tOF THE MEAN\tDUPLICATES\tBAD ROWS\tBYTES")
 	for _, f := range rows {
 		percent := 100.0
 		if records > 0 {
 			percent = float64(f.Records) * float64(len(files)) / float64(records) * 100
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%.0f %%\t%s\t%s\t%s\t%s\t%s\n", f.Shard, humanize.Comma(int64(f.Rows)), humanize.Comma(int64(f.Records)), percent,
-			humanize.Comma(int64(f.Duplicates)), humanize.Comma(int64(f.BadRows)), humanize.Comma(f.FileBytes), f.FirstID, f.LastID)
+		fmt.Fprintf(t, "%d\t%s\t%s\t%.0f %%\t%s\t%s\t%s\n", f.Shard, humanize.Comma(int64(f.Rows)), humanize.Comma(int64(f.Records)), percent,
+			humanize.Comma(int64(f.Duplicates)), humanize.Comma(int64(f.BadRows)), humanize.Comma(f.FileBytes))
 	}
 	if len(rows) < len(files) {
 		fmt.Fprintf(t, "These are the smallest and the largest shard; --json prints all %d.\n", len(files))

@@ -10,9 +10,9 @@ import (
 	"promostore/format"
 )
 
-// A Source supplies the records of one file.
+// A Source supplies the records of a generation, such as a generation.Set.
 type Source struct {
-	Styles []format.TimestampStyle // dictionary of the file
+	Styles []format.TimestampStyle // dictionary of the generation
 
 	// Scan calls yield with all records in ascending order of their ids, some at
 	// a time. The records are valid until yield returns. An error of yield ends
@@ -22,13 +22,13 @@ type Source struct {
 
 // Counts holds the number of records of each kind.
 type Counts struct {
-	Added     int64 `json:"added"`     // only in the second file
-	Removed   int64 `json:"removed"`   // only in the first file
+	Added     int64 `json:"added"`     // only in the second generation
+	Removed   int64 `json:"removed"`   // only in the first generation
 	Changed   int64 `json:"changed"`   // with another price or date, or one that is written differently
-	Unchanged int64 `json:"unchanged"` // the same in both files
+	Unchanged int64 `json:"unchanged"` // the same in both generations
 }
 
-// A Comparer compares two files. The zero value only counts.
+// A Comparer compares two generations. The zero value only counts.
 type Comparer struct {
 	// Added, Removed and Changed, if not nil, receive every record of their kind
 	// in ascending order of the ids. The records are valid during the call.
@@ -42,7 +42,7 @@ type Comparer struct {
 	counts Counts
 }
 
-// Compare reads each file once, in a goroutine of its own, and compares in
+// Compare reads each generation once, in a goroutine of its own, and compares in
 // another one. The error is that of a Scan, or of ctx.
 func (c *Comparer) Compare(ctx context.Context, from, to Source) (Counts, error) {
 	c.counts = Counts{}

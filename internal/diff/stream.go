@@ -7,11 +7,11 @@ import (
 )
 
 // streamBufs is the number of buffers of a stream. A buffer holds the records of
-// one call of Scan, about 1 MiB. The comparison is slower than the reads only where
+// one call of Scan, up to 1 MiB. The comparison is slower than the reads only where
 // the files differ much.
 const streamBufs = 3
 
-// A stream reads the records of a file ahead.
+// A stream reads the records of a generation ahead.
 type stream struct {
 	source Source
 	full   chan []format.Record
@@ -30,7 +30,7 @@ func newStream(source Source) *stream {
 	return s
 }
 
-// fill reads the whole file. It runs in its own goroutine.
+// fill reads the whole generation. It runs in its own goroutine.
 func (s *stream) fill(ctx context.Context) error {
 	defer close(s.full)
 	return s.source.Scan(ctx, func(records []format.Record) error {
@@ -44,8 +44,8 @@ func (s *stream) fill(ctx context.Context) error {
 	})
 }
 
-// next returns the last buffer and takes the next. A file that cannot be read looks
-// as if it had ended; then the error of fill fails the comparison.
+// next returns the last buffer and takes the next. A generation that cannot be read
+// looks as if it had ended; then the error of fill fails the comparison.
 func (s *stream) next(ctx context.Context) error {
 	if s.buf != nil {
 		s.free <- s.buf
