@@ -124,7 +124,8 @@ func (k *killer) build(t *testing.T, complete bool) {
 	delete(k.models, seed-8) // no longer served
 	before := pgens(t, k.source)
 	began := time.Now()
-	args := []string{"build", "--quiet", "--memory", "64MiB", "--data", k.source, writeCSV(t, seed, minRows)}
+	shards := []string{"1", "16"}[k.random.IntN(2)]
+	args := []string{"build", "--quiet", "--memory", "64MiB", "--data", k.source, "--shards", shards, writeCSV(t, seed, minRows)}
 	if complete {
 		run(t, program(t, "promobuild"), args...)
 		k.took["build"] = time.Since(began)

@@ -269,7 +269,7 @@ func TestOneSwitchOnAllGroups(t *testing.T) {
 	for _, n := range r.nodes {
 		r.pull(t, n)
 		if n != r.nodes[len(r.nodes)-1] { // the commands wait for the last one
-			waitFor(t, n.name+" has verified the generation", func() bool { return n.verified(r.generations[1]) })
+			waitFor(t, n.name+" has verified the generation", func() bool { return t.Failed() || n.verified(r.generations[1]) })
 			r.awaitClients(t)
 		}
 	}

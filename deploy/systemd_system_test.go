@@ -305,6 +305,30 @@ func TestUnitsRun(t *testing.T) {
 	_, first := source.publish(t, 0)
 	m.write(t, "/etc/promostore/rsync.secret", "secret\n")
 	waitLive(t, url, first)
+
+	// The node gets the digits of a group, and later all digits again.
+	m.write(t, "/etc/promostore/digits.env", "PROMO_DIGITS=0-7\n")
+	m.run(t, "systemctl", "restart", "promoserve")
+	_, sharded := source.publish(t, 5, "--shards", "16")
+	waitLive(t, url, sharded)
+	shards := func() []string {
+		paths, err := filepath.Glob(m.root + data + "/promotions-" + sharded + "-*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return paths
+	}
+	if got := shards(); len(got) != 8 {
+		t.Errorf("a node of half the digits has %q", got)
+	}
+	if a, err := get(url + "/promotions/0192f3c4-5d6e-7f80-9a1b-2c3d4e5f6a7f"); err != nil || a.status != http.StatusMisdirectedRequest {
+		t.Errorf("an id of another group: %v, %v", a, err)
+	}
+	m.run(t, "rm", "/etc/promostore/digits.env")
+	waitFor(t, "the pull copies the other shards", func() bool { return len(shards()) == 16 })
+	m.run(t, "systemctl", "restart", "promoserve")
+	waitLive(t, url, sharded)
+
 	_, second := source.publish(t, 1)
 	waitLive(t, url, second)
 	if got := m.property(t, "promoserve", "StatusText"); got != "serving generation "+second {
@@ -327,7 +351,7 @@ func TestUnitsRun(t *testing.T) {
 	m.run(t, "systemctl", "stop", "promo-pull.timer", "promo-pull.service")
 	m.run(t, "rm", "-f", data+"/.lock")
 	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
-	waitLive(t, url, first)
+	waitLive(t, url, sharded)
 	if a, err := get("http://" + admin + "/status"); err != nil || a.status != http.StatusOK || !strings.Contains(a.body, `"reason":"test"`) {
 		t.Errorf("/status on the admin listener: %v, %v", a, err)
 	}
