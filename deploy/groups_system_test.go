@@ -53,6 +53,18 @@ func TestGroups(t *testing.T) {
 				}
 			}
 			checkEvictions(t, list, "promo-router")
+			// Groups and the router are applied before the rest, selected by these labels.
+			for kind, want := range map[string]int{"Service": len(digits), "ConfigMap": 1, "NetworkPolicy": 1} {
+				n := 0
+				for _, o := range list {
+					if o.Kind == kind && (o.Metadata.Labels[digitsLabel] != "" || o.Metadata.Labels["app.kubernetes.io/name"] == "promo-router") {
+						n++
+					}
+				}
+				if n != want {
+					t.Errorf("%d objects of kind %s belong to groups or to the router, want %d", n, kind, want)
+				}
+			}
 			slices.Sort(names)
 			for _, kind := range []string{"Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"} {
 				var got []string
