@@ -11,6 +11,9 @@ func SetClock(s *Store, now func() time.Time) { s.now = now }
 // Warm calls warm.
 func Warm(ctx context.Context, f *File) error { return f.warm(ctx) }
 
+// Resolve calls resolve.
+func Resolve(a Access, size int64) Access { return a.resolve(size) }
+
 // ReopenError calls reopenError.
 func ReopenError(err error) error { return reopenError(err) }
 

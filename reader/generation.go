@@ -27,17 +27,15 @@ type Generation struct {
 }
 
 // openGeneration opens the files of g that a server of these digits owns, and
-// checks that g is servable, except for its blocks. If identities is not nil, it
-// receives the identities of files before they are opened, by path.
+// checks that g is servable, except for its blocks. It sets the identities of files
+// before they are opened, by path.
 func openGeneration(g generation.Generation, digits generation.Digits, access Access, identities map[string]fsx.Identity) (*Generation, error) {
 	files, err := generation.Open(g, digits, func(path string) (*File, error) {
 		info, err := os.Stat(path)
 		if err != nil {
 			return nil, err
 		}
-		if identities != nil {
-			identities[path] = fsx.IdentityOf(info)
-		}
+		identities[path] = fsx.IdentityOf(info)
 		return openIndex(path)
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/gentest"
+	"promostore/internal/sysmem"
 	"promostore/reader"
 )
 
@@ -270,5 +271,108 @@ func TestDisagreeingShards(t *testing.T) {
 			s.want(live(1))
 			s.wantLive(1)
 		})
+	}
+}
+
+// TestDeletedShard removes and restores files of the live generation, which
+// remains live. There is one event for all.
+func TestDeletedShard(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{Digits: 0x00FF})
+	paths := s.publishShards(1, last16)
+	s.poll()
+	s.want(live(1))
+	for _, shard := range []int{9, 3, 5} { // the first is foreign
+		gentest.Must(t, os.Rename(paths[shard], paths[shard]+".away"))
+		s.poll()
+		if shard == 3 {
+			s.want(deleted(1))
+		}
+		s.want()
+		s.wantLive(1)
+		if st := s.Status(); st.Deleted != (shard != 9) {
+			t.Errorf("shard %d: status %+v", shard, st)
+		}
+	}
+	gentest.Must(t, os.Rename(paths[5]+".away", paths[5]))
+	s.poll()
+	s.want()
+	gentest.Must(t, os.Rename(paths[3]+".away", paths[3]))
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventRestored, ID: 1})
+}
+
+// TestTouchedShards changes the times of files of the live generation. Lookups of
+// absent ids in these shards fail until a poll has verified them; the others go on.
+func TestTouchedShards(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	paths := s.publishShards(1, last16)
+	s.poll()
+	s.want(live(1))
+	for _, shard := range []int{2, 11} {
+		setTime(t, paths[shard], time.Now().Add(time.Hour))
+	}
+	g, release := s.acquire()
+	defer release()
+	absent := keysOf(2)
+	for _, k := range absent[:32] {
+		shard := last16.ShardOf(k)
+		_, found, err := g.Get(k)
+		if isTouched := shard == 2 || shard == 11; found || errors.Is(err, reader.ErrChanged) != isTouched || !isTouched && err != nil {
+			t.Errorf("shard %d: Get(absent) = %t, %v", shard, found, err)
+		}
+	}
+	err := g.GetBatch(absent[:32], make([]format.Record, 32), make([]bool, 32))
+	if !errors.Is(err, reader.ErrChanged) {
+		t.Errorf("GetBatch: %v, want %v", err, reader.ErrChanged)
+	}
+	s.Changed(g, err)
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventChanged, ID: 1, Err: reader.ErrChanged}, reader.Event{Kind: reader.EventUnchanged, ID: 1})
+	for _, k := range absent[:32] {
+		if _, found, err := g.Get(k); found || err != nil {
+			t.Errorf("Get(absent) = %t, %v", found, err)
+		}
+	}
+}
+
+// TestManyShards serves a generation of as many files as possible, many of them
+// without records.
+func TestManyShards(t *testing.T) {
+	most := format.Sharding{Rule: format.ShardLast, Shards: format.MaxShards}
+	s := newTestStore(t, reader.StoreOptions{Access: reader.AccessPread, Digits: 1 << 0xc})
+	s.publishShards(1, most)
+	s.poll()
+	s.want(live(1))
+	s.wantLive(1)
+	g, release := s.acquire()
+	defer release()
+	keys := owned(most, 1<<0xc, keysOf(1))
+	records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
+	gentest.Must(t, g.GetBatch(keys, records, found))
+	for i, k := range keys {
+		if !found[i] || records[i] != recordOf(k) {
+			t.Errorf("%s: %x, %t", k, records[i], found[i])
+		}
+	}
+	if h := g.Header(); h.Records != uint64(len(keys)) || len(keys) < 60 {
+		t.Errorf("%d records, want %d", h.Records, len(keys))
+	}
+}
+
+// TestAccessOfSet opens files that fit in memory each, but not together.
+func TestAccessOfSet(t *testing.T) {
+	total := sysmem.Available()
+	for _, c := range []struct {
+		size int64
+		want reader.Access
+	}{{total / 2, reader.AccessMmap}, {2 * total, reader.AccessPread}} {
+		if got := reader.Resolve(reader.AccessAuto, c.size); got != c.want {
+			t.Errorf("%d bytes of %d: %v, want %v", c.size, total, got, c.want)
+		}
+	}
+	for _, access := range accesses {
+		if got := reader.Resolve(access, total); got != access {
+			t.Errorf("%v becomes %v", access, got)
+		}
 	}
 }

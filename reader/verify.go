@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"promostore/format"
-	"promostore/format/generation"
 	"promostore/internal/sequencer"
 	"promostore/reader/learned"
 )
@@ -118,16 +117,4 @@ func (f *File) VerifyKey(key format.Key) error {
 		return err
 	}
 	return x.VerifyBlock(f.file, block)
-}
-
-// VerifyGeneration opens all files of g and verifies them like a Store. progress
-// is that of File.Verify, for all files together. An error that is about one file
-// is a generation.FileError.
-func VerifyGeneration(ctx context.Context, g generation.Generation, progress func(done, size int64)) error {
-	opened, err := openGeneration(g, generation.AllDigits, AccessPread, nil)
-	if err != nil {
-		return err
-	}
-	defer opened.close()
-	return opened.verify(ctx, runtime.GOMAXPROCS(0), progress)
 }
