@@ -384,6 +384,13 @@ func (d *dataSets) seedOf(generation string) (seed uint64, known bool, count int
 // generation that it names.
 func (d *dataSets) ask(t testing.TB, url string) (stop func()) {
 	t.Helper()
+	return repeat(t, func() error { return d.askOnce(url) })
+}
+
+// repeat starts clients that call request until the test ends or stop is called.
+// No call may fail.
+func repeat(t testing.TB, request func() error) (stop func()) {
+	t.Helper()
 	end := make(chan struct{})
 	var clients sync.WaitGroup
 	for range 4 {
@@ -397,7 +404,7 @@ func (d *dataSets) ask(t testing.TB, url string) (stop func()) {
 					return
 				default:
 				}
-				if err := d.askOnce(url); err != nil {
+				if err := request(); err != nil {
 					t.Error(err)
 					return
 				}
@@ -423,13 +430,19 @@ func (d *dataSets) askOnce(url string) error {
 	return d.check(a, seed)
 }
 
+// await returns the seed of a generation, which add may record later.
+func (d *dataSets) await(generation string) (seed uint64, known bool) {
+	seed, known, _ = d.seedOf(generation)
+	for deadline := time.Now().Add(patience); !known && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+		seed, known, _ = d.seedOf(generation)
+	}
+	return seed, known
+}
+
 // check checks the answer to a request for a promotion of the data set of a seed.
 func (d *dataSets) check(a answer, seed uint64) error {
-	of, known, _ := d.seedOf(a.generation)
-	for deadline := time.Now().Add(patience); !known && time.Now().Before(deadline); { // add may come later
-		time.Sleep(time.Millisecond)
-		of, known, _ = d.seedOf(a.generation)
-	}
+	of, known := d.await(a.generation)
 	want := http.StatusNotFound
 	if of == seed {
 		want = http.StatusOK

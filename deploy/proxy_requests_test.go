@@ -83,6 +83,7 @@ func TestProxyForwardsUnusualRequests(t *testing.T) {
 				"GET " + path + " HTTP/1.1\r\nHost: x\r\nIf-None-Match: " + tag + "\r\n\r\n":                                 {304, ""},
 				"GET " + path + " HTTP/1.1\r\nHost: x\r\nIf-None-Match: " + tag[:len(tag)-1] + "-gzip\"\r\n\r\n":             {304, ""},
 				"GET " + path + " HTTP/1.1\r\nHost: x\r\nIf-None-Match: \"x\", W/" + tag + "\r\n\r\n":                        {304, ""},
+				strings.Replace(post, "lookup", "lookup/0", 1) + "\r\n" + query:                                              {200, `{"promotions":[`},
 				post + "Content-Type: application/x-www-form-urlencoded\r\n\r\n" + query:                                     {200, `{"promotions":[`},
 				post + "Content-Encoding: gzip\r\n\r\n" + query:                                                              {415, ""},
 				strings.Replace(post, "HTTP/1.1", "HTTP/1.0", 1) + "\r\n" + query:                                            {200, `{"promotions":[`},

@@ -99,6 +99,30 @@ func idOfGroup(groups []generation.Digits, rule format.ShardRule, number int) st
 	}
 }
 
+// lookUp looks up ids that end with a digit in one request, and checks the answer.
+func (d *dataSets) lookUp(url string, digit int) error {
+	_, _, count := d.seedOf("")
+	seed := rand.Uint64N(uint64(count))
+	var ids []string
+	for i := rand.Uint64N(minRows / 2); len(ids) < 10; i++ {
+		if key := keys(seed).At(i); (format.Sharding{Rule: format.ShardLast, Shards: format.MinShards}).DigitOf(key) == digit {
+			ids = append(ids, key.String())
+		}
+	}
+	a, err := lookup(fmt.Sprintf("%s/promotions/lookup/%x", url, digit), ids)
+	if err != nil {
+		return err
+	}
+	want := 0
+	if of, known := d.await(a.generation); known && of == seed {
+		want = len(ids)
+	}
+	if found := strings.Count(a.body, `{"id":"`); a.status != http.StatusOK || found != want {
+		return fmt.Errorf("lookup in generation %q: status %d, %d of %d ids found, want %d: %s", a.generation, a.status, found, len(ids), want, a.body)
+	}
+	return nil
+}
+
 // TestShardProxy checks that no request fails while servers of all groups stop,
 // are killed and change generations, and that the loss of a group affects only
 // its ids.
@@ -139,6 +163,7 @@ func TestShardProxy(t *testing.T) {
 			}
 			wait(generations...)
 			stop := all.ask(t, url)
+			stopLookups := repeat(t, func() error { return all.lookUp(url, rand.IntN(16)) })
 
 			// One server of each group stops, the other changes generation.
 			servers[0].stop(syscall.SIGTERM)
@@ -157,6 +182,7 @@ func TestShardProxy(t *testing.T) {
 			restart(3)
 			wait(generations...)
 			stop()
+			stopLookups()
 
 			// The first group is gone.
 			servers[0].stop(syscall.SIGKILL)
