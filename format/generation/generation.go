@@ -132,16 +132,36 @@ func (n Name) String() string {
 
 // ParseName parses the result of String and rejects everything else.
 func ParseName(s string) (Name, error) {
-	if len(s) == nameLen {
-		id, err := ParseID(s[len(prefix) : shardAt-1])
-		shard, ok1 := decimal(s[shardAt : shardAt+5])
-		shards, ok2 := decimal(s[shardsAt : shardsAt+5])
-		n := Name{id, shard, shards}
-		if err == nil && ok1 && ok2 && shard < shards && n.String() == s {
-			return n, nil
-		}
+	if n, ok := new(nameParser).parse(s); ok {
+		return n, nil
 	}
 	return Name{}, fmt.Errorf("%w: file name %q", ErrName, s)
+}
+
+// A nameParser parses file names. It parses the ID again only if it differs from
+// that of the preceding name, because the files of a generation may be thousands.
+type nameParser struct {
+	text string // of the last ID
+	id   ID
+}
+
+func (p *nameParser) parse(s string) (Name, bool) {
+	if len(s) != nameLen || s[:len(prefix)] != prefix || s[shardAt-1] != '-' || s[shardAt+5:shardsAt] != "-of-" || s[shardsAt+5:] != suffix {
+		return Name{}, false
+	}
+	shard, ok1 := decimal(s[shardAt : shardAt+5])
+	shards, ok2 := decimal(s[shardsAt : shardsAt+5])
+	if !ok1 || !ok2 || shard >= shards {
+		return Name{}, false
+	}
+	if text := s[len(prefix) : shardAt-1]; text != p.text {
+		id, err := ParseID(text)
+		if err != nil {
+			return Name{}, false
+		}
+		p.text, p.id = text, id
+	}
+	return Name{p.id, shard, shards}, true
 }
 
 func decimal(s string) (int, bool) {

@@ -18,27 +18,27 @@ import (
 // interrupted. Other files cost it little, because servers list their directory
 // every second.
 func List(dir string) ([]Generation, error) {
-	names, unfinished, err := readNames(dir)
+	files, unfinished, err := readFiles(dir)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	slices.SortFunc(names, func(a, b Name) int {
+	slices.SortFunc(files, func(a, b file) int {
 		switch {
+		case a.ID == b.ID:
+			return cmp.Or(cmp.Compare(a.Shards, b.Shards), cmp.Compare(a.Shard, b.Shard))
 		case a.ID.Before(b.ID, now):
 			return -1
-		case b.ID.Before(a.ID, now):
-			return 1
 		}
-		return cmp.Or(cmp.Compare(a.Shards, b.Shards), cmp.Compare(a.Shard, b.Shard))
+		return 1
 	})
 	var list []Generation
-	for _, n := range names {
-		if i := len(list) - 1; i < 0 || list[i].ID != n.ID || list[i].Shards != n.Shards {
-			list = append(list, Generation{ID: n.ID, Shards: n.Shards})
+	for _, f := range files {
+		if i := len(list) - 1; i < 0 || list[i].ID != f.ID || list[i].Shards != f.Shards {
+			list = append(list, Generation{ID: f.ID, Shards: f.Shards})
 		}
 		g := &list[len(list)-1]
-		g.Files = append(g.Files, filepath.Join(dir, n.String()))
+		g.Files = append(g.Files, f.path)
 	}
 	if len(unfinished) > 0 {
 		list = slices.DeleteFunc(list, func(g Generation) bool {
@@ -60,11 +60,16 @@ func Future(list []Generation) []Generation {
 	return future
 }
 
-// readNames returns the names in dir that ParseName accepts, in any order,
-// except those of directories, and the names that parseMarker accepts. It does
-// not allocate for the other names: among 100,000 of them, os.ReadDir takes four
-// times as long.
-func readNames(dir string) (names, unfinished []Name, err error) {
+// A file has the name of a file of a generation.
+type file struct {
+	Name
+	path string
+}
+
+// readFiles returns the files in dir, in any order, except directories, and the
+// names that parseMarker accepts. It does not allocate for other names: among
+// 100,000 of them, os.ReadDir takes four times as long.
+func readFiles(dir string) (files []file, unfinished []Name, err error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, nil, err
@@ -73,6 +78,7 @@ func readNames(dir string) (names, unfinished []Name, err error) {
 	// From linux/dirent.h: the offsets in struct linux_dirent64.
 	const lenOff, typeOff, nameOff = 16, 18, 19
 	buf := make([]byte, 32<<10)
+	var parser nameParser
 	for {
 		n, err := syscall.Getdents(int(d.Fd()), buf)
 		if err == syscall.EINTR {
@@ -82,7 +88,7 @@ func readNames(dir string) (names, unfinished []Name, err error) {
 			return nil, nil, &os.PathError{Op: "getdents", Path: dir, Err: err}
 		}
 		if n == 0 {
-			return names, unfinished, nil
+			return files, unfinished, nil
 		}
 		for b := buf[:n]; len(b) > nameOff; b = b[binary.NativeEndian.Uint16(b[lenOff:]):] {
 			entry := b[:binary.NativeEndian.Uint16(b[lenOff:])]
@@ -93,13 +99,13 @@ func readNames(dir string) (names, unfinished []Name, err error) {
 				}
 				continue
 			}
-			// Parsing the other names would take most of the time, for its errors.
 			if !bytes.HasPrefix(text, []byte(prefix)) || !bytes.HasSuffix(text, []byte(suffix)) {
 				continue
 			}
-			name, err := ParseName(string(text))
-			if err == nil && !isDir(entry[typeOff], filepath.Join(dir, string(text))) {
-				names = append(names, name)
+			path := filepath.Join(dir, string(text))
+			name, ok := parser.parse(path[len(path)-len(text):])
+			if ok && !isDir(entry[typeOff], path) {
+				files = append(files, file{name, path})
 			}
 		}
 	}

@@ -64,15 +64,15 @@ func (w *Writer) removeMarker(name string) error {
 // sweepMarkers ends the interrupted publication of sets: it removes the files of
 // a set, unless all of them are there, and then its marker.
 func (w *Writer) sweepMarkers() error {
-	names, unfinished, err := readNames(w.dir)
+	files, unfinished, err := readFiles(w.dir)
 	if err != nil {
 		return err
 	}
 	for _, set := range unfinished {
 		var paths []string
-		for _, n := range names {
-			if n.ID == set.ID && n.Shards == set.Shards {
-				paths = append(paths, filepath.Join(w.dir, n.String()))
+		for _, f := range files {
+			if f.ID == set.ID && f.Shards == set.Shards {
+				paths = append(paths, f.path)
 			}
 		}
 		if len(paths) < set.Shards {
