@@ -5,10 +5,13 @@ package deploy
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"promostore/format"
 )
 
 // TestGroups renders the manifests with groups of servers, and checks them like those
@@ -115,6 +118,42 @@ func TestGroupsOverlay(t *testing.T) {
 		v := find(t, list, kind, name).Spec.Template.Spec.Containers[0].Env
 		if len(v) != 2 || v[1].Name != "PROMO_SHARD_BY" || v[1].Value != "first" {
 			t.Errorf("%s has the variables %+v", name, v)
+		}
+	}
+}
+
+// TestRouterRoutes checks that the router in a cluster sends ids to their groups under
+// both rules.
+func TestRouterRoutes(t *testing.T) {
+	needs(t, "haproxy")
+	for _, rule := range []format.ShardRule{format.ShardLast, format.ShardFirst} {
+		dir := t.TempDir()
+		live := idOf(t, build(t, dir, 0, minRows, "--shards", "16", "--shard-by", rule.String()))
+		for name, digits := range groups {
+			t.Run(name+" groups by the "+rule.String()+" digit", func(t *testing.T) {
+				address := freeAddress(t)
+				pairs := []string{"bind :8080", "bind " + address}
+				generations := make([][]string, len(digits))
+				for i, d := range digits {
+					s := serve(t, dir, "--digits", d)
+					waitLive(t, s.url, live)
+					pairs = append(pairs, podsOf(d), "server pod "+s.address())
+					generations[i] = []string{live}
+				}
+				path := filepath.Join(t.TempDir(), "haproxy.cfg")
+				text := strings.NewReplacer(pairs...).Replace(readFile(t, routerFile(name)))
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				start(t, "env", "PROMO_SHARD_BY="+rule.String(), "haproxy", "-db", "-f", path)
+				url := "http://" + address
+				groups := parseDigits(t, digits...)
+				waitGroups(t, url, groups, rule, generations...)
+				wantSpellings(t, url, groups, rule, 50)
+				wantUnknown(t, url, live)
+				wantLookups(t, url, groups, rule)
+				wantHidden(t, address, "/promotions")
+			})
 		}
 	}
 }

@@ -20,7 +20,7 @@ var groups = map[string][]string{
 // HAProxy in front of groups, adapted to pods.
 func TestRouterConfig(t *testing.T) {
 	for name, digits := range groups {
-		path := filepath.Join("kubernetes/groups", name, "haproxy.cfg")
+		path := routerFile(name)
 		want := routerConfig(t, readFile(t, "proxy/haproxy-shards.cfg"), digits)
 		if *update {
 			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
@@ -31,6 +31,14 @@ func TestRouterConfig(t *testing.T) {
 			t.Errorf("%s differs from haproxy-shards.cfg; run make golden", path)
 		}
 	}
+}
+
+// routerFile returns the path of the configuration for a component.
+func routerFile(name string) string { return filepath.Join("kubernetes/groups", name, "haproxy.cfg") }
+
+// podsOf returns the directive for the pods of a group.
+func podsOf(digits string) string {
+	return fmt.Sprintf("server-template pod %d \"promo-api-%s.${NAMESPACE}.svc.cluster.local:1321\" resolvers cluster init-addr none", podsPerGroup, digits)
 }
 
 // podsPerGroup is the largest number of pods that the router uses of a group.
@@ -87,7 +95,7 @@ func routerConfig(t *testing.T, config string, digits []string) string {
 	})
 	config = routerHead + strings.Join(parts, "\n\n") + "\n\n" + routerResolvers
 	for i, d := range digits {
-		config += fmt.Sprintf("backend group%d from group\n\tserver-template pod %d \"promo-api-%s.${NAMESPACE}.svc.cluster.local:1321\" resolvers cluster init-addr none\n\n", i+1, podsPerGroup, d)
+		config += fmt.Sprintf("backend group%d from group\n\t%s\n\n", i+1, podsOf(d))
 	}
 	return strings.TrimSuffix(config, "\n")
 }
