@@ -134,17 +134,23 @@ func (s source) open(ctx context.Context, arg string) (opened, error) {
 	return opened{Set: set, path: arg}, err
 }
 
-// find returns the generation of s.dir with this ID. The error tells what to do if
-// shards are missing.
+// find returns the generation of s.dir with this ID.
 func (s source) find(id generation.ID) (generation.Generation, error) {
 	g, err := generation.Find(s.dir, id, s.digits)
-	if e := (*generation.IncompleteError)(nil); errors.As(err, &e) {
-		err = fmt.Errorf("%w\nCopy the missing files", err)
-		if part, ferr := generation.Find(s.dir, id, 0); ferr == nil && completeDigits(part) != 0 {
-			err = fmt.Errorf("%w, or use the shards that are there: --digits %s", err, completeDigits(part))
-		}
+	return g, adviseShards(s.dir, err)
+}
+
+// adviseShards adds to err what to do if shards of a generation of dir are missing.
+func adviseShards(dir string, err error) error {
+	var incomplete *generation.IncompleteError
+	if !errors.As(err, &incomplete) {
+		return err
 	}
-	return g, err
+	advice := "Copy the missing files"
+	if g, ferr := generation.Find(dir, incomplete.ID, 0); ferr == nil && completeDigits(g) != 0 {
+		advice += ", or use the shards that are there: --digits " + completeDigits(g).String()
+	}
+	return fmt.Errorf("%w\n%s", err, advice)
 }
 
 // completeDigits returns the digits of which g has all shards.
@@ -174,13 +180,14 @@ func (s source) live(ctx context.Context, dir string, skip func(generation.Gener
 	if _, err := generation.ReadPin(dir); err != nil {
 		fmt.Fprintln(s.stderr, escape.Name(err.Error()))
 	}
-	return generation.Live(ctx, dir, func(g generation.Generation) error {
+	g, err := generation.Live(ctx, dir, func(g generation.Generation) error {
 		err := s.check(ctx, g)
 		if err != nil && skip != nil && ctx.Err() == nil {
 			skip(g, err)
 		}
 		return err
 	})
+	return g, adviseShards(dir, err)
 }
 
 // skip warns that a generation is not servable. An incomplete one may still be
