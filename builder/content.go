@@ -112,11 +112,7 @@ func (b *build) checkContent(ctx context.Context, out *output) error {
 		return err
 	}
 	c := &Comparison{Live: g.ID.String(), LiveRecords: int64(live.Header.Records)}
-	var comparer diff.Comparer
-	c.Counts, err = comparer.Compare(ctx,
-		sourceOf(live, func(err error) error { return &ContentError{Cause: err} }),
-		sourceOf(built, func(err error) error { return fmt.Errorf("generation file: %w", err) }))
-	if err != nil {
+	if c.Counts, err = compare(ctx, live, built); err != nil {
 		return err
 	}
 	b.summary.Comparison = c
@@ -124,6 +120,34 @@ func (b *build) checkContent(ctx context.Context, out *output) error {
 		return &ContentError{Comparison: c, Excesses: list}
 	}
 	return nil
+}
+
+// compare counts the differences. Generations of the same sharding are compared
+// shard by shard, without a merge: with 16 shards that takes a quarter of the time.
+func compare(ctx context.Context, live, built *generation.Set) (total diff.Counts, err error) {
+	from, to := []*generation.Set{live}, []*generation.Set{built}
+	if live.Header.Sharding == built.Header.Sharding {
+		from, to = shardsOf(live), shardsOf(built)
+	}
+	var comparer diff.Comparer
+	for i := range from {
+		counts, err := comparer.Compare(ctx,
+			sourceOf(from[i], func(err error) error { return &ContentError{Cause: err} }),
+			sourceOf(to[i], func(err error) error { return fmt.Errorf("generation file: %w", err) }))
+		if err != nil {
+			return diff.Counts{}, err
+		}
+		total.Add(counts)
+	}
+	return total, nil
+}
+
+// shardsOf returns a set for each shard of s.
+func shardsOf(s *generation.Set) (shards []*generation.Set) {
+	for i, f := range s.Files {
+		shards = append(shards, &generation.Set{Files: s.Files[i : i+1], Header: *f.Header()})
+	}
+	return shards
 }
 
 // sourceOf returns the records of a generation. wrap receives the errors of its

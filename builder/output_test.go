@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,16 +9,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"promostore/format"
 	"promostore/internal/synth"
 )
 
-// While the spill shrinks and the file grows, they take at most 1.2 times the
-// file together. This is true at every moment, not only when the build is
-// observed: between two observations there is never more than the spill of the
-// first and the file of the second.
+// While the spill shrinks and the files grow, they take at most 1.2 times the files
+// together. This is true at every moment, not only when the build is observed:
+// between two observations there is never more than the spill of the first and the
+// files of the second.
 func TestDiskSpaceOfMerge(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "in.csv")
+	path := filepath.Join(t.TempDir(), "in.csv")
 	in, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
@@ -28,23 +29,30 @@ func TestDiskSpaceOfMerge(t *testing.T) {
 	if err := in.Close(); err != nil {
 		t.Fatal(err)
 	}
+	for _, sharding := range []format.Sharding{format.Unsharded, {Rule: format.ShardLast, Shards: 64}} {
+		t.Run(fmt.Sprint(sharding.Shards), func(t *testing.T) { checkDiskSpace(t, path, sharding) })
+	}
+}
+
+func checkDiskSpace(t *testing.T, path string, sharding format.Sharding) {
+	dir := t.TempDir()
 	var most int64 // of the sum
 	var spills []int64
 	sum, err := buildWith(t.Context(), sizes{}, Options{
-		Inputs: []Input{FileInput(path)}, Dir: dir, Workers: 2, Generation: testGeneration,
+		Inputs: []Input{FileInput(path)}, Dir: dir, Workers: 2, Generation: testGeneration, Sharding: sharding,
 		Observe: func(st Status) {
 			if st.Phase == PhaseRead {
 				return // the spill is alone and grows
 			}
 			spill := allocated(t, openSpillPath(t))
 			out, err := filepath.Glob(filepath.Join(dir, ".*.tmp"))
-			if err != nil || len(out) != 1 {
+			if err != nil || len(out) != int(sharding.Shards) {
 				t.Errorf("files %q, error %v", out, err)
 				return
 			}
-			file := allocated(t, out[0])
+			files := allocated(t, out...)
 			if n := len(spills); n > 0 {
-				most = max(most, spills[n-1]+file)
+				most = max(most, spills[n-1]+files)
 			}
 			spills = append(spills, spill)
 		},
@@ -57,10 +65,10 @@ func TestDiskSpaceOfMerge(t *testing.T) {
 			t.Errorf("the spill grew from %d to %d bytes", spills[i], spills[i+1])
 		}
 	}
-	most = max(most, spills[len(spills)-1]+allocated(t, sum.File))
-	t.Logf("%d bytes spilled, file of %d bytes, at most %.3f times that on the disk, %d observations", sum.SpilledBytes, sum.FileBytes, float64(most)/float64(sum.FileBytes), len(spills))
+	most = max(most, spills[len(spills)-1]+allocated(t, sum.Files...))
+	t.Logf("%d bytes spilled, files of %d bytes, at most %.3f times that on the disk, %d observations", sum.SpilledBytes, sum.FileBytes, float64(most)/float64(sum.FileBytes), len(spills))
 	if most < sum.FileBytes || most > sum.FileBytes*12/10 {
-		t.Errorf("%d bytes on the disk for a file of %d", most, sum.FileBytes)
+		t.Errorf("%d bytes on the disk for files of %d", most, sum.FileBytes)
 	}
 }
 
@@ -85,12 +93,15 @@ func openSpillPath(t *testing.T) string {
 // with a few holes: ext4 uses a block of 4 KiB for about 340 extents.
 const maxMetadata = 64 << 10
 
-// allocated returns the number of bytes that a file takes on the disk, metadata
+// allocated returns the number of bytes that files take on the disk, metadata
 // included.
-func allocated(t *testing.T, path string) int64 {
-	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		t.Error(err)
+func allocated(t *testing.T, paths ...string) (n int64) {
+	for _, path := range paths {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Error(err)
+		}
+		n += st.Blocks * 512
 	}
-	return st.Blocks * 512
+	return n
 }

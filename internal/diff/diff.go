@@ -28,6 +28,14 @@ type Counts struct {
 	Unchanged int64 `json:"unchanged"` // the same in both generations
 }
 
+// Add adds the numbers of another comparison to c.
+func (c *Counts) Add(o Counts) {
+	c.Added += o.Added
+	c.Removed += o.Removed
+	c.Changed += o.Changed
+	c.Unchanged += o.Unchanged
+}
+
 // A Comparer compares two generations. The zero value only counts.
 type Comparer struct {
 	// Added, Removed and Changed, if not nil, receive every record of their kind
