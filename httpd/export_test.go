@@ -87,3 +87,6 @@ func Parse(body []byte) error {
 	var b batch
 	return b.parse(body)
 }
+
+// SpareDescriptors calls spareDescriptors.
+func SpareDescriptors(files int) int { return spareDescriptors(files) }

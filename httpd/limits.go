@@ -70,9 +70,11 @@ func lookupMemory(total int64) int64 {
 // lookups: 20 KiB while it is idle, of which the buffers of fasthttp take 12.
 const connectionMemory = 24 << 10
 
-// spareDescriptors is the number of file descriptors that connections leave
-// free, so that the next generation can always be opened.
-const spareDescriptors = 64
+// spareDescriptors returns how many of the file descriptors connections leave
+// free, so that the next generation can always be opened. A shard needs up to two
+// in each of three generations: the live one, the one before it while its last
+// requests end, and the next.
+func spareDescriptors(files int) int { return max(files/8, min(64, files/2)) }
 
 // maxConnections returns the number of connections that the limit on open files
 // allows, and half of the memory, of which the server may use total bytes.
@@ -84,5 +86,5 @@ func maxConnections(total int64) int {
 		return n
 	}
 	files := int(limit.Cur)
-	return min(n, max(files-spareDescriptors, files/2, 1))
+	return min(n, max(files-spareDescriptors(files), 1))
 }

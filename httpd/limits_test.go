@@ -152,3 +152,11 @@ func TestBodyThatDoesNotArriveTimesOut(t *testing.T) {
 		t.Errorf("%s requests counted, want 4", got)
 	}
 }
+
+func TestSpareDescriptors(t *testing.T) {
+	for files, want := range map[int]int{1: 0, 100: 50, 512: 64, 1024: 128, 65_536: 8192} {
+		if got := httpd.SpareDescriptors(files); got != want {
+			t.Errorf("%d descriptors: %d are spare, want %d", files, got, want)
+		}
+	}
+}

@@ -56,12 +56,12 @@ func TestOverwrittenFileHidesNoID(t *testing.T) {
 			path := s.publish(1)
 			s.poll()
 			s.want(live(1))
-			f, release := s.acquire()
+			g, release := s.acquire()
 			keys := keysOf(1)
 			records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
 			check := func() (last error) {
 				for i, k := range keys {
-					switch r, found, err := f.Get(k); {
+					switch r, found, err := g.Get(k); {
 					case errors.Is(err, reader.ErrChanged):
 						last = err
 					case errors.Is(err, reader.ErrFault):
@@ -69,7 +69,7 @@ func TestOverwrittenFileHidesNoID(t *testing.T) {
 						t.Fatalf("Get(record %d) = %x, %t, %v", i, r, found, err)
 					}
 				}
-				if err := f.GetBatch(keys, records, found); !errors.Is(err, reader.ErrChanged) && !errors.Is(err, reader.ErrFault) {
+				if err := g.GetBatch(keys, records, found); !errors.Is(err, reader.ErrChanged) && !errors.Is(err, reader.ErrFault) {
 					t.Fatalf("GetBatch: %v", err)
 				}
 				return last
@@ -79,8 +79,8 @@ func TestOverwrittenFileHidesNoID(t *testing.T) {
 			if changed == nil {
 				t.Fatalf("no error is %v", reader.ErrChanged)
 			}
-			s.Changed(f, changed)
-			s.Changed(f, changed)
+			s.Changed(g, changed)
+			s.Changed(g, changed)
 			s.want(reader.Event{Kind: reader.EventChanged, ID: 1, Err: reader.ErrChanged}) // once
 			polled := make(chan error, 1)
 			go func() { polled <- s.Poll(context.WithoutCancel(t.Context())) }()
@@ -93,7 +93,7 @@ func TestOverwrittenFileHidesNoID(t *testing.T) {
 				}
 			}
 			s.want(fault(1), live(1))
-			s.Changed(f, changed)
+			s.Changed(g, changed)
 			s.want() // another file is live
 			release()
 			s.want(closed(1))
@@ -126,18 +126,18 @@ func TestTouchedFile(t *testing.T) {
 			s.Run(ctx, time.Hour, nil)
 		}()
 		s.want(live(1))
-		f, release := s.acquire()
+		g, release := s.acquire()
 		setTime(t, path, time.Now().Add(time.Hour))
 		for i, k := range keysOf(1) {
-			if r, found, err := f.Get(k); !found || err != nil || r != recordOf(k) {
+			if r, found, err := g.Get(k); !found || err != nil || r != recordOf(k) {
 				t.Fatalf("%v: Get(record %d) = %x, %t, %v", access, i, r, found, err)
 			}
 		}
-		_, found, err := f.Get(keysOf(2)[500])
+		_, found, err := g.Get(keysOf(2)[500])
 		if found || !errors.Is(err, reader.ErrChanged) {
 			t.Fatalf("%v: Get(absent) = %t, %v, want %v", access, found, err, reader.ErrChanged)
 		}
-		s.Changed(f, err)
+		s.Changed(g, err)
 		s.want(reader.Event{Kind: reader.EventChanged, ID: 1, Err: reader.ErrChanged}, reader.Event{Kind: reader.EventUnchanged, ID: 1})
 		release()
 		s.wantLive(1)

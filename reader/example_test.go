@@ -60,15 +60,15 @@ func ExampleStore() {
 	}
 
 	// A request. The slot, here 7, is the number of its connection.
-	f := s.Acquire(7)
-	if f == nil {
+	g := s.Acquire(7)
+	if g == nil {
 		log.Fatal("no generation is live")
 	}
-	defer s.Release(f, 7)
+	defer s.Release(g, 7)
 	key, _ := reader.ParseID([]byte("{D018EF0B-DBD9-48F1-AC1A-EB4D90E57118}"))
-	r, found, err := f.Get(key)
+	r, found, err := g.Get(key)
 	if err != nil {
-		s.Fault(f, err) // the file has changed: demote the generation
+		s.Fault(g, err) // the file has changed: demote the generation
 		log.Fatal(err)
 	}
 	fmt.Println(r.Price(), found)

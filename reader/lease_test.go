@@ -99,15 +99,15 @@ func TestReleaseTwicePanics(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{})
 	s.publish(1)
 	s.poll()
-	f := s.Acquire(0)
-	s.Release(f, 0)
+	g := s.Acquire(0)
+	s.Release(g, 0)
 	defer func() {
 		if v := fmt.Sprint(recover()); !strings.HasPrefix(v, "BUG: ") {
 			t.Errorf("panic %v", v)
 		}
 		s.Acquire(0) // restores the count, or Close would wait forever
 	}()
-	s.Release(f, 0)
+	s.Release(g, 0)
 }
 
 // TestConcurrentFaults reports the same fault in many requests. There is one
@@ -123,11 +123,11 @@ func TestConcurrentFaults(t *testing.T) {
 		ready.Add(requests)
 		for i := range uint64(requests) {
 			done.Go(func() {
-				f := s.Acquire(i)
+				g := s.Acquire(i)
 				ready.Done()
 				ready.Wait()
-				s.Fault(f, reader.LookupError(f, reader.ErrFault))
-				s.Release(f, i)
+				s.Fault(g, reader.LookupError(g, reader.ErrFault))
+				s.Release(g, i)
 			})
 		}
 		done.Wait()

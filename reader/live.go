@@ -171,7 +171,7 @@ func (s *Store) recoverLive(ctx context.Context, d desired, list []generation.Ge
 		return nil
 	}
 	for _, listed := range list {
-		if listed.ID == g.ID() {
+		if listed.ID == g.ID() && listed.Shards == int(g.Sharding().Shards) {
 			_, err := s.try(ctx, listed, d)
 			return err
 		}

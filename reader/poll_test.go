@@ -86,8 +86,8 @@ func TestPollFindsOverwrittenLiveFile(t *testing.T) {
 		s.want(fault(1), live(1))
 		release()
 		s.want(closed(1))
-		f, release := s.acquire()
-		if r, found, err := f.Get(keys[500]); r != recordOf(keys[500]) || !found || err != nil {
+		g, release := s.acquire()
+		if r, found, err := g.Get(keys[500]); r != recordOf(keys[500]) || !found || err != nil {
 			t.Errorf("%v: Get = %x, %t, %v", access, r, found, err)
 		}
 		release()
@@ -290,9 +290,9 @@ func TestRun(t *testing.T) {
 	s.want(live(2), closed(1))
 
 	gentest.Must(t, os.Truncate(path, 0))
-	f, release := s.acquire()
-	_, _, err := f.Get(keysOf(2)[3])
-	s.Fault(f, err) // makes Run poll
+	g, release := s.acquire()
+	_, _, err := g.Get(keysOf(2)[3])
+	s.Fault(g, err) // makes Run poll
 	s.want(fault(2), refused(2, format.ErrFormat), live(1))
 	release()
 	s.want(closed(2))
@@ -351,10 +351,10 @@ func TestRunReportsNoneOnlyAfterRecoveryFails(t *testing.T) {
 		if e.Kind != reader.EventLive || e.ID != 2 {
 			return
 		}
-		f, release := s.acquire()
+		g, release := s.acquire()
 		gentest.Must(t, os.Truncate(s.path(2), 0))
 		go func() {
-			s.Fault(f, reader.LookupError(f, reader.ErrFault))
+			s.Fault(g, reader.LookupError(g, reader.ErrFault))
 			release()
 		}()
 		for s.Status().Live != nil {

@@ -111,18 +111,18 @@ func (s *testStore) want(want ...reader.Event) {
 // it checks that no generation is live.
 func (s *testStore) wantLive(id generation.ID) {
 	s.t.Helper()
-	f := s.Acquire(1)
-	if f == nil {
+	g := s.Acquire(1)
+	if g == nil {
 		if id != 0 {
 			s.t.Fatalf("no generation is live, want %s", id)
 		}
 		return
 	}
-	defer s.Release(f, 1)
-	if f.ID() != id {
-		s.t.Fatalf("%s is live, want %s", f.ID(), id)
+	defer s.Release(g, 1)
+	if g.ID() != id {
+		s.t.Fatalf("%s is live, want %s", g.ID(), id)
 	}
-	checkRecords(s.t, f)
+	checkRecords(s.t, g)
 }
 
 // checkRecords looks up an id of an owned shard of g, and one of another
@@ -193,9 +193,9 @@ func TestStoreBeforeDirectoryExists(t *testing.T) {
 	gentest.Must(t, os.Mkdir(dir, 0o755))
 	publish(t, dir, 1, keysOf(1))
 	gentest.Must(t, s.Poll(t.Context()))
-	f := s.Acquire(0)
-	checkRecords(t, f)
-	s.Release(f, 0)
+	g := s.Acquire(0)
+	checkRecords(t, g)
+	s.Release(g, 0)
 	gentest.Must(t, s.Close())
 }
 
@@ -294,18 +294,18 @@ func TestFault(t *testing.T) {
 			path := s.publish(2)
 			s.poll()
 			s.want(live(2))
-			f, other := s.Acquire(7), s.Acquire(8)
+			g, other := s.Acquire(7), s.Acquire(8)
 			gentest.Must(t, os.Truncate(path, format.HeaderLen))
 			for range 2 { // the second report has no effect
-				_, _, err := f.Get(keysOf(2)[3])
+				_, _, err := g.Get(keysOf(2)[3])
 				if !errors.Is(err, reader.ErrFault) {
 					t.Fatalf("Get: %v", err)
 				}
-				s.Fault(f, err)
+				s.Fault(g, err)
 			}
 			s.want(fault(2))
 			s.wantLive(0)
-			s.Release(f, 7)
+			s.Release(g, 7)
 			s.poll()
 			s.poll()
 			s.want(refused(2, format.ErrTruncated), live(1))

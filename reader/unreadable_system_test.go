@@ -5,6 +5,7 @@ package reader_test
 import (
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,5 +79,47 @@ func TestPassingReadErrors(t *testing.T) {
 				gentest.Must(t, get(250))
 			})
 		}
+	}
+}
+
+// TestPassingReadErrorsOfShards makes reads of several shards fail for a while.
+// There is one event for all, and one after all can be read again.
+func TestPassingReadErrorsOfShards(t *testing.T) {
+	for _, access := range accesses {
+		t.Run(access.String(), func(t *testing.T) {
+			m := fusetest.New(t)
+			s := newTestStore(t, reader.StoreOptions{Access: access, IndexOnly: true})
+			gentest.Must(t, errors.Join(os.Remove(s.dir), os.Symlink(m.Dir, s.dir)))
+			clock := stopClock(s)
+			keys := makeKeys("v4", 160*format.RecordsPerBlock, 0)
+			paths := publishShards(t, s.dir, 1, first16, keys)
+			s.poll()
+			s.want(live(1))
+			for _, path := range paths {
+				f, err := os.Open(path)
+				gentest.Must(t, err)
+				gentest.Must(t, errors.Join(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close()))
+			}
+			m.Fail(unix.EIO, 0)
+			g, release := s.acquire()
+			defer release()
+			for i := range 4 {
+				_, _, err := g.Get(keys[i*len(keys)/4]) // of another shard each
+				if !errors.Is(err, reader.ErrUnreadable) {
+					t.Fatalf("Get: %v, want %v", err, reader.ErrUnreadable)
+				}
+				s.Unreadable(g, err)
+			}
+			s.poll()
+			s.want(reader.Event{Kind: reader.EventUnreadable, ID: 1, Err: reader.ErrUnreadable})
+			m.Heal()
+			clock.now = clock.now.Add(time.Minute)
+			s.poll()
+			s.want(reader.Event{Kind: reader.EventReadable, ID: 1})
+			records, found := make([]format.Record, len(keys)), make([]bool, len(keys))
+			if err := g.GetBatch(keys, records, found); err != nil || slices.Contains(found, false) {
+				t.Errorf("GetBatch: %v", err)
+			}
+		})
 	}
 }
