@@ -206,6 +206,22 @@ func TestShardProxy(t *testing.T) {
 			if got := res.Header.Get("Retry-After"); got != "1" {
 				t.Errorf("Retry-After %q", got)
 			}
+			if name == "haproxy" {
+				wantHealth := func(code int) {
+					t.Helper()
+					waitFor(t, fmt.Sprintf("/healthz answers %d", code), func() bool {
+						a, err := get(url + "/healthz")
+						return err == nil && a.status == code
+					})
+				}
+				wantHealth(200)
+				servers[2].stop(syscall.SIGKILL)
+				servers[3].stop(syscall.SIGKILL)
+				wantHealth(503)
+				restart(2)
+				restart(3)
+				wantHealth(200)
+			}
 			restart(0)
 			restart(1)
 			wait(generations...)

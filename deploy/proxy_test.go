@@ -96,7 +96,7 @@ func (p proxy) run(t *testing.T, servers []*server, updater, timeout string) (ap
 	replace(fmt.Sprintf(p.timeout, "1h"), fmt.Sprintf(p.timeout, timeout))
 	dir := t.TempDir()
 	if p.pid {
-		replace("pid /run/nginx.pid;", "pid "+filepath.Join(dir, "pid")+";")
+		replace("pid /run/nginx.pid;", fmt.Sprintf("pid %q;", filepath.Join(dir, "pid")))
 	}
 	config := filepath.Join(dir, "config")
 	if err := os.WriteFile(config, text, 0o644); err != nil {
