@@ -22,3 +22,10 @@ func (c *Checker) SetRemembered(path string, h format.Header) {
 	r.header = h
 	c.known[path] = r
 }
+
+// SetMergeLen changes the memory of a merge, and returns a function that resets it.
+func SetMergeLen(n int64) (reset func()) {
+	old := mergeLen
+	mergeLen = n
+	return func() { mergeLen = old }
+}

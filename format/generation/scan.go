@@ -13,14 +13,14 @@ const (
 	// 1 MiB.
 	scanBlocks = 256
 
-	// mergeLen bounds the bytes of blocks in memory while files are merged. It
-	// leaves 4 blocks for each of format.MaxShards files.
-	mergeLen = 64 << 20
-
 	// mergedRecords is the number of merged records in one call of yield: 256 KiB,
 	// so that a processor still has them in its cache.
 	mergedRecords = 8192
 )
+
+// mergeLen bounds the bytes of blocks in memory while files are merged. It leaves
+// 4 blocks for each of format.MaxShards files. Tests change it.
+var mergeLen int64 = 64 << 20
 
 // Scan calls yield with all records of the files of s in ascending order of their
 // ids, some at a time, after checking them like format.Index.Verify. The records

@@ -114,53 +114,68 @@ func TestSetReturnsSortedRecords(t *testing.T) {
 	})
 }
 
-// The files are longer than the buffers of a merge.
-func TestScanMergesLongFiles(t *testing.T) {
-	records := gentest.Scattered(16 * 257 * format.RecordsPerBlock)
-	for _, rule := range []format.ShardRule{format.ShardLast, format.ShardFirst} {
-		s := openSet(t, t.TempDir(), format.Sharding{Rule: rule, Shards: 16}, generation.AllDigits, records)
+// A merge reads files that are longer than its buffers. Its memory does not depend on
+// their number and their lengths.
+func TestMergeNeedsLittleMemory(t *testing.T) {
+	const limit = 1 << 20
+	defer generation.SetMergeLen(limit)()
+	for _, c := range []struct{ shards, blocks int }{{16, 50}, {64, 13}, {256, 3}} { // in memory: 16, 4 and 1
+		records := gentest.Sequence(c.shards * c.blocks * format.RecordsPerBlock)
+		s := openSet(t, t.TempDir(), format.Sharding{Rule: format.ShardLast, Shards: uint32(c.shards)}, generation.AllDigits, records)
 		defer s.Close()
-		if got := scan(t, s); !slices.Equal(got, records) {
-			t.Errorf("rule %s: %d records, want %d", rule, len(got), len(records))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		n := 0
+		gentest.Must(t, s.Scan(t.Context(), func(some []format.Record) error {
+			if !slices.Equal(some, records[n:][:len(some)]) {
+				t.Fatalf("records from %d differ", n)
+			}
+			n += len(some)
+			return nil
+		}))
+		runtime.ReadMemStats(&after)
+		if allocated := after.TotalAlloc - before.TotalAlloc; n != len(records) || allocated > limit+limit/2 {
+			t.Errorf("%d records, want %d; %d bytes allocated, want at most %d", n, len(records), allocated, limit+limit/2)
 		}
 	}
 }
 
-// The memory of a merge does not depend on the number and length of the files.
-func TestScanOfManyFilesNeedsLittleMemory(t *testing.T) {
-	const shards, blocks = 1024, 17 // of the 16 blocks in memory
-	records := gentest.Sequence(shards * blocks * format.RecordsPerBlock)
-	s := openSet(t, t.TempDir(), format.Sharding{Rule: format.ShardLast, Shards: shards}, generation.AllDigits, records)
-	defer s.Close()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	n := 0
-	gentest.Must(t, s.Scan(t.Context(), func(some []format.Record) error {
-		if !slices.Equal(some, records[n:][:len(some)]) {
-			t.Fatalf("records from %d differ", n)
+// openUneven opens 16 shards. Shard 3 has 300 blocks, which are two segments, and the
+// others have one.
+func openUneven(t gentest.T, dir string, rule format.ShardRule) *generation.Set {
+	var records []format.Record
+	for digit := range uint64(16) {
+		n := 1
+		if digit == 3 {
+			n = 300 * format.RecordsPerBlock
 		}
-		n += len(some)
-		return nil
-	}))
-	runtime.ReadMemStats(&after)
-	if allocated := after.TotalAlloc - before.TotalAlloc; n != len(records) || allocated > 66<<20 {
-		t.Errorf("%d records, want %d; %d bytes allocated, want at most 66 MiB", n, len(records), allocated)
+		for i := range uint64(n) {
+			records = append(records, format.MakeRecord(format.Key{Hi: digit<<60 | i, Lo: digit}, false, format.Price{}, 0, 0))
+		}
 	}
+	return openSet(t, dir, format.Sharding{Rule: rule, Shards: 16}, generation.AllDigits, records)
 }
 
 // An error of Scan names a damaged file. Verify names all of them, with the first
 // defect of each.
 func TestSetNamesDamagedFiles(t *testing.T) {
 	for _, rule := range []format.ShardRule{format.ShardLast, format.ShardFirst} {
-		records := gentest.Scattered(16 * 300 * format.RecordsPerBlock)
-		s := openSet(t, t.TempDir(), format.Sharding{Rule: rule, Shards: 16}, generation.AllDigits, records)
+		s := openUneven(t, t.TempDir(), rule)
 		defer s.Close()
+		records := scan(t, s)
+		if !slices.IsSortedFunc(records, func(a, b format.Record) int { return a.Key().Compare(b.Key()) }) || len(records) != 300*format.RecordsPerBlock+15 {
+			t.Errorf("rule %s: %d records", rule, len(records))
+		}
 		var want []string
-		for _, shard := range []int{3, 9} {
-			path := s.Files[shard].Name()
-			want = append(want, path+": block 270: wrong checksum: at offset 1110016: ")
-			for _, block := range []int64{270, 271, 290} {
-				gentest.Flip(t, path, format.BlockOff(block)+100)
+		for _, bad := range []struct {
+			shard  int
+			blocks []int64
+			defect string
+		}{{3, []int64{270, 271, 290}, "block 270: wrong checksum: at offset 1110016: "}, {9, []int64{0}, "block 0: wrong checksum: at offset 4096: "}} {
+			path := s.Files[bad.shard].Name()
+			want = append(want, path+": "+bad.defect)
+			for _, block := range bad.blocks {
+				gentest.Flip(t, path, format.BlockOff(block)+10)
 			}
 		}
 		err := s.Scan(t.Context(), func([]format.Record) error { return nil })
@@ -182,14 +197,13 @@ func TestSetNamesDamagedFiles(t *testing.T) {
 
 // Verify reports its progress up to the end, and stops if its context ends.
 func TestSetVerifyProgress(t *testing.T) {
-	records := gentest.Scattered(16 * 300 * format.RecordsPerBlock)
-	s := openSet(t, t.TempDir(), format.Sharding{Rule: format.ShardLast, Shards: 16}, generation.AllDigits, records)
+	s := openUneven(t, t.TempDir(), format.ShardLast)
 	defer s.Close()
 	for _, workers := range []int{1, 4} {
 		var seen []int64
 		var size int64
 		gentest.Must(t, s.Verify(t.Context(), workers, func(done, all int64) { seen, size = append(seen, done), all }))
-		if !slices.IsSorted(seen) || len(seen) != 32 || seen[31] != size || size < int64(len(records))*format.RecordLen {
+		if !slices.IsSorted(seen) || len(seen) != 17 || seen[16] != size || size != 315*format.BlockLen {
 			t.Errorf("progress %v of %d", seen, size)
 		}
 	}
