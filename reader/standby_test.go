@@ -2,7 +2,10 @@ package reader_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,4 +214,55 @@ func TestPrunedStandbyIsClosed(t *testing.T) {
 		t.Errorf("status %+v", st)
 	}
 	s.want()
+}
+
+// TestPinMovesUnderLoad moves the pin among generations at random, and publishes
+// others, while requests run. Standbys are taken, dropped and canceled. After each
+// poll the pinned generation is live.
+func TestPinMovesUnderLoad(t *testing.T) {
+	for _, access := range accesses {
+		t.Run(access.String(), func(t *testing.T) {
+			s := newTestStore(t, reader.StoreOptions{Access: access})
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer close(stop)
+			s.publishShards(1, last16)
+			s.poll()
+			for slot := range uint64(4) {
+				wg.Go(func() {
+					for {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						g := s.Acquire(slot)
+						checkRecords(t, g)
+						s.Release(g, slot)
+						_ = s.Status()
+						runtime.Gosched()
+					}
+				})
+			}
+			newest := generation.ID(1)
+			for range 100 {
+				if rand.IntN(3) == 0 {
+					newest++
+					s.publishShards(newest, shardings[rand.IntN(3)])
+				}
+				pin := 1 + rand.N(newest)
+				s.pin(pin)
+				s.poll()
+				s.wantLive(pin)
+			}
+			s.unpin()
+			s.poll()
+			s.wantLive(newest)
+			reader.WaitStandby(s.Store)
+			if st := s.Status(); !st.NewestVerified {
+				t.Errorf("status %+v", st)
+			}
+		})
+	}
 }
