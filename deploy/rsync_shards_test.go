@@ -247,3 +247,33 @@ func TestPullPrunesShards(t *testing.T) {
 		}
 	}
 }
+
+// TestPullReleasesPinOfShards is like TestPullReleasesPin, for a node of some digits.
+func TestPullReleasesPinOfShards(t *testing.T) {
+	m := newMirror(t).node(t, "8-b")
+	var files [][]string
+	var generations []string
+	publish := func() {
+		paths := m.publishShards(t, format.Sharding{Rule: format.ShardLast, Shards: 64})
+		files = append(files, owned(paths, format.ShardLast, "89ab"))
+		generations = append(generations, idOf(t, paths[0]))
+	}
+	for range 3 {
+		publish()
+	}
+	pin := []string{filepath.Join(m.data, "promotions.pin")}
+	run(t, program(t, "promobuild"), "pin", generations[0], "--until-newer", "--data", m.source)
+	m.pull(t)
+	m.wantFiles(t, slices.Concat(files[0], files[1], files[2], pin)...) // the pinned generation is not one of the two newest
+	s := serve(t, m.data, "--digits", m.digits)
+	waitLive(t, s.url, generations[0])
+
+	publish()
+	m.pull(t)
+	waitLive(t, s.url, generations[3])
+	m.wantFiles(t, slices.Concat(files[2], files[3], pin)...)
+	if n := m.pullCounting(t); n > 100_000 {
+		t.Errorf("a pull without news transfers %d bytes", n)
+	}
+	m.wantFiles(t, slices.Concat(files[2], files[3], pin)...)
+}
