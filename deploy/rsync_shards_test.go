@@ -98,6 +98,30 @@ func TestPullIgnoresIncompleteGenerations(t *testing.T) {
 	half.wantFiles(t, append(second[:8:8], third[:8]...)...)
 }
 
+// TestPullOfUnreadableShard checks that a generation of which a file cannot be read
+// is not published on a node that needs the file, and that it arrives later without
+// transferring the other files again.
+func TestPullOfUnreadableShard(t *testing.T) {
+	m := newMirror(t)
+	first := m.publishShards(t, format.Sharding{Rule: format.ShardFirst, Shards: 16})
+	second := m.publishShards(t, format.Sharding{Rule: format.ShardFirst, Shards: 64})
+	if err := os.Chmod(second[20], 0o200); err != nil { // the daemon is not root
+		t.Fatal(err)
+	}
+	half, other := m.node(t, "0-7"), m.node(t, "8-f")
+	half.pullFails(t, "rsync exited with 23; 1 of 2 generations arrived")
+	half.wantFiles(t, append([]string{filepath.Join(m.data, ".incoming")}, first[:8]...)...)
+	other.pull(t)
+	other.wantFiles(t, append(first[8:16:16], second[32:]...)...)
+	if err := os.Chmod(second[20], 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if n := half.pullCounting(t); n != fileSize(t, second[20]) {
+		t.Errorf("the pull of one file of %d bytes transfers %d", fileSize(t, second[20]), n)
+	}
+	half.wantFiles(t, append(first[:8:8], second[:32]...)...)
+}
+
 // TestPullShardsKilled kills pulls of a sharded generation during the transfer of
 // its files. No file of it may be in the directory, and the next pull must not
 // transfer the arrived files again.
