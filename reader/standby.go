@@ -140,16 +140,15 @@ func (s *Store) removeStandby() *standby {
 
 // takeStandby returns the standby and its EventLive if it is g. It waits for the
 // verification, until ctx ends, and calls progress meanwhile, to check the pin. If
-// another generation is being verified, it cancels that, which would delay g.
+// the standby is another generation, it drops that, because its verification would
+// delay g, and so that there are never three generations in memory.
 func (s *Store) takeStandby(ctx context.Context, g generation.Generation, progress func(done, size int64)) (*Generation, Event) {
 	b := s.standby
 	switch {
 	case b == nil:
 		return nil, Event{}
 	case !b.is(g):
-		if b.isRunning() {
-			s.dropStandby()
-		}
+		s.dropStandby()
 		return nil, Event{}
 	}
 	tick := time.NewTicker(pinInterval)

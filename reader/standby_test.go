@@ -266,3 +266,28 @@ func TestPinMovesUnderLoad(t *testing.T) {
 		})
 	}
 }
+
+// TestStandbyIsClosedForAnotherPin moves the pin to an older generation while the
+// newest is verified. There are never three generations in memory.
+func TestStandbyIsClosedForAnotherPin(t *testing.T) {
+	var s *testStore
+	s = newTestStore(t, reader.StoreOptions{Access: reader.AccessMmap, Notify: func(e reader.Event) {
+		if e.Kind != reader.EventLive || e.ID != 1 {
+			return
+		}
+		if mappings, _ := openFiles(t, s.dir); mappings != 2 { // of generations 1 and 2
+			t.Errorf("%d mappings, want 2", mappings)
+		}
+	}})
+	for id := generation.ID(1); id <= 3; id++ {
+		s.publish(id)
+	}
+	s.pin(2)
+	s.poll()
+	s.wantVerified(3)
+	s.want(pinned(2), live(2))
+	s.pin(1)
+	s.poll()
+	s.wantVerified(3)
+	s.want(pinned(1), live(1), closed(2))
+}
