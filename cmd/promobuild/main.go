@@ -18,8 +18,9 @@ import (
 	"promostore/format"
 )
 
-const description = `A generation is one immutable, sorted and checksummed file. promoserve serves the
-newest generation of a directory. Flags may come before or after the arguments.
+const description = `A generation is one immutable, sorted and checksummed file, or one for each of its
+shards. promoserve serves the newest generation of a directory. Flags may come
+before or after the arguments.
 
 Examples:
    promobuild build --data /srv/promotions promotions.csv

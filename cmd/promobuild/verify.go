@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -49,6 +50,11 @@ func verify(c *cli.Context) error {
 	}
 	o, err := s.open(c.Context, arg)
 	if err != nil {
+		if id, idErr := generation.ParseID(arg); idErr == nil {
+			if g, findErr := s.find(id); findErr == nil {
+				err = s.allDefects(c.Context, g, err)
+			}
+		}
 		return err
 	}
 	defer o.Close()
@@ -58,13 +64,39 @@ func verify(c *cli.Context) error {
 	return printGood(c, o)
 }
 
+// allDefects returns err, why g is not servable, with the defects of other files. A
+// file whose index is bad prevents the verification of the others.
+func (s source) allDefects(ctx context.Context, g generation.Generation, err error) error {
+	var bad *generation.FileError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	if o, err2 := s.openGeneration(g); err2 == nil {
+		o.Close()
+		return err // has the defects of all files
+	}
+	errs := []error{err}
+	for _, path := range g.Files {
+		if path == bad.Path {
+			continue
+		}
+		set, err := generation.OpenFile(path)
+		if err == nil {
+			err = s.verify(ctx, opened{Set: set, path: path})
+			set.Close()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // verifyDir verifies the generation that a server of dir serves, and those that
 // it would prefer.
 func verifyDir(c *cli.Context, s source, dir string) error {
 	var bad []error
-	g, err := s.live(c.Context, dir, func(_ generation.Generation, err error) {
+	g, err := s.live(c.Context, dir, func(g generation.Generation, err error) {
 		if !errors.Is(err, generation.ErrIncomplete) {
-			bad = append(bad, err)
+			bad = append(bad, s.allDefects(c.Context, g, err))
 		}
 	})
 	switch {
