@@ -108,7 +108,7 @@ func (h *Header) validate(b []byte) error {
 	switch {
 	case h.Records > MaxRecords:
 		return corrupt(ErrCorrupt, recordsOff, "%d records, above %d", h.Records, uint64(MaxRecords))
-	case !h.Sharding.Valid() || h.Shard >= h.Shards:
+	case !h.Valid() || h.Shard >= h.Shards:
 		return corrupt(ErrCorrupt, shardOff, "shard %d of %d, sharding rule %d", h.Shard, h.Shards, uint32(h.Rule))
 	case h.Duplicates > h.Rows || h.BadRows > h.Rows-h.Duplicates || h.Rows-h.Duplicates-h.BadRows != h.Records:
 		return corrupt(ErrCorrupt, rowsOff, "%d rows, but %d records, %d duplicates and %d bad rows", h.Rows, h.Records, h.Duplicates, h.BadRows)

@@ -25,7 +25,7 @@
 // To check conditions 1 to 4 and 6, a program reads 20 bytes for each block of
 // 4 KiB; to check condition 5, it reads the whole files. Open checks conditions 1,
 // 4 and 6, and Header all but 5. Verify checks all of them, and a Checker
-// remembers the results. Package reader adds a live Store and a parallel Verify.
+// remembers the results. Package reader adds a live Store.
 //
 // Servers and commands require all conditions, unless their --verify is "index":
 // then they require all but 5, like the updater and Checker.Live. Live defines

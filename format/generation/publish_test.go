@@ -3,7 +3,6 @@ package generation_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,7 +16,6 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
-	"promostore/internal/gentest"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,103 +92,6 @@ func TestPublish(t *testing.T) {
 		t.Errorf("Discard after Publish: %v", err)
 	}
 	wantNames(t, dir, aName)
-}
-
-// TestPublishSet publishes the files of 16 shards at once.
-func TestPublishSet(t *testing.T) {
-	dir := t.TempDir()
-	w := openWriter(t, dir)
-	p, err := w.Create(1, sixteen)
-	gentest.Must(t, err)
-	var temps []string
-	for shard := range 16 {
-		temps = append(temps, filepath.Base(p.File(shard).Name()))
-		fmt.Fprint(p.File(shard), shard)
-	}
-	wantNames(t, dir, temps...)
-	if list, err := generation.List(dir); err != nil || len(list) != 0 {
-		t.Errorf("List before Publish: %v, %v", list, err)
-	}
-	id, err := p.Renew(now)
-	if err != nil || id != generation.IDOf(now) {
-		t.Errorf("Renew: %s, %v", id, err)
-	}
-	gentest.Must(t, p.Publish())
-	wantNames(t, dir, shardNames(id)...)
-	if g := only(t, dir); g.ID != id || !g.Complete() || !slices.Equal(g.Files, p.Paths()) {
-		t.Errorf("List: %+v, want the files %q", g, p.Paths())
-	}
-	for shard, path := range p.Paths() {
-		if got, err := os.ReadFile(path); err != nil || string(got) != strconv.Itoa(shard) {
-			t.Errorf("content of shard %d: %q, %v", shard, got, err)
-		}
-	}
-	gentest.Must(t, p.Discard())
-	wantNames(t, dir, shardNames(id)...)
-
-	p, err = w.Create(id+1, sixteen)
-	gentest.Must(t, err)
-	gentest.Must(t, p.Discard())
-	wantNames(t, dir, shardNames(id)...)
-}
-
-// TestPublishSetErrors makes the steps of Publish fail for one file of a set.
-// Nothing remains.
-func TestPublishSetErrors(t *testing.T) {
-	for _, shard := range []int{0, 9, 15} {
-		dir := t.TempDir()
-		w := openWriter(t, dir)
-		create := func() *generation.Pending {
-			p, err := w.Create(generation.IDOf(now), sixteen)
-			gentest.Must(t, err)
-			return p
-		}
-		p := create()
-		gentest.Must(t, p.File(shard).Close())
-		if err := p.Publish(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("shard %d: closed file: %v, want %v", shard, err, os.ErrClosed)
-		}
-		wantNames(t, dir)
-
-		p = create()
-		gentest.Must(t, os.Remove(p.File(shard).Name()))
-		if err := p.Publish(); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("shard %d: missing file: %v, want %v", shard, err, fs.ErrNotExist)
-		}
-		wantNames(t, dir)
-
-		p = create()
-		gentest.Must(t, os.Mkdir(p.Paths()[shard], 0o755))
-		if err := p.Publish(); !errors.Is(err, fs.ErrExist) {
-			t.Errorf("shard %d: existing directory: %v, want %v", shard, err, fs.ErrExist)
-		}
-		wantNames(t, dir, filepath.Base(p.Paths()[shard]))
-		gentest.Must(t, os.Remove(p.Paths()[shard]))
-
-		// The temporary file of another process is in the way.
-		obstacle := "." + filepath.Base(p.Paths()[shard]) + ".tmp"
-		touch(t, dir, obstacle)
-		if _, err := w.Create(generation.IDOf(now), sixteen); !errors.Is(err, fs.ErrExist) {
-			t.Errorf("shard %d: existing temporary file: %v, want %v", shard, err, fs.ErrExist)
-		}
-		wantNames(t, dir, obstacle)
-	}
-}
-
-// TestSweepKeepsOtherSets sweeps a set whose publication was interrupted. It keeps
-// those without a marker, complete or not.
-func TestSweepKeepsOtherSets(t *testing.T) {
-	dir := t.TempDir()
-	keep := append(shardNames(1), shardNames(2)[:3]...)
-	touch(t, dir, keep...)
-	touch(t, dir, "."+shardNames(3)[0]+".publishing")
-	touch(t, dir, shardNames(3)[:15]...)
-	foreign := []string{"." + shardNames(4)[1] + ".publishing", "." + shardNames(2)[0] + ".publishing.x"} // no markers
-	touch(t, dir, foreign...)
-	keep = append(keep, foreign...)
-	openWriter(t, dir)
-	slices.Sort(keep)
-	wantNames(t, dir, keep...)
 }
 
 func TestDiscard(t *testing.T) {
