@@ -29,8 +29,8 @@ type output struct {
 type shardWriter struct {
 	file   *os.File
 	direct *extsort.DirectWriter // of file; nil if all data goes through the page cache
-	w      *format.Writer
-	header format.Header // once the file is complete
+	w      *format.Writer        // nil once the file is complete
+	header format.Header         // once the file is complete
 }
 
 // shardMemory is the memory of a shardWriter in bytes: a block of records, and
@@ -140,6 +140,7 @@ func (o *output) finish(duplicates []int64) error {
 		if s.header, err = s.w.Finish(h, o.styles); err != nil {
 			return fmt.Errorf("generation file: %w", err)
 		}
+		s.w = nil // frees a block of records, 16 MiB for the most shards
 		if err := s.file.Truncate(s.header.FileLen); err != nil {
 			return err
 		}

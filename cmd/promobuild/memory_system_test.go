@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"promostore/builder"
+	"promostore/internal/synth"
 )
 
 // A build of 20 M rows, five times as many as fit into its memory, stays within that
@@ -43,6 +44,42 @@ func TestBuildStaysWithinMemory(t *testing.T) {
 			}
 			t.Logf("128 MiB: %.2f s, peak %d MiB; 2 GiB: %.2f s", small.Seconds, small.PeakRSSBytes>>20, large.Seconds)
 		})
+	}
+}
+
+// The most shards stay within the least memory, also if they are compared with a
+// live generation of another sharding.
+func TestMostShardsStayWithinMemory(t *testing.T) {
+	const rows, memory = 6_000_000, 64 << 20
+	data := t.TempDir()
+	csv := filepath.Join(t.TempDir(), "rows.csv")
+	f, err := os.Create(csv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (synth.DataSet{Rows: rows}).WriteTo(f); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"--shards", "16"},
+		{"--shards", "4096", "--max-removed", "1"},
+		{"--shards", "4096", "--shard-by", "first", "--max-removed", "1"},
+	} {
+		out, err := exec.Command("promobuild", append([]string{"build", "--json", "--quiet", "--data", data, "--memory", "64MiB", "--workers", "4", csv}, args...)...).Output()
+		var sum builder.Summary
+		if err != nil || json.Unmarshal(out, &sum) != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+		if sum.Records != rows || sum.SpilledBytes == 0 || sum.PeakRSSBytes > memory+64<<20 || len(args) > 2 && sum.Comparison.Unchanged != rows {
+			t.Errorf("%v: summary %s", args, out)
+		}
+		t.Logf("%v: peak %d MiB", args, sum.PeakRSSBytes>>20)
+	}
+	if out, err := exec.Command("promobuild", "verify", data).CombinedOutput(); err != nil {
+		t.Errorf("verify: %v: %s", err, out)
 	}
 }
 
