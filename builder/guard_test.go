@@ -2,6 +2,7 @@ package builder
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -137,33 +138,35 @@ func TestGuardRefusesIfLiveGenerationIsUnreadable(t *testing.T) {
 		}, generation.ErrPin},
 		"removed": {os.Remove, nil},
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			mustBuild(t, tiny, Options{Dir: dir, Inputs: []Input{synthetic(t, 3, 0)}})
-			live, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Inputs: []Input{synthetic(t, 1000, 0)}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.damage(live.File); err != nil {
-				t.Fatal(err)
-			}
-			opts := Options{Dir: dir, Memory: MinMemory, MaxShrink: 50, Inputs: []Input{synthetic(t, 5, 0)}}
-			_, err = Build(t.Context(), opts)
-			if c.want == nil {
+		for _, sharding := range []format.Sharding{format.Unsharded, {Rule: format.ShardLast, Shards: 16}} {
+			t.Run(fmt.Sprintf("%s, %d shards", name, sharding.Shards), func(t *testing.T) {
+				dir := t.TempDir()
+				mustBuild(t, tiny, Options{Dir: dir, Inputs: []Input{synthetic(t, 3, 0)}})
+				live, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Sharding: sharding, Inputs: []Input{synthetic(t, 1000, 0)}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				return
-			}
-			var guard *GuardError
-			if !errors.As(err, &guard) || !errors.Is(err, c.want) || guard.MaxShrink() != 100 {
-				t.Fatalf("error %v, want a *GuardError that wraps %v", err, c.want)
-			}
-			opts.MaxShrink, opts.Inputs = guard.MaxShrink(), []Input{synthetic(t, 5, 0)}
-			if _, err := Build(t.Context(), opts); err != nil {
-				t.Error(err)
-			}
-		})
+				if err := c.damage(live.Files[len(live.Files)-1]); err != nil {
+					t.Fatal(err)
+				}
+				opts := Options{Dir: dir, Memory: MinMemory, MaxShrink: 50, Inputs: []Input{synthetic(t, 5, 0)}}
+				_, err = Build(t.Context(), opts)
+				if c.want == nil {
+					if err != nil {
+						t.Fatal(err)
+					}
+					return
+				}
+				var guard *GuardError
+				if !errors.As(err, &guard) || !errors.Is(err, c.want) || guard.MaxShrink() != 100 {
+					t.Fatalf("error %v, want a *GuardError that wraps %v", err, c.want)
+				}
+				opts.MaxShrink, opts.Inputs = guard.MaxShrink(), []Input{synthetic(t, 5, 0)}
+				if _, err := Build(t.Context(), opts); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 	}
 }
 
