@@ -14,7 +14,7 @@ import (
 // List returns the generations in dir in the order of ID.Before: those from the
 // future, which is the exception, and then the others, oldest first. It reads
 // names only, and ignores names that ParseName rejects and directories. It hides
-// the files of a generation that is being published or whose publication was
+// an incomplete generation that is being published or whose publication was
 // interrupted. Other files cost it little, because servers list their directory
 // every second.
 func List(dir string) ([]Generation, error) {

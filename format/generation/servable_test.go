@@ -164,13 +164,16 @@ func TestFind(t *testing.T) {
 	touch(t, dir, generation.Name{ID: 1, Shards: 2}.String()) // the same ID in two sets
 	touch(t, dir, generation.Name{ID: 2, Shards: 2}.String())
 	touch(t, dir, generation.Name{ID: 3, Shards: 2}.String(), generation.Name{ID: 3, Shard: 1, Shards: 2}.String())
+	touch(t, dir, generation.Name{ID: 5, Shards: 1}.String()) // complete in two sets, of which servers prefer the second
+	touch(t, dir, shardNames(5)...)
 	for _, c := range []struct {
-		id   generation.ID
-		want error
-	}{{1, nil}, {2, generation.ErrIncomplete}, {3, nil}, {4, generation.ErrAbsent}} {
+		id     generation.ID
+		shards int
+		want   error
+	}{{1, 1, nil}, {2, 0, generation.ErrIncomplete}, {3, 2, nil}, {4, 0, generation.ErrAbsent}, {5, 16, nil}} {
 		g, err := generation.Find(dir, c.id, generation.AllDigits)
-		if !errors.Is(err, c.want) || err == nil && g.ID != c.id {
-			t.Errorf("Find(%s): %+v, %v, want %v", c.id, g, err, c.want)
+		if !errors.Is(err, c.want) || err == nil && (g.ID != c.id || g.Shards != c.shards) {
+			t.Errorf("Find(%s): %+v, %v, want %d shards, %v", c.id, g, err, c.shards, c.want)
 		}
 	}
 }
