@@ -39,8 +39,9 @@ func TestCompareShards(t *testing.T) {
 			counts.Unchanged++
 		}
 	}
-	shardings := []format.Sharding{format.Unsharded, {Rule: format.ShardLast, Shards: 16}, {Rule: format.ShardFirst, Shards: format.MaxShards}}
-	open := func(records []format.Record) (sources []diff.Source) {
+	last, first := format.Sharding{Rule: format.ShardLast, Shards: 16}, format.Sharding{Rule: format.ShardFirst, Shards: format.MaxShards}
+	shardingsFrom, shardingsTo := []format.Sharding{format.Unsharded, last}, []format.Sharding{last, first}
+	open := func(records []format.Record, shardings []format.Sharding) (sources []diff.Source) {
 		for _, sharding := range shardings {
 			dir := t.TempDir()
 			gentest.PublishSharded(t, dir, 1, sharding, records)
@@ -53,8 +54,8 @@ func TestCompareShards(t *testing.T) {
 		}
 		return sources
 	}
-	sourcesTo := open(to)
-	for i, a := range open(from) {
+	sourcesTo := open(to, shardingsTo)
+	for i, a := range open(from, shardingsFrom) {
 		for j, b := range sourcesTo {
 			var got []string
 			c := diff.Comparer{
@@ -63,7 +64,7 @@ func TestCompareShards(t *testing.T) {
 				Changed: func(r, _ *format.Record) { got = append(got, fmt.Sprint("!", r.Key())) },
 			}
 			if gotCounts, err := c.Compare(t.Context(), a, b); err != nil || gotCounts != counts || !slices.Equal(got, want) {
-				t.Errorf("%v and %v: %+v, %v; want %+v", shardings[i], shardings[j], gotCounts, err, counts)
+				t.Errorf("%v and %v: %+v, %v; want %+v", shardingsFrom[i], shardingsTo[j], gotCounts, err, counts)
 			}
 		}
 	}
