@@ -152,6 +152,31 @@ func TestPullShardsKilled(t *testing.T) {
 	m.wantFiles(t, append(first, second...)...)
 }
 
+// TestPullOfPrunedShards checks that a pull publishes nothing of a generation whose
+// files the building node removes during the transfer.
+func TestPullOfPrunedShards(t *testing.T) {
+	m := newMirror(t)
+	m.publish(t, 0, "--shards", "16")
+	first := newest(t, m.source).Files
+	m.pull(t)
+	m.publish(t, 1, "--shards", "16")
+	second := newest(t, m.source).Files
+	var p *process
+	release := m.hold(t, fileSize(t, second[0]), func() { p = start(t, "rsync/promo-pull", m.command(t, "2")...) })
+	waitFor(t, "a file has arrived", func() bool { return len(m.hidden(t, ".incoming/promotions-*")) > 0 })
+	for _, path := range second {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	release()
+	<-p.exited
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("the pull ends with %d", code)
+	}
+	m.wantFiles(t, first...)
+}
+
 // stoppingMV replaces mv. It moves some files, calls KILL with the process id of
 // promo-pull, and does not return.
 const stoppingMV = `#!/bin/bash
