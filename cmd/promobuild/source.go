@@ -62,11 +62,18 @@ func (o opened) partText() string {
 // pathOf returns the path of the only file of g, or a pattern that the names of all
 // files match.
 func pathOf(g generation.Generation) string {
-	if g.Shards == 1 {
-		return g.Files[0]
-	}
 	name := generation.Name{ID: g.ID, Shards: g.Shards}.String()
-	return filepath.Join(filepath.Dir(g.Files[0]), strings.Replace(name, "-00000-of-", "-*-of-", 1))
+	return patternOf(filepath.Join(filepath.Dir(g.Files[0]), name), g.Shards)
+}
+
+// patternOf returns first, the path of the first file of a generation, or a pattern
+// that the names of all files match if there are several.
+func patternOf(first string, shards int) string {
+	if shards == 1 {
+		return first
+	}
+	dir, name := filepath.Split(first)
+	return dir + strings.Replace(name, "-00000-of-", "-*-of-", 1)
 }
 
 // argumentHelp tells which generation an argument of a command means.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -41,11 +40,11 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "generation\t%s\n", s.Generation)
-	if s.Shards == 1 {
-		fmt.Fprintf(t, "file\t%s\n", escape.Name(s.File))
-	} else {
-		fmt.Fprintf(t, "files\t%s to %s\n", escape.Name(s.File), escape.Name(filepath.Base(s.Files[len(s.Files)-1])))
+	label := "file"
+	if s.Shards > 1 {
+		label = "files"
 	}
+	fmt.Fprintf(t, "%s\t%s\n", label, escape.Name(patternOf(s.File, s.Shards)))
 	if l := s.LargestShard; l != nil {
 		fmt.Fprintf(t, "shards\t%d, by the %s digits; shard %d is the largest: %s\n", s.Shards, s.ShardBy, l.Shard, count(l.Records, "record"))
 	}
