@@ -17,10 +17,29 @@ import (
 func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool) error {
 	records, found = records[:len(keys)], found[:len(keys)]
 	clear(found)
-	if m := f.model.Load(); m != nil {
-		// The loop below repeats an error, and names the key.
-		_ = f.mmap.findBatch(keys, m, len(f.index.Styles), records, found)
+	// finishBatch repeats an error, and names the key.
+	_ = f.findBatch(keys, records, found)
+	return f.finishBatch(keys, records, found)
+}
+
+// findBatch is findGroup for any number of keys, all of f.
+func (f *File) findBatch(keys []format.Key, records []format.Record, found []bool) (err error) {
+	if f.model.Load() == nil {
+		return nil
 	}
+	defer recoverFault(debug.SetPanicOnFault(true), &err)
+	for lo := 0; lo < len(keys); lo += groupLen {
+		hi := min(lo+groupLen, len(keys))
+		runs := [...]run{f.run(hi - lo)}
+		if err := findGroup(runs[:], keys[lo:hi], records[lo:hi], found[lo:hi]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishBatch is GetBatch after findBatch.
+func (f *File) finishBatch(keys []format.Key, records []format.Record, found []bool) error {
 	absent := -1
 	for i, done := range found {
 		if done {
@@ -48,73 +67,97 @@ func (f *File) GetBatch(keys []format.Key, records []format.Record, found []bool
 // still in its cache when they are compared.
 const groupLen = 32
 
+// A run is a part of a group: consecutive keys of one file.
+type run struct {
+	s         *mmapSource
+	m         *learned.Model // nil: findGroup does not look up the keys
+	numStyles int
+	end       int // of the keys, and later of the pending ones; they begin at the end of the run before
+}
+
+// run returns a run of f that ends with key end-1.
+func (f *File) run(end int) run {
+	r := run{s: f.mmap, m: f.model.Load(), numStyles: len(f.index.Styles), end: end}
+	if r.m != nil && r.s.at.Len() == 0 {
+		r.m = nil // closed
+	}
+	return r
+}
+
 // A group is the state of keys that are looked up together. Pending keys are at
-// the front of each array.
+// the front of each array, in the order of their runs.
 type group struct {
 	key  [groupLen]uint16 // index in the keys of the group
 	from [groupLen]int    // first record of the window to search next
 	x    [groupLen]learned.Position
 }
 
-// findBatch is findPredicted for many keys. It sets records[i] and found[i] if
-// it finds keys[i] and the record is valid. It decides nothing about the others.
-func (s *mmapSource) findBatch(keys []format.Key, m *learned.Model, numStyles int, records []format.Record, found []bool) (err error) {
-	if s.at.Len() == 0 {
-		return nil // closed
-	}
-	defer recoverFault(debug.SetPanicOnFault(true), &err)
-	for lo := 0; lo < len(keys); lo += groupLen {
-		hi := min(lo+groupLen, len(keys))
-		if err := s.findGroup(keys[lo:hi], m, numStyles, records[lo:hi], found[lo:hi]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// findGroup is findBatch for at most groupLen keys. Each of its loops reads
-// from addresses that do not depend on one another.
-func (s *mmapSource) findGroup(keys []format.Key, m *learned.Model, numStyles int, records []format.Record, found []bool) error {
+// findGroup is findPredicted for up to groupLen keys. It sets records[i] and
+// found[i] if it finds keys[i] and the record is valid. It decides nothing about
+// the others. It changes runs. The caller turns panics into errors.
+//
+// Each inner loop reads from addresses that do not depend on one another.
+func findGroup(runs []run, keys []format.Key, records []format.Record, found []bool) error {
 	var g group
 	var w window
 	pending := 0
 	// Load the segments first, in a loop so short that the processor overlaps
 	// many of its iterations: 100 M random keys are a tenth faster for it.
 	read := uint64(0)
-	for i, key := range keys {
-		if x, ok := m.Position(key); ok {
-			g.key[pending], g.x[pending] = uint16(i), x
-			pending++
-			read += m.Load(x)
+	lo := 0
+	for r := range runs {
+		m, hi := runs[r].m, runs[r].end
+		if m != nil {
+			for i, key := range keys[lo:hi] {
+				if x, ok := m.Position(key); ok {
+					g.key[pending], g.x[pending] = uint16(lo+i), x
+					pending++
+					read += m.Load(x)
+				}
+			}
 		}
+		lo, runs[r].end = hi, pending
 	}
 	runtime.KeepAlive(read)
-	for i, x := range g.x[:pending] {
-		g.from[i] = m.Window(x)
+	lo = 0
+	for r := range runs {
+		m, hi := runs[r].m, runs[r].end
+		for i, x := range g.x[lo:hi] {
+			g.from[lo+i] = m.Window(x)
+		}
+		lo = hi
 	}
 	for try := 0; try < maxWindows && pending > 0; try++ {
 		sum := byte(0)
-		for _, from := range g.from[:pending] {
-			off := format.HeaderLen + from*format.RecordLen
-			sum += s.at.At(off) + s.at.At(off+64) + s.at.At(off+128) + s.at.At(off+192)
+		lo = 0
+		for r := range runs {
+			s, hi := runs[r].s, runs[r].end
+			for _, from := range g.from[lo:hi] {
+				off := format.HeaderLen + from*format.RecordLen
+				sum += s.at.At(off) + s.at.At(off+64) + s.at.At(off+128) + s.at.At(off+192)
+			}
+			lo = hi
 		}
 		runtime.KeepAlive(sum)
-		n := pending
-		pending = 0
-		for j := range n {
-			i, x, from := g.key[j], g.x[j], g.from[j]
-			key := keys[i]
-			if err := s.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
-				return err
+		lo, pending = 0, 0
+		for r := range runs {
+			s, m, hi := runs[r].s, runs[r].m, runs[r].end
+			for j := lo; j < hi; j++ {
+				i, x, from := g.key[j], g.x[j], g.from[j]
+				key := keys[i]
+				if err := s.read(w[:], format.BlockOff(0)+int64(from)*format.RecordLen); err != nil {
+					return err
+				}
+				switch n := w.rank(key, m.PrefixLen()); {
+				case n < learned.WindowLen && w.key(n) == key:
+					copy(records[i][:], w[n*format.RecordLen:])
+					found[i] = records[i].Validate(runs[r].numStyles)
+				case n == 0 || n == learned.WindowLen:
+					g.key[pending], g.x[pending], g.from[pending] = i, x, m.Correct(x, from, w.key(0), n > 0)
+					pending++
+				}
 			}
-			switch n := w.rank(key, m.PrefixLen()); {
-			case n < learned.WindowLen && w.key(n) == key:
-				copy(records[i][:], w[n*format.RecordLen:])
-				found[i] = records[i].Validate(numStyles)
-			case n == 0 || n == learned.WindowLen:
-				g.key[pending], g.x[pending], g.from[pending] = i, x, m.Correct(x, from, w.key(0), n > 0)
-				pending++
-			}
+			lo, runs[r].end = hi, pending
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package reader
 
 import (
+	"runtime/debug"
 	"sync"
 
 	"promostore/format"
@@ -33,11 +34,12 @@ func (g *Generation) GetBatch(keys []format.Key, records []format.Record, found 
 	return nil
 }
 
-// shardBatchLen is the number of keys that are sorted by shard together: enough
-// that most of 16 shards get more keys than File.GetBatch looks up together.
+// shardBatchLen is the number of keys that are sorted by shard together. It bounds
+// the memory of a shardBatch to 60 KiB.
 const shardBatchLen = 1024
 
-// A shardBatch sorts keys by shard, because File.GetBatch is faster than File.Get.
+// A shardBatch sorts keys by shard. Groups of consecutive keys are then looked up
+// together, even if they are of several files.
 type shardBatch struct {
 	end   [format.MaxShards]uint16 // of each shard's keys in sorted
 	place [shardBatchLen]uint16    // in sorted, of each key
@@ -52,26 +54,14 @@ var shardBatches = sync.Pool{New: func() any { return new(shardBatch) }}
 
 // get is GetBatch for at most shardBatchLen keys of owned shards.
 func (b *shardBatch) get(g *Generation, keys []format.Key, records []format.Record, found []bool) error {
-	s := g.Sharding()
-	end := b.end[:s.Shards]
-	clear(end)
-	for _, k := range keys {
-		end[s.ShardOf(k)]++
-	}
-	sum := uint16(0)
-	for i, n := range end {
-		end[i] = sum // the begin, which the next loop moves to the end
-		sum += n
-	}
-	for i, k := range keys {
-		at := &end[s.ShardOf(k)]
-		b.place[i], b.sorted[*at] = *at, k
-		*at++
-	}
+	b.sort(g.Sharding(), keys)
+	clear(b.found[:len(keys)])
+	// finishBatch repeats an error, and names the key.
+	_ = b.find(g, len(keys))
 	from := uint16(0)
-	for i, to := range end {
+	for shard, to := range b.end[:len(g.files)] {
 		if from < to {
-			if err := g.files[i].GetBatch(b.sorted[from:to], b.records[from:to], b.found[from:to]); err != nil {
+			if err := g.files[shard].finishBatch(b.sorted[from:to], b.records[from:to], b.found[from:to]); err != nil {
 				return err
 			}
 		}
@@ -79,6 +69,47 @@ func (b *shardBatch) get(g *Generation, keys []format.Key, records []format.Reco
 	}
 	for i, at := range b.place[:len(keys)] {
 		records[i], found[i] = b.records[at], b.found[at]
+	}
+	return nil
+}
+
+// sort sets sorted, place and end.
+func (b *shardBatch) sort(s format.Sharding, keys []format.Key) {
+	end := b.end[:s.Shards]
+	clear(end)
+	for _, k := range keys {
+		end[s.ShardOf(k)]++
+	}
+	sum := uint16(0)
+	for shard, n := range end {
+		end[shard] = sum // the begin, which the next loop moves to the end
+		sum += n
+	}
+	for i, k := range keys {
+		at := &end[s.ShardOf(k)]
+		b.place[i], b.sorted[*at] = *at, k
+		*at++
+	}
+}
+
+// find is File.findBatch for the first n sorted keys, of any files.
+func (b *shardBatch) find(g *Generation, n int) (err error) {
+	defer recoverFault(debug.SetPanicOnFault(true), &err)
+	var all [groupLen]run
+	shard := 0
+	for lo := 0; lo < n; lo += groupLen {
+		hi := min(lo+groupLen, n)
+		runs := all[:0]
+		for at := lo; at < hi; {
+			for int(b.end[shard]) <= at {
+				shard++
+			}
+			at = min(int(b.end[shard]), hi)
+			runs = append(runs, g.files[shard].run(at-lo))
+		}
+		if err := findGroup(runs, b.sorted[lo:hi], b.records[lo:hi], b.found[lo:hi]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
