@@ -167,27 +167,28 @@ func (b *build) checkInputSpace() error {
 // checkRecordSpace checks the space for a run of spill bytes and a generation of
 // this number of records. Duplicates count as records.
 func (b *build) checkRecordSpace(spill, records int64) error {
-	files := filesLen(records, b.Sharding.Shards)
+	// A shard that has few records takes a header and a block of the disk.
+	const perShard = format.HeaderLen + format.BlockLen
+	shards := int64(b.Sharding.Shards-1) * perShard
+	file := fileLen(records)
 	switch {
 	case spill == 0 && b.sorter.SpilledBytes() == 0:
-		return checkSpace(b.Dir, files)
+		return checkSpace(b.Dir, file+shards)
 	case sameDisk(b.Dir, b.TempDir):
 		// The merge releases the space of merged records: the spill and the files
 		// together take 1.2 times the files.
-		return checkSpace(b.Dir, spill+files/5)
+		return checkSpace(b.Dir, spill+file/5+shards)
 	}
 	if err := checkSpace(b.TempDir, spill); err != nil {
 		return err
 	}
-	return checkSpace(b.Dir, files)
+	return checkSpace(b.Dir, file+shards)
 }
 
-// filesLen returns the approximate length of the files of this number of records.
-// Each shard but one adds a header and a trailer, which end in a block of the disk.
-func filesLen(records int64, shards uint32) int64 {
+// fileLen returns the approximate length of a file of this number of records.
+func fileLen(records int64) int64 {
 	const perBlock = format.BlockLen + format.KeyLen + format.ChecksumLen
-	const perShard = format.HeaderLen + format.BlockLen
-	return (records+format.RecordsPerBlock-1)/format.RecordsPerBlock*perBlock + int64(shards-1)*perShard
+	return (records + format.RecordsPerBlock - 1) / format.RecordsPerBlock * perBlock
 }
 
 // checkSpace returns a *SpaceError if dir has fewer than need bytes free.

@@ -4,6 +4,7 @@ package builder
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -16,6 +17,24 @@ import (
 	"promostore/internal/synth"
 )
 
+// smallDisk mounts a file system of the given size and returns its directory.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // If the disk becomes full, the build fails and leaves nothing, whichever shard it
 // writes.
 func TestFullDiskOnAnyShard(t *testing.T) {
@@ -25,18 +44,7 @@ func TestFullDiskOnAnyShard(t *testing.T) {
 	spilled.sort.Arena *= 16
 	for _, shard := range []int64{0, 1, 9, 15, 16} { // all are written before 16, but not completed
 		for name, s := range map[string]sizes{"memory": inMemory, "spilled": spilled} {
-			dir := filepath.Join(t.TempDir(), "disk")
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64m"); err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if err := syscall.Unmount(dir, 0); err != nil {
-					t.Error(err)
-				}
-			})
+			dir := smallDisk(t, "64m")
 			filled := false
 			_, err := buildWith(t.Context(), s, Options{
 				Inputs: []Input{stream("rows", data)}, Dir: dir, TempDir: t.TempDir(), Workers: 1,
@@ -54,6 +62,24 @@ func TestFullDiskOnAnyShard(t *testing.T) {
 			}
 			wantFiles(t, dir, ".lock", "filler")
 		}
+	}
+}
+
+// A disk without room for the headers of all shards fails the build before it reads.
+func TestDiskTooSmallForShards(t *testing.T) {
+	dir := smallDisk(t, "24m")
+	in := textInput(rows(0, 9))
+	in[0].Open = func() (io.ReadCloser, error) {
+		t.Error("the input is opened")
+		return nil, errors.ErrUnsupported
+	}
+	_, err := buildWith(t.Context(), inMemory, Options{Inputs: in, Dir: dir, Sharding: mostShards[0]})
+	if space := (*SpaceError)(nil); !errors.As(err, &space) || space.Need < 24<<20 {
+		t.Errorf("error %v, want a *SpaceError", err)
+	}
+	wantFiles(t, dir, ".lock")
+	if _, err := buildWith(t.Context(), inMemory, Options{Inputs: textInput(rows(0, 9)), Dir: dir, Sharding: shardings[3]}); err != nil {
+		t.Error(err)
 	}
 }
 
