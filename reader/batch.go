@@ -30,8 +30,8 @@ func (f *File) findBatch(keys []format.Key, records []format.Record, found []boo
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
 	for lo := 0; lo < len(keys); lo += groupLen {
 		hi := min(lo+groupLen, len(keys))
-		runs := [...]run{f.run(hi - lo)}
-		if err := findGroup(runs[:], keys[lo:hi], records[lo:hi], found[lo:hi]); err != nil {
+		parts := [...]part{f.part(hi - lo)}
+		if err := findGroup(parts[:], keys[lo:hi], records[lo:hi], found[lo:hi]); err != nil {
 			return err
 		}
 	}
@@ -67,25 +67,25 @@ func (f *File) finishBatch(keys []format.Key, records []format.Record, found []b
 // still in its cache when they are compared.
 const groupLen = 32
 
-// A run is a part of a group: consecutive keys of one file.
-type run struct {
+// A part of a group has consecutive keys of one file.
+type part struct {
 	s         *mmapSource
 	m         *learned.Model // nil: findGroup does not look up the keys
 	numStyles int
-	end       int // of the keys, and later of the pending ones; they begin at the end of the run before
+	end       int // of the keys, and later of the pending ones; they begin at the end of the part before
 }
 
-// run returns a run of f that ends with key end-1.
-func (f *File) run(end int) run {
-	r := run{s: f.mmap, m: f.model.Load(), numStyles: len(f.index.Styles), end: end}
-	if r.m != nil && r.s.at.Len() == 0 {
-		r.m = nil // closed
+// part returns a part with keys of f that ends with key end-1.
+func (f *File) part(end int) part {
+	p := part{s: f.mmap, m: f.model.Load(), numStyles: len(f.index.Styles), end: end}
+	if p.m != nil && p.s.at.Len() == 0 {
+		p.m = nil // closed
 	}
-	return r
+	return p
 }
 
 // A group is the state of keys that are looked up together. Pending keys are at
-// the front of each array, in the order of their runs.
+// the front of each array, in the order of the parts.
 type group struct {
 	key  [groupLen]uint16 // index in the keys of the group
 	from [groupLen]int    // first record of the window to search next
@@ -94,10 +94,10 @@ type group struct {
 
 // findGroup is findPredicted for up to groupLen keys. It sets records[i] and
 // found[i] if it finds keys[i] and the record is valid. It decides nothing about
-// the others. It changes runs. The caller turns panics into errors.
+// the others. It changes parts. The caller turns panics into errors.
 //
 // Each inner loop reads from addresses that do not depend on one another.
-func findGroup(runs []run, keys []format.Key, records []format.Record, found []bool) error {
+func findGroup(parts []part, keys []format.Key, records []format.Record, found []bool) error {
 	var g group
 	var w window
 	pending := 0
@@ -105,8 +105,8 @@ func findGroup(runs []run, keys []format.Key, records []format.Record, found []b
 	// many of its iterations: 100 M random keys are a tenth faster for it.
 	read := uint64(0)
 	lo := 0
-	for r := range runs {
-		m, hi := runs[r].m, runs[r].end
+	for p := range parts {
+		m, hi := parts[p].m, parts[p].end
 		if m != nil {
 			for i, key := range keys[lo:hi] {
 				if x, ok := m.Position(key); ok {
@@ -116,12 +116,12 @@ func findGroup(runs []run, keys []format.Key, records []format.Record, found []b
 				}
 			}
 		}
-		lo, runs[r].end = hi, pending
+		lo, parts[p].end = hi, pending
 	}
 	runtime.KeepAlive(read)
 	lo = 0
-	for r := range runs {
-		m, hi := runs[r].m, runs[r].end
+	for p := range parts {
+		m, hi := parts[p].m, parts[p].end
 		for i, x := range g.x[lo:hi] {
 			g.from[lo+i] = m.Window(x)
 		}
@@ -130,8 +130,8 @@ func findGroup(runs []run, keys []format.Key, records []format.Record, found []b
 	for try := 0; try < maxWindows && pending > 0; try++ {
 		sum := byte(0)
 		lo = 0
-		for r := range runs {
-			s, hi := runs[r].s, runs[r].end
+		for p := range parts {
+			s, hi := parts[p].s, parts[p].end
 			for _, from := range g.from[lo:hi] {
 				off := format.HeaderLen + from*format.RecordLen
 				sum += s.at.At(off) + s.at.At(off+64) + s.at.At(off+128) + s.at.At(off+192)
@@ -140,8 +140,8 @@ func findGroup(runs []run, keys []format.Key, records []format.Record, found []b
 		}
 		runtime.KeepAlive(sum)
 		lo, pending = 0, 0
-		for r := range runs {
-			s, m, hi := runs[r].s, runs[r].m, runs[r].end
+		for p := range parts {
+			s, m, hi := parts[p].s, parts[p].m, parts[p].end
 			for j := lo; j < hi; j++ {
 				i, x, from := g.key[j], g.x[j], g.from[j]
 				key := keys[i]
@@ -151,13 +151,13 @@ func findGroup(runs []run, keys []format.Key, records []format.Record, found []b
 				switch n := w.rank(key, m.PrefixLen()); {
 				case n < learned.WindowLen && w.key(n) == key:
 					copy(records[i][:], w[n*format.RecordLen:])
-					found[i] = records[i].Validate(runs[r].numStyles)
+					found[i] = records[i].Validate(parts[p].numStyles)
 				case n == 0 || n == learned.WindowLen:
 					g.key[pending], g.x[pending], g.from[pending] = i, x, m.Correct(x, from, w.key(0), n > 0)
 					pending++
 				}
 			}
-			lo, runs[r].end = hi, pending
+			lo, parts[p].end = hi, pending
 		}
 	}
 	return nil

@@ -7,10 +7,15 @@
 // once. A mapping or, for files larger than memory, one read supplies the
 // records.
 //
+// A Generation holds the open files of a generation, one for each shard that the
+// server owns. An id has one file that can hold its record.
+//
 // A Store serves a directory of generations, of which one is live: the pinned
 // one, or the newest servable one. Poll opens and verifies a new Generation and
 // makes it live; requests hold a lease on the generation they began with, and
 // its files are closed after the last of them. Acquire and Release take no lock.
+// While the pin holds the newest generation back, a goroutine opens and verifies
+// it, so that it becomes live at once when the pin moves.
 //
 // Opening a file checks everything but its blocks; Verify checks those. A
 // lookup in a damaged block that was not verified returns an error or "not

@@ -32,15 +32,15 @@ type EventKind int
 const (
 	EventLive          EventKind = iota // the generation became live: new requests see it
 	EventRefused                        // the generation is bad; another kind of error is reported again
-	EventClosed                         // the file of a former live generation was closed, after its last request
-	EventFault                          // the file of the live generation changed; the generation is no longer live
+	EventClosed                         // the files of a former live generation were closed, after its last request
+	EventFault                          // a file of the live generation changed; the generation is no longer live
 	EventFuture                         // the generation is from the future; all others are preferred to it
 	EventUnreadable                     // a lookup in the live generation failed with ErrUnreadable; it remains live
-	EventReadable                       // the read that failed succeeds again
+	EventReadable                       // the reads that failed succeed again
 	EventChanged                        // a lookup in the live generation failed with ErrChanged; it remains live and is verified again
-	EventUnchanged                      // the file of the live generation is good according to a poll after EventChanged
-	EventDeleted                        // the directory no longer has the file of the live generation, which remains live
-	EventRestored                       // the directory has the file again after EventDeleted
+	EventUnchanged                      // the files of the live generation are good according to a poll after EventChanged
+	EventDeleted                        // the directory no longer has all files of the live generation, which remains live
+	EventRestored                       // the directory has the files again after EventDeleted
 	EventDirUnreadable                  // Run cannot list the directory, which is Path; it keeps trying
 	EventDirReadable                    // Run can list the directory again
 	EventNone                           // Run finds no generation to make live in the directory, which is Path; Err is that of generation.Status.Problem

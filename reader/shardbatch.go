@@ -95,19 +95,19 @@ func (b *shardBatch) sort(s format.Sharding, keys []format.Key) {
 // find is File.findBatch for the first n sorted keys, of any files.
 func (b *shardBatch) find(g *Generation, n int) (err error) {
 	defer recoverFault(debug.SetPanicOnFault(true), &err)
-	var all [groupLen]run
+	var all [groupLen]part
 	shard := 0
 	for lo := 0; lo < n; lo += groupLen {
 		hi := min(lo+groupLen, n)
-		runs := all[:0]
+		parts := all[:0]
 		for at := lo; at < hi; {
 			for int(b.end[shard]) <= at {
 				shard++
 			}
 			at = min(int(b.end[shard]), hi)
-			runs = append(runs, g.files[shard].run(at-lo))
+			parts = append(parts, g.files[shard].part(at-lo))
 		}
-		if err := findGroup(runs, b.sorted[lo:hi], b.records[lo:hi], b.found[lo:hi]); err != nil {
+		if err := findGroup(parts, b.sorted[lo:hi], b.records[lo:hi], b.found[lo:hi]); err != nil {
 			return err
 		}
 	}
