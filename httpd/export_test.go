@@ -87,6 +87,3 @@ func Parse(body []byte) error {
 	var b batch
 	return b.parse(body)
 }
-
-// SpareDescriptors calls spareDescriptors.
-func SpareDescriptors(files int) int { return spareDescriptors(files) }
