@@ -12,10 +12,9 @@
 // because they are read next. If they do not, the files bypass the page cache.
 //
 // The same rows, the same generation ID and the same sharding produce the same
-// bytes. Memory,
-// workers, compression and the division of the rows into inputs do not matter: the
-// sort restores the order of rows with the same id, and timestamp styles, which are
-// numbered as they appear, are numbered again at the end.
+// bytes. Memory, workers, compression and the division of the rows into inputs do
+// not matter: the sort restores the order of rows with the same id, and timestamp
+// styles, which are numbered as they appear, are numbered again at the end.
 //
 // Records live in a mapping of fixed size, and workers have buffers of fixed
 // size. Both are part of Options.Memory, and so are the decompressors of files that

@@ -32,7 +32,7 @@ func buildFlags() []cli.Flag {
 		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
 		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; tab, \\t, \\x01, \\001 and ^A name control characters"},
 		&cli.IntFlag{Name: "shards", Value: 1, Usage: "divide each generation into `N` files: 1, or a power of two from 16 to 4096"},
-		&cli.StringFlag{Name: "shard-by", Value: "last", Usage: "digits of an ID that select its shard: `last|first`; last divides v4, v7 and numbered IDs evenly, first divides v1"},
+		&cli.StringFlag{Name: "shard-by", Value: "last", Usage: "choose the shard of an ID by its `last|first` digits; last divides v4, v7 and numbered IDs evenly, first divides v1 and v4"},
 		&cli.BoolFlag{Name: "require-final-newline", Usage: "fail a build of a CSV whose last row has no line end, because it may be cut"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
