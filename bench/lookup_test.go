@@ -272,7 +272,7 @@ func (f *file) peer(tb testing.TB, p peer.Peer) Subject {
 // lost with it.
 func (f *file) goMap(tb testing.TB) Subject {
 	m := make(map[format.Key][format.RecordLen - format.KeyLen]byte, f.hi)
-	must(tb, f.Scan(tb.Context(), func(records []format.Record) error {
+	must(tb, f.Index().Scan(f.at, func(records []format.Record) error {
 		for i := range records {
 			m[records[i].Key()] = [format.RecordLen - format.KeyLen]byte(records[i][format.KeyLen:])
 		}

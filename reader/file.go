@@ -1,7 +1,6 @@
 package reader
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -181,18 +180,6 @@ func (f *File) Access() Access {
 // io_uring. With AccessPread they are, unless the kernel or the file system
 // lacks support.
 func (f *File) UsesRing() bool { return f.pread != nil && f.pread.file.usesRing() }
-
-// Scan calls yield with all records in ascending order of their ids, some at a
-// time, after checking them like Verify. The records are valid until yield
-// returns. An error of yield ends Scan.
-func (f *File) Scan(ctx context.Context, yield func([]format.Record) error) error {
-	return f.index.Scan(f.file, func(records []format.Record) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return yield(records)
-	})
-}
 
 // Close unmaps and closes the file. No other method may run at the same time.
 // After Close, lookups return an error that wraps os.ErrClosed; a second Close

@@ -88,8 +88,5 @@ func TestUseAfterClose(t *testing.T) {
 		if err := f.Verify(t.Context(), nil); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("%v: Verify: %v", access, err)
 		}
-		if err := f.Scan(t.Context(), func([]format.Record) error { return nil }); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%v: Scan: %v", access, err)
-		}
 	}
 }

@@ -68,30 +68,6 @@ func TestGet(t *testing.T) {
 	})
 }
 
-// TestScan compares the scanned records with those written.
-func TestScan(t *testing.T) {
-	for name := range distributions {
-		for _, n := range []int{0, 1, 128, 129, 50_000} {
-			keys := makeKeys(name, n, 0)
-			path := filepath.Join(t.TempDir(), "f")
-			writeKeys(t, path, 1, keys)
-			var scanned []format.Key
-			err := open(t, path, reader.AccessPread).Scan(t.Context(), func(records []format.Record) error {
-				for i := range records {
-					scanned = append(scanned, records[i].Key())
-					if records[i] != recordOf(records[i].Key()) {
-						t.Fatalf("%s: record %x", name, records[i])
-					}
-				}
-				return nil
-			})
-			if err != nil || !slices.Equal(scanned, keys) {
-				t.Fatalf("%s: %d records, %v; want %d", name, len(scanned), err, len(keys))
-			}
-		}
-	}
-}
-
 // TestVerifyTrainsModel checks that a verified mapping is looked up by a model,
 // and that Open and pread do without.
 func TestVerifyTrainsModel(t *testing.T) {

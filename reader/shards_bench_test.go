@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"promostore/format"
+	"promostore/format/generation"
 	"promostore/internal/gentest"
 	"promostore/reader"
 )
@@ -64,7 +65,7 @@ func benchGeneration(b *testing.B, sharding format.Sharding) *reader.Generation 
 		gentest.Must(b, os.Link(path, gentest.Path(dir, 1)))
 	} else {
 		records := make([]format.Record, 0, benchKeys)
-		f, err := reader.Open(path, reader.AccessPread)
+		f, err := generation.OpenFile(path)
 		gentest.Must(b, err)
 		gentest.Must(b, f.Scan(b.Context(), func(batch []format.Record) error {
 			records = append(records, batch...)
