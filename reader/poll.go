@@ -156,11 +156,25 @@ func (s *Store) prepare(ctx context.Context, g generation.Generation, progress f
 		errors.Is(err, fs.ErrNotExist):           // removed since they were listed
 		return nil, e
 	}
-	e.Kind, e.Path, e.Err = EventRefused, g.FileOf(err), err
+	e.Kind, e.Path, e.Err = EventRefused, failedPath(g, identities, err), err
 	if s.refuse(e.Path, identities[e.Path], err) {
 		s.events.notify(e)
 	}
 	return nil, e
+}
+
+// failedPath returns the path of the file of g to refuse because of err. If the
+// process has too many open files, every attempt fails at another file, so
+// failedPath returns the first one with an identity.
+func failedPath(g generation.Generation, identities map[string]fsx.Identity, err error) string {
+	if fsx.IsTooManyOpen(err) {
+		for _, path := range g.Files {
+			if _, found := identities[path]; found {
+				return path
+			}
+		}
+	}
+	return g.FileOf(err)
 }
 
 // openAndVerify opens, verifies and warms the files of g, and sets the fields of e.

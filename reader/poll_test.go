@@ -274,6 +274,41 @@ func TestPollRetriesTransientError(t *testing.T) {
 	}
 }
 
+// TestTooManyOpenFilesRefuseOneFile opens a generation of 16 shards with
+// descriptors for fewer of them, each time for another number.
+func TestTooManyOpenFilesRefuseOneFile(t *testing.T) {
+	for _, digits := range []generation.Digits{generation.AllDigits, 0xFF00} {
+		s := newTestStore(t, reader.StoreOptions{Digits: digits})
+		s.publishShards(1, last16)
+		null, err := os.Open(os.DevNull)
+		gentest.Must(t, err)
+		next := null.Fd()
+		null.Close()
+		var before unix.Rlimit
+		gentest.Must(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &before))
+		now := time.Now()
+		reader.SetClock(s.Store, func() time.Time { return now })
+		for i := range 4 {
+			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(next) + 6 - uint64(i), Max: before.Max}))
+			err := s.Poll(t.Context())
+			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
+			gentest.Must(t, err)
+			if i == 0 {
+				s.want(refused(1, unix.EMFILE))
+			}
+			s.want()
+			if st := s.Status(); len(st.Refused) != 1 {
+				t.Fatalf("digits %s: refused %v", digits, st.Refused)
+			}
+			s.poll()
+			s.want() // the pause has not ended
+			now = now.Add(2 * time.Minute)
+		}
+		s.poll()
+		s.want(live(1))
+	}
+}
+
 func TestRun(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{})
 	s.publish(1)

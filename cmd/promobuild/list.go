@@ -19,6 +19,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
 	"promostore/internal/escape"
+	"promostore/internal/fsx"
 )
 
 func listCommand() *cli.Command {
@@ -108,7 +109,7 @@ func (s source) list(ctx context.Context) ([]listed, error) {
 		bad[g.Files[0]] = err
 		return err
 	})
-	if err != nil && !errors.Is(err, generation.ErrNoneServable) {
+	if err != nil && !errors.Is(err, generation.ErrNoneServable) && !fsx.IsTooManyOpen(err) {
 		return nil, err
 	}
 	lines := []listed{}

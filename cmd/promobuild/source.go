@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,6 +18,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/escape"
+	"promostore/internal/fsx"
 )
 
 // A source opens the generations that the arguments of a command name.
@@ -189,7 +189,7 @@ func (s source) live(ctx context.Context, dir string, skip func(generation.Gener
 	}
 	g, err := generation.Live(ctx, dir, func(g generation.Generation) error {
 		err := s.check(ctx, g)
-		if err != nil && skip != nil && ctx.Err() == nil {
+		if err != nil && skip != nil && ctx.Err() == nil && !fsx.IsTooManyOpen(err) {
 			skip(g, err)
 		}
 		return err
@@ -209,8 +209,8 @@ func (s source) skip(_ generation.Generation, err error) {
 // blocks.
 func (s source) openGeneration(g generation.Generation) (opened, error) {
 	set, err := g.OpenSet(s.digits)
-	if errors.Is(err, syscall.EMFILE) {
-		err = fmt.Errorf("%w\nA generation of %d shards needs as many open files; raise the limit: ulimit -n", err, g.Shards)
+	if fsx.IsTooManyOpen(err) {
+		err = fmt.Errorf("%w; each shard needs an open file: raise the limit, ulimit -n", err)
 	}
 	if err != nil {
 		return opened{}, err

@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"promostore/internal/fsx"
 )
 
 // First returns the first of candidates that passes check, which reports why a
 // generation is not servable. If none passes, the error wraps ErrNoneServable
-// and the error of the first candidate.
+// and the error of the first candidate. If the process has too many open files,
+// First returns that error: the generation may be servable.
 func First(ctx context.Context, candidates []Generation, check func(Generation) error) (Generation, error) {
 	var reason error
 	for _, g := range candidates {
@@ -18,6 +21,8 @@ func First(ctx context.Context, candidates []Generation, check func(Generation) 
 			return Generation{}, context.Cause(ctx)
 		case err == nil:
 			return g, nil
+		case fsx.IsTooManyOpen(err):
+			return Generation{}, err
 		case reason == nil:
 			reason = err
 		}

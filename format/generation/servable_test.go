@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"promostore/format"
@@ -109,6 +110,15 @@ func TestFirst(t *testing.T) {
 	}
 	if _, err := generation.First(ctx, nil, below(0)); !errors.Is(err, generation.ErrNoneServable) {
 		t.Errorf("First without candidates: %v, want %v", err, generation.ErrNoneServable)
+	}
+	tooMany := func(g generation.Generation) error {
+		if g.ID == 1 {
+			return &os.PathError{Op: "open", Path: "file", Err: syscall.EMFILE}
+		}
+		return nil
+	}
+	if g, err := generation.First(ctx, list, tooMany); !errors.Is(err, syscall.EMFILE) || errors.Is(err, generation.ErrNoneServable) {
+		t.Errorf("First with too many open files: %s, %v, want %v", g.ID, err, syscall.EMFILE)
 	}
 	cancel()
 	if _, err := generation.First(ctx, list, below(0)); !errors.Is(err, context.Canceled) {

@@ -32,6 +32,12 @@ func OpenRegular(path string) (*os.File, error) {
 	return f, nil
 }
 
+// IsTooManyOpen reports whether err is about the limit on open files, of the process
+// or of the machine, and so not about the file that was opened.
+func IsTooManyOpen(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
 // kindOf names the kind of a file that is not regular.
 func kindOf(mode os.FileMode) string {
 	switch {
