@@ -31,7 +31,7 @@ type Status struct {
 	Future     []Future   `json:"future"`                     // generations ahead of the clock
 	UntilNewer *string    `json:"until_newer_than,omitempty"` // a servable generation newer than this one releases the pin
 	HeldBack   *time.Time `json:"held_back_since,omitempty"`  // by the pin: a newer servable generation
-	Deleted    bool       `json:"deleted,omitempty"`          // the directory no longer has the file of the live generation
+	Deleted    bool       `json:"deleted,omitempty"`          // the directory no longer has a file of the live generation
 	Problem    string     `json:"problem,omitempty"`          // why no generation is live, or why new ones are not found
 	*Details
 }

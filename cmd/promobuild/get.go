@@ -25,8 +25,8 @@ func getCommand() *cli.Command {
 		ArgsUsage: "[FILE|DIR] ID... | -",
 		Description: `Print one line of JSON for each ID, in the order of the arguments, as the server
 answers it. For -, read IDs from standard input, one per line. Exit with 1 if an
-ID is missing. Standard error names the generation. FILE is one file; if it is one
-of several shards, name the shards of IDs that it cannot have.
+ID is missing. Standard error names the generation. FILE is one file. If it is one
+of several shards, the error for an ID of another shard names that shard.
 
 DIR, or --data without it, means the generation that a server of DIR serves: the
 pinned one, or else the newest servable one. --verify index finds it at once, and

@@ -23,9 +23,9 @@ func inspectCommand() *cli.Command {
 		Name:      "inspect",
 		Usage:     "show the header and the layout of a generation",
 		ArgsUsage: "[FILE|DIR|ID]",
-		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. Of a
-generation with several shards, show the sums and a row for each shard, or only the
-smallest and the largest of over 64. Read everything but the blocks.
+		Description: `Show the counts, the range of IDs, the regions and the timestamp styles. For
+a generation with several shards, show the sums and a row for each shard; with over
+64 shards, only for the smallest and the largest. Read everything but the blocks.
 
 ` + argumentHelp + `
 

@@ -29,8 +29,8 @@ func listCommand() *cli.Command {
 		ArgsUsage: "[DIR]",
 		Description: `Show the live generation, which a server of DIR serves: the pinned one, or else the
 newest servable one. Show the author and the reason of the pin, and why others
-are not servable. Only the blocks of the live generation and of those that are
-preferred to it are read; of a generation in the state "index good" all else was.
+are not servable. Read the blocks only of the live generation and of those that are
+preferred to it. The state "index good" means that all but the blocks was read.
 A generation is complete if all of its shards are there, or those that --digits
 selects; for others, show which are missing. Exit with 0 unless DIR or its pin
 cannot be read.

@@ -27,7 +27,7 @@ var (
 // A Status describes a directory from the point of view of a server.
 type Status struct {
 	Live    *format.Header // of the live generation; nil: none
-	Deleted bool           // the directory no longer has the file of the live generation
+	Deleted bool           // the directory no longer has a file of the live generation
 	Opening *ID            // the generation that a server opens and verifies; nil: none
 
 	DirErr error // why the directory cannot be read, see DirError; nil: it was read
