@@ -153,7 +153,8 @@ func (s *Store) prepare(ctx context.Context, g generation.Generation, progress f
 		return opened, e
 	case ctx.Err() != nil,
 		errors.Is(err, generation.ErrIncomplete), // files may still arrive
-		errors.Is(err, fs.ErrNotExist):           // removed since they were listed
+		errors.Is(err, fs.ErrNotExist),           // removed since they were listed
+		errors.Is(err, syscall.ENOTDIR):          // or their directory
 		return nil, e
 	}
 	e.Kind, e.Path, e.Err = EventRefused, failedPath(g, identities, err), err

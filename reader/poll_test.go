@@ -422,7 +422,8 @@ func TestRunReportsNoneOnlyAfterRecoveryFails(t *testing.T) {
 
 // TestPollDuringReplacementOfDirectory puts the directory back in place of a file
 // while a poll runs. The poll must not report the pin, which it may have read
-// before that.
+// before that. The standby, whose preparation the next replacement may interrupt,
+// must not be refused.
 func TestPollDuringReplacementOfDirectory(t *testing.T) {
 	s := newTestStore(t, reader.StoreOptions{})
 	s.publish(1)
