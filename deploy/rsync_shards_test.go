@@ -98,6 +98,25 @@ func TestPullIgnoresIncompleteGenerations(t *testing.T) {
 	half.wantFiles(t, append(second[:8:8], third[:8]...)...)
 }
 
+// TestPullSkipsGenerationsThatPruneRemoves checks that a node does not copy an old
+// generation again and again after the source has lost a newer one.
+func TestPullSkipsGenerationsThatPruneRemoves(t *testing.T) {
+	m := newMirror(t)
+	n := m.node(t, "4-7")
+	var paths [3][]string
+	for i := range paths {
+		paths[i] = m.publishShards(t, format.Sharding{Rule: format.ShardLast, Shards: 32})
+		n.pull(t)
+	}
+	if err := os.Remove(paths[2][0]); err != nil {
+		t.Fatal(err)
+	}
+	if sent := n.pullCounting(t); sent != 0 {
+		t.Errorf("the pull sends %d bytes", sent)
+	}
+	n.wantFiles(t, append(owned(paths[1], format.ShardLast, "4567"), owned(paths[2], format.ShardLast, "4567")...)...)
+}
+
 // TestPullOfUnreadableShard checks that a generation of which a file cannot be read
 // is not published on a node that needs the file, and that it arrives later without
 // transferring the other files again.
