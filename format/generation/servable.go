@@ -157,7 +157,8 @@ func (m member) difference(o member) string {
 }
 
 // checkAgreement checks condition 6. The members have passed condition 4. The
-// error is about a file that contradicts the majority.
+// error is about the first file that contradicts the majority, and tells how many
+// do.
 func (g Generation) checkAgreement(members []member) error {
 	// The vote of Boyer and Moore: a majority, if there is one, is left over after
 	// all pairs that differ are removed.
@@ -173,11 +174,23 @@ func (g Generation) checkAgreement(members []member) error {
 			votes--
 		}
 	}
+	var first *FileError
+	differing := 0
 	for _, m := range members {
-		if field := m.difference(common); field != "" {
+		field := m.difference(common)
+		if field == "" {
+			continue
+		}
+		if differing++; differing == 1 {
 			path := g.Path(int(m.header.Shard))
-			return &FileError{path, fmt.Errorf("%s: %w: it has another %s than %s", path, ErrDisagree, field, filepath.Base(g.Path(int(common.header.Shard))))}
+			first = &FileError{path, fmt.Errorf("%s: %w: it has another %s than %s", path, ErrDisagree, field, filepath.Base(g.Path(int(common.header.Shard))))}
 		}
 	}
-	return nil
+	switch differing {
+	case 0:
+		return nil
+	case 1:
+		return first
+	}
+	return &FileError{first.Path, fmt.Errorf("%w; %d files differ from that", first.Err, differing)}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"promostore/format"
@@ -161,17 +162,23 @@ func TestServableSet(t *testing.T) {
 	}
 }
 
-// TestMajorityAgrees checks that the error is about the file that contradicts the
-// others, also if it is the first.
+// TestMajorityAgrees checks that the error is about the first of the files that
+// contradict the others, also if it is shard 0, and tells how many do.
 func TestMajorityAgrees(t *testing.T) {
-	for _, odd := range []int{0, 1, 7, 15} {
+	for _, odd := range [][]int{{0}, {1}, {7}, {15}, {0, 1, 2, 3, 4, 5, 6}, {3, 14}} {
 		dir := t.TempDir()
 		paths := gentest.PublishSharded(t, dir, 1, sixteen, nil)
 		others := gentest.PublishSharded(t, t.TempDir(), 1, sixteen, nil, format.TimestampStyle{Layout: format.LayoutUTC})
-		gentest.Must(t, os.Rename(others[odd], paths[odd]))
+		for _, shard := range odd {
+			gentest.Must(t, os.Rename(others[shard], paths[shard]))
+		}
 		g := only(t, dir)
-		if _, err := g.Header(); !errors.Is(err, generation.ErrDisagree) || g.FileOf(err) != paths[odd] {
-			t.Errorf("%v, want an error about shard %d", err, odd)
+		_, err := g.Header()
+		if !errors.Is(err, generation.ErrDisagree) || g.FileOf(err) != paths[odd[0]] {
+			t.Errorf("%v, want an error about shard %d", err, odd[0])
+		}
+		if number := fmt.Sprintf("; %d files differ from that", len(odd)); len(odd) > 1 && !strings.HasSuffix(fmt.Sprint(err), number) {
+			t.Errorf("%v, want %q at its end", err, number)
 		}
 	}
 }
