@@ -1,0 +1,111 @@
+package objects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"promostore/internal/fsx"
+)
+
+// Names of temporary files are .put-RANDOM.tmp.
+const (
+	tempPrefix = ".put-"
+	tempSuffix = ".tmp"
+)
+
+func isTemp(name string) bool {
+	return strings.HasPrefix(name, tempPrefix) && strings.HasSuffix(name, tempSuffix)
+}
+
+// Put writes a temporary file beside the object, syncs it and gives it its name.
+// It creates missing directories.
+func (d *dir) Put(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond) (etag string, err error) {
+	p, err := d.path(key)
+	if err != nil {
+		return "", err
+	}
+	parent := filepath.Dir(p)
+	if err := makeDirs(parent); err != nil {
+		return "", err
+	}
+	f, err := os.CreateTemp(parent, tempPrefix+"*"+tempSuffix)
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := errors.Join(f.Chmod(0o644), copyTo(ctx, f, r, size), f.Sync()); err != nil {
+		return "", err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if err := rename(f.Name(), p, cond); err != nil {
+		return "", err
+	}
+	return fileETag(info), fsx.SyncDir(parent)
+}
+
+// copyTo copies size bytes, and fails if r has fewer.
+func copyTo(ctx context.Context, w io.Writer, r io.ReaderAt, size int64) error {
+	const part = 1 << 20 // a canceled context ends a copy within a part
+	for off := int64(0); off < size; off += part {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		want := min(part, size-off)
+		n, err := io.Copy(w, io.NewSectionReader(r, off, want))
+		if err != nil {
+			return err
+		}
+		if n < want {
+			return fmt.Errorf("source has %d bytes, want %d: %w", off+n, size, io.ErrUnexpectedEOF)
+		}
+	}
+	return nil
+}
+
+// rename gives a temporary file its name. A new link fails atomically if the name
+// exists; RENAME_NOREPLACE does so too where there are no links, but not in NFS.
+func rename(temp, p string, cond Cond) error {
+	if cond == Always {
+		return os.Rename(temp, p)
+	}
+	err := os.Link(temp, p)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, p, unix.RENAME_NOREPLACE)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s: %w", p, ErrExists)
+	}
+	if err != nil {
+		return &os.PathError{Op: "create", Path: p, Err: err}
+	}
+	return nil
+}
+
+// makeDirs creates a directory and its missing parents, durably.
+func makeDirs(dir string) error {
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return fsx.SyncDir(parent)
+}

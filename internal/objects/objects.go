@@ -1,0 +1,105 @@
+// Package objects reads and writes immutable objects in directories and in
+// buckets of S3. A key names an object in its store: the path below a directory,
+// or the key in a bucket. Elements of a key are separated by slashes.
+//
+// An object is replaced as a whole or not at all. A Reader returns bytes of the
+// object that it opened, or ErrChanged, but never bytes of two versions.
+//
+// The package does not lock objects. Of two writers without a condition the last
+// one wins; a Put with IfAbsent succeeds for one writer only.
+package objects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Errors of a Store are wrapped with the URL of the object or the bucket.
+var (
+	ErrNotFound = errors.New("no such object")
+	ErrExists   = errors.New("object exists already")
+	ErrChanged  = errors.New("object changed after it was opened")
+	ErrDenied   = errors.New("access denied")
+)
+
+// An Object describes one object of a Store.
+type Object struct {
+	Key      string
+	Size     int64  // bytes
+	ETag     string // identifies the content; without quotes
+	Modified time.Time
+}
+
+// A Cond is a condition of Put.
+type Cond int
+
+const (
+	Always   Cond = iota // replace an object of the same key
+	IfAbsent             // fail with ErrExists if the key has an object
+)
+
+// A Store holds objects by key. Its methods are safe for concurrent use.
+type Store interface {
+	// List returns the objects whose keys begin with prefix, in ascending order
+	// of the bytes of their keys. It includes those below further slashes. A
+	// directory that does not exist has no objects. An error ends the sequence.
+	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+
+	// Open opens an object for reading. The context applies to the ReadAt calls
+	// of the Reader too.
+	Open(ctx context.Context, key string) (*Reader, error)
+
+	// Put writes size bytes of r as an object and returns its ETag. Others see
+	// the whole object or nothing of it. The error is ErrExists if the condition
+	// does not hold. Put reads several parts of r at the same time and holds none
+	// of them in memory.
+	Put(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond) (etag string, err error)
+
+	// Delete deletes objects, at the same time. A missing object is no error.
+	Delete(ctx context.Context, keys ...string) error
+
+	// URL returns the place of a key for messages, without credentials. An empty
+	// key stands for the store.
+	URL(key string) string
+}
+
+// Options select the endpoint of s3:// URLs.
+type Options struct {
+	Endpoint string // URL of a server that speaks S3; empty: AWS
+	Region   string // empty: found out from AWS, or us-east-1 of another endpoint
+}
+
+const scheme = "s3://"
+
+// IsURL reports whether Parse takes name for the URL of an object storage and
+// not for a path.
+func IsURL(name string) bool { return strings.HasPrefix(name, scheme) }
+
+// Parse returns the store and the key that name means: a bucket and a key for
+// s3://bucket/key, and a directory for a path. The key may be a prefix or a
+// pattern; Parse keeps its characters. It is empty for a bucket alone, and for
+// the paths "/" and ".". Parse does not access the store.
+func Parse(name string, opts Options) (s Store, key string, err error) {
+	if rest, ok := strings.CutPrefix(name, scheme); ok {
+		bucket, key, _ := strings.Cut(rest, "/")
+		s, err := newS3(bucket, opts)
+		if err != nil {
+			return nil, "", fmt.Errorf("%s: %w", name, err)
+		}
+		return s, key, nil
+	}
+	if before, _, ok := strings.Cut(name, "://"); ok && !strings.Contains(before, "/") {
+		return nil, "", fmt.Errorf("%s: unknown scheme; use s3://BUCKET/PREFIX or a path", name)
+	}
+	if name == "" {
+		return nil, "", errors.New("path is empty")
+	}
+	root, key := splitPath(filepath.Clean(name))
+	return newDir(root), key, nil
+}

@@ -1,0 +1,3 @@
+package objects_test
+
+import _ "github.com/johannesboyne/gofakes3"
