@@ -20,9 +20,11 @@ import (
 	"time"
 )
 
-// Errors of a Store are wrapped with the URL of the object or the bucket.
+// Errors of a Store begin with the URL of the object or the bucket and wrap one of
+// these, if it applies. They contain no credentials. ErrDenied comes with the
+// places that were searched for credentials.
 var (
-	ErrNotFound = errors.New("no such object")
+	ErrNotFound = errors.New("not found") // no such object, or no such bucket
 	ErrExists   = errors.New("object exists already")
 	ErrChanged  = errors.New("object changed after it was opened")
 	ErrDenied   = errors.New("access denied")

@@ -1,34 +1,141 @@
 package objects
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"iter"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
+	"golang.org/x/sync/errgroup"
 )
+
+// awsEndpoint stands for the endpoints of all regions.
+const awsEndpoint = "https://s3.amazonaws.com"
 
 // An s3 is a Store of the objects of one bucket.
 type s3 struct {
 	bucket string
-	client *minio.Core
+	core   *minio.Core
+	region string
+	chain  *chain
+	creds  *credentials.Credentials // of chain
 }
 
-var errTODO = errors.New("not implemented")
+func newS3(bucket string, opts Options) (*s3, error) {
+	if bucket == "" {
+		return nil, errors.New("bucket is missing; use s3://BUCKET/PREFIX")
+	}
+	endpoint, err := parseEndpoint(cmp.Or(opts.Endpoint, awsEndpoint))
+	if err != nil {
+		return nil, err
+	}
+	s := &s3{bucket: bucket, region: opts.Region, chain: newChain()}
+	if opts.Endpoint != "" {
+		s.region = cmp.Or(s.region, "us-east-1") // most servers accept any
+	}
+	s.creds = credentials.New(s.chain)
+	s.core, err = minio.NewCore(endpoint.Host, &minio.Options{
+		Creds:      s.creds,
+		Secure:     endpoint.Scheme == "https",
+		Region:     s.region,
+		Transport:  transport(),
+		MaxRetries: 1, // retry repeats requests
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
 
-func newS3(bucket string, opts Options) (*s3, error) { return &s3{bucket: bucket}, nil }
+// parseEndpoint returns the URL of an endpoint. Its errors do not repeat a
+// password.
+func parseEndpoint(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, errors.New("endpoint is not a URL such as https://HOST or http://HOST:PORT")
+	case u.User != nil:
+		return nil, errors.New("endpoint contains a user name; credentials belong into the environment or ~/.aws/credentials")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("endpoint %s has more than a scheme, a host and a port", u.Redacted())
+	}
+	return u, nil
+}
 
-func (s *s3) URL(key string) string { return scheme + s.bucket + "/" + key }
+// transport returns the connections that all stores share. A server has a minute
+// to begin an answer. HTTP/2 is off: one connection for a part is faster.
+var transport = sync.OnceValue(func() *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: time.Minute,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       time.Minute,
+		DisableCompression:    true, // an object with Content-Encoding: gzip is read as it is
+	}
+})
 
+func (s *s3) URL(key string) string {
+	if key == "" {
+		return scheme + s.bucket
+	}
+	return scheme + s.bucket + "/" + key
+}
+
+// List continues after the last key if a page fails.
 func (s *s3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
-	return func(yield func(Object, error) bool) { yield(Object{}, errTODO) }
+	return func(yield func(Object, error) bool) {
+		last, stopped, owner := "", false, false
+		err := s.retry(ctx, prefix, func(a *attempts) error {
+			pages := s.core.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{
+				Prefix: prefix, Recursive: true, StartAfter: last, FetchOwner: &owner,
+			})
+			for info := range pages {
+				if info.Err != nil {
+					return info.Err
+				}
+				if info.Key <= last || !strings.HasPrefix(info.Key, prefix) {
+					return permanent{fmt.Errorf("the listing is out of order: %q follows %q", info.Key, last)}
+				}
+				last = info.Key
+				a.progress()
+				if !yield(Object{Key: info.Key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}, nil) {
+					stopped = true
+					return nil
+				}
+			}
+			return ctx.Err() // ends the pages without an error
+		})
+		if err != nil && !stopped {
+			yield(Object{}, err)
+		}
+	}
 }
 
-func (s *s3) Open(ctx context.Context, key string) (*Reader, error) { return nil, errTODO }
-
-func (s *s3) Put(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond) (string, error) {
-	return "", errTODO
+func (s *s3) Delete(ctx context.Context, keys ...string) error {
+	var group errgroup.Group
+	group.SetLimit(16)
+	for _, key := range keys {
+		group.Go(func() error {
+			err := s.retry(ctx, key, func(*attempts) error {
+				return s.core.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{})
+			})
+			if errors.Is(err, ErrNotFound) && s.exists(ctx) {
+				return nil
+			}
+			return err
+		})
+	}
+	return group.Wait()
 }
-
-func (s *s3) Delete(ctx context.Context, keys ...string) error { return errTODO }

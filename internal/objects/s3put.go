@@ -1,0 +1,170 @@
+package objects
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
+)
+
+// An object of more than one part is uploaded in parts, of which S3 allows
+// 10,000.
+const (
+	maxParts    = 10_000
+	partUploads = 4 // at the same time
+)
+
+var uploadPartLen int64 = 16 << 20 // variable for tests; at least 5 MiB
+
+// The metadata of each object have the name of the Put that wrote it. It tells
+// an object that is there because of a lost answer from that of another writer.
+const putID = "Promostore-Put"
+
+func (s *s3) Put(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond) (string, error) {
+	if key == "" {
+		return "", fmt.Errorf("%s: key is empty", s.URL(""))
+	}
+	opts := minio.PutObjectOptions{
+		UserMetadata: map[string]string{putID: rand.Text()},
+		ContentType:  "application/octet-stream",
+	}
+	write := s.putWhole
+	if size > uploadPartLen {
+		write = s.putParts
+	}
+	etag, err := write(ctx, key, r, size, cond, opts)
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	return etag, err
+}
+
+// writeOnce repeats a request that makes an object visible.
+func (s *s3) writeOnce(ctx context.Context, key string, opts minio.PutObjectOptions, write func() (minio.UploadInfo, error)) (etag string, err error) {
+	err = s.retry(ctx, key, func(*attempts) error {
+		info, err := write()
+		etag = info.ETag
+		switch e := minio.ToErrorResponse(err); {
+		case err == nil:
+			return nil
+		case e.StatusCode != http.StatusPreconditionFailed && e.Code != minio.NoSuchUpload:
+			return err
+		}
+		stat, statErr := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+		if statErr == nil && stat.UserMetadata[putID] == opts.UserMetadata[putID] {
+			etag = stat.ETag
+			return nil // by an attempt whose answer was lost
+		}
+		if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
+			return permanent{err}
+		}
+		return permanent{ErrExists}
+	})
+	return etag, err
+}
+
+func condition(opts minio.PutObjectOptions, cond Cond) minio.PutObjectOptions {
+	if cond == IfAbsent {
+		opts.SetMatchETagExcept("*")
+	}
+	return opts
+}
+
+func (s *s3) putWhole(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond, opts minio.PutObjectOptions) (string, error) {
+	opts = condition(opts, cond)
+	return s.writeOnce(ctx, key, opts, func() (info minio.UploadInfo, err error) {
+		err = send(ctx, r, 0, size, func(ctx context.Context, body io.Reader) (err error) {
+			info, err = s.core.PutObject(ctx, s.bucket, key, body, size, "", "", opts)
+			return err
+		})
+		return info, err
+	})
+}
+
+func (s *s3) putParts(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond, opts minio.PutObjectOptions) (etag string, err error) {
+	var upload string
+	err = s.retry(ctx, key, func(*attempts) (err error) {
+		upload, err = s.core.NewMultipartUpload(ctx, s.bucket, key, opts)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err != nil {
+			s.abort(ctx, key, upload)
+		}
+	}()
+	partLen := max(uploadPartLen, (size+maxParts-1)/maxParts)
+	parts := make([]minio.CompletePart, (size+partLen-1)/partLen)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(partUploads)
+	for i := range parts {
+		group.Go(func() error {
+			off := int64(i) * partLen
+			n := min(partLen, size-off)
+			return s.retry(groupCtx, key, func(*attempts) error {
+				return send(groupCtx, r, off, n, func(ctx context.Context, body io.Reader) error {
+					part, err := s.core.PutObjectPart(ctx, s.bucket, key, upload, i+1, body, n, minio.PutObjectPartOptions{})
+					parts[i] = minio.CompletePart{PartNumber: i + 1, ETag: part.ETag}
+					return err
+				})
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return "", err
+	}
+	return s.writeOnce(ctx, key, opts, func() (minio.UploadInfo, error) {
+		return s.core.CompleteMultipartUpload(ctx, s.bucket, key, upload, parts, condition(minio.PutObjectOptions{}, cond))
+	})
+}
+
+// abort frees the parts of an upload, also if ctx is done. Those of an upload
+// that it cannot abort remain until a lifecycle rule of the bucket removes them.
+func (s *s3) abort(ctx context.Context, key, upload string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_ = s.retry(ctx, key, func(*attempts) error {
+		return s.core.AbortMultipartUpload(ctx, s.bucket, key, upload)
+	})
+}
+
+// send calls do with the bytes of r in the range. An error of r is permanent.
+func send(ctx context.Context, r io.ReaderAt, off, n int64, do func(context.Context, io.Reader) error) error {
+	ctx, dog := watch(ctx)
+	defer dog.stop()
+	body := &body{SectionReader: io.NewSectionReader(r, off, n), dog: dog}
+	err := do(ctx, body)
+	if body.err != nil {
+		return permanent{body.err}
+	}
+	return stalled(ctx, err)
+}
+
+// A body reads a part of what is uploaded, and remembers its error.
+type body struct {
+	*io.SectionReader
+	dog *watchdog
+	err error
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.dog.progress()
+	n, err := b.SectionReader.Read(p)
+	if err == io.EOF {
+		if at, _ := b.Seek(0, io.SeekCurrent); at < b.Size() {
+			_, off, _ := b.Outer()
+			err = fmt.Errorf("the source ends at byte %d, want %d: %w", off+at, off+b.Size(), io.ErrUnexpectedEOF)
+		}
+	}
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
+	return n, err
+}
