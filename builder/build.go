@@ -18,6 +18,7 @@ import (
 // sizes divides the memory of a build.
 type sizes struct {
 	chunk int // bytes of input that are parsed at once; the longest row
+	part  int // bytes of an object that are requested at once; 0: objectParts of the plan
 	sort  extsort.Sizes
 }
 
@@ -25,7 +26,7 @@ type sizes struct {
 func sizesFor(memory int64, workers int) sizes {
 	const chunk = 256 << 10 // stays in the second-level cache from the read to the parse
 	const perWorker = chunk + chunk/minRowLen*format.RecordLen
-	return sizes{chunk, extsort.SizesFor(memory, workers, int64(workers*perWorker))}
+	return sizes{chunk: chunk, sort: extsort.SizesFor(memory, workers, int64(workers*perWorker))}
 }
 
 // A build is one call of Build.
@@ -122,6 +123,9 @@ func (b *build) check() error {
 			memory -= int64(b.Sharding.Shards) * shardMemory
 		}
 		b.sizes = sizesFor(memory, b.Workers)
+	}
+	if b.sizes.part > 0 {
+		b.plan.parts.len = b.sizes.part
 	}
 	size, err := inputSize(b.Inputs)
 	if err != nil {

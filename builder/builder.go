@@ -4,7 +4,8 @@
 // Workers read the input in chunks, parse the chunks at the same time and add the
 // records to an external sort, package extsort. Chunks of plain inputs and of pipes
 // are read one after the other. Several compressed files are read at the same time,
-// because their decompression is slower than parsing.
+// because their decompression is slower than parsing, and so are several objects of
+// object storage, each in several parts.
 // The sorted records are written to temporary files, one for each shard, which then
 // become the generation. The input is read once, from start to end, without seeks.
 //
@@ -18,7 +19,7 @@
 //
 // Records live in a mapping of fixed size, and workers have buffers of fixed
 // size. Both are part of Options.Memory, and so are the decompressors of files that
-// are read at the same time. The runtime and the program need at
+// are read at the same time, and the parts of objects. The runtime and the program need at
 // most 64 MiB more, of which 8 MiB are for the decoders of BGZF data.
 //
 // An input that is not a CSV, such as a zip archive, fails the build with a

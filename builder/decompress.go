@@ -103,9 +103,15 @@ func decompress(r io.Reader, decoders int) (plain io.Reader, kind string, err er
 	return b, "", nil
 }
 
+// The memory of a decompression in bytes: twice its buffers, because those of
+// another input may not be collected yet.
+const (
+	gzipMemory = 1 << 20
+	zstdMemory = 2 * (maxWindow + 1<<20)
+)
+
 // decompressMemory returns the memory, in bytes, that the decompression of the
-// file at path takes: twice its buffers, because those of another input may not be
-// collected yet. It is 0 if the file is plain or cannot be read.
+// file at path takes. It is 0 if the file is plain or cannot be read.
 func decompressMemory(path string) int64 {
 	f, err := os.Open(path)
 	if err != nil {
@@ -116,9 +122,9 @@ func decompressMemory(path string) int64 {
 	n, _, _ := readFull(f, magic[:]) // the build reports the error
 	switch {
 	case isGzip(magic[:n]):
-		return 1 << 20
+		return gzipMemory
 	case isZstd(magic[:n]):
-		return 2 * (maxWindow + 1<<20)
+		return zstdMemory
 	}
 	return 0
 }

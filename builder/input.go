@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/dustin/go-humanize"
@@ -21,9 +22,10 @@ type Input struct {
 	Size int64  // bytes, before decompression; 0 if unknown
 	Open func() (io.ReadCloser, error)
 
-	path   string // of a file that must not change during the build; empty: none
-	memory int64  // bytes that its decompression takes; 0 if it is plain, or not known
-	err    error  // known before the build
+	path   string  // of a file that must not change during the build; empty: none
+	object *object // is read instead of Open; nil: none
+	memory int64   // bytes that its decompression takes; 0 if it is plain, or not known
+	err    error   // known before the build
 }
 
 // FileInput returns an Input that reads the file at path. If it is a regular file
@@ -96,6 +98,7 @@ type source struct {
 	final    bool    // Options.RequireFinalNewline
 	plain    bool    // the inputs of the lane are regular files that are not compressed
 	decoders int     // goroutines that decompress BGZF data
+	parts    objectParts
 
 	mu      sync.Mutex // guards the fields after it
 	seq     int64
@@ -238,11 +241,10 @@ func (s *source) fill(buf []byte) (chunk, error) {
 
 func (s *source) open() error {
 	in := s.inputs[s.input]
-	f, err := openInput(s.ctx, in)
+	f, err := openInput(s.ctx, in, s.parts)
 	if err != nil {
 		return err
 	}
-	f = cancelableReader(s.ctx, f)
 	s.file, s.begun, s.first, s.skip, s.newline = f, false, true, false, true
 	if file, ok := f.(*os.File); ok && in.path != "" {
 		info, err := file.Stat()
@@ -262,13 +264,17 @@ func (s *source) open() error {
 }
 
 // A ChangedError reports an input file that was written or truncated during the
-// build.
+// build, or an object that was replaced.
 type ChangedError struct {
 	Name         string
-	Opened, Size int64 // bytes, when it was opened and now
+	Opened, Size int64  // bytes of a file, when it was opened and now
+	ETag         string // of an object before the build; empty for a file
 }
 
 func (e *ChangedError) Error() string {
+	if e.ETag != "" {
+		return fmt.Sprintf("%s: replaced during the build; its ETag was %s", e.Name, e.ETag)
+	}
 	if e.Opened == e.Size {
 		return fmt.Sprintf("%s: written during the build; it still has %s bytes", e.Name, humanize.Comma(e.Size))
 	}
@@ -288,7 +294,7 @@ func (s *source) checkUnchanged() error {
 			continue
 		}
 		if now := fsx.IdentityOf(info); now.SameFile(f.id) && !now.SameContent(f.id) {
-			return &ChangedError{f.path, f.id.Size, now.Size}
+			return &ChangedError{Name: f.path, Opened: f.id.Size, Size: now.Size}
 		}
 	}
 	return nil
@@ -309,15 +315,18 @@ func (s *source) left() (n int64) {
 // named adds the name of the open input to an error that lacks it.
 func (s *source) named(err error) error {
 	name := s.inputs[s.input].Name
-	if path := new(fs.PathError); errors.As(err, &path) && path.Path == name {
+	if path := new(fs.PathError); errors.As(err, &path) && path.Path == name || strings.HasPrefix(err.Error(), name+": ") {
 		return err
 	}
 	return fmt.Errorf("%s: %w", name, err)
 }
 
 // openInput opens in. Open blocks on a FIFO without a writer; openInput does not
-// wait for it after ctx is done.
-func openInput(ctx context.Context, in Input) (io.ReadCloser, error) {
+// wait for it after ctx is done. Reads of the result end when ctx is done.
+func openInput(ctx context.Context, in Input, parts objectParts) (io.ReadCloser, error) {
+	if in.object != nil {
+		return in.object.open(ctx, parts)
+	}
 	type result struct {
 		f   io.ReadCloser
 		err error
@@ -329,7 +338,10 @@ func openInput(ctx context.Context, in Input) (io.ReadCloser, error) {
 	}()
 	select {
 	case r := <-done:
-		return r.f, r.err
+		if r.err != nil {
+			return nil, r.err
+		}
+		return cancelableReader(ctx, r.f), nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

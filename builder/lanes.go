@@ -10,11 +10,12 @@ import (
 	"promostore/builder/extsort"
 )
 
-// Lanes. Decompression is serial, so compressed files are read at the same time:
-// the inputs are divided into lanes, usually one for each input. A worker takes
-// the next chunk from the lane with the most bytes left that no other worker
-// reads. So all lanes end at about the same time, which is the shortest schedule.
-// The order in which chunks are read does not matter: the sorter restores it.
+// Lanes. Decompression is serial, and so is a connection to object storage.
+// Compressed files and objects are therefore read at the same time: the inputs are
+// divided into lanes, usually one for each input. A worker takes the next chunk from
+// the lane with the most bytes left that no other worker reads. So all lanes end at
+// about the same time, which is the shortest schedule. The order in which chunks are
+// read does not matter: the sorter restores it.
 //
 // While another worker waits for a lane, a worker that decompresses hands it the
 // chunk and keeps the lane. So decompression never stops to parse, and its tables
@@ -75,7 +76,7 @@ func newLanes(ctx context.Context, opts *Options, plan lanePlan) *lanes {
 	l := &lanes{maxOpen: plan.open}
 	for i := range plan.lanes {
 		lo, hi := i*len(opts.Inputs)/plan.lanes, (i+1)*len(opts.Inputs)/plan.lanes
-		s := &source{ctx: ctx, totals: &l.totals, index: i, inputs: opts.Inputs[:hi], input: lo, final: opts.RequireFinalNewline, decoders: plan.decoders}
+		s := &source{ctx: ctx, totals: &l.totals, index: i, inputs: opts.Inputs[:hi], input: lo, final: opts.RequireFinalNewline, decoders: plan.decoders, parts: plan.parts}
 		s.lane.left = s.left()
 		s.plain = !slices.ContainsFunc(s.inputs[lo:], func(in Input) bool { return in.path == "" || in.memory > 0 })
 		l.sources = append(l.sources, s)
@@ -277,37 +278,43 @@ func (l *lanes) unterminated() (inputs []int) {
 // A lanePlan divides inputs into lanes.
 type lanePlan struct {
 	lanes    int
-	open     int   // lanes that are open at a time
-	decoders int   // goroutines in each that decompress BGZF data
-	memory   int64 // bytes that they need in addition to one lane
+	open     int         // lanes that are open at a time
+	decoders int         // goroutines in each that decompress BGZF data
+	parts    objectParts // of each open object
+	memory   int64       // bytes that they need in addition to one lane without parts
 }
 
 // planLanes divides the inputs. There is one lane unless two inputs or more are
-// compressed files. Pipes may depend on each other, so they are read one after the
-// other. Rejects are written in the order of the rows, which only one lane has.
+// compressed files or objects. Pipes may depend on each other, so they are read one
+// after the other. Rejects are written in the order of the rows, which only one
+// lane has.
 func planLanes(opts *Options) lanePlan {
-	one := lanePlan{lanes: 1, open: 1, decoders: opts.Workers}
-	compressed, each := 0, int64(0)
+	plan := lanePlan{lanes: 1, open: 1, decoders: opts.Workers}
+	slow, each, ordered := 0, int64(0), opts.Workers == 1 || opts.Rejects != nil
 	for _, in := range opts.Inputs {
-		if in.path == "" {
-			return one
-		}
 		if in.memory > 0 {
-			compressed++
+			slow++
+		}
+		if in.object != nil {
+			plan.parts = objectParts{minParts, partLen(opts.Memory)}
 		}
 		each = max(each, in.memory)
+		ordered = ordered || in.path == "" && in.object == nil
 	}
-	if compressed < 2 || opts.Workers == 1 || opts.Rejects != nil {
-		return one
+	if slow >= 2 && !ordered {
+		each += plan.parts.memory()
+		lanes := min(len(opts.Inputs), extsort.MaxLanes)
+		if open := min(lanes, openLanes*opts.Workers, 1+int(opts.Memory/8/each)); open > 1 {
+			plan.lanes, plan.open, plan.decoders = lanes, open, opts.Workers/open
+			plan.memory = int64(open-1) * (each - plan.parts.memory())
+			if plan.decoders > 1 {
+				plan.memory += int64(open*plan.decoders) << 20
+			}
+		}
 	}
-	lanes := min(len(opts.Inputs), extsort.MaxLanes)
-	open := min(lanes, openLanes*opts.Workers, 1+int(opts.Memory/8/each))
-	if open == 1 {
-		return one
-	}
-	plan := lanePlan{lanes: lanes, open: open, decoders: opts.Workers / open, memory: int64(open-1) * each}
-	if plan.decoders > 1 {
-		plan.memory += int64(open*plan.decoders) << 20
+	if plan.parts.num > 0 {
+		plan.parts.num = max(minParts, maxParts/plan.open)
+		plan.memory += int64(plan.open) * plan.parts.memory()
 	}
 	return plan
 }

@@ -69,7 +69,8 @@ func laneRow(rng *rand.Rand, ids, i int) string {
 
 // Any division of rows into files, compressed or not, gives the bytes of one plain
 // input, with any number of workers, in memory or spilled, and for each policy for
-// duplicates. Bad rows and rows that are cut are the same too.
+// duplicates. Bad rows and rows that are cut are the same too, and so are objects,
+// which are read in parts of any length.
 func TestLanesMatchOnePlainInput(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
@@ -146,8 +147,14 @@ func TestLanesMatchOnePlainInput(t *testing.T) {
 				}
 			}
 		}
-		for _, workers := range []int{2, 3, 4} {
-			sum, got, err := result(workers, inputs)
+		inObjects := asObjects(t, inputs)
+		s.part = rapid.SampledFrom([]int{300, 4096, 1 << 20}).Draw(t, "part")
+		for i, workers := range []int{2, 3, 4, 1, 2, 3, 4} {
+			from := inputs
+			if i >= 3 {
+				from = inObjects
+			}
+			sum, got, err := result(workers, from)
 			if fmt.Sprint(err) != fmt.Sprint(wantErr) {
 				t.Fatalf("%d workers: error %v\nwant %v", workers, err, wantErr)
 			}
