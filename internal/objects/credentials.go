@@ -25,7 +25,7 @@ type chain struct {
 	found   credentials.Provider // nil: none
 	value   credentials.Value
 	looked  bool
-	outcome string // for messages: where they are from, or what was tried
+	outcome string // for messages: the place that had them, or the places without
 }
 
 func newChain() *chain { return &chain{} }

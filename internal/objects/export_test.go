@@ -1,10 +1,18 @@
 package objects
 
-import "time"
+import (
+	"testing"
+	"time"
+)
 
-// Impatient makes waits and limits short in tests.
 func init() {
 	firstWait, maxWait = time.Millisecond, 5*time.Millisecond
-	stallLimit = 500 * time.Millisecond
-	uploadPartLen = 5 << 20
+	uploadPartLen = 5 << 20 // the least that servers accept
+}
+
+// SetStallLimit sets the limit of a transfer without progress for a test.
+func SetStallLimit(t testing.TB, d time.Duration) {
+	old := stallLimit
+	t.Cleanup(func() { stallLimit = old })
+	stallLimit = d
 }

@@ -66,7 +66,7 @@ func parseEndpoint(text string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, errors.New("endpoint contains a user name; credentials belong into the environment or ~/.aws/credentials")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("endpoint %s has more than a scheme, a host and a port", u.Redacted())
+		return nil, fmt.Errorf("endpoint %s://%s... has more than a scheme, a host and a port", u.Scheme, u.Host)
 	}
 	return u, nil
 }

@@ -147,7 +147,7 @@ func send(ctx context.Context, r io.ReaderAt, off, n int64, do func(context.Cont
 	return stalled(ctx, err)
 }
 
-// A body reads a part of what is uploaded, and remembers its error.
+// A body reads a part of an uploaded object, and remembers the error of its source.
 type body struct {
 	*io.SectionReader
 	dog *watchdog

@@ -14,7 +14,7 @@ import (
 	"sync"
 )
 
-// conditions adds to gofakes3 what it lacks: If-Match of a GET, If-None-Match and
+// conditions adds features to gofakes3: If-Match of a GET, If-None-Match and
 // the ETag of the end of an upload in parts, and signed chunks of a part.
 type conditions struct {
 	fake http.Handler

@@ -31,6 +31,19 @@ func Cut(n int) Fault {
 	}
 }
 
+// Stall sends n bytes of the body and then nothing until the client goes away.
+func Stall(n int) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		defer func() {
+			if recover() == http.ErrAbortHandler { //nolint:errorlint // the value of the panic
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler)
+			}
+		}()
+		Cut(n)(w, r, next)
+	}
+}
+
 // Lost handles the request and ends the connection without an answer.
 func Lost() Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
@@ -104,7 +117,7 @@ func (c *cutter) Write(p []byte) (int, error) {
 
 func (c *cutter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// A discard takes an answer that nobody receives.
+// A discard takes an answer that is not sent.
 type discard struct{ header http.Header }
 
 func (d discard) Header() http.Header         { return d.header }
