@@ -142,6 +142,25 @@ func readSmall(path string) ([]byte, error) {
 // SetPin does not need a Writer, so that it works during a build. A lock of the
 // directory itself excludes Prune.
 func SetPin(dir string, p Pin) error {
+	return replacePin(dir, p, func() error {
+		if !p.Active {
+			return nil
+		}
+		// A server of few digits may have few of the files.
+		_, err := Find(dir, p.ID, 0)
+		return err
+	})
+}
+
+// CopyPin is like SetPin for a pin of another directory, whose generation may
+// arrive later.
+func CopyPin(dir string, p Pin) error {
+	return replacePin(dir, p, func() error { return nil })
+}
+
+// replacePin makes p the pin of dir if check, which runs under the lock, returns
+// nil.
+func replacePin(dir string, p Pin, check func() error) error {
 	text, err := p.MarshalJSON()
 	if err != nil {
 		return err
@@ -155,11 +174,8 @@ func SetPin(dir string, p Pin) error {
 		return err
 	}
 	defer unlock()
-	if p.Active {
-		// A server of few digits may have few of the files.
-		if _, err := Find(dir, p.ID, 0); err != nil {
-			return err
-		}
+	if err := check(); err != nil {
+		return err
 	}
 	temp := filepath.Join(dir, pinTempName)
 	err = writeFile(temp, text)

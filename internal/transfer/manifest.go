@@ -1,0 +1,180 @@
+package transfer
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"promostore/format"
+	"promostore/format/generation"
+)
+
+// ErrManifest reports a text that is not a valid manifest.
+var ErrManifest = errors.New("not a manifest of a generation")
+
+// A Manifest describes a generation in object storage. It is a JSON object.
+type Manifest struct {
+	Version    int    `json:"version"` // manifestVersion
+	Generation string `json:"generation"`
+	Records    uint64 `json:"records"`
+	Shards     int    `json:"shards"`   // number of files
+	ShardBy    string `json:"shard_by"` // last, first, or none for one file
+	Files      []File `json:"files"`    // by shard
+
+	id generation.ID
+}
+
+// A File describes one file of a generation.
+type File struct {
+	Name   string `json:"name"`
+	Size   int64  `json:"size"`   // bytes
+	SHA256 string `json:"sha256"` // in lower-case hex digits
+	Digits string `json:"digits"` // servers of these digits need the file
+
+	digits generation.Digits
+}
+
+// Versions of manifests:
+//
+//	1  the first one
+const manifestVersion = 1
+
+// maxManifestLen bounds the bytes of a manifest. One of 4,096 files has 900 kB.
+const maxManifestLen = 4 << 20
+
+const (
+	manifestPrefix = "promotions-"
+	manifestSuffix = ".json"
+)
+
+func manifestName(id generation.ID) string { return manifestPrefix + id.String() + manifestSuffix }
+
+func parseManifestName(name string) (generation.ID, bool) {
+	text, ok := strings.CutPrefix(name, manifestPrefix)
+	if text, ok = strings.CutSuffix(text, manifestSuffix); !ok {
+		return 0, false
+	}
+	id, err := generation.ParseID(text)
+	return id, err == nil && manifestName(id) == name
+}
+
+// newManifest returns a Manifest without checksums of a whole generation.
+func newManifest(set *generation.Set) Manifest {
+	id := generation.ID(set.Header.Generation)
+	s := set.Header.Sharding
+	m := Manifest{
+		Version:    manifestVersion,
+		Generation: id.String(),
+		Shards:     int(s.Shards),
+		ShardBy:    s.Rule.String(),
+		Files:      make([]File, s.Shards),
+		id:         id,
+	}
+	for shard, f := range set.Files {
+		digits := digitsOf(s, shard)
+		m.Records += uint64(f.Header().Records)
+		m.Files[shard] = File{
+			Name:   generation.Name{ID: id, Shard: shard, Shards: len(set.Files)}.String(),
+			Digits: digits.String(),
+			digits: digits,
+		}
+	}
+	return m
+}
+
+// digitsOf returns the digits whose servers need a shard.
+func digitsOf(s format.Sharding, shard int) generation.Digits {
+	if s.Shards == 1 {
+		return generation.AllDigits
+	}
+	return 1 << s.Digit(uint32(shard))
+}
+
+// parseManifest parses the manifest of generation id and checks all its fields.
+// The error wraps ErrManifest.
+func parseManifest(text []byte, id generation.ID) (m Manifest, err error) {
+	if err := json.Unmarshal(text, &m); err != nil {
+		return Manifest{}, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	if err := m.check(id); err != nil {
+		return Manifest{}, fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	return m, nil
+}
+
+func (m *Manifest) check(id generation.ID) error {
+	if m.Version != manifestVersion {
+		return fmt.Errorf("version %d, want %d", m.Version, manifestVersion)
+	}
+	if m.Generation != id.String() {
+		return fmt.Errorf("generation %q, want %s", m.Generation, id)
+	}
+	m.id = id
+	s, err := m.sharding()
+	if err != nil {
+		return err
+	}
+	if len(m.Files) != m.Shards {
+		return fmt.Errorf("%d files, want %d", len(m.Files), m.Shards)
+	}
+	for shard := range m.Files {
+		f := &m.Files[shard]
+		if name := (generation.Name{ID: id, Shard: shard, Shards: m.Shards}).String(); f.Name != name {
+			return fmt.Errorf("file %d has the name %q, want %s", shard, f.Name, name)
+		}
+		if f.Size <= 0 {
+			return fmt.Errorf("%s: size %d", f.Name, f.Size)
+		}
+		if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 || strings.ToLower(f.SHA256) != f.SHA256 {
+			return fmt.Errorf("%s: %q is not a SHA-256 checksum", f.Name, f.SHA256)
+		}
+		f.digits = digitsOf(s, shard)
+		if f.Digits != f.digits.String() {
+			return fmt.Errorf("%s: digits %q, want %s", f.Name, f.Digits, f.digits)
+		}
+	}
+	return nil
+}
+
+func (m *Manifest) sharding() (format.Sharding, error) {
+	for _, rule := range []format.ShardRule{format.ShardNone, format.ShardLast, format.ShardFirst} {
+		if s := (format.Sharding{Rule: rule, Shards: uint32(m.Shards)}); m.ShardBy == rule.String() && int64(s.Shards) == int64(m.Shards) && s.Valid() {
+			return s, nil
+		}
+	}
+	return format.Sharding{}, fmt.Errorf("%d shards, shard_by %q", m.Shards, m.ShardBy)
+}
+
+// owned returns the files that a server of these digits needs.
+func (m *Manifest) owned(digits generation.Digits) (files []File) {
+	for _, f := range m.Files {
+		if f.digits&digits != 0 {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+func sizeOf(files []File) (n int64) {
+	for _, f := range files {
+		n += f.Size
+	}
+	return n
+}
+
+// readManifest reads and checks the manifest of a generation.
+func (l Location) readManifest(ctx context.Context, id generation.ID) (Manifest, error) {
+	name := manifestName(id)
+	text, err := l.readSmall(ctx, name, maxManifestLen)
+	if err != nil {
+		return Manifest{}, err
+	}
+	m, err := parseManifest(text, id)
+	if err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", l.url(name), err)
+	}
+	return m, nil
+}

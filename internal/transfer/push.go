@@ -1,0 +1,292 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"promostore/format/generation"
+	"promostore/internal/objects"
+)
+
+// ErrConflict reports that a Location has a generation of the same ID with other
+// content.
+var ErrConflict = errors.New("a generation of the same ID has other content")
+
+// Pushed is the result of Push.
+type Pushed struct {
+	New   bool  // the manifest was not there before
+	Files int   // that were sent
+	Bytes int64 // that were sent
+}
+
+// Push copies a generation to l. The set must have all files, and the caller has
+// verified them. The error wraps ErrConflict if l has a generation of the same ID
+// with other content.
+func (l Location) Push(ctx context.Context, set *generation.Set, progress Progress) (Pushed, error) {
+	m, err := describe(ctx, set)
+	if err != nil {
+		return Pushed{}, err
+	}
+	have, err := l.list(ctx)
+	if err != nil {
+		return Pushed{}, err
+	}
+	exists := slices.Contains(have.manifests, m.id)
+	if exists {
+		if err := l.compare(ctx, m); err != nil {
+			return Pushed{}, err
+		}
+	}
+	send := m.Files
+	if exists { // they were there before the manifest
+		send = slices.DeleteFunc(slices.Clone(send), have.has)
+	}
+	p, err := l.putFiles(ctx, set, m.id, send, progress)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if exists {
+		return p, nil
+	}
+	text, err := json.Marshal(m)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if err := l.putSmall(ctx, manifestName(m.id), text, objects.IfAbsent); err != nil {
+		if !errors.Is(err, objects.ErrExists) {
+			return Pushed{}, err
+		}
+		return p, l.compare(ctx, m) // another Push was faster
+	}
+	p.New = true
+	return p, nil
+}
+
+// describe returns the manifest of a generation. It reads all files.
+func describe(ctx context.Context, set *generation.Set) (Manifest, error) {
+	if len(set.Open()) != len(set.Files) {
+		return Manifest{}, fmt.Errorf("%d of %d files: %w", len(set.Open()), len(set.Files), generation.ErrIncomplete)
+	}
+	m := newManifest(set)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for shard, f := range set.Files {
+		g.Go(func() error {
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			m.Files[shard].Size = info.Size()
+			m.Files[shard].SHA256, err = checksum(&cancelReader{ctx, io.NewSectionReader(f, 0, info.Size())})
+			return err
+		})
+	}
+	return m, g.Wait()
+}
+
+// compare compares the manifest of the same generation with m.
+func (l Location) compare(ctx context.Context, m Manifest) error {
+	there, err := l.readManifest(ctx, m.id)
+	if err != nil {
+		return err
+	}
+	if there.ShardBy != m.ShardBy || !slices.Equal(there.Files, m.Files) {
+		return fmt.Errorf("%s: %w", l.url(manifestName(m.id)), ErrConflict)
+	}
+	return nil
+}
+
+// putFiles sends the files of set that l lacks.
+func (l Location) putFiles(ctx context.Context, set *generation.Set, id generation.ID, files []File, progress Progress) (Pushed, error) {
+	if len(files) == 0 {
+		return Pushed{}, nil
+	}
+	meter := progress.meter(id, files)
+	var sent atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for _, f := range files {
+		g.Go(func() error {
+			same, err := l.hasSame(ctx, f)
+			if same || err != nil {
+				meter.skip(f.Size)
+				return err
+			}
+			name, err := generation.ParseName(f.Name)
+			if err != nil {
+				return err
+			}
+			r := meteredReaderAt{set.Files[name.Shard], meter}
+			if _, err := l.store.Put(ctx, l.prefix+f.Name, r, f.Size, objects.Always); err != nil {
+				return err
+			}
+			sent.Add(1)
+			return nil
+		})
+	}
+	err := g.Wait()
+	return Pushed{Files: int(sent.Load()), Bytes: meter.moved}, err
+}
+
+// hasSame reports whether the object of f has its checksum. An interrupted Push
+// may have left it, of the same generation or of another one with this ID.
+func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
+	r, err := l.open(ctx, f.Name)
+	if errors.Is(err, objects.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	if r.Size() != f.Size {
+		return false, nil
+	}
+	body := r.Stream(ctx, 0, partsAtOnce, partLen)
+	defer body.Close()
+	sum, err := checksum(body)
+	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {
+		return false, nil
+	}
+	return sum == f.SHA256, err
+}
+
+func (l Location) putSmall(ctx context.Context, name string, text []byte, cond objects.Cond) error {
+	_, err := l.store.Put(ctx, l.prefix+name, bytes.NewReader(text), int64(len(text)), cond)
+	return err
+}
+
+// PushPin copies the pin of dir to l and returns it. It does nothing if dir has
+// no pin. A pin that changes during the call is copied again, so that l has the
+// newest one.
+func (l Location) PushPin(ctx context.Context, dir string) (generation.Pin, error) {
+	var sent generation.Pin
+	there, found, err := l.Pin(ctx)
+	if err != nil && !errors.Is(err, generation.ErrPin) { // replace a damaged one
+		return sent, err
+	}
+	if found {
+		sent = there
+	}
+	for {
+		if _, err := os.Lstat(filepath.Join(dir, generation.PinName)); errors.Is(err, fs.ErrNotExist) {
+			return sent, nil
+		}
+		pin, err := generation.ReadPin(dir)
+		if err != nil {
+			return sent, err
+		}
+		if found && pin.Equal(sent) {
+			return pin, nil
+		}
+		text, err := pin.MarshalJSON()
+		if err != nil {
+			return sent, err
+		}
+		if err := l.putSmall(ctx, generation.PinName, append(text, '\n'), objects.Always); err != nil {
+			return sent, err
+		}
+		sent, found = pin, true
+	}
+}
+
+// Prune deletes old generations from l and returns their IDs, oldest first. It
+// keeps the newest keep complete generations, the pinned one, and the generation
+// pushed. Generations that are incomplete or from the future do not count; those
+// newer than the oldest one kept remain, because another Push may be sending
+// them. Prune deletes nothing if fewer than keep generations are complete, or if
+// the pin cannot be read.
+func (l Location) Prune(ctx context.Context, keep int, pushed generation.ID) (removed []generation.ID, err error) {
+	have, err := l.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var newest, oldest generation.ID
+	complete := 0
+	for _, id := range slices.Backward(have.manifests) {
+		if id.IsFuture(now) {
+			continue
+		}
+		m, err := l.readManifest(ctx, id)
+		if errors.Is(err, ErrManifest) || errors.Is(err, objects.ErrNotFound) || err == nil && len(have.missing(m.Files)) > 0 {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if complete++; complete == 1 {
+			newest = id
+		}
+		if complete == keep {
+			oldest = id
+			break
+		}
+	}
+	if complete < keep {
+		return nil, nil
+	}
+	pin, _, err := l.Pin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pinned := pin.Active && !pin.ReleasedBy(newest, now)
+	for _, id := range have.ids() {
+		if id >= oldest || id == pushed || pinned && id == pin.ID {
+			continue
+		}
+		if err := l.remove(ctx, id, have.files[id]); err != nil {
+			return removed, err
+		}
+		removed = append(removed, id)
+	}
+	return removed, nil
+}
+
+// ids returns the generations of which c has any object, oldest first.
+func (c contents) ids() []generation.ID {
+	ids := slices.Clone(c.manifests)
+	for id := range c.files {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// remove deletes the manifest before the files, so that no Pull begins with a
+// generation that loses its files.
+func (l Location) remove(ctx context.Context, id generation.ID, files []file) error {
+	if err := l.store.Delete(ctx, l.prefix+manifestName(id)); err != nil {
+		return err
+	}
+	keys := make([]string, len(files))
+	for i, f := range files {
+		keys[i] = l.prefix + f.String()
+	}
+	return l.store.Delete(ctx, keys...)
+}
+
+// A cancelReader fails after its context is canceled.
+type cancelReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *cancelReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
+}

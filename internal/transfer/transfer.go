@@ -1,0 +1,217 @@
+// Package transfer copies generations and the pin between a directory and object
+// storage.
+//
+// The objects of a Location have the names of the files of a directory:
+//
+//	promotions-ID-00000-of-00016.pgen   the files of a generation
+//	promotions-ID.json                  its manifest, see Manifest
+//	promotions.pin                      the pin
+//
+// The manifest makes a generation visible. Push writes it after all files, and
+// only if it is absent. Pull copies the files that it lists, compares their
+// checksums, verifies the generation, and only then gives the files their names.
+//
+// Both can be killed at any point: the generations that were visible remain so,
+// and the next call continues. Push sends no file again that is there with the
+// same checksum; Pull continues in the middle of a file.
+//
+// The package does not exclude two writers of one Location. Each generation is
+// still whole: a Pull refuses files that do not fit their manifest.
+package transfer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"promostore/format/generation"
+	"promostore/internal/objects"
+)
+
+// Files are copied concurrently, each in parts; together they take up to
+// filesAtOnce * partsAtOnce * partLen bytes of memory, 64 MiB.
+const (
+	filesAtOnce = 4
+	partsAtOnce = 4
+	partLen     = 4 << 20
+)
+
+// A Location holds generations in object storage.
+type Location struct {
+	store  objects.Store
+	prefix string // of all keys: empty, or ends with a slash
+}
+
+// Parse returns the Location of s3://bucket/prefix or a path.
+func Parse(url string, opts objects.Options) (Location, error) {
+	store, key, err := objects.Parse(url, opts)
+	if err != nil {
+		return Location{}, err
+	}
+	return New(store, key), nil
+}
+
+// New returns the Location of the objects of store below prefix.
+func New(store objects.Store, prefix string) Location {
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		prefix += "/"
+	}
+	return Location{store, prefix}
+}
+
+// String returns the URL of l.
+func (l Location) String() string { return l.store.URL(strings.TrimSuffix(l.prefix, "/")) }
+
+func (l Location) url(name string) string { return l.store.URL(l.prefix + name) }
+
+func (l Location) open(ctx context.Context, name string) (*objects.Reader, error) {
+	return l.store.Open(ctx, l.prefix+name)
+}
+
+// readSmall reads an object of up to maxLen bytes.
+func (l Location) readSmall(ctx context.Context, name string, maxLen int64) ([]byte, error) {
+	r, err := l.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if r.Size() > maxLen {
+		return nil, fmt.Errorf("%s: %d bytes, above the maximum of %d", l.url(name), r.Size(), maxLen)
+	}
+	text := make([]byte, r.Size())
+	if _, err := r.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return text, nil
+}
+
+const maxPinLen = 64 << 10
+
+// Pin returns the pin of l. It reports false if l has none. The error wraps
+// generation.ErrPin if its text is not a pin.
+func (l Location) Pin(ctx context.Context) (pin generation.Pin, found bool, err error) {
+	text, err := l.readSmall(ctx, generation.PinName, maxPinLen)
+	if errors.Is(err, objects.ErrNotFound) {
+		return pin, false, nil
+	}
+	if err != nil {
+		return pin, false, err
+	}
+	if err := json.Unmarshal(text, &pin); err != nil {
+		return pin, false, fmt.Errorf("%w: %s: %w", generation.ErrPin, l.url(generation.PinName), err)
+	}
+	return pin, true, nil
+}
+
+// contents holds the names at a Location.
+type contents struct {
+	manifests []generation.ID          // ascending
+	files     map[generation.ID][]file // also without a manifest
+	sizes     map[string]int64         // of the files, by name
+}
+
+// A file is an object with the name of a file of a generation.
+type file struct {
+	generation.Name
+	size int64
+}
+
+func (l Location) list(ctx context.Context) (contents, error) {
+	c := contents{files: map[generation.ID][]file{}, sizes: map[string]int64{}}
+	for object, err := range l.store.List(ctx, l.prefix+"promotions-") {
+		if err != nil {
+			return contents{}, err
+		}
+		name := strings.TrimPrefix(object.Key, l.prefix)
+		if id, ok := parseManifestName(name); ok {
+			c.manifests = append(c.manifests, id)
+		} else if n, err := generation.ParseName(name); err == nil {
+			c.files[n.ID] = append(c.files[n.ID], file{n, object.Size})
+			c.sizes[name] = object.Size
+		}
+	}
+	return c, nil
+}
+
+// has reports whether c has f in its size.
+func (c contents) has(f File) bool {
+	size, found := c.sizes[f.Name]
+	return found && size == f.Size
+}
+
+// missing returns those files that c does not have.
+func (c contents) missing(files []File) []File {
+	return slices.DeleteFunc(slices.Clone(files), c.has)
+}
+
+// checksum returns the SHA-256 of what r holds.
+func checksum(r io.Reader) (string, error) {
+	h := sha256.New()
+	_, err := io.Copy(h, r)
+	return hex.EncodeToString(h.Sum(nil)), err
+}
+
+// Progress receives the progress of a transfer. Its functions may be nil; calls do
+// not overlap.
+type Progress struct {
+	// Begin is called before files of a generation are copied, with their bytes.
+	Begin func(id generation.ID, total int64)
+
+	// Update is called after each part of them.
+	Update func(done, total int64)
+}
+
+// meter begins the transfer of files of a generation.
+func (p Progress) meter(id generation.ID, files []File) *meter {
+	m := &meter{total: sizeOf(files), report: p.Update}
+	if p.Begin != nil {
+		p.Begin(id, m.total)
+	}
+	return m
+}
+
+// A meter counts bytes of several goroutines.
+type meter struct {
+	mu          sync.Mutex
+	done, total int64                   // bytes that need no transfer included
+	moved       int64                   // bytes of transfers
+	report      func(done, total int64) // may be nil
+}
+
+// skip counts bytes that need no transfer. If they do, n is negative.
+func (m *meter) skip(n int64) { m.add(n, 0) }
+
+// Write counts the bytes of p.
+func (m *meter) Write(p []byte) (int, error) {
+	m.add(int64(len(p)), int64(len(p)))
+	return len(p), nil
+}
+
+func (m *meter) add(done, moved int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.done += done
+	m.moved += moved
+	if m.report != nil {
+		m.report(min(m.done, m.total), m.total) // parts that are sent again count twice
+	}
+}
+
+// A meteredReaderAt adds the bytes that it reads to a meter.
+type meteredReaderAt struct {
+	io.ReaderAt
+	meter *meter
+}
+
+func (r meteredReaderAt) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.ReaderAt.ReadAt(p, off)
+	r.meter.add(int64(n), int64(n))
+	return n, err
+}
