@@ -63,7 +63,7 @@ func inputSize(inputs []Input) (int64, error) {
 			return 0, in.err
 		}
 		total += in.Size
-		known = known && in.Size > 0
+		known = known && (in.Size > 0 || in.object != nil)
 	}
 	if !known {
 		return 0, nil

@@ -9,9 +9,6 @@ import (
 // IgnoredExtensions and IgnoredNames are lists of names that are no data sets.
 var IgnoredExtensions, IgnoredNames = ignoredExtensions, ignoredNames
 
-// IsDataSetName reports whether a file of this name can be a data set.
-func IsDataSetName(name string) bool { return isDataSetName(name) }
-
 // MinProgress is the number of bytes that a client must send in a stall timeout.
 const MinProgress = minProgress
 

@@ -177,7 +177,7 @@ func (d *inboxDir) waiting() (list []os.FileInfo, ignored int, err error) {
 		name := info.Name()
 		matches, _ := path.Match(d.match, name) // a valid pattern
 		switch {
-		case isDataSetName(name) && (matches || d.match == ""):
+		case IsDataSetName(name) && (matches || d.match == ""):
 			list = append(list, info)
 		case !strings.HasPrefix(name, "."):
 			ignored++

@@ -42,10 +42,10 @@ func set(words ...string) map[string]bool {
 	return m
 }
 
-// isDataSetName reports whether a file of this name can be a data set. It returns
+// IsDataSetName reports whether a file of this name can be a data set. It returns
 // false for the names of incomplete files and of files about other files, in any
 // case of letters.
-func isDataSetName(name string) bool {
+func IsDataSetName(name string) bool {
 	name = strings.ToLower(name)
 	if name == "" || strings.ContainsRune("._~#", rune(name[0])) || strings.HasSuffix(name, "~") || strings.HasSuffix(name, "#") {
 		return false

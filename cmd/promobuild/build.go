@@ -14,34 +14,40 @@ import (
 	"promostore/builder"
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/escape"
 )
 
 func buildCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "build",
 		Usage:     "build a generation from CSV files",
-		ArgsUsage: "FILE... | -",
+		ArgsUsage: "FILE... | s3://BUCKET/KEY... | -",
 		Description: `Read the rows of every FILE, or of standard input for -, and publish them as the
 newest generation of --data. Inputs may be plain, gzip or zstd. A header row may
 begin every FILE, and every part of a file that was joined of gzip or zstd files.
 Several compressed files are read at the same time; of rows with the same id, the
 order of the FILE arguments decides. A build that fails or is interrupted publishes nothing.
 
+KEY names an object in object storage. A KEY with *, ? or [ is a pattern, and means
+all objects that it matches, in the order of their names, except for markers such as
+_SUCCESS. Credentials are those of the tools of AWS: environment, ~/.aws, instance.
+
 Examples:
    promobuild build --data /srv/promotions promotions.csv
    promobuild build --memory 2GiB --json parts/*.csv.gz
    xz -dc promotions.csv.xz | promobuild build -
    promobuild build --shards 16 huge.csv.zst
+   promobuild build 's3://exports/2026-11-27/part-*.csv.gz'
    promobuild build --max-bad-rows 100 --rejects rejects.csv promotions.csv
    promobuild build --wait-quiet 30s --require-final-newline export.csv`,
-		Flags: append(buildFlags(),
+		Flags: append(append(buildFlags(),
 			&cli.StringFlag{Name: "generation", Usage: "name the generation `ID`, such as 20261122T103000123Z", DefaultText: "the current time"},
 			&cli.BoolFlag{Name: "force", Usage: "accept a --generation that is more than an hour ahead of the clock"},
 			&cli.StringFlag{Name: "rejects", Usage: "write the bad rows and the reasons to `FILE`, as CSV", TakesFile: true},
 			&cli.DurationFlag{Name: "wait-quiet", Usage: "before the build, wait until no FILE has changed for `DURATION`"},
 			&cli.BoolFlag{Name: "json", Usage: "print the summary as a JSON object"},
 			&cli.BoolFlag{Name: "quiet", Usage: "print no progress and no summary"},
-		),
+		), objectFlags()...),
 		Action: build,
 	}
 }
@@ -70,7 +76,8 @@ func build(c *cli.Context) error {
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
 
-	if opts.Inputs, err = inputs(args, c.App.Reader); err != nil {
+	var passed []string
+	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOptions(c)); err != nil {
 		return explain(ctx, err, "")
 	}
 	rejects := &rejectsFile{}
@@ -84,11 +91,14 @@ func build(c *cli.Context) error {
 		if err := waitQuiet(ctx, args, quiet); err != nil {
 			return explain(ctx, err, "")
 		}
-		if opts.Inputs, err = inputs(args, c.App.Reader); err != nil { // with their size now
+		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOptions(c)); err != nil { // with their size now
 			return explain(ctx, err, "")
 		}
 	}
 	warnOfWriters(c.App.ErrWriter, args)
+	if len(passed) > 0 && !c.Bool("quiet") {
+		fmt.Fprintf(c.App.ErrWriter, "passed over %s, by their names no data sets: %s\n", count(int64(len(passed)), "object"), escape.Name(passedText(passed)))
+	}
 	summary, err := buildWithProgress(ctx, opts, c.Bool("quiet"), c.App.ErrWriter)
 	closeErr := rejects.Close()
 	if err != nil {

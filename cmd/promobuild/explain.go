@@ -11,6 +11,7 @@ import (
 	"promostore/builder"
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/objects"
 	"promostore/updater"
 )
 
@@ -24,6 +25,7 @@ func explain(ctx context.Context, err error, rejects string) error {
 	var guard *builder.GuardError
 	var content *builder.ContentError
 	var delimiter *builder.DelimiterError
+	var changed *builder.ChangedError
 	hint := ""
 	switch {
 	case errors.As(err, new(*program.UsageError)):
@@ -37,7 +39,9 @@ func explain(ctx context.Context, err error, rejects string) error {
 	case hasRemedy(err):
 	case errors.As(err, &bad):
 		hint = "Correct the rows, or skip them: --max-bad-rows N --rejects FILE"
-	case errors.As(err, new(*builder.ChangedError)):
+	case errors.As(err, &changed) && changed.ETag != "":
+		hint = "Build again after its writer is done"
+	case errors.As(err, &changed):
 		hint = "Wait until the file is complete: --wait-quiet 30s"
 	case errors.Is(err, builder.ErrUnterminated):
 		hint = "Complete the file, or build it without --require-final-newline"
@@ -56,6 +60,8 @@ func explain(ctx context.Context, err error, rejects string) error {
 		hint = "To publish an empty data set: --allow-empty"
 	case errors.Is(err, builder.ErrMemory):
 		hint = "Use more memory: --memory SIZE"
+	case errors.Is(err, objects.ErrDenied):
+		hint = "Check the credentials, and the place of the bucket: --s3-endpoint URL --s3-region NAME"
 	case errors.Is(err, syscall.ENOSPC) && errors.As(err, &at) && at.Path == rejects:
 		hint = "Free space, or use another disk: --rejects FILE"
 	case errors.Is(err, syscall.ENOSPC):

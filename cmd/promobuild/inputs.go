@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,32 +12,41 @@ import (
 
 	"promostore/builder"
 	"promostore/cmd/internal/program"
+	"promostore/internal/objects"
 )
 
 const standardInputName = "standard input"
 
 // inputs returns the inputs that the arguments name. A dash is standard input.
-func inputs(args []string, stdin io.Reader) ([]builder.Input, error) {
-	var list []builder.Input
+// passed are the URLs of objects that a pattern matches, but that are no data sets.
+func inputs(ctx context.Context, args []string, stdin io.Reader, opts objects.Options) (list []builder.Input, passed []string, err error) {
 	standard := false
 	for _, arg := range args {
+		if objects.IsURL(arg) {
+			found, others, err := objectInputs(ctx, arg, opts)
+			if err != nil {
+				return nil, nil, err
+			}
+			list, passed = append(list, found...), append(passed, others...)
+			continue
+		}
 		if isDir(arg) {
-			return nil, fmt.Errorf("%s is a directory; name its files, as in %s", arg, filepath.Join(arg, "*.csv"))
+			return nil, nil, fmt.Errorf("%s is a directory; name its files, as in %s", arg, filepath.Join(arg, "*.csv"))
 		}
 		if arg != "-" {
 			if !exists(arg) {
-				return nil, errNoFile(arg)
+				return nil, nil, errNoFile(arg)
 			}
 			list = append(list, builder.FileInput(arg))
 			continue
 		}
 		if standard {
-			return nil, program.Usagef("standard input, -, is given twice")
+			return nil, nil, program.Usagef("standard input, -, is given twice")
 		}
 		standard = true
 		list = append(list, standardInput(stdin))
 	}
-	return list, nil
+	return list, passed, nil
 }
 
 // errNoFile returns the error for an input that does not exist.

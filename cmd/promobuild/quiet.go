@@ -12,6 +12,7 @@ import (
 
 	"promostore/internal/escape"
 	"promostore/internal/fsx"
+	"promostore/internal/objects"
 )
 
 // A watch waits for files to be complete.
@@ -74,9 +75,10 @@ func warnOfWriters(w io.Writer, args []string) {
 }
 
 // statRegular describes the file that an argument names. The result is nil for
-// standard input and for a file that is not regular.
+// standard input, for a file that is not regular, and for an object, which is never
+// incomplete.
 func statRegular(arg string) (os.FileInfo, error) {
-	if arg == "-" {
+	if arg == "-" || objects.IsURL(arg) {
 		return nil, nil
 	}
 	info, err := os.Stat(arg)
