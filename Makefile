@@ -13,6 +13,8 @@ KUBECTL_VALIDATE = v0.0.4
 CONTROLLER_GEN = v0.19.0
 PROMETHEUS_OPERATOR = v0.95.2
 KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)-$(PROMETHEUS_OPERATOR)
+VERSITYGW = v1.8.0
+GATEWAY = bin/versitygw-$(VERSITYGW)
 TOOLS = curl fish haproxy jq nginx-light procps prometheus rsync systemd tabix zsh
 BENCH ?= .
 LISTEN ?= :1321
@@ -46,9 +48,9 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker $(KUBERNETES) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker $(KUBERNETES) $(GATEWAY) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	PATH='$(CURDIR)/$(KUBERNETES)':"$$PATH" go test -timeout 30m -tags system ./...
+	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(GATEWAY)':"$$PATH" go test -timeout 30m -tags system ./...
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
@@ -67,6 +69,10 @@ $(KUBERNETES): # programs that render and validate deploy/kubernetes
 	GOBIN='$(CURDIR)/$@.new' go install sigs.k8s.io/controller-tools/cmd/controller-gen@$(CONTROLLER_GEN)
 	module=$$(go mod download -json github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring@$(PROMETHEUS_OPERATOR)) && \
 		cd "$$(printf %s "$$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && '$(CURDIR)/$@.new/controller-gen' crd paths=./v1 output:dir='$(CURDIR)/$@.new/crds'
+	mv $@.new $@
+
+$(GATEWAY): # an S3 server
+	GOBIN='$(CURDIR)/$@.new' go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	mv $@.new $@
 
 test-bench: peers ## check that the peers in bench/ give right answers; installs them

@@ -10,6 +10,12 @@ func init() {
 	uploadPartLen = 5 << 20 // the least that servers accept
 }
 
+// SetPageLen sets the number of keys of each page of a listing for a test.
+func SetPageLen(t testing.TB, n int) {
+	t.Cleanup(func() { pageLen = 0 })
+	pageLen = n
+}
+
 // SetStallLimit sets the limit of a transfer without progress for a test.
 func SetStallLimit(t testing.TB, d time.Duration) {
 	old := stallLimit

@@ -93,13 +93,15 @@ func (s *s3) URL(key string) string {
 	return scheme + s.bucket + "/" + key
 }
 
+var pageLen int // keys of a page; 0: 1,000; variable for tests
+
 // List continues after the last key if a page fails.
 func (s *s3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
 		last, stopped, owner := "", false, false
 		err := s.retry(ctx, prefix, func(a *attempts) error {
 			pages := s.core.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{
-				Prefix: prefix, Recursive: true, StartAfter: last, FetchOwner: &owner,
+				Prefix: prefix, Recursive: true, StartAfter: last, FetchOwner: &owner, MaxKeys: pageLen,
 			})
 			for info := range pages {
 				if info.Err != nil {

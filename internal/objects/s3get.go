@@ -32,7 +32,9 @@ func (s *s3) Open(ctx context.Context, key string) (*Reader, error) {
 // withBody returns the error of a GET in place of that of a HEAD, whose answer
 // does not tell why it was refused: the bucket is missing, a token is expired.
 func (s *s3) withBody(ctx context.Context, key string, err error) error {
-	if err == nil || minio.ToErrorResponse(err).StatusCode == 0 {
+	switch minio.ToErrorResponse(err).StatusCode {
+	case http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound:
+	default:
 		return err
 	}
 	var opts minio.GetObjectOptions

@@ -3,6 +3,8 @@ package objects
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,6 +34,8 @@ func (s *s3) Put(ctx context.Context, key string, r io.ReaderAt, size int64, con
 	opts := minio.PutObjectOptions{
 		UserMetadata: map[string]string{putID: rand.Text()},
 		ContentType:  "application/octet-stream",
+
+		DisableContentSha256: true, // of chunks; send computes that of the whole
 	}
 	write := s.putWhole
 	if size > uploadPartLen {
@@ -78,8 +82,8 @@ func condition(opts minio.PutObjectOptions, cond Cond) minio.PutObjectOptions {
 func (s *s3) putWhole(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond, opts minio.PutObjectOptions) (string, error) {
 	opts = condition(opts, cond)
 	return s.writeOnce(ctx, key, opts, func() (info minio.UploadInfo, err error) {
-		err = send(ctx, r, 0, size, func(ctx context.Context, body io.Reader) (err error) {
-			info, err = s.core.PutObject(ctx, s.bucket, key, body, size, "", "", opts)
+		err = send(ctx, r, 0, size, func(ctx context.Context, body io.Reader, sum string) (err error) {
+			info, err = s.core.PutObject(ctx, s.bucket, key, body, size, "", sum, opts)
 			return err
 		})
 		return info, err
@@ -109,8 +113,9 @@ func (s *s3) putParts(ctx context.Context, key string, r io.ReaderAt, size int64
 			off := int64(i) * partLen
 			n := min(partLen, size-off)
 			return s.retry(groupCtx, key, func(*attempts) error {
-				return send(groupCtx, r, off, n, func(ctx context.Context, body io.Reader) error {
-					part, err := s.core.PutObjectPart(ctx, s.bucket, key, upload, i+1, body, n, minio.PutObjectPartOptions{})
+				return send(groupCtx, r, off, n, func(ctx context.Context, body io.Reader, sum string) error {
+					opts := minio.PutObjectPartOptions{Sha256Hex: sum, DisableContentSha256: true}
+					part, err := s.core.PutObjectPart(ctx, s.bucket, key, upload, i+1, body, n, opts)
 					parts[i] = minio.CompletePart{PartNumber: i + 1, ETag: part.ETag}
 					return err
 				})
@@ -135,12 +140,20 @@ func (s *s3) abort(ctx context.Context, key, upload string) {
 	})
 }
 
-// send calls do with the bytes of r in the range. An error of r is permanent.
-func send(ctx context.Context, r io.ReaderAt, off, n int64, do func(context.Context, io.Reader) error) error {
+// send calls do with the bytes of r in the range and their SHA-256, which the
+// server compares. An error of r is permanent.
+func send(ctx context.Context, r io.ReaderAt, off, n int64, do func(ctx context.Context, body io.Reader, sum string) error) error {
 	ctx, dog := watch(ctx)
 	defer dog.stop()
 	body := &body{SectionReader: io.NewSectionReader(r, off, n), dog: dog}
-	err := do(ctx, body)
+	hash := sha256.New()
+	_, err := io.Copy(hash, body)
+	if err == nil {
+		_, err = body.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		err = do(ctx, body, hex.EncodeToString(hash.Sum(nil)))
+	}
 	if body.err != nil {
 		return permanent{body.err}
 	}

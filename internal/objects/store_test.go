@@ -16,19 +16,29 @@ import (
 	"promostore/internal/objecttest"
 )
 
-// eachStore runs a test with a store of a directory and one of S3.
+// servers start the S3 servers of the tests.
+var servers = map[string]func(testing.TB) *objecttest.Server{"S3": objecttest.New}
+
+// eachStore runs a test with a store of a directory and one of each server.
 func eachStore(t *testing.T, test func(t *testing.T, s objects.Store)) {
 	t.Run("directory", func(t *testing.T) {
 		t.Chdir(t.TempDir())
 		s, _ := parse(t, ".", objects.Options{})
 		test(t, s)
 	})
-	t.Run("S3", func(t *testing.T) {
-		server := objecttest.New(t)
-		server.Setenv(t)
-		s, _ := parse(t, "s3://"+objecttest.Bucket, server.Options())
-		test(t, s)
-	})
+	eachServer(t, func(t *testing.T, _ *objecttest.Server, s objects.Store) { test(t, s) })
+}
+
+// eachServer runs a test with a store of each server, whose faults it chooses.
+func eachServer(t *testing.T, test func(t *testing.T, server *objecttest.Server, s objects.Store)) {
+	for name, start := range servers {
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			server.Setenv(t)
+			s, _ := parse(t, "s3://"+objecttest.Bucket, server.Options())
+			test(t, server, s)
+		})
+	}
 }
 
 func parse(t *testing.T, name string, opts objects.Options) (objects.Store, string) {

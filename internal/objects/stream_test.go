@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A slow ranger needs a second for each range, and counts.
+// A slow ranger needs a second for each range, and counts them.
 type slow struct {
 	running, most, requests atomic.Int64
 	fail                    int64 // offset of the range that fails
@@ -38,7 +38,7 @@ func (*slow) Close() error { return nil }
 
 var errBroken = errors.New("broken")
 
-// A stream requests as many parts at the same time as it has buffers, and no part
+// A stream requests one part for each buffer at the same time, and no part
 // before the consumer has freed a buffer.
 func TestStreamIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

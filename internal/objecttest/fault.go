@@ -89,16 +89,6 @@ func Where(match Matcher, f Fault) Fault {
 	}
 }
 
-// Pages makes the pages of listings n keys long.
-func Pages(n int) Fault {
-	return Where(Lists, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		q := r.URL.Query()
-		q.Set("max-keys", fmt.Sprint(n))
-		r.URL.RawQuery = q.Encode()
-		next.ServeHTTP(w, r)
-	})
-}
-
 // A cutter passes n bytes of a body on, then ends the connection.
 type cutter struct {
 	http.ResponseWriter
@@ -123,3 +113,14 @@ type discard struct{ header http.Header }
 func (d discard) Header() http.Header         { return d.header }
 func (d discard) WriteHeader(int)             {}
 func (d discard) Write(p []byte) (int, error) { return io.Discard.Write(p) }
+
+// Pages makes the pages of listings n keys long. Servers that check signatures
+// refuse the changed requests.
+func Pages(n int) Fault {
+	return Where(Lists, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		q := r.URL.Query()
+		q.Set("max-keys", fmt.Sprint(n))
+		r.URL.RawQuery = q.Encode()
+		next.ServeHTTP(w, r)
+	})
+}
