@@ -13,15 +13,21 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"promostore/internal/fsx"
 )
 
 // A dir is a Store of the regular files below a directory.
-type dir struct{ root string }
+type dir struct {
+	root string
 
-func newDir(root string) *dir { return &dir{root} }
+	mu    sync.Mutex
+	swept map[string]bool // directories without old temporary files
+}
+
+func newDir(root string) *dir { return &dir{root: root, swept: map[string]bool{}} }
 
 // splitPath divides a clean path into the root of a dir and a key. The root of a
 // relative path is "." or the leading ".." elements, which a key must not have.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,7 @@ func (d *dir) Put(ctx context.Context, key string, r io.ReaderAt, size int64, co
 	if err := makeDirs(parent); err != nil {
 		return "", err
 	}
+	d.sweep(parent)
 	f, err := os.CreateTemp(parent, tempPrefix+"*"+tempSuffix)
 	if err != nil {
 		return "", err
@@ -53,6 +55,27 @@ func (d *dir) Put(ctx context.Context, key string, r io.ReaderAt, size int64, co
 		return "", err
 	}
 	return fileETag(info), fsx.SyncDir(parent)
+}
+
+// tempAge is the age at which a temporary file is that of a Put that was killed. A
+// running Put writes its file all the time.
+const tempAge = 24 * time.Hour
+
+// sweep removes old temporary files, once for each directory.
+func (d *dir) sweep(parent string) {
+	d.mu.Lock()
+	done := d.swept[parent]
+	d.swept[parent] = true
+	d.mu.Unlock()
+	if done {
+		return
+	}
+	entries, _ := os.ReadDir(parent) // a failure does not prevent the Put
+	for _, e := range entries {
+		if info, err := e.Info(); isTemp(e.Name()) && err == nil && time.Since(info.ModTime()) > tempAge {
+			os.Remove(filepath.Join(parent, e.Name()))
+		}
+	}
 }
 
 // copyTo copies size bytes, and fails if r has fewer.

@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"promostore/internal/objects"
 	"promostore/internal/objecttest"
@@ -343,4 +347,25 @@ func TestStoreCanceled(t *testing.T) {
 			t.Errorf("left: %q", got)
 		}
 	})
+}
+
+// The temporary file of a Put that was killed is not listed, and removed after a
+// day by the next Put.
+func TestDirectoryRemovesOldTemporaryFiles(t *testing.T) {
+	root := t.TempDir()
+	s, key := parse(t, root, objects.Options{})
+	young, old := filepath.Join(root, ".put-1.tmp"), filepath.Join(root, ".put-2.tmp")
+	must(t, os.WriteFile(young, nil, 0o600))
+	must(t, os.WriteFile(old, nil, 0o600))
+	must(t, os.Chtimes(old, time.Time{}, time.Now().Add(-25*time.Hour)))
+	put(t, s, key+"/o", []byte("x"))
+	if got := list(t, s, key); !slices.Equal(got, []string{key + "/o"}) {
+		t.Errorf("listed %q", got)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("old file: %v", err)
+	}
 }
