@@ -36,9 +36,6 @@ const (
 	incomingName = ".incoming"
 )
 
-// pinInterval is the time between two looks at the pin during a transfer.
-const pinInterval = 5 * time.Second
-
 // PullOptions control Pull.
 type PullOptions struct {
 	Keep   int               // copy the newest Keep generations and the pinned one
@@ -186,53 +183,6 @@ func newestFirst(ids []generation.ID) []generation.ID {
 	return ids
 }
 
-// wantsPinned reports whether the pinned generation is to be copied. Where a newer
-// generation has released the pin, Prune may have removed the pinned one.
-func (p *pull) wantsPinned(pin generation.Pin, there []generation.ID) (bool, error) {
-	list, err := generation.List(p.dir)
-	now := time.Now()
-	released := slices.ContainsFunc(list, func(g generation.Generation) bool { return pin.ReleasedBy(g.ID, now) })
-	return pin.Active && !released && slices.Contains(there, pin.ID), err
-}
-
-// pullPin copies the pin, if it differs. The pinned generation may arrive later.
-func (p *pull) pullPin(ctx context.Context) error {
-	p.pinMu.Lock()
-	defer p.pinMu.Unlock()
-	pin, found, err := p.Pin(ctx)
-	if err != nil || !found {
-		return err
-	}
-	p.result.Pin = pin
-	if here, err := generation.ReadPin(p.dir); err == nil && here.Equal(pin) {
-		return nil
-	}
-	return generation.CopyPin(p.dir, pin)
-}
-
-// followPin copies the pin at intervals until stop is called.
-func (p *pull) followPin(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		tick := time.NewTicker(pinInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				_ = p.pullPin(ctx) // the last call reports errors
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
 // sweep removes the arriving files of other generations than wanted, which an
 // earlier pull began.
 func (p *pull) sweep(wanted []generation.ID) error {
@@ -277,10 +227,6 @@ func (p *pull) fetch(ctx context.Context, id generation.ID) (arrived bool, err e
 		return false, err
 	}
 	files := m.owned(p.Digits)
-	if missing := p.have.missing(files); len(missing) > 0 {
-		return false, fmt.Errorf("%s: %w: %d of %d objects are missing or have another size, such as %s",
-			p.url(manifestName(id)), generation.ErrIncomplete, len(missing), len(files), missing[0].Name)
-	}
 	needed := slices.DeleteFunc(slices.Clone(files), p.isHere)
 	if len(needed) == 0 {
 		return false, nil
@@ -290,6 +236,10 @@ func (p *pull) fetch(ctx context.Context, id generation.ID) (arrived bool, err e
 	}
 	if len(needed) == 0 {
 		return false, nil
+	}
+	if missing := p.have.missing(needed); len(missing) > 0 {
+		return false, fmt.Errorf("%s: %w: %d of %d objects are missing or have another size, such as %s",
+			p.url(manifestName(id)), generation.ErrIncomplete, len(missing), len(needed), missing[0].Name)
 	}
 	if err := os.MkdirAll(p.incoming, 0o755); err != nil {
 		return false, err

@@ -7,12 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -166,116 +162,6 @@ func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
 func (l Location) putSmall(ctx context.Context, name string, text []byte, cond objects.Cond) error {
 	_, err := l.store.Put(ctx, l.prefix+name, bytes.NewReader(text), int64(len(text)), cond)
 	return err
-}
-
-// PushPin copies the pin of dir to l and returns it. It does nothing if dir has
-// no pin. A pin that changes during the call is copied again, so that l has the
-// newest one.
-func (l Location) PushPin(ctx context.Context, dir string) (generation.Pin, error) {
-	var sent generation.Pin
-	there, found, err := l.Pin(ctx)
-	if err != nil && !errors.Is(err, generation.ErrPin) { // replace a damaged one
-		return sent, err
-	}
-	if found {
-		sent = there
-	}
-	for {
-		if _, err := os.Lstat(filepath.Join(dir, generation.PinName)); errors.Is(err, fs.ErrNotExist) {
-			return sent, nil
-		}
-		pin, err := generation.ReadPin(dir)
-		if err != nil {
-			return sent, err
-		}
-		if found && pin.Equal(sent) {
-			return pin, nil
-		}
-		text, err := pin.MarshalJSON()
-		if err != nil {
-			return sent, err
-		}
-		if err := l.putSmall(ctx, generation.PinName, append(text, '\n'), objects.Always); err != nil {
-			return sent, err
-		}
-		sent, found = pin, true
-	}
-}
-
-// Prune deletes old generations from l and returns their IDs, oldest first. It
-// keeps the newest keep complete generations, the pinned one, and the generation
-// pushed. Generations that are incomplete or from the future do not count; those
-// newer than the oldest one kept remain, because another Push may be sending
-// them. Prune deletes nothing if fewer than keep generations are complete, or if
-// the pin cannot be read.
-func (l Location) Prune(ctx context.Context, keep int, pushed generation.ID) (removed []generation.ID, err error) {
-	have, err := l.list(ctx)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	var newest, oldest generation.ID
-	complete := 0
-	for _, id := range slices.Backward(have.manifests) {
-		if id.IsFuture(now) {
-			continue
-		}
-		m, err := l.readManifest(ctx, id)
-		if errors.Is(err, ErrManifest) || errors.Is(err, objects.ErrNotFound) || err == nil && len(have.missing(m.Files)) > 0 {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if complete++; complete == 1 {
-			newest = id
-		}
-		if complete == keep {
-			oldest = id
-			break
-		}
-	}
-	if complete < keep {
-		return nil, nil
-	}
-	pin, _, err := l.Pin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pinned := pin.Active && !pin.ReleasedBy(newest, now)
-	for _, id := range have.ids() {
-		if id >= oldest || id == pushed || pinned && id == pin.ID {
-			continue
-		}
-		if err := l.remove(ctx, id, have.files[id]); err != nil {
-			return removed, err
-		}
-		removed = append(removed, id)
-	}
-	return removed, nil
-}
-
-// ids returns the generations of which c has any object, oldest first.
-func (c contents) ids() []generation.ID {
-	ids := slices.Clone(c.manifests)
-	for id := range c.files {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-// remove deletes the manifest before the files, so that no Pull begins with a
-// generation that loses its files.
-func (l Location) remove(ctx context.Context, id generation.ID, files []file) error {
-	if err := l.store.Delete(ctx, l.prefix+manifestName(id)); err != nil {
-		return err
-	}
-	keys := make([]string, len(files))
-	for i, f := range files {
-		keys[i] = l.prefix + f.String()
-	}
-	return l.store.Delete(ctx, keys...)
 }
 
 // A cancelReader fails after its context is canceled.

@@ -23,7 +23,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -90,24 +89,6 @@ func (l Location) readSmall(ctx context.Context, name string, maxLen int64) ([]b
 		return nil, err
 	}
 	return text, nil
-}
-
-const maxPinLen = 64 << 10
-
-// Pin returns the pin of l. It reports false if l has none. The error wraps
-// generation.ErrPin if its text is not a pin.
-func (l Location) Pin(ctx context.Context) (pin generation.Pin, found bool, err error) {
-	text, err := l.readSmall(ctx, generation.PinName, maxPinLen)
-	if errors.Is(err, objects.ErrNotFound) {
-		return pin, false, nil
-	}
-	if err != nil {
-		return pin, false, err
-	}
-	if err := json.Unmarshal(text, &pin); err != nil {
-		return pin, false, fmt.Errorf("%w: %s: %w", generation.ErrPin, l.url(generation.PinName), err)
-	}
-	return pin, true, nil
 }
 
 // contents holds the names at a Location.

@@ -1,0 +1,87 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"promostore/format/generation"
+	"promostore/internal/objects"
+)
+
+// Prune deletes old generations from l and returns their IDs, oldest first. It
+// keeps the newest keep complete generations, the pinned one, and the generation
+// pushed. Generations that are incomplete or from the future do not count; those
+// newer than the oldest one kept remain, because another Push may be sending
+// them. Prune deletes nothing if fewer than keep generations are complete, or if
+// the pin cannot be read.
+func (l Location) Prune(ctx context.Context, keep int, pushed generation.ID) (removed []generation.ID, err error) {
+	have, err := l.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var newest, oldest generation.ID
+	complete := 0
+	for _, id := range slices.Backward(have.manifests) {
+		if id.IsFuture(now) {
+			continue
+		}
+		m, err := l.readManifest(ctx, id)
+		if errors.Is(err, ErrManifest) || errors.Is(err, objects.ErrNotFound) || err == nil && len(have.missing(m.Files)) > 0 {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if complete++; complete == 1 {
+			newest = id
+		}
+		if complete == keep {
+			oldest = id
+			break
+		}
+	}
+	if complete < keep {
+		return nil, nil
+	}
+	pin, _, err := l.Pin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pinned := pin.Active && !pin.ReleasedBy(newest, now)
+	for _, id := range have.ids() {
+		if id >= oldest || id == pushed || pinned && id == pin.ID {
+			continue
+		}
+		if err := l.remove(ctx, id, have.files[id]); err != nil {
+			return removed, err
+		}
+		removed = append(removed, id)
+	}
+	return removed, nil
+}
+
+// ids returns the generations of which c has any object, oldest first.
+func (c contents) ids() []generation.ID {
+	ids := slices.Clone(c.manifests)
+	for id := range c.files {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// remove deletes the manifest before the files, so that no Pull begins with a
+// generation that loses its files.
+func (l Location) remove(ctx context.Context, id generation.ID, files []file) error {
+	if err := l.store.Delete(ctx, l.prefix+manifestName(id)); err != nil {
+		return err
+	}
+	keys := make([]string, len(files))
+	for i, f := range files {
+		keys[i] = l.prefix + f.String()
+	}
+	return l.store.Delete(ctx, keys...)
+}
