@@ -356,8 +356,9 @@ func (s *source) close() error {
 	if m, ok := s.r.(*members); ok {
 		err = m.Close()
 	}
-	s.r = nil
-	return errors.Join(err, s.file.Close())
+	err = errors.Join(err, s.file.Close())
+	s.r, s.file, s.raw.r = nil, nil, nil // the buffers of an object can be collected
+	return err
 }
 
 // readFull fills b unless r ends first. Unlike io.ReadFull it does not return
