@@ -9,7 +9,23 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"promostore/internal/objecttest"
 )
+
+// A real server gives the same generations, inputs and errors as the one in the
+// process of other tests.
+func TestBuildOfRealServer(t *testing.T) {
+	for name, test := range map[string]func(*testing.T, *objecttest.Server){
+		"bytes": func(t *testing.T, s *objecttest.Server) { testBuildMatchesFiles(t, s) }, "patterns": testPatterns, "replaced": testObjectReplaced,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := objecttest.Gateway(t)
+			fill(t, server)
+			test(t, server)
+		})
+	}
+}
 
 // Objects that are read at the same time stay within the memory, plain ones and
 // those with the largest windows.
