@@ -64,6 +64,9 @@ func (s *s3) writeOnce(ctx context.Context, key string, opts minio.PutObjectOpti
 			etag = stat.ETag
 			return nil // by an attempt whose answer was lost
 		}
+		if statErr != nil && s.isTransient(statErr) {
+			return statErr // the next attempt asks again
+		}
 		if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
 			return permanent{err}
 		}
