@@ -165,7 +165,7 @@ func (f *file) readRange(ctx context.Context, p []byte, off int64) error {
 	if info, statErr := f.Stat(); statErr == nil && fileETag(info) != f.etag {
 		return fmt.Errorf("%s: %w", f.Name(), ErrChanged)
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%s: %w", f.Name(), io.ErrUnexpectedEOF)
 	}
 	return err

@@ -310,8 +310,8 @@ func TestListFailsOfWrongPages(t *testing.T) {
 
 // A missing bucket is named, by each call.
 func TestMissingBucket(t *testing.T) {
-	eachServer(t, func(t *testing.T, server *objecttest.Server, s objects.Store) {
-		s, _ = parse(t, "s3://none", server.Options())
+	eachServer(t, func(t *testing.T, server *objecttest.Server, _ objects.Store) {
+		s, _ := parse(t, "s3://none", server.Options())
 		_, openErr := s.Open(t.Context(), "k")
 		_, putErr := s.Put(t.Context(), "k", strings.NewReader(""), 0, objects.Always)
 		var listErr error

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -173,13 +174,13 @@ type body struct {
 func (b *body) Read(p []byte) (int, error) {
 	b.dog.progress()
 	n, err := b.SectionReader.Read(p)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		if at, _ := b.Seek(0, io.SeekCurrent); at < b.Size() {
 			_, off, _ := b.Outer()
 			err = fmt.Errorf("the source ends at byte %d, want %d: %w", off+at, off+b.Size(), io.ErrUnexpectedEOF)
 		}
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		b.err = err
 	}
 	return n, err

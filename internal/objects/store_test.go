@@ -137,7 +137,7 @@ func TestReaderReadAt(t *testing.T) {
 			if wantN := end - off; m != wantN || !bytes.Equal(got[:m], want[min(off, 100):min(end, 100)]) {
 				t.Fatalf("ReadAt(%d bytes, %d) read %d, want %d", n, off, m, wantN)
 			}
-			if m < n && err != io.EOF || m == n && err != nil {
+			if m < n && !errors.Is(err, io.EOF) || m == n && err != nil {
 				t.Fatalf("ReadAt(%d bytes, %d): error %v", n, off, err)
 			}
 		}
@@ -192,7 +192,8 @@ func TestStoreLists(t *testing.T) {
 				t.Errorf("prefix %q: %q, want %q", prefix, got, want)
 			}
 		}
-		for range s.List(t.Context(), "") {
+		for _, err := range s.List(t.Context(), "") {
+			must(t, err)
 			break
 		}
 		ctx, cancel := context.WithCancel(t.Context())

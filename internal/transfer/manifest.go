@@ -53,8 +53,9 @@ const (
 func manifestName(id generation.ID) string { return manifestPrefix + id.String() + manifestSuffix }
 
 func parseManifestName(name string) (generation.ID, bool) {
-	text, ok := strings.CutPrefix(name, manifestPrefix)
-	if text, ok = strings.CutSuffix(text, manifestSuffix); !ok {
+	text, prefixed := strings.CutPrefix(name, manifestPrefix)
+	text, suffixed := strings.CutSuffix(text, manifestSuffix)
+	if !prefixed || !suffixed {
 		return 0, false
 	}
 	id, err := generation.ParseID(text)
