@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"promostore/internal/progtest"
 )
 
 // overlay is like the examples in kubernetes/kustomization.yaml and
@@ -25,8 +27,8 @@ images:
   - {name: promo-pull, newName: registry.example.com/promo-pull, newTag: v1.0.0}
 `
 
-// rendered returns the output of kustomize for overlay with more lines, and with one
-// more component unless that is "".
+// rendered returns the output of kustomize for overlay with more lines, and with more
+// components, separated by blanks.
 func rendered(t *testing.T, component, lines string) string {
 	t.Helper()
 	needs(t, "kustomize")
@@ -41,10 +43,11 @@ func rendered(t *testing.T, component, lines string) string {
 	if base, err = filepath.Rel(dir, base); err != nil {
 		t.Fatal(err)
 	}
-	if component != "" {
-		component = filepath.Join(base, component) + ", "
+	var added string
+	for _, name := range strings.Fields(component) {
+		added += filepath.Join(base, name) + ", "
 	}
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay+lines, base, component), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay+lines, base, added), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return run(t, "kustomize", "build", dir)
@@ -120,6 +123,46 @@ func TestKustomization(t *testing.T) {
 		}
 		if out, err := validate(t, strings.Replace(text, old, bad, 1)); err == nil {
 			t.Errorf("%q passes: %s", bad, out)
+		}
+	}
+}
+
+// TestObjectStorageOverlay renders the component s3, alone and after groups. No pod
+// uses rsync, and the commands have flags that the program knows.
+func TestObjectStorageOverlay(t *testing.T) {
+	p := progtest.Observe(t)
+	for _, component := range []string{"s3", "groups/two s3"} {
+		text := rendered(t, component, "")
+		list := objects(t, text)
+		wantRecommendedLabels(t, list)
+		checkConfined(t, list)
+		if strings.Contains(text, "secretName: promo-rsync") || strings.Contains(text, "rsync://") || strings.Contains(text, "port: rsync") {
+			t.Errorf("%s: a pod uses rsync", component)
+		}
+		pulls := 0
+		for _, w := range workloads(list) {
+			for _, c := range w.Spec.Template.Spec.all() {
+				command := strings.Join(c.Command, " ")
+				for name, use := range map[string]string{"promobuild pull": "promobuild pull ", "promobuild push": "promobuild push "} {
+					_, rest, found := strings.Cut(command, use)
+					if !found {
+						continue
+					}
+					pulls++
+					line, _, _ := strings.Cut(rest, "\n")
+					for _, f := range flagName.FindAllString(line, -1) {
+						if !p.Help(t, name).HasFlag(f) {
+							t.Errorf("%s has no flag %s", name, f)
+						}
+					}
+				}
+			}
+		}
+		if pulls < 2 {
+			t.Errorf("%s: %d pushes and pulls", component, pulls)
+		}
+		if out, err := validate(t, text); err != nil {
+			t.Errorf("%s: %v\n%s", component, err, out)
 		}
 	}
 }

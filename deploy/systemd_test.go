@@ -16,6 +16,27 @@ var (
 	variable  = regexp.MustCompile(`PROMO_[A-Z_]+`)
 )
 
+// TestPullUnitFlags checks that promobuild pull has the flags and variables of its
+// unit.
+func TestPullUnitFlags(t *testing.T) {
+	text := readFile(t, "systemd/promo-pull-s3.service")
+	help := progtest.Observe(t).Help(t, "promobuild pull")
+	command := execStart.FindStringSubmatch(text)
+	if command == nil || !strings.HasPrefix(command[1], "promobuild pull ") {
+		t.Fatalf("the unit starts %q", command)
+	}
+	for _, f := range flagName.FindAllString(command[1], -1) {
+		if !help.HasFlag(f) {
+			t.Errorf("there is no flag %s", f)
+		}
+	}
+	for _, v := range append(variable.FindAllString(text, -1), "AWS_REGION", "AWS_ENDPOINT_URL_S3") {
+		if !strings.Contains(text, v+"=") || !regexp.MustCompile(`[\[ ]\$`+v+`[\],]`).MatchString(string(help)) {
+			t.Errorf("there is no variable %s", v)
+		}
+	}
+}
+
 // TestUnitFlags checks that the programs have the flags and variables of the
 // units, and that the time to stop is long enough.
 func TestUnitFlags(t *testing.T) {
