@@ -18,7 +18,7 @@ import (
 // An updater pushes each generation that it publishes.
 func TestUpdaterPushesAfterPublish(t *testing.T) {
 	transferTests(t, func(t *testing.T, x *transferTest) {
-		p := startUpdater(t, "--data", x.builder, "--hook-timeout", "1m", "--after-publish", "promobuild push "+x.builder+" "+x.url)
+		p := startUpdater(t, "--data", x.builder, "--hook-timeout", "1m", "--after-publish", "promobuild push '"+x.builder+"' '"+x.url+"'")
 		rows, err := os.Open("../../testdata/promotions.csv")
 		gentest.Must(t, err)
 		defer rows.Close()
