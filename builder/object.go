@@ -37,7 +37,7 @@ func (o *object) open(ctx context.Context, parts objectParts) (io.ReadCloser, er
 	if err != nil {
 		return nil, o.explain(err)
 	}
-	if r.ETag() != o.ETag {
+	if r.ETag() != o.ETag || r.Size() != o.Size {
 		r.Close()
 		return nil, o.explain(objects.ErrChanged)
 	}

@@ -105,6 +105,18 @@ func TestObjectReplacedBeforeItIsReadFailsBuild(t *testing.T) {
 	}
 }
 
+// An object that opens with another length than it was listed with fails the
+// build, even if the ETag is the same.
+func TestObjectOfAnotherLengthFailsBuild(t *testing.T) {
+	inputs := asObjects(t, files(t, t.TempDir(), []string{""}, []byte(testRow(1)), []byte(testRow(2))))
+	inputs[1].object.Size++
+	_, err := Build(t.Context(), Options{Inputs: inputs, Dir: t.TempDir(), Memory: MinMemory})
+	var changed *ChangedError
+	if !errors.As(err, &changed) || changed.Name != inputs[1].Name {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A bad row of an object is reported with its name, line and column.
 func TestBadRowOfObjectHasItsPlace(t *testing.T) {
 	inputs := asObjects(t, files(t, t.TempDir(), []string{".gz"}, []byte(testRow(1)), []byte(testRow(2)+"bad\n")))

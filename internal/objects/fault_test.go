@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -95,6 +97,22 @@ func TestReaderGivesUp(t *testing.T) {
 				t.Errorf("%d requests, want 10", n)
 			}
 		})
+	}
+}
+
+// An object of unknown length is not taken for an empty one.
+func TestOpenNeedsTheLength(t *testing.T) {
+	server, s := newS3(t)
+	put(t, s, "o", random(1000))
+	server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		answer := httptest.NewRecorder()
+		next.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		w.Header().Del("Content-Length")
+		w.WriteHeader(answer.Code)
+	})
+	if r, err := s.Open(t.Context(), "o"); err == nil || !strings.HasPrefix(err.Error(), "s3://bucket/o: the server does not send the length") {
+		t.Errorf("reader %v, error %v", r, err)
 	}
 }
 

@@ -25,6 +25,9 @@ func (s *s3) Open(ctx context.Context, key string) (*Reader, error) {
 	if info.ETag == "" {
 		return nil, fmt.Errorf("%s: the server sends no ETag", s.URL(key))
 	}
+	if info.Size < 0 {
+		return nil, fmt.Errorf("%s: the server does not send the length; a proxy may remove Content-Length from answers to HEAD", s.URL(key))
+	}
 	object := Object{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}
 	return &Reader{ctx: ctx, object: object, src: &s3Object{s, object}}, nil
 }
