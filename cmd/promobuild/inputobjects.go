@@ -75,7 +75,7 @@ func matchObjects(ctx context.Context, s objects.Store, pattern string) (list []
 			return nil, nil, err
 		}
 		switch ok, _ := path.Match(pattern, o.Key); {
-		case !ok, isDirectory(o):
+		case !ok, isDirectory(o), strings.Count(o.Key, "/") != strings.Count(pattern, "/"): // path.Match lets [^a] match a slash
 		case isDataSetKey(pattern, o.Key):
 			list = append(list, builder.ObjectInput(s, o))
 		default:

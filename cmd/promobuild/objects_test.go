@@ -168,6 +168,8 @@ func testPatterns(t *testing.T, server *objecttest.Server) {
 		"d/?.csv*":       "d/a.csv d/b.csv.gz",
 		"d/[b-z].csv.gz": "d/b.csv.gz",
 		"d/*/*":          "d/sub/a.csv",
+		"d[^x]a.csv":     "",
+		"d[^x]_*[^x]0.*": "",
 		"d/_*/*":         "",
 		"d/_temporary/*": "d/_temporary/0.csv",
 		"*":              "e[0].csv top.csv",
