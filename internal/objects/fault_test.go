@@ -326,6 +326,17 @@ func TestListFailsOfWrongPages(t *testing.T) {
 	}
 }
 
+// A page that stalls is requested again.
+func TestListSurvivesStall(t *testing.T) {
+	server, s := newS3(t)
+	put(t, s, "o", nil)
+	objects.SetStallLimit(t, 50*time.Millisecond)
+	server.Fail(objecttest.First(2, objecttest.Lists, objecttest.Stall(100)))
+	if got := list(t, s, ""); !slices.Equal(got, []string{"o"}) {
+		t.Errorf("listed %q", got)
+	}
+}
+
 // A missing bucket is named, by each call.
 func TestMissingBucket(t *testing.T) {
 	eachServer(t, func(t *testing.T, server *objecttest.Server, _ objects.Store) {

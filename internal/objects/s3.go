@@ -72,9 +72,10 @@ func parseEndpoint(text string) (*url.URL, error) {
 }
 
 // transport returns the connections that all stores share. A server has a minute
-// to begin an answer. HTTP/2 is off: one connection for a part is faster.
-var transport = sync.OnceValue(func() *http.Transport {
-	return &http.Transport{
+// to begin an answer, and to continue it. HTTP/2 is off: one connection for a part
+// is faster.
+var transport = sync.OnceValue(func() http.RoundTripper {
+	return stallLimiter{&http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -83,7 +84,7 @@ var transport = sync.OnceValue(func() *http.Transport {
 		MaxIdleConnsPerHost:   64,
 		IdleConnTimeout:       time.Minute,
 		DisableCompression:    true, // an object with Content-Encoding: gzip is read as it is
-	}
+	}}
 })
 
 func (s *s3) URL(key string) string {

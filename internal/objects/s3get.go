@@ -2,7 +2,6 @@ package objects
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -82,8 +81,6 @@ func (o *s3Object) receive(ctx context.Context, p []byte, off int64) (n int, err
 	if len(p) == 0 { // all of it came before the error
 		return 0, nil
 	}
-	ctx, dog := watch(ctx)
-	defer dog.stop()
 	var opts minio.GetObjectOptions
 	if err := opts.SetMatchETag(o.object.ETag); err != nil {
 		return 0, err
@@ -98,7 +95,7 @@ func (o *s3Object) receive(ctx context.Context, p []byte, off int64) (n int, err
 		code.StatusCode == http.StatusRequestedRangeNotSatisfiable:
 		return 0, permanent{ErrChanged}
 	default:
-		return 0, stalled(ctx, err)
+		return 0, err
 	}
 	defer body.Close()
 	if info.ETag != o.object.ETag { // the server ignores If-Match
@@ -110,12 +107,11 @@ func (o *s3Object) receive(ctx context.Context, p []byte, off int64) (n int, err
 	for n < len(p) {
 		m, err := body.Read(p[n:])
 		n += m
-		dog.progress()
 		if n < len(p) && err != nil {
 			if err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return n, stalled(ctx, fmt.Errorf("the answer ends at byte %d of %d: %w", n, len(p), err))
+			return n, fmt.Errorf("the answer ends at byte %d of %d: %w", n, len(p), err)
 		}
 	}
 	return n, nil
@@ -135,12 +131,4 @@ func checkRange(header http.Header, off int64, n int, size int64) error {
 		return fmt.Errorf("the answer has %s bytes, want %d", length, n)
 	}
 	return nil
-}
-
-// stalled returns the cause of the end of a transfer.
-func stalled(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errStalled) {
-		return errStalled
-	}
-	return err
 }

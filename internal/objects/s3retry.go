@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -173,7 +174,42 @@ func cause(err error) error {
 	return err
 }
 
-// A watchdog cancels a transfer that has made no progress for a while.
+// A stallLimiter ends answers whose bodies make no progress, such as those of
+// listings.
+type stallLimiter struct{ http.RoundTripper }
+
+func (l stallLimiter) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	answer, err := l.RoundTripper.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	answer.Body = &answerBody{answer.Body, cancel}
+	return answer, nil
+}
+
+// An answerBody fails with errStalled if a Read takes too long.
+type answerBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	timer := time.AfterFunc(stallLimit, b.cancel)
+	n, err := b.ReadCloser.Read(p)
+	if !timer.Stop() && err != nil && !errors.Is(err, io.EOF) {
+		err = errStalled
+	}
+	return n, err
+}
+
+func (b *answerBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// A watchdog cancels an upload that has made no progress for a while.
 type watchdog struct {
 	timer  *time.Timer
 	cancel context.CancelCauseFunc
@@ -183,7 +219,7 @@ var errStalled = errors.New("the transfer stalled")
 
 var stallLimit = time.Minute // variable for tests
 
-// watch returns the context of a transfer, which ends with stop.
+// watch returns the context of an upload, which ends with stop.
 func watch(ctx context.Context) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	return ctx, &watchdog{time.AfterFunc(stallLimit, func() { cancel(errStalled) }), cancel}
@@ -191,8 +227,16 @@ func watch(ctx context.Context) (context.Context, *watchdog) {
 
 func (w *watchdog) progress() { w.timer.Reset(stallLimit) }
 
-// stop ends the transfer.
+// stop ends the upload.
 func (w *watchdog) stop() {
 	w.timer.Stop()
 	w.cancel(nil)
+}
+
+// stalled returns the cause of the end of an upload.
+func stalled(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errStalled) {
+		return errStalled
+	}
+	return err
 }
