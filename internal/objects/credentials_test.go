@@ -160,6 +160,16 @@ func TestDeniedNamesPlacesAndNoSecrets(t *testing.T) {
 	}
 }
 
+// A secret that a server repeats in a header is not in the error.
+func TestErrorOfWrongHeaderHasNoSecret(t *testing.T) {
+	server, s := newS3(t)
+	r := open(t, s, random(1000))
+	server.Fail(objecttest.Where(objecttest.Gets, header("Content-Range", objecttest.SecretAccessKey)))
+	if err := readFull(r, 0); err == nil || !strings.Contains(err.Error(), `the range "REDACTED"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
 // The instance metadata are asked once, not for each request, where there are
 // none.
 func TestMissingCredentialsAreSearchedOnce(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/minio/minio-go/v7"
@@ -158,20 +160,38 @@ func send(ctx context.Context, r io.ReaderAt, off, n int64, do func(ctx context.
 	if err == nil {
 		err = do(ctx, body, hex.EncodeToString(hash.Sum(nil)))
 	}
-	if body.err != nil {
-		return permanent{body.err}
+	if sourceErr := body.end(); sourceErr != nil {
+		return permanent{sourceErr}
 	}
 	return stalled(ctx, err)
 }
 
 // A body reads a part of an uploaded object, and remembers the error of its source.
+// The transport may read on after an answer, but end waits for that, and prevents
+// later reads of a source that the caller may close.
 type body struct {
 	*io.SectionReader
 	dog *watchdog
-	err error
+
+	mu    sync.Mutex // guards the fields after it, and is held by Read
+	err   error
+	ended bool
+}
+
+// end ends the use of the source, and returns its error.
+func (b *body) end() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ended = true
+	return b.err
 }
 
 func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended {
+		return 0, os.ErrClosed
+	}
 	b.dog.progress()
 	n, err := b.SectionReader.Read(p)
 	if errors.Is(err, io.EOF) {

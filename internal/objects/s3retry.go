@@ -134,7 +134,7 @@ func (s *s3) explain(key string, err error) error {
 	}
 	var e minio.ErrorResponse
 	if !errors.As(err, &e) {
-		return fmt.Errorf("%s: %w", s.URL(key), cause(err))
+		return fmt.Errorf("%s: %w", s.URL(key), redacted{s.chain, cause(err)}) // may repeat a malformed answer
 	}
 	text := s.chain.redact(describe(e))
 	switch {
@@ -147,6 +147,15 @@ func (s *s3) explain(key string, err error) error {
 	}
 	return fmt.Errorf("%s: %s", s.URL(key), text)
 }
+
+// redacted is an error without secrets in its text.
+type redacted struct {
+	chain *chain
+	error
+}
+
+func (r redacted) Error() string { return r.chain.redact(r.error.Error()) }
+func (r redacted) Unwrap() error { return r.error }
 
 const maxMessage = 300 // bytes of the message of a server
 
