@@ -85,22 +85,31 @@ func metadataClient() *http.Client {
 	}
 }
 
-// RetrieveWithCredContext looks at all places until one has credentials.
+// RetrieveWithCredContext looks at all places until one has credentials. If none
+// has any more, because the metadata service does not answer, earlier ones serve
+// until they expire. After that it is an error, which is transient.
 func (c *chain) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var tried []string
-	c.looked, c.found, c.value = true, nil, credentials.Value{SignerType: credentials.SignatureAnonymous}
 	for _, p := range places() {
 		value, err := p.provider.RetrieveWithCredContext(cc)
 		if err == nil && value.AccessKeyID != "" && value.SecretAccessKey != "" {
-			c.found, c.value = p.provider, value
+			c.looked, c.found, c.value = true, p.provider, value
 			c.outcome = "the credentials are from " + p.name
 			return value, nil
 		}
 		tried = append(tried, p.name+": "+reason(err))
 	}
-	c.outcome = "there are no credentials; tried " + strings.Join(tried, "; ")
+	outcome := "there are no credentials; tried " + strings.Join(tried, "; ")
+	if c.found != nil {
+		if time.Now().Before(c.value.Expiration) {
+			return c.value, nil
+		}
+		return credentials.Value{}, errors.New(outcome)
+	}
+	c.looked, c.outcome = true, outcome
+	c.value = credentials.Value{SignerType: credentials.SignatureAnonymous}
 	return c.value, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,6 +167,37 @@ func TestErrorOfWrongHeaderHasNoSecret(t *testing.T) {
 	r := open(t, s, random(1000))
 	server.Fail(objecttest.Where(objecttest.Gets, header("Content-Range", objecttest.SecretAccessKey)))
 	if err := readFull(r, 0); err == nil || !strings.Contains(err.Error(), `the range "REDACTED"`) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A metadata service that fails for a while does not end a program whose
+// credentials expire: it never sends requests without a signature.
+func TestCredentialsAreRenewedAfterFailure(t *testing.T) {
+	server := noCredentials(t)
+	server.Accept("KEY")
+	var failures, asked atomic.Int64
+	imds := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		if failures.Add(-1) >= 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintf(w, `{"AccessKeyId":"KEY","SecretAccessKey":%q,"Token":%q,"Expiration":%q}`,
+			secret, token, time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)) // expired, so that each request asks
+	}))
+	defer imds.Close()
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", imds.URL)
+	s, _ := parse(t, "s3://bucket", server.Options())
+	put(t, s, "o", []byte("x"))
+	failures.Store(3)
+	asked.Store(0)
+	put(t, s, "o", []byte("y"))
+	if n := asked.Load(); n < 4 {
+		t.Errorf("asked %d times", n)
+	}
+	failures.Store(1000)
+	if err := openErr(t, s); err == nil || !strings.Contains(err.Error(), "there are no credentials; tried ") {
 		t.Errorf("error %v", err)
 	}
 }

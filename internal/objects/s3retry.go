@@ -130,7 +130,7 @@ func (s *s3) isTransient(err error) bool {
 func (s *s3) explain(key string, err error) error {
 	var final permanent
 	if errors.As(err, &final) {
-		return fmt.Errorf("%s: %w", s.URL(key), final.error)
+		return fmt.Errorf("%s: %w", s.URL(key), redacted{s.chain, final.error})
 	}
 	var e minio.ErrorResponse
 	if !errors.As(err, &e) {
