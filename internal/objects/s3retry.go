@@ -18,7 +18,7 @@ import (
 )
 
 // The waits before a request is repeated: 0.1 s, twice as long each time up to
-// 5 s, and up to a half less at random. Together they are about 20 s.
+// 5 s, and up to a half less at random. Together they are 10 to 20 s.
 const maxAttempts = 10
 
 var (

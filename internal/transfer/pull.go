@@ -211,6 +211,8 @@ func (p *pull) try(ctx context.Context, id generation.ID) error {
 		}
 		return nil
 	case errors.Is(err, objects.ErrNotFound), errors.Is(err, generation.ErrIncomplete):
+	case errors.Is(err, objects.ErrChanged) && p.isGone(ctx, id):
+		err = fmt.Errorf("%s: removed during the transfer: %w", p.url(manifestName(id)), objects.ErrNotFound)
 	case errors.Is(err, ErrDamaged), errors.Is(err, ErrManifest), errors.Is(err, objects.ErrChanged):
 		p.damage = append(p.damage, err)
 	default:
@@ -218,6 +220,12 @@ func (p *pull) try(ctx context.Context, id generation.ID) error {
 	}
 	p.result.PassedOver = append(p.result.PassedOver, PassedOver{id, err})
 	return nil
+}
+
+// isGone reports whether Prune has removed a generation.
+func (p *pull) isGone(ctx context.Context, id generation.ID) bool {
+	_, err := p.readManifest(ctx, id)
+	return errors.Is(err, objects.ErrNotFound)
 }
 
 // fetch copies a generation unless it is here.

@@ -131,6 +131,28 @@ func TestPullRefusesADamagedObjectOnce(t *testing.T) {
 	}
 }
 
+// A generation that is pruned during its transfer is not damaged.
+func TestPullPassesOverAPrunedGeneration(t *testing.T) {
+	m, server := newS3(t)
+	old, id := m.build(t, format.Unsharded, 100), m.build(t, shardings[1], 5_000)
+	gentest.Must(t, m.push(old))
+	gentest.Must(t, m.push(id))
+	server.Fail(objecttest.First(1, func(r *http.Request) bool {
+		return objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, ".pgen")
+	}, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		keys := []string{m.prefix + manifest(id)}
+		for _, name := range m.files[id] {
+			keys = append(keys, m.prefix+name)
+		}
+		gentest.Must(t, m.store.Delete(r.Context(), keys...))
+		next.ServeHTTP(w, r)
+	}))
+	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
+	if err != nil || !slices.Equal(pulled.Wanted, []generation.ID{old}) || len(pulled.PassedOver) != 1 || pulled.PassedOver[0].ID != id {
+		t.Errorf("%+v, %v", pulled, err)
+	}
+}
+
 // The pin arrives before the files, also if it changes during their transfer.
 func TestPinTravelsFirst(t *testing.T) {
 	m, server := newS3(t)
