@@ -107,6 +107,9 @@ func parseManifest(text []byte, id generation.ID) (m Manifest, err error) {
 }
 
 func (m *Manifest) check(id generation.ID) error {
+	if m.Version > manifestVersion {
+		return fmt.Errorf("version %d, above the newest known one, %d; upgrade promobuild", m.Version, manifestVersion)
+	}
 	if m.Version != manifestVersion {
 		return fmt.Errorf("version %d, want %d", m.Version, manifestVersion)
 	}

@@ -67,7 +67,12 @@ func TestManifestRefusesWrongFields(t *testing.T) {
 	if _, err := parseManifest([]byte(good), testID+1); !errors.Is(err, ErrManifest) {
 		t.Errorf("another generation: %v", err)
 	}
+	newer := strings.Replace(good, `"version":1`, `"version":2`, 1)
+	if _, err := parseManifest([]byte(newer), testID); err == nil || !strings.Contains(err.Error(), "upgrade promobuild") {
+		t.Errorf("a newer version: %v", err)
+	}
 	for _, change := range [][2]string{
+		{`"version":1`, `"version":0`},
 		{`"version":1`, `"version":2`},
 		{`"shards":16`, `"shards":17`},
 		{`"shards":16`, `"shards":32`},

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/fsx"
 	"promostore/internal/objects"
@@ -213,7 +214,8 @@ func (p *pull) try(ctx context.Context, id generation.ID) error {
 	case errors.Is(err, objects.ErrNotFound), errors.Is(err, generation.ErrIncomplete):
 	case errors.Is(err, objects.ErrChanged) && p.isGone(ctx, id):
 		err = fmt.Errorf("%s: removed during the transfer: %w", p.url(manifestName(id)), objects.ErrNotFound)
-	case errors.Is(err, ErrDamaged), errors.Is(err, ErrManifest), errors.Is(err, objects.ErrChanged):
+	case errors.Is(err, ErrDamaged), errors.Is(err, ErrManifest),
+		errors.Is(err, objects.ErrChanged), errors.Is(err, format.ErrVersion):
 		p.damage = append(p.damage, err)
 	default:
 		return err
@@ -298,8 +300,16 @@ func (p *pull) verify(ctx context.Context, m Manifest, files, arrived []File) er
 		err = set.Verify(ctx, runtime.GOMAXPROCS(0), nil)
 		set.Close()
 	}
-	if errors.Is(err, syscall.EMFILE) || ctx.Err() != nil || err == nil {
+	var errno syscall.Errno
+	switch {
+	case err == nil, ctx.Err() != nil:
 		return err
+	case fsx.IsTooManyOpen(err):
+		return fmt.Errorf("%w; each shard needs an open file: raise the limit, ulimit -n", err)
+	case errors.As(err, &errno): // of the disk here
+		return err
+	case errors.Is(err, format.ErrVersion):
+		return fmt.Errorf("%s: %w; upgrade promobuild and promoserve on this node", p.url(manifestName(m.id)), err)
 	}
 	return fmt.Errorf("%s: %w: %w", p.url(manifestName(m.id)), ErrDamaged, err)
 }

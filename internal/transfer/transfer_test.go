@@ -3,7 +3,9 @@ package transfer_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -152,6 +154,31 @@ func TestPullPassesOverAPrunedGeneration(t *testing.T) {
 		t.Errorf("%+v, %v", pulled, err)
 	}
 }
+
+// A generation in a newer version of the format is not called damaged, and the next
+// older one arrives.
+func TestPullPassesOverANewerFormat(t *testing.T) {
+	m, _ := newS3(t)
+	old, id := m.build(t, format.Unsharded, 100), m.build(t, format.Unsharded, 200)
+	gentest.Must(t, m.push(old))
+	gentest.Must(t, m.push(id))
+	name := m.files[id][0]
+	newer := bytes.Clone(m.built[name])
+	newer[11] = 99 // the version
+	m.put(t, m.prefix+name, newer)
+	r, err := m.store.Open(t.Context(), m.prefix+manifest(id))
+	gentest.Must(t, err)
+	text := make([]byte, r.Size())
+	_, err = r.ReadAt(text, 0)
+	gentest.Must(t, errors.Join(err, r.Close()))
+	m.put(t, m.prefix+manifest(id), bytes.ReplaceAll(text, checksum(m.built[name]), checksum(newer)))
+	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
+	if !errors.Is(err, format.ErrVersion) || errors.Is(err, transfer.ErrDamaged) || !strings.Contains(err.Error(), "upgrade promobuild") || !slices.Equal(pulled.Wanted, []generation.ID{old}) {
+		t.Errorf("%+v, %v", pulled, err)
+	}
+}
+
+func checksum(text []byte) []byte { return fmt.Appendf(nil, "%x", sha256.Sum256(text)) }
 
 // The pin arrives before the files, also if it changes during their transfer.
 func TestPinTravelsFirst(t *testing.T) {
