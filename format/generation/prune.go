@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"promostore/internal/fsx"
@@ -66,7 +67,7 @@ func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 // newest servable one. If oldest is 0, all are kept, and newest may be 0 as well.
 func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOptions) (oldest, newest ID, err error) {
 	list = list[len(Future(list)):]
-	if len(list) <= opts.Keep {
+	if !w.mayRemove(list, opts.Keep) {
 		return 0, 0, nil // without reading files, which may be large
 	}
 	servable := 0
@@ -91,6 +92,20 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 		}
 	}
 	return 0, 0, nil
+}
+
+// mayRemove reports whether Prune removes any generation of list if all are
+// servable.
+func (w *Writer) mayRemove(list []Generation, keep int) bool {
+	pin, err := ReadPin(w.dir)
+	if err != nil {
+		pin = Pin{} // Prune reads it again
+	}
+	now := time.Now()
+	released := slices.ContainsFunc(list, func(g Generation) bool { return pin.ReleasedBy(g.ID, now) })
+	return slices.ContainsFunc(list[:max(0, len(list)-keep)], func(g Generation) bool {
+		return !pin.Active || released || g.ID != pin.ID
+	})
 }
 
 // remove removes the generations of list for which old returns true.

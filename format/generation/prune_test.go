@@ -227,7 +227,15 @@ func TestPruneChecksFewFiles(t *testing.T) {
 			t.Errorf("keep %d: %v are checked, want %v", c.keep, checked, c.want)
 		}
 	}
-	wantNames(t, dir, names[2:]...)
+	// Only the pinned generation is older, as in each pull during a rollback.
+	checked = nil
+	if err := generation.SetPin(dir, generation.Pin{Active: true, ID: 3}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 2, Check: good}); err != nil || checked != nil {
+		t.Errorf("%v are checked besides the pinned one, error %v", checked, err)
+	}
+	wantNames(t, dir, append(names[2:], generation.PinName)...)
 }
 
 // TestPruneReportsPartialResult fails to remove the second file: the first is
