@@ -46,13 +46,15 @@ func (l Location) Prune(ctx context.Context, keep int, pushed generation.ID) (re
 	if complete < keep {
 		return nil, nil
 	}
-	pin, _, err := l.Pin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	pinned := pin.Active && !pin.ReleasedBy(newest, now)
 	for _, id := range have.ids() {
-		if id >= oldest || id == pushed || pinned && id == pin.ID {
+		if id >= oldest || id == pushed {
+			continue
+		}
+		pin, _, err := l.Pin(ctx) // each time: a rollback may be pushed meanwhile
+		if err != nil {
+			return removed, err
+		}
+		if pin.Active && id == pin.ID && !pin.ReleasedBy(newest, now) {
 			continue
 		}
 		if err := l.remove(ctx, id, have.files[id]); err != nil {

@@ -267,6 +267,28 @@ func TestReleasedPinIsNotPulled(t *testing.T) {
 	}
 }
 
+// A generation that is pinned during a prune remains.
+func TestPruneFollowsThePin(t *testing.T) {
+	m, server := newS3(t)
+	var ids []generation.ID
+	for range 4 {
+		id := m.build(t, format.Unsharded, 100)
+		gentest.Must(t, m.send(id))
+		ids = append(ids, id)
+	}
+	server.Fail(objecttest.First(1, func(r *http.Request) bool { return r.Method == http.MethodDelete },
+		func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			gentest.Must(t, generation.SetPin(m.dir, generation.Pin{Active: true, ID: ids[1]}))
+			_, err := m.loc.PushPin(context.Background(), m.dir)
+			gentest.Must(t, err)
+			next.ServeHTTP(w, r)
+		}))
+	removed, err := m.loc.Prune(t.Context(), 1, ids[3])
+	if err != nil || !slices.Equal(removed, []generation.ID{ids[0], ids[2]}) {
+		t.Errorf("removed %v, %v, want %s and %s", removed, err, ids[0], ids[2])
+	}
+}
+
 // Two pulls to one directory do not run at the same time, nor does promo-pull.
 func TestConcurrentPullIsRefused(t *testing.T) {
 	m, server := newS3(t)
