@@ -23,7 +23,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -85,10 +84,8 @@ func (l Location) readSmall(ctx context.Context, name string, maxLen int64) ([]b
 		return nil, fmt.Errorf("%s: %d bytes, above the maximum of %d", l.url(name), r.Size(), maxLen)
 	}
 	text := make([]byte, r.Size())
-	if _, err := r.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return text, nil
+	_, err = r.ReadAt(text, 0) // no io.EOF: it does not read beyond the end
+	return text, err
 }
 
 // contents holds the names at a Location.
