@@ -31,7 +31,7 @@ credentials file, or the metadata service of the instance.
 
 Examples:
    promobuild push --keep 5 /srv/promotions s3://bucket/promotions
-   promobuild updater --data /srv/promotions --after-publish 'promobuild push /srv/promotions s3://bucket/promotions'`,
+   promobuild updater --data /srv/promotions --hook-timeout 2h --after-publish 'promobuild push /srv/promotions s3://bucket/promotions'`,
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "generation", Usage: "copy the generation `ID`", DefaultText: "the live one"},
 			&cli.IntFlag{Name: "keep", Usage: "delete generations from URL that are older than the newest `N`, except the pinned one and the one that was copied", DefaultText: "keep all"},
