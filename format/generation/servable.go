@@ -106,6 +106,11 @@ func Open[F File](g Generation, digits Digits, open func(path string) (F, error)
 	if err := g.checkAgreement(members); err != nil {
 		return nil, err
 	}
+	// needed assumes a rule if it can read no header, as with too many open files.
+	if len(members) > 0 && digits != AllDigits && !slices.Equal(need, selected(digits, members[0].header.Sharding)) {
+		path := g.Path(need[0])
+		return nil, &FileError{path, fmt.Errorf("%s: %w: its sharding rule, %s, selects other files than those that were opened", path, ErrDisagree, members[0].header.Rule)}
+	}
 	return opened, nil
 }
 

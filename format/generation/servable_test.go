@@ -90,6 +90,41 @@ func TestOpenClosesRefusedFile(t *testing.T) {
 	}
 }
 
+// TestOpenChecksRule opens files whose headers could not be read before. They have
+// another sharding rule than the one that selected them.
+func TestOpenChecksRule(t *testing.T) {
+	g := generation.Generation{ID: 1, Shards: 32}
+	for shard := range g.Shards {
+		g.Files = append(g.Files, generation.Name{ID: g.ID, Shard: shard, Shards: g.Shards}.String()) // no such file
+	}
+	for _, c := range []struct {
+		rule   format.ShardRule
+		digits generation.Digits
+		want   error
+	}{
+		{format.ShardLast, 1, nil},
+		{format.ShardFirst, 1, generation.ErrDisagree},
+		{format.ShardFirst, 1 << 15, generation.ErrDisagree},
+		{format.ShardFirst, generation.AllDigits, nil},
+	} {
+		var opened []*closer
+		_, err := generation.Open(g, c.digits, func(path string) (*closer, error) {
+			name, err := generation.ParseName(path)
+			f := &closer{header: format.Header{Generation: 1, Shard: uint32(name.Shard), Sharding: format.Sharding{Rule: c.rule, Shards: 32}}}
+			opened = append(opened, f)
+			return f, err
+		})
+		if !errors.Is(err, c.want) {
+			t.Errorf("rule %s, digits %s: %v, want %v", c.rule, c.digits, err, c.want)
+		}
+		for _, f := range opened {
+			if (f.closed == 1) != (c.want != nil) {
+				t.Errorf("rule %s, digits %s: %d calls of Close after %v", c.rule, c.digits, f.closed, err)
+			}
+		}
+	}
+}
+
 func TestFirst(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	bad := errors.New("bad")

@@ -67,7 +67,12 @@ func (g Generation) needed(digits Digits) (shards []int) {
 	if digits != AllDigits {
 		s.Rule = g.rule(digits)
 	}
-	for shard := range g.Shards {
+	return selected(digits, s)
+}
+
+// selected returns the numbers of the shards that digits select.
+func selected(digits Digits, s format.Sharding) (shards []int) {
+	for shard := range int(s.Shards) {
 		if digits == AllDigits || digits.Owns(s, uint32(shard)) {
 			shards = append(shards, shard)
 		}
