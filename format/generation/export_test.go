@@ -23,6 +23,9 @@ func (c *Checker) SetRemembered(path string, h format.Header) {
 	c.known[path] = r
 }
 
+// Withdraw is what Publish does after an error, when it has renamed some files.
+func (p *Pending) Withdraw(published []string) { p.withdraw(published) }
+
 // SetMergeLen changes the memory of a merge, and returns a function that resets it.
 func SetMergeLen(n int64) (reset func()) {
 	old := mergeLen

@@ -172,9 +172,10 @@ func (p *Pending) withdraw(published []string) {
 	if sharded {
 		_ = p.w.createMarker(p.marker()) // if its removal could not be synced
 	}
-	_ = removeAll(published)
+	err := removeAll(published)
 	_ = p.Discard()
-	if sharded && fsx.SyncDir(p.w.dir) == nil {
+	// If a file remains, so does the marker, and the next OpenWriter tries again.
+	if sharded && err == nil && fsx.SyncDir(p.w.dir) == nil {
 		_ = p.w.removeMarker(p.marker())
 	}
 }

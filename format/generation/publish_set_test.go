@@ -95,6 +95,25 @@ func TestPublishSetErrors(t *testing.T) {
 	}
 }
 
+// TestWithdrawKeepsMarker cannot remove one of the published files. The marker
+// remains, because the rest may be all that a server of few digits needs.
+func TestWithdrawKeepsMarker(t *testing.T) {
+	dir := t.TempDir()
+	w := openWriter(t, dir)
+	p, err := w.Create(generation.IDOf(now), sixteen)
+	gentest.Must(t, err)
+	published := p.Paths()[:9]
+	stuck := published[3]
+	gentest.Must(t, os.MkdirAll(filepath.Join(stuck, "file"), 0o755))
+	marker := "." + filepath.Base(published[0]) + ".publishing"
+	p.Withdraw(published)
+	wantNames(t, dir, marker, filepath.Base(stuck))
+
+	gentest.Must(t, errors.Join(w.Close(), os.RemoveAll(stuck)))
+	openWriter(t, dir)
+	wantNames(t, dir)
+}
+
 // TestSweepKeepsOtherSets sweeps a set whose publication was interrupted. It keeps
 // those without a marker, complete or not.
 func TestSweepKeepsOtherSets(t *testing.T) {
