@@ -71,7 +71,11 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 		return 0, 0, nil // without reading files, which may be large
 	}
 	servable := 0
+	counted := ID(-1)
 	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].ID == counted { // with another number of shards
+			continue
+		}
 		err := opts.Check(list[i])
 		if ctx.Err() != nil {
 			return 0, 0, context.Cause(ctx)
@@ -84,8 +88,9 @@ func (w *Writer) oldestKept(ctx context.Context, list []Generation, opts PruneOp
 		if err := syncFiles(list[i]); err != nil {
 			return 0, 0, err
 		}
+		counted = list[i].ID
 		if servable++; servable == 1 {
-			newest = list[i].ID
+			newest = counted
 		}
 		if servable == opts.Keep {
 			return list[i].ID, newest, fsx.SyncDir(w.dir)

@@ -238,6 +238,19 @@ func TestPruneChecksFewFiles(t *testing.T) {
 	wantNames(t, dir, append(names[2:], generation.PinName)...)
 }
 
+// TestPruneCountsIDs has the newest generation with two numbers of shards. It
+// counts once, so the one before it is kept.
+func TestPruneCountsIDs(t *testing.T) {
+	dir := t.TempDir()
+	names := plant(t, dir, 3)
+	touch(t, dir, shardNames(3)...)
+	w := openWriter(t, dir)
+	p, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 2, Check: func(generation.Generation) error { return nil }})
+	if err != nil || !slices.Equal(filesOf(p.Removed), names[:1]) {
+		t.Errorf("Prune: removed %q, %v, want %q", filesOf(p.Removed), err, names[:1])
+	}
+}
+
 // TestPruneReportsPartialResult fails to remove the second file: the first is
 // removed and reported, the others remain.
 func TestPruneReportsPartialResult(t *testing.T) {
