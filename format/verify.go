@@ -134,8 +134,9 @@ func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 	return nil
 }
 
-// foreign returns the index of the first record of another shard, or -1. By the
-// first bits of their ids, all records are between two that the header names.
+// foreign returns the index of the first record of another shard, or -1. With
+// ShardFirst there is none: the lowest and the highest id are of the shard, and so
+// are all ids between them.
 func (x *Index) foreign(records []Record) int {
 	if x.Rule != ShardLast {
 		return -1
