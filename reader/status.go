@@ -33,10 +33,11 @@ func (s *Store) Status() generation.Status {
 // observe records what a poll found. It returns the desired generation of the
 // poll before, and the generations from the future that are new.
 func (s *Store) observe(d desired, list []generation.Generation) (old desired, future []generation.Generation) {
+	found := s.found                   // only polls change it
+	found.SetList(list, s.opts.Digits) // may read headers
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	old, s.desired = s.desired, d
-	s.found.SetList(list, s.opts.Digits)
+	old, s.desired, s.found = s.desired, d, found
 	known := s.future
 	s.future = nil
 	for _, g := range generation.Future(list) {
