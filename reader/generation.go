@@ -63,7 +63,7 @@ func (g *Generation) openBlocks(access Access) error {
 	}
 	for _, f := range g.owned {
 		if err := f.openBlocks(access, g.ring); err != nil {
-			return &generation.FileError{Path: f.path, Err: err}
+			return &generation.FileError{Path: f.path, Err: generation.AdviseOpen(err)}
 		}
 	}
 	return nil

@@ -297,7 +297,7 @@ func TestTooManyOpenFilesRefuseOneFile(t *testing.T) {
 				s.want(refused(1, unix.EMFILE))
 			}
 			s.want()
-			if st := s.Status(); len(st.Refused) != 1 {
+			if st := s.Status(); len(st.Refused) != 1 || !strings.HasSuffix(st.Refused[0].Reason, "; each shard needs an open file: raise the limit, ulimit -n") {
 				t.Fatalf("digits %s: refused %v", digits, st.Refused)
 			}
 			s.poll()

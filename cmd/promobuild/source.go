@@ -209,9 +209,6 @@ func (s source) skip(_ generation.Generation, err error) {
 // blocks.
 func (s source) openGeneration(g generation.Generation) (opened, error) {
 	set, err := g.OpenSet(s.digits)
-	if fsx.IsTooManyOpen(err) {
-		err = fmt.Errorf("%w; each shard needs an open file: raise the limit, ulimit -n", err)
-	}
 	if err != nil {
 		return opened{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"promostore/format"
 )
@@ -95,7 +96,7 @@ func Open[F File](g Generation, digits Digits, open func(path string) (F, error)
 		path := g.Path(shard)
 		f, err := open(path)
 		if err != nil {
-			return nil, &FileError{path, err}
+			return nil, &FileError{path, AdviseOpen(err)}
 		}
 		if err := g.checkHeader(shard, f.Header()); err != nil {
 			return nil, errors.Join(err, f.Close())
@@ -112,6 +113,17 @@ func Open[F File](g Generation, digits Digits, open func(path string) (F, error)
 		return nil, &FileError{path, fmt.Errorf("%s: %w: its sharding rule, %s, selects other files than those that were opened", path, ErrDisagree, members[0].header.Rule)}
 	}
 	return opened, nil
+}
+
+// AdviseOpen adds to an error of the limit on open files which limit to raise.
+func AdviseOpen(err error) error {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return fmt.Errorf("%w; each shard needs an open file: raise the limit, ulimit -n", err)
+	case errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("%w; each shard needs an open file: raise the limit of the machine, sysctl fs.file-max", err)
+	}
+	return err
 }
 
 // check returns an *IncompleteError if g lacks a file that a server of these

@@ -90,6 +90,22 @@ func TestOpenClosesRefusedFile(t *testing.T) {
 	}
 }
 
+// TestOpenAdvises checks that an error of a limit names the limit.
+func TestOpenAdvises(t *testing.T) {
+	g := generation.Generation{ID: 1, Shards: 1, Files: []string{"path"}}
+	for errno, advice := range map[syscall.Errno]string{
+		syscall.EMFILE: "; each shard needs an open file: raise the limit, ulimit -n",
+		syscall.ENFILE: "; each shard needs an open file: raise the limit of the machine, sysctl fs.file-max",
+		syscall.EACCES: "",
+	} {
+		cause := &os.PathError{Op: "open", Path: "path", Err: errno}
+		_, err := generation.Open(g, generation.AllDigits, func(string) (*closer, error) { return nil, cause })
+		if !errors.Is(err, errno) || err.Error() != cause.Error()+advice {
+			t.Errorf("%v: %v, want the advice %q", errno, err, advice)
+		}
+	}
+}
+
 // TestOpenChecksRule opens files whose headers could not be read before. They have
 // another sharding rule than the one that selected them.
 func TestOpenChecksRule(t *testing.T) {
