@@ -36,7 +36,7 @@ func digits(c *cli.Context) (generation.Digits, error) {
 	}
 	d, err := generation.ParseDigits(text)
 	if err != nil {
-		return 0, program.Usagef("--digits: %v", err)
+		return 0, program.Usagef("--%v", err) // the error begins with the name
 	}
 	return d, nil
 }

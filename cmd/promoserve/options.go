@@ -77,7 +77,7 @@ func serverOptionsOf(c *cli.Context) (serverOptions, error) {
 	opts.store.Digits = generation.AllDigits
 	if text := c.String("digits"); text != "" {
 		if opts.store.Digits, err = generation.ParseDigits(text); err != nil {
-			return opts, program.Usagef("--%v", err)
+			return opts, program.Usagef("--%v", err) // the error begins with the name
 		}
 	}
 	if opts.http.JSON.Date, err = format.ParseDateFormat(c.String("date-format")); err != nil {
