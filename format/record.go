@@ -27,7 +27,7 @@ func MakeRecord(key Key, upper bool, price Price, seconds uint64, style uint16) 
 // Key returns the id of r.
 func (r *Record) Key() Key { return KeyAt(r[keyOff:]) }
 
-// SetKey changes the id. Whether it is in upper case remains.
+// SetKey changes the id, and leaves its case as it is.
 func (r *Record) SetKey(k Key) { k.put(r[keyOff:]) }
 
 func (r *Record) expiry() uint64 { return binary.BigEndian.Uint64(r[expiryOff:]) }

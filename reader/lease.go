@@ -57,9 +57,9 @@ type lease struct {
 }
 
 // Acquire returns the live generation, or nil if no generation is live. Its files
-// stay open until Release. slot selects the counter of the
-// request: use a number that different processors tend not to share, such as
-// that of a connection, and pass the same number to Release.
+// stay open until Release. slot selects the counter of the request: use a number
+// that different processors tend not to share, such as that of a connection, and
+// pass the same number to Release.
 func (s *Store) Acquire(slot uint64) *Generation {
 	for {
 		l := s.live.Load()

@@ -175,8 +175,8 @@ func (c *Checker) forget() {
 }
 
 // Live is the function Live with conditions 1 to 4 and 6 of a servable generation,
-// and reads each file only once. It also returns the header. A missing directory has no
-// servable generation.
+// and reads each file only once. It also returns the header. A missing directory
+// has no servable generation.
 func (c *Checker) Live(dir string) (Generation, format.Header, error) {
 	var h format.Header
 	g, err := Live(context.Background(), dir, func(g Generation) (err error) {

@@ -27,9 +27,10 @@ type PruneOptions struct {
 }
 
 // Prune keeps the newest opts.Keep servable generations and the pinned one, unless
-// its pin is released, and removes all older generations. Generations that are not servable do not count
-// towards opts.Keep. Prune keeps those that are newer than the oldest generation
-// kept, because their files may still be arriving. Generations from the future do
+// its pin is released, and removes all older generations. An ID counts once.
+// Generations that are not servable do not count towards opts.Keep. Prune keeps
+// those that are newer than the oldest generation kept, because their files may
+// still be arriving. Generations from the future do
 // not count either, and are kept: the clock of this machine may be the wrong one.
 //
 // Prune removes nothing if there are fewer than opts.Keep servable generations

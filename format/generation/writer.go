@@ -25,8 +25,8 @@ type Writer struct {
 }
 
 // OpenWriter creates dir if it does not exist, takes its lock, and removes the
-// files of killed writers that are not published. If another process has the lock, the error
-// wraps ErrLocked and names the process.
+// files of killed writers that are not published. If another process has the lock,
+// the error wraps ErrLocked and names the process.
 func OpenWriter(dir string) (*Writer, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
