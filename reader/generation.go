@@ -47,6 +47,7 @@ func openGeneration(g generation.Generation, digits generation.Digits, access Ac
 		if f != nil {
 			opened.owned = append(opened.owned, f)
 			headers = append(headers, f.Header())
+			f.index.Styles = opened.Styles() // the same; 4,096 copies may take much memory
 		}
 	}
 	opened.header = generation.Sum(headers...)

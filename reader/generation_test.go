@@ -48,6 +48,21 @@ func owned(sharding format.Sharding, digits generation.Digits, keys []format.Key
 	})
 }
 
+// TestGenerationSharesStyles checks that the files of a generation share one
+// dictionary.
+func TestGenerationSharesStyles(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publishShards(1, last16)
+	s.poll()
+	s.want(live(1))
+	g, _ := s.acquire()
+	for _, k := range keysOf(1) {
+		if &g.File(k).Styles()[0] != &g.Styles()[0] {
+			t.Fatalf("the file of %s has a copy of the dictionary", k)
+		}
+	}
+}
+
 // TestGenerationServesOwnedShards checks lookups, the header and the open files of
 // servers of some digits.
 func TestGenerationServesOwnedShards(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,9 +19,10 @@ import (
 // for each file until the file changes, or as long as its Refusal holds. The zero
 // value is ready for use. It is safe for concurrent use.
 type Checker struct {
-	now   func() time.Time // nil: time.Now
-	mu    sync.Mutex
-	known map[string]result // by path
+	now    func() time.Time // nil: time.Now
+	mu     sync.Mutex
+	known  map[string]result       // by path
+	styles []format.TimestampStyle // of the last file, which the next one usually shares
 }
 
 // result holds the outcome of checking one file.
@@ -160,6 +162,10 @@ func (c *Checker) remember(path string, r result) {
 	if c.known == nil {
 		c.known = map[string]result{}
 	}
+	if slices.Equal(r.styles, c.styles) {
+		r.styles = c.styles
+	}
+	c.styles = r.styles
 	c.known[path] = r
 }
 

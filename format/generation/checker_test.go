@@ -104,6 +104,20 @@ func TestCheckerVerify(t *testing.T) {
 	}
 }
 
+// TestCheckerSharesStyles checks that the results for the files of a generation
+// share one dictionary.
+func TestCheckerSharesStyles(t *testing.T) {
+	dir := t.TempDir()
+	paths := gentest.PublishSharded(t, dir, 1, sixteen, gentest.Scattered(100))
+	var c generation.Checker
+	gentest.Must(t, c.Servable(only(t, dir)))
+	for _, path := range paths {
+		if styles := c.RememberedStyles(path); len(styles) != 1 || &styles[0] != &c.RememberedStyles(paths[0])[0] {
+			t.Errorf("%s: the dictionary %v is a copy", path, styles)
+		}
+	}
+}
+
 // TestCheckerReadsChangedFile changes one file of a set: a Checker reads only that
 // file again.
 func TestCheckerReadsChangedFile(t *testing.T) {

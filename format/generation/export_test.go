@@ -16,6 +16,9 @@ func (c *Checker) Remembered(path string) (h format.Header, verified, found bool
 	return r.header, r.verified, found
 }
 
+// RememberedStyles returns the dictionary that c remembers for the file at path.
+func (c *Checker) RememberedStyles(path string) []format.TimestampStyle { return c.known[path].styles }
+
 // SetRemembered replaces the header that c remembers for the file at path.
 func (c *Checker) SetRemembered(path string, h format.Header) {
 	r := c.known[path]
