@@ -82,15 +82,18 @@ func (s *Store) unservable(g generation.Generation) error {
 // forgetReplaced drops the refusals of files that are gone or were replaced, and
 // marks those of files that have changed.
 func (s *Store) forgetReplaced(list []generation.Generation) {
+	s.mu.Lock()
+	refused := maps.Clone(s.refused)
+	s.mu.Unlock()
+	if len(refused) == 0 {
+		return
+	}
 	exists := map[string]bool{}
 	for _, g := range list {
 		for _, path := range g.Files {
 			exists[path] = true
 		}
 	}
-	s.mu.Lock()
-	refused := maps.Clone(s.refused)
-	s.mu.Unlock()
 	for path, r := range refused {
 		info, err := os.Stat(path)
 		if exists[path] && (err != nil || fsx.IdentityOf(info).Equal(r.File())) {
