@@ -164,7 +164,7 @@ func complete(t *testing.T, dir string) (ids []generation.ID) {
 	gentest.Must(t, err)
 	for _, g := range list {
 		if !g.Complete() {
-			t.Errorf("List shows a generation without its shards %v", g.Missing())
+			t.Errorf("List shows a generation without its shards %v", g.MissingOf(generation.AllDigits))
 		}
 		ids = append(ids, g.ID)
 	}

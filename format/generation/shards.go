@@ -35,9 +35,6 @@ func (g Generation) Path(shard int) string {
 	return g.Files[i]
 }
 
-// Missing returns the numbers of the missing shards.
-func (g Generation) Missing() []int { return g.MissingOf(AllDigits) }
-
 // MissingOf returns the numbers of the missing shards that a server of these
 // digits needs. If some are missing, it reads a header to learn the sharding
 // rule; without one it assumes format.ShardLast.
