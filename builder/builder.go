@@ -172,6 +172,15 @@ func (s *Summary) Uneven() bool {
 	return s.LargestShard != nil && s.LargestShard.Records > minSkewed && s.LargestShard.Records > 2*s.Records/int64(s.Shards)
 }
 
+// OtherRule returns the rule, last or first, that would divide a sharded generation
+// in the other way.
+func (s *Summary) OtherRule() string {
+	if s.ShardBy == format.ShardLast.String() {
+		return format.ShardFirst.String()
+	}
+	return format.ShardLast.String()
+}
+
 // A BadRow is a row that is not a promotion.
 type BadRow struct {
 	Input  string // name of the input

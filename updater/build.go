@@ -76,8 +76,8 @@ func (p *pipeline) build(j job) (*result, error) {
 		}
 		log.Info("generation published", "generation", summary.Generation, "records", summary.Records, "seconds", summary.Seconds)
 		if l := summary.LargestShard; summary.Uneven() {
-			log.Warn("uneven shards; the other sharding rule may divide the ids evenly", "shard_by", summary.ShardBy, "shard", l.Shard,
-				"shard_records", l.Records, "mean", summary.Records/int64(summary.Shards))
+			log.Warn("uneven shards; the sharding rule "+summary.OtherRule()+" may divide the ids more evenly", "shard_by", summary.ShardBy, "shard", l.Shard,
+				"shard_records", l.Records, "mean_records", summary.Records/int64(summary.Shards))
 		}
 		p.counters.countPublished(summary)
 		r.Pruned = p.prune(summary.Files)

@@ -53,8 +53,8 @@ func TestUpdaterWarnsOfUnevenShards(t *testing.T) {
 	}
 	f.post(t, strings.NewReader(rows.String())).want(t, http.StatusCreated, "")
 	f.stop(t)
-	if !strings.Contains(f.log.String(), `level=WARN msg="uneven shards; the other sharding rule may divide the ids evenly"`) ||
-		!strings.Contains(f.log.String(), "shard_by=first shard=15 shard_records=1001 mean=62") {
+	if !strings.Contains(f.log.String(), `level=WARN msg="uneven shards; the sharding rule last may divide the ids more evenly"`) ||
+		!strings.Contains(f.log.String(), "shard_by=first shard=15 shard_records=1001 mean_records=62") {
 		t.Errorf("the log has no warning: %s", f.log)
 	}
 }

@@ -17,13 +17,9 @@ func shardWarning(s builder.Summary) string {
 	if !s.Uneven() {
 		return ""
 	}
-	other := "last"
-	if s.ShardBy == other {
-		other = "first"
-	}
 	l := s.LargestShard
 	return fmt.Sprintf("shard %d has %s of %s, %.1f times the mean; these IDs may be divided more evenly with --shard-by %s",
-		l.Shard, humanize.Comma(l.Records), count(s.Records, "record"), float64(l.Records)*float64(s.Shards)/float64(s.Records), other)
+		l.Shard, humanize.Comma(l.Records), count(s.Records, "record"), float64(l.Records)*float64(s.Shards)/float64(s.Records), s.OtherRule())
 }
 
 // printSummary prints the result of a build as a table.
