@@ -125,7 +125,7 @@ func readLive(dir string) (generation.Generation, format.Header, error) {
 // neverServable reports whether err, of generation.Generation.Header, shows that
 // no server has ever served the generation, or that its file is gone.
 func neverServable(err error) bool {
-	for _, target := range []error{generation.ErrIncomplete, generation.ErrMisnamed, generation.ErrDisagree, fsx.ErrNotRegular, fs.ErrNotExist} {
+	for _, target := range []error{generation.ErrIncomplete, generation.ErrMisnamed, fsx.ErrNotRegular, fs.ErrNotExist} {
 		if errors.Is(err, target) {
 			return true
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -279,6 +280,27 @@ func TestContentGuardOfShards(t *testing.T) {
 				t.Errorf("from %v to %v: %+v, %v", from, s, sum.Comparison, err)
 			}
 		}
+	}
+}
+
+// One bad file does not disable the guards: servers loaded the generation before, or
+// serve the shards that agree.
+func TestGuardFailsIfShardsDisagree(t *testing.T) {
+	dir, other := t.TempDir(), t.TempDir()
+	for dir, rule := range map[string]format.ShardRule{dir: format.ShardLast, other: format.ShardFirst} {
+		opts := Options{Dir: dir, Inputs: textInput(rows(0, 1000)), Generation: testGeneration, Sharding: format.Sharding{Rule: rule, Shards: 16}}
+		if _, err := buildWith(t.Context(), tiny, opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := generation.Name{ID: testGeneration, Shard: 9, Shards: 16}.String()
+	if err := os.Rename(filepath.Join(other, name), filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := buildWith(t.Context(), tiny, Options{Dir: dir, MaxShrink: 10, Inputs: textInput(rows(0, 9))})
+	var guard *GuardError
+	if !errors.As(err, &guard) || !errors.Is(guard.Cause, generation.ErrDisagree) {
+		t.Errorf("error %v, want a *GuardError because of %v", err, generation.ErrDisagree)
 	}
 }
 
