@@ -113,8 +113,8 @@ func (b *build) check() error {
 	if b.Sharding == (format.Sharding{}) {
 		b.Sharding = format.Unsharded
 	}
-	if !b.Sharding.Valid() {
-		return fmt.Errorf("%d shards: neither 1 nor a power of two from %d to %d with a sharding rule", b.Sharding.Shards, format.MinShards, format.MaxShards)
+	if err := b.Sharding.Check(); err != nil {
+		return err
 	}
 	b.plan = planLanes(&b.Options)
 	if b.sizes == (sizes{}) {

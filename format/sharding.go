@@ -57,6 +57,14 @@ func (s Sharding) Valid() bool {
 	return false
 }
 
+// Check returns an error, which names what is allowed, if s is not valid.
+func (s Sharding) Check() error {
+	if s.Valid() {
+		return nil
+	}
+	return fmt.Errorf("%d shards with the sharding rule %s; want 1 with none, or a power of two from %d to %d with last or first", s.Shards, s.Rule, MinShards, MaxShards)
+}
+
 // Bits returns log2(Shards), 0 to 12.
 func (s Sharding) Bits() int { return bits.Len32(s.Shards) - 1 }
 

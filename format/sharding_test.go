@@ -27,13 +27,17 @@ func TestShardingValid(t *testing.T) {
 	}
 	for rule := range format.ShardRule(5) {
 		for n := range uint32(10000) {
-			if s := (format.Sharding{Rule: rule, Shards: n}); s.Valid() != valid[s] {
-				t.Errorf("%+v: Valid is %t", s, s.Valid())
+			if s := (format.Sharding{Rule: rule, Shards: n}); s.Valid() != valid[s] || (s.Check() == nil) != valid[s] {
+				t.Errorf("%+v: Valid is %t, Check %v", s, s.Valid(), s.Check())
 			}
 		}
 	}
 	if s := (format.Sharding{Rule: format.ShardLast, Shards: 1 << 31}); s.Valid() {
 		t.Errorf("%+v is valid", s)
+	}
+	const want = "16 shards with the sharding rule none; want 1 with none, or a power of two from 16 to 4096 with last or first"
+	if err := (format.Sharding{Shards: 16}).Check(); err == nil || err.Error() != want {
+		t.Errorf("Check: %v, want %s", err, want)
 	}
 }
 

@@ -42,8 +42,8 @@ func (w *Writer) Create(id ID, s format.Sharding) (*Pending, error) {
 	if id < 0 || id > maxID {
 		return nil, fmt.Errorf("%w: %d ms since 1970 is out of range", ErrName, int64(id))
 	}
-	if !s.Valid() {
-		return nil, fmt.Errorf("generation %s: %d shards, sharding rule %s", id, s.Shards, s.Rule)
+	if err := s.Check(); err != nil {
+		return nil, fmt.Errorf("generation %s: %w", id, err)
 	}
 	if err := w.checkNewest(id); err != nil {
 		return nil, err
