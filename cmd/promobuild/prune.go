@@ -75,11 +75,31 @@ func prune(c *cli.Context) error {
 	if err != nil && len(pruned.Removed) == 0 {
 		return unchanged(ctx, err)
 	}
+	s.warnIncomplete(pruned.Kept, keep)
 	summary := pruneSummary{idsOf(pruned.Removed), idsOf(pruned.Kept), pruned.Bytes, c.Bool("dry-run")}
 	if c.Bool("json") {
 		return errors.Join(json.NewEncoder(c.App.Writer).Encode(summary), err)
 	}
 	return errors.Join(printPruned(c.App.Writer, summary), err)
+}
+
+// warnIncomplete warns if prune keeps old generations because too many of list, those
+// that are kept, lack shards. So does the directory of a server of some digits if
+// --digits is missing; it would fill the disk.
+func (s source) warnIncomplete(list []generation.Generation, keep int) {
+	complete := 0
+	var last error
+	for _, g := range list {
+		missing := g.MissingOf(s.digits)
+		if len(missing) == 0 {
+			complete++
+			continue
+		}
+		last = &generation.IncompleteError{ID: g.ID, Shards: g.Shards, Missing: missing}
+	}
+	if complete < keep && len(list) > keep {
+		fmt.Fprintf(s.stderr, "warning: removed nothing, because only %s of %d can be served: %s\n", count(int64(complete), "generation"), len(list), adviseShards(s.dir, last))
+	}
 }
 
 func idsOf(list []generation.Generation) []string {
