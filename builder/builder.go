@@ -162,14 +162,14 @@ type ShardSize struct {
 	Records int64 `json:"records"`
 }
 
-// minSkewed is the largest shard that is never uneven, in records. Chance alone can
-// double a small shard.
-const minSkewed = 1000
+// maxEven is the number of records up to which shards never count as uneven. Chance
+// alone can double a small shard.
+const maxEven = 1000
 
 // Uneven reports whether the largest shard has over 1,000 records and more than
 // twice the mean.
 func (s *Summary) Uneven() bool {
-	return s.LargestShard != nil && s.LargestShard.Records > minSkewed && s.LargestShard.Records > 2*s.Records/int64(s.Shards)
+	return s.LargestShard != nil && s.LargestShard.Records > maxEven && s.LargestShard.Records > 2*s.Records/int64(s.Shards)
 }
 
 // OtherRule returns the rule, last or first, that would divide a sharded generation

@@ -163,7 +163,7 @@ func (o *output) open() (*generation.Set, error) {
 	return set, nil
 }
 
-// largest returns the first shard of the most records.
+// largest returns the shard with the most records, the first if there are several.
 func (o *output) largest() *ShardSize {
 	largest := &ShardSize{}
 	for i, s := range o.shards {

@@ -20,10 +20,10 @@ type touchedFile struct {
 	now fileState
 }
 
-// checkLive verifies the files of the live generation again whose times have
-// changed, as after touch. It reports a fault if the size of one has changed or if
-// one is bad. Lookups that find their id notice neither a file cut in mid-page nor
-// one that was overwritten.
+// checkLive verifies again those files of the live generation whose times have
+// changed, as after touch. It reports a fault if a size has changed or a file is
+// bad. Lookups that find their id do not notice that a file was cut in mid-page or
+// overwritten.
 func (s *Store) checkLive(ctx context.Context) error {
 	g := s.Acquire(0)
 	if g == nil {

@@ -99,8 +99,8 @@ func (s *Store) keepStandby(d desired, list []generation.Generation) {
 	})
 }
 
-// heldBack returns the newest generation of list that d keeps from becoming live
-// and that is worth preparing, or is the standby.
+// heldBack returns the generation to prepare, or nil: the newest one of list that d
+// holds back and that is the usable standby or worth opening.
 func (s *Store) heldBack(d desired, list []generation.Generation) *generation.Generation {
 	live, now := s.liveGeneration(), time.Now()
 	if live == nil || d.err != nil {

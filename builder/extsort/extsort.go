@@ -181,8 +181,8 @@ func (s *Sorter) Finish(ctx context.Context) (records int64, err error) {
 	return records, nil
 }
 
-// Emit passes all records to out, once, after Finish. It then needs no memory except
-// for the WriteBuffers.
+// Emit passes all records to out, once, after Finish. When it returns, the Sorter
+// has released all memory except for the WriteBuffers.
 func (s *Sorter) Emit(ctx context.Context, out Sink) error {
 	if len(s.intake.lanes) > 1 {
 		out = untagged{out}

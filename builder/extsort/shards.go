@@ -2,9 +2,9 @@ package extsort
 
 import "promostore/format"
 
-// Shards. The sink gets the records of one shard after the other. The shard is a
-// number of bits at one end of the key. With format.ShardFirst these are the first
-// bits that a sort compares. With format.ShardLast, Add rotates the keys right by
+// Shards. The sink gets the records of one shard after the other. The number of the
+// shard is in the bits at one end of the key. With format.ShardFirst these are the
+// first bits that a sort compares. With format.ShardLast, Add rotates the keys right by
 // these bits, and Emit rotates them back. Between the two, the order of the keys is
 // that of the shards and, within a shard, that of the ids. Keys of any kind cost
 // the same as before, because the sort skips the bits that they share.

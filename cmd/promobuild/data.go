@@ -20,8 +20,8 @@ func dataFlag(usage string) cli.Flag {
 	return flag
 }
 
-// digitsFlag returns the flag that every command has which opens generations. In the
-// directory of a server of some digits, it needs the same value.
+// digitsFlag returns the flag of all commands that open generations. For the
+// directory of a server of some digits, its value is that of the server.
 func digitsFlag() cli.Flag {
 	flag := &cli.StringFlag{Name: "digits", DefaultText: "all", Usage: "of sharded generations, use only the shards of IDs whose deciding hex digit is in `DIGITS`, like promoserve"}
 	program.WithEnv([]cli.Flag{flag})
