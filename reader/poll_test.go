@@ -265,6 +265,9 @@ func TestPollRetriesTransientError(t *testing.T) {
 			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
 			gentest.Must(t, errors.Join(err1, err2))
 			s.want(refused(1, unix.EMFILE)) // one event, although both polls tried
+			if r := s.Status().Refused; len(r) != 1 || !strings.HasSuffix(r[0].Reason, ": too many open files; each shard needs an open file: raise the limit, ulimit -n") {
+				t.Errorf("refused %v", r)
+			}
 			s.poll()
 			s.want() // the pause has not ended
 			now = now.Add(time.Minute)

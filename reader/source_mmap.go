@@ -11,6 +11,7 @@ import (
 	"golang.org/x/exp/mmap"
 
 	"promostore/format"
+	"promostore/internal/fsx"
 )
 
 // An mmapSource reads records from a mapping of the file. It returns copies,
@@ -25,10 +26,12 @@ type mmapSource struct {
 func openMmap(f *os.File, x *format.Index, t *fenceIndex) (*mmapSource, error) {
 	size := x.FileLen
 	at, err := mmap.Open(reopenPath(f))
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return nil, reopenError(err)
-	}
-	if err != nil {
+	case fsx.IsTooManyOpen(err): // before the file was mapped
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("map %d bytes: %w (possible limits: ulimit -v, vm.max_map_count)", size, err)
 	}
 	if int64(at.Len()) != size {
