@@ -57,7 +57,7 @@ func (s Sharding) Valid() bool {
 	return false
 }
 
-// Check returns an error, which names what is allowed, if s is not valid.
+// Check returns an error that lists the valid shardings if s is not one of them.
 func (s Sharding) Check() error {
 	if s.Valid() {
 		return nil
