@@ -146,7 +146,7 @@ func TestPullPassesOverAPrunedGeneration(t *testing.T) {
 		for _, name := range m.files[id] {
 			keys = append(keys, m.prefix+name)
 		}
-		gentest.Must(t, m.store.Delete(r.Context(), keys...))
+		gentest.Must(t, m.store.Delete(t.Context(), keys...))
 		next.ServeHTTP(w, r)
 	}))
 	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
