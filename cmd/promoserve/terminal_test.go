@@ -82,7 +82,7 @@ func TestSIGHUPReloadsWithoutClosedTerminal(t *testing.T) {
 		env        []string
 	}{
 		{"terminal open", "exec SERVER", false, nil},
-		{"nohup", "exec nohup SERVER", true, nil},
+		{"nohup", "exec nohup SERVER >/dev/null", true, nil}, // else it makes a file for the output
 		{"no terminal", "exec SERVER", false, nil},
 		{"notified service", "exec SERVER", true, []string{"NOTIFY_SOCKET=/nonexistent"}},
 		{"service on a terminal", "export INVOCATION_ID=x SYSTEMD_EXEC_PID=$$; exec SERVER", true, nil},
