@@ -203,10 +203,12 @@ func TestSplitByManyWorkersStaysInMemory(t *testing.T) {
 	}
 }
 
-// addToLanes divides records into lanes, one after the other, and adds the chunks of
-// the lanes in a random order.
-func addToLanes(t *testing.T, s *extsort.Sorter, records []format.Record, lanes int, rng *rand.Rand) {
+// sortLanes divides records into the lanes of cfg, one after the other, adds the
+// chunks of the lanes in a random order, and returns the result.
+func sortLanes(t *testing.T, cfg extsort.Config, records []format.Record, rng *rand.Rand) (sorted []format.Record, s *extsort.Sorter) {
 	t.Helper()
+	s = newSorter(t, cfg)
+	lanes := cfg.Lanes
 	var next [extsort.MaxLanes]int
 	adder := s.NewAdder()
 	for left := len(records); left > 0; {
@@ -223,6 +225,14 @@ func addToLanes(t *testing.T, s *extsort.Sorter, records []format.Record, lanes 
 		next[lane]++
 		left -= len(chunk)
 	}
+	if _, err := s.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var out result
+	if err := s.Emit(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.records, s
 }
 
 // Lanes are added in any order, and the result is that of one lane after the other.
@@ -237,16 +247,8 @@ func TestLanesKeepTheirOrder(t *testing.T) {
 		for _, keepFirst := range []bool{false, true} {
 			want := reference(records, keepFirst)
 			for where, sizes := range map[string]extsort.Sizes{"memory": extsort.SizesFor(memory, 2, 0), "spill": tiny} {
-				s := newSorter(t, extsort.Config{Sizes: sizes, Workers: 2, Lanes: lanes, KeepFirst: keepFirst})
-				addToLanes(t, s, records, lanes, rng)
-				if _, err := s.Finish(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				var out result
-				if err := s.Emit(t.Context(), &out); err != nil {
-					t.Fatal(err)
-				}
-				if !slices.Equal(out.records, want) {
+				sorted, s := sortLanes(t, extsort.Config{Sizes: sizes, Workers: 2, Lanes: lanes, KeepFirst: keepFirst}, records, rng)
+				if !slices.Equal(sorted, want) {
 					t.Errorf("%s, %d lanes, keep first %t: wrong records", where, lanes, keepFirst)
 				}
 				if got := duplicates(s); got != int64(n-len(want)) {

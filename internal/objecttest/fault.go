@@ -63,9 +63,6 @@ func Gets(r *http.Request) bool {
 // Lists selects requests for pages of listings.
 func Lists(r *http.Request) bool { return r.URL.Query().Has("list-type") }
 
-// Writes selects requests that write an object or a part of one.
-func Writes(r *http.Request) bool { return r.Method == http.MethodPut || r.Method == http.MethodPost }
-
 // First applies f to the first n requests that match.
 func First(n int, match Matcher, f Fault) Fault {
 	var seen atomic.Int64
