@@ -34,7 +34,7 @@ type shardWriter struct {
 }
 
 // shardMemory is the memory of a shardWriter in bytes: a block of records, and
-// what the runtime keeps for two open files.
+// the state of two open files in the runtime.
 const shardMemory = format.BlockLen + 1<<10
 
 // start starts the files of at most maxRecords records together. All rows must have

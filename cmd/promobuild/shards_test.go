@@ -13,7 +13,7 @@ import (
 )
 
 // A build that is killed at any moment leaves all shards of its generation or none,
-// for those who list the directory at once and after the next build.
+// in a list of the directory at once and after the next build.
 func TestKilledBuildLeavesAllShardsOrNone(t *testing.T) {
 	const shards = 256
 	data := filepath.Join(t.TempDir(), "data")

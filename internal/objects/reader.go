@@ -49,5 +49,5 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Close releases what the Reader holds. Streams must be closed before.
+// Close releases the resources of the Reader. Streams must be closed before.
 func (r *Reader) Close() error { return r.src.Close() }

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// Gateway starts versitygw, a real S3 server of files, with an empty bucket,
-// behind a proxy that can be told to fail. "make test-system" installs it.
+// Gateway starts versitygw, a real S3 server of files, with an empty bucket. Tests
+// reach it through a proxy that fails on request. "make test-system" installs it.
 func Gateway(t testing.TB) *Server {
 	t.Helper()
 	program, err := exec.LookPath("versitygw")
