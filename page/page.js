@@ -1,0 +1,241 @@
+// The page is complete without this script. It refreshes the parts that change,
+// sends uploads with their progress, and changes the pin.
+
+const refreshEvery = 5000; // milliseconds
+const $ = (id) => document.getElementById(id);
+
+// The token is only ever in the input of the page.
+const token = () => $("token")?.value ?? "";
+const headers = () => (token() ? { Authorization: "Bearer " + token() } : {});
+
+// refresh replaces the parts with data-live by those of a new page.
+let refreshing = false;
+async function refresh() {
+  if (refreshing || document.hidden || $("confirm")?.open) return;
+  refreshing = true;
+  try {
+    // Without the query: lookups and comparisons stay as they are.
+    const response = await fetch("./", { headers: headers(), cache: "no-store" });
+    if (!response.ok) throw new Error(await reason(response));
+    const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    for (const part of document.querySelectorAll("[data-live]")) replace(part, next);
+    document.title = next.title;
+    document.body.classList.remove("stale");
+  } catch {
+    document.body.classList.add("stale");
+  } finally {
+    refreshing = false;
+  }
+}
+
+// replace replaces a part, unless the user is in it, and keeps what the user has
+// chosen and opened.
+function replace(part, next) {
+  const fresh = next.querySelector(`[data-live="${part.dataset.live}"]`);
+  if (!fresh || part.innerHTML === fresh.innerHTML || part.contains(document.activeElement)) return;
+  for (const input of part.querySelectorAll("input:checked")) {
+    const same = [...fresh.querySelectorAll("input")].find((i) => i.name === input.name && i.value === input.value);
+    if (same) same.checked = true;
+  }
+  if (part.querySelector("details[open]")) return;
+  part.replaceWith(document.adoptNode(fresh));
+  enable();
+}
+
+// reason returns why a response is an error.
+async function reason(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text).error;
+  } catch {
+    return `${response.status} ${text.slice(0, 200)}`;
+  }
+}
+
+// show shows the result of an action.
+function show(kind, text) {
+  const p = document.createElement("p");
+  p.className = "notice " + kind;
+  p.textContent = text;
+  $("result").replaceChildren(p);
+}
+
+// enable shows the buttons that need this script.
+function enable() {
+  for (const button of document.querySelectorAll("button[data-action]")) button.hidden = false;
+}
+
+// Pin, unpin and rollback. Each says what it does before it does it.
+const actions = {
+  pin: (g) => ({
+    title: "Pin this generation?",
+    text: `All servers serve ${g}, and newer generations wait until it is unpinned.`,
+    request: (reason) => ["PUT", "pin", { generation: g, reason }],
+  }),
+  rollback: () => ({
+    title: "Roll back?",
+    text: "The generation before the live one is pinned. All servers serve it, and newer generations wait until it is unpinned.",
+    request: (reason) => ["POST", "rollback", { reason }],
+  }),
+  unpin: () => ({
+    title: "Unpin?",
+    text: "All servers serve the newest servable generation again.",
+    request: (reason) => ["DELETE", "pin", { reason }],
+  }),
+};
+
+async function act(name, generation) {
+  const action = actions[name](generation);
+  $("confirm-title").textContent = action.title;
+  $("confirm-text").textContent = action.text;
+  $("reason").value = "";
+  const dialog = $("confirm");
+  dialog.returnValue = "";
+  dialog.showModal();
+  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+  if (dialog.returnValue !== "yes") return;
+  const [method, path, body] = action.request($("reason").value);
+  try {
+    const response = await fetch(path, {
+      method,
+      headers: { ...headers(), "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(await reason(response));
+    const answer = await response.json();
+    show("good", answer.message ?? "Done.");
+  } catch (error) {
+    show("bad", error.message);
+  }
+  refresh();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-action]");
+  if (button) act(button.dataset.action, button.dataset.generation);
+});
+
+// Upload. XMLHttpRequest reports the progress of the transfer, which fetch cannot.
+let upload = null;
+
+function send(file) {
+  if (!file) return show("bad", "Choose a file first.");
+  if (upload) return;
+  const bar = progress(`Sending ${file.name}`);
+  upload = new XMLHttpRequest();
+  upload.open("POST", "upload");
+  upload.setRequestHeader("Content-Type", "application/octet-stream");
+  upload.setRequestHeader("Prefer", "respond-async");
+  for (const [name, value] of Object.entries(headers())) upload.setRequestHeader(name, value);
+  upload.upload.onprogress = (e) => e.lengthComputable && bar(e.loaded / e.total, `${(e.loaded / 1e6).toFixed(1)} of ${(e.total / 1e6).toFixed(1)} MB`);
+  upload.onload = () => (upload.status === 202 ? follow(upload.getResponseHeader("Location")) : end(upload.status, upload.responseText));
+  upload.onerror = () => end(0, "The connection was lost.");
+  upload.onabort = () => end(0, "Canceled. Nothing was published.");
+  $("cancel").hidden = false;
+  $("send").disabled = true;
+  upload.send(file);
+}
+
+// progress shows a bar and returns a function that moves it.
+function progress(title) {
+  const label = document.createElement("label");
+  const bar = document.createElement("progress");
+  const text = document.createElement("span");
+  label.append(title + " ", bar);
+  $("result").replaceChildren(label, " ", text);
+  return (part, words) => {
+    if (part > 0) bar.value = Math.min(1, part);
+    text.textContent = words;
+  };
+}
+
+// follow shows the progress of a build until it ends.
+async function follow(location) {
+  $("cancel").hidden = true;
+  const bar = progress("Building");
+  for (;;) {
+    await new Promise((done) => setTimeout(done, 500));
+    try {
+      const response = await fetch(location, { headers: headers(), cache: "no-store" });
+      const state = await response.json();
+      if (!response.ok) return end(response.status, JSON.stringify(state));
+      if (state.answer) return end(state.status, JSON.stringify(state.answer));
+      const b = state.building;
+      if (b) bar(b.percent / 100, `${b.phase}: ${b.rows.toLocaleString("en")} rows`);
+    } catch {
+      bar(0, "The updater does not answer; trying again.");
+    }
+  }
+}
+
+// end shows the result of an upload.
+function end(status, text) {
+  upload = null;
+  $("cancel").hidden = true;
+  $("send").disabled = false;
+  let answer = {};
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    answer = { error: text };
+  }
+  if (status === 201 || status === 200) {
+    show("good", `Published generation ${answer.generation}: ${answer.records.toLocaleString("en")} records of ${answer.rows.toLocaleString("en")} rows in ${answer.seconds.toFixed(1)} s.`);
+  } else {
+    show("bad", answer.error ?? `${status}`);
+  }
+  if (answer.bad?.length) $("result").append(badRows(answer.bad));
+  refresh();
+}
+
+// badRows returns a table of bad rows.
+function badRows(rows) {
+  const table = document.createElement("table");
+  table.createCaption().textContent = "The first bad rows";
+  const head = table.createTHead().insertRow();
+  for (const name of ["Line", "Column", "Reason", "Row"]) {
+    const th = document.createElement("th");
+    th.scope = "col";
+    th.textContent = name;
+    head.append(th);
+  }
+  const body = table.createTBody();
+  for (const row of rows) {
+    const tr = body.insertRow();
+    for (const value of [row.line, row.column, row.reason, row.text]) tr.insertCell().textContent = value;
+  }
+  const scroll = document.createElement("div");
+  scroll.className = "scroll";
+  scroll.append(table);
+  return scroll;
+}
+
+if ($("upload-form")) {
+  $("upload-form").hidden = false;
+  $("upload-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    send($("file").files[0]);
+  });
+  $("cancel").addEventListener("click", () => upload?.abort());
+  $("show")?.addEventListener("click", refresh);
+  const drop = $("drop");
+  for (const type of ["dragenter", "dragover"]) {
+    drop.addEventListener(type, (event) => {
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  for (const type of ["dragleave", "drop"]) {
+    drop.addEventListener(type, (event) => {
+      event.preventDefault();
+      drop.classList.remove("over");
+    });
+  }
+  drop.addEventListener("drop", (event) => {
+    $("file").files = event.dataTransfer.files;
+    send(event.dataTransfer.files[0]);
+  });
+}
+
+enable();
+setInterval(refresh, refreshEvery);
