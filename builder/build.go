@@ -298,10 +298,39 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 			return err
 		}
 	}
+	if b.Source != "" {
+		out.pending.Summary = b.summaryFile(out)
+	}
 	if err := out.pending.Publish(); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	return nil
+}
+
+// summaryFile returns the summary that is published with the files.
+func (b *build) summaryFile(out *output) *generation.Summary {
+	s := &generation.Summary{
+		Program:    b.Program,
+		Source:     b.Source,
+		NumInputs:  len(b.Inputs),
+		Started:    b.started.UTC().Round(time.Millisecond),
+		Seconds:    time.Since(b.started).Round(time.Millisecond).Seconds(),
+		Rows:       int64(out.header.Rows),
+		Records:    int64(out.header.Records),
+		Duplicates: int64(out.header.Duplicates),
+		BadRows:    int64(out.header.BadRows),
+	}
+	for _, in := range b.Inputs[:min(len(b.Inputs), generation.MaxSummaryList)] {
+		s.Inputs = append(s.Inputs, generation.SummaryInput{Name: in.Name, Size: in.Size})
+	}
+	bad, _ := b.rows.first()
+	for _, r := range bad {
+		s.FirstBad = append(s.FirstBad, generation.SummaryBadRow{Input: r.Input, Line: r.Line, Column: r.Column, Reason: r.Reason, Row: r.Text})
+	}
+	if c := b.summary.Comparison; c != nil {
+		s.Comparison = &generation.SummaryComparison{Live: c.Live, LiveRecords: c.LiveRecords, Added: c.Added, Removed: c.Removed, Changed: c.Changed, Unchanged: c.Unchanged}
+	}
+	return s
 }
 
 // created returns the time that names the generation: the start of the build, or

@@ -87,6 +87,11 @@ type Options struct {
 	// build.
 	Rejects io.Writer
 
+	// Source and Program, the version of the program, are for the summary file of
+	// the generation; see generation.Summary. Without Source it gets none.
+	Source  generation.Source
+	Program string
+
 	// Publishing, if not nil, is called with the ID of the generation just
 	// before its files are published. An error fails the build.
 	Publishing func(generation.ID) error

@@ -41,6 +41,7 @@ func (p *pipeline) build(j job) (*result, error) {
 
 	opts := p.opts
 	opts.Inputs = []builder.Input{j.input}
+	opts.Source = generation.Source(j.source)
 	opts.Observe = p.history.observe
 	opts.Publishing = j.publishing
 	summary, err := builder.Build(p.ctx, opts)

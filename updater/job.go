@@ -12,8 +12,8 @@ import (
 
 // Sources of data sets.
 const (
-	sourceUpload = "upload"
-	sourceInbox  = "inbox"
+	sourceUpload = string(generation.SourceUpload)
+	sourceInbox  = string(generation.SourceInbox)
 )
 
 // A job is one data set to build.

@@ -56,7 +56,7 @@ const (
 // Options configures a Server.
 type Options struct {
 	// Build applies to every build. The updater sets Inputs, Generation,
-	// Rejects, Observe and Publishing.
+	// Rejects, Observe, Publishing, Source and Program.
 	Build builder.Options
 
 	Inbox        string        // directory to take data sets from; empty: none
@@ -83,7 +83,7 @@ type Options struct {
 	Hint func(err error) Hint
 
 	Logger  *slog.Logger
-	Version string // of the program, for the metrics
+	Version string // of the program, for the metrics and the summaries of builds
 }
 
 // A Server takes uploads from one listener, and files from the inbox. Safe for
@@ -131,6 +131,7 @@ func New(opts Options) (*Server, error) {
 	if err != nil && !errors.Is(err, generation.ErrLocked) { // another process may be building
 		return nil, err
 	}
+	opts.Build.Program = opts.Version
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Server{
 		opts:    opts,

@@ -70,6 +70,7 @@ func build(c *cli.Context) error {
 		return program.Usagef("--wait-quiet %s is negative", quiet)
 	}
 	opts.AllowFuture = c.Bool("force")
+	opts.Source, opts.Program = generation.SourceCommand, program.Version()
 	if warning := memoryWarning(opts.Memory); warning != "" {
 		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", warning)
 	}

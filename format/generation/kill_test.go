@@ -1,6 +1,7 @@
 package generation_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -39,8 +40,18 @@ var acts = map[string]func(dir string, ready func()) error{
 				return err
 			}
 		}
+		p.Summary = &generation.Summary{Source: generation.SourceInbox, Rows: 16, Records: 16}
 		ready()
 		return p.Publish()
+	},
+	"prune": func(dir string, ready func()) error {
+		w, err := generation.OpenWriter(dir)
+		if err != nil {
+			return err
+		}
+		ready()
+		_, err = w.Prune(context.Background(), generation.PruneOptions{Keep: 1, Check: func(generation.Generation) error { return nil }})
+		return err
 	},
 	"open": func(dir string, ready func()) error {
 		ready()
@@ -200,8 +211,13 @@ func TestPublishKilled(t *testing.T) {
 		want := []string{generation.Name{ID: old, Shards: 1}.String()}
 		if published {
 			want = append(want, shardNames(id)...)
+			if s, err := generation.ReadSummary(dir, id); err != nil || s.Records != 16 {
+				t.Errorf("killed after change %d: summary %+v, %v", n, s, err)
+			}
+			wantNames(t, dir, append([]string{generation.SummaryName(id)}, want...)...)
+		} else {
+			wantNames(t, dir, want...)
 		}
-		wantNames(t, dir, want...)
 		for shard, name := range want[1:] {
 			if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != fmt.Sprint(shard) {
 				t.Errorf("killed after change %d: content of shard %d: %q, %v", n, shard, got, err)
@@ -269,4 +285,32 @@ func TestSweepKilled(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPruneKilledWithSummary checks that no summary remains without its generation, wherever
+// Prune is killed.
+func TestPruneKilledWithSummary(t *testing.T) {
+	const old, newest = generation.ID(1), generation.ID(2)
+	kept := []string{generation.Name{ID: newest, Shards: 1}.String(), generation.SummaryName(newest)}
+	killEverywhere(t, "prune", func() string {
+		dir := filepath.Join(t.TempDir(), "data")
+		gentest.Must(t, os.Mkdir(dir, 0o755))
+		touch(t, dir, kept...)
+		touch(t, dir, append(shardNames(old), generation.SummaryName(old))...)
+		return dir
+	}, func(dir string, n int) {
+		names := namesIn(t, dir)
+		files := slices.ContainsFunc(names, func(name string) bool { return slices.Contains(shardNames(old), name) })
+		if !slices.Contains(names, generation.SummaryName(old)) && files {
+			t.Errorf("killed after change %d: the summary is gone before the files", n)
+		}
+		w := openWriter(t, dir)
+		defer w.Close()
+		if there := exists(t, dir, generation.SummaryName(old)); there != files {
+			t.Errorf("killed after change %d: files %t, summary %t", n, files, there)
+		}
+		_, err := w.Prune(t.Context(), generation.PruneOptions{Keep: 1, Check: func(generation.Generation) error { return nil }})
+		gentest.Must(t, err)
+		wantNames(t, dir, kept...)
+	})
 }

@@ -19,9 +19,10 @@ const (
 
 func tempName(n Name) string { return tempPrefix + n.String() + tempSuffix }
 
+// isTempName reports whether s is the name of an unpublished file or summary.
 func isTempName(s string) bool {
 	_, ok := parseHidden(s, tempSuffix)
-	return ok
+	return ok || isTempSummary(s)
 }
 
 func markerName(shard0 Name) string { return tempPrefix + shard0.String() + markerSuffix }

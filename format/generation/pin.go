@@ -108,7 +108,7 @@ func (p Pin) Equal(q Pin) bool {
 // wraps ErrPin.
 func ReadPin(dir string) (Pin, error) {
 	path := filepath.Join(dir, PinName)
-	text, err := readSmall(path)
+	text, err := readSmall(path, maxPinLen)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Pin{}, nil
 	}
@@ -122,16 +122,16 @@ func ReadPin(dir string) (Pin, error) {
 	return p, nil
 }
 
-// readSmall reads a regular file of up to maxPinLen bytes.
-func readSmall(path string) ([]byte, error) {
+// readSmall reads a regular file of up to maxLen bytes.
+func readSmall(path string, maxLen int64) ([]byte, error) {
 	f, err := fsx.OpenRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPinLen+1))
-	if err == nil && len(text) > maxPinLen {
-		err = fmt.Errorf("longer than %d bytes", maxPinLen)
+	text, err := io.ReadAll(io.LimitReader(f, maxLen+1))
+	if err == nil && int64(len(text)) > maxLen {
+		err = fmt.Errorf("longer than %d bytes", maxLen)
 	}
 	return text, err
 }

@@ -77,6 +77,8 @@ func (w *Writer) checkNewest(id ID) error {
 // A Pending is an unpublished generation. Its files have temporary names that
 // servers ignore. The caller calls Publish or Discard.
 type Pending struct {
+	Summary *Summary // is published with the files; nil: none
+
 	w     *Writer
 	id    ID
 	files []*os.File // by shard
@@ -110,6 +112,9 @@ func (p *Pending) Renew(now time.Time) (ID, error) {
 // a power cut; after an error nothing of it remains. If the process is killed,
 // the generation is complete, or List hides its files and the next OpenWriter
 // removes them.
+//
+// The Summary gets its name before the files. It is no reason to keep the
+// generation from servers, so Publish ignores that it cannot be written.
 func (p *Pending) Publish() error {
 	err := p.sync()
 	if err == nil {
@@ -118,6 +123,9 @@ func (p *Pending) Publish() error {
 	if err != nil {
 		_ = p.Discard()
 		return err
+	}
+	if p.Summary != nil {
+		_ = writeSummary(p.w.dir, p.id, *p.Summary)
 	}
 	paths := p.Paths()
 	renamed, err := p.rename(paths)
@@ -173,6 +181,9 @@ func (p *Pending) withdraw(published []string) {
 		_ = p.w.createMarker(p.marker()) // if its removal could not be synced
 	}
 	err := removeAll(published)
+	if err == nil {
+		_ = removeSummary(p.w.dir, p.id)
+	}
 	_ = p.Discard()
 	// If a file remains, so does the marker, and the next OpenWriter tries again.
 	if sharded && err == nil && fsx.SyncDir(p.w.dir) == nil {

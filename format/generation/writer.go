@@ -25,7 +25,8 @@ type Writer struct {
 }
 
 // OpenWriter creates dir if it does not exist, takes its lock, and removes the
-// files of killed writers that are not published. If another process has the lock,
+// files of killed writers that are not published, and summaries whose generation is
+// gone. If another process has the lock,
 // the error wraps ErrLocked and names the process.
 func OpenWriter(dir string) (*Writer, error) {
 	if err := makeDir(dir); err != nil {
@@ -96,14 +97,18 @@ func closeLocked(f *os.File) error {
 	return err
 }
 
-// sweep removes the files of killed writers that are not published.
+// sweep removes the files of killed writers that are not published, and summaries
+// without a generation.
 func (w *Writer) sweep() error {
 	entries, err := os.ReadDir(w.dir)
 	if err != nil {
 		return err
 	}
+	var summaries []string
 	for _, e := range entries {
 		switch {
+		case strings.HasSuffix(e.Name(), summarySuffix):
+			summaries = append(summaries, e.Name())
 		case isTempName(e.Name()):
 			err = os.Remove(filepath.Join(w.dir, e.Name()))
 		case e.Name() == pinTempName:
@@ -113,5 +118,8 @@ func (w *Writer) sweep() error {
 			return err
 		}
 	}
-	return w.sweepMarkers()
+	if err := w.sweepMarkers(); err != nil || len(summaries) == 0 {
+		return err
+	}
+	return w.sweepSummaries(summaries)
 }
