@@ -108,12 +108,22 @@ func rename(temp, p string, cond Cond) error {
 		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, p, unix.RENAME_NOREPLACE)
 	}
 	if errors.Is(err, fs.ErrExist) {
+		if sameFile(temp, p) { // NFS repeats a request whose answer was lost
+			return nil
+		}
 		return fmt.Errorf("%s: %w", p, ErrExists)
 	}
 	if err != nil {
 		return &os.PathError{Op: "create", Path: p, Err: err}
 	}
 	return nil
+}
+
+// sameFile reports whether two paths are links to one file.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Lstat(a)
+	infoB, errB := os.Lstat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // makeDirs creates a directory and its missing parents, durably.

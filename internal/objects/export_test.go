@@ -10,6 +10,9 @@ func init() {
 	uploadPartLen = 5 << 20 // the least that servers accept
 }
 
+// ErrConflict is the error of an upload in parts that meets conflicts only.
+var ErrConflict = errConflict
+
 // SetPageLen sets the number of keys of each page of a listing for a test.
 func SetPageLen(t testing.TB, n int) {
 	t.Cleanup(func() { pageLen = 0 })

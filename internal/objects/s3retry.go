@@ -98,7 +98,7 @@ func (s *s3) isTransient(err error) bool {
 	if errors.As(err, &e) {
 		switch e.Code {
 		case "SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "RequestTimeout", "OperationAborted",
-			"ConditionalRequestConflict", "Throttling", "ThrottlingException", "RequestLimitExceeded":
+			conflictCode, "Throttling", "ThrottlingException", "RequestLimitExceeded":
 			return true
 		case "AuthorizationHeaderMalformed", "InvalidRegion":
 			return s.region == "" // the client takes the region from the answer
