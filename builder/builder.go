@@ -67,20 +67,13 @@ type Options struct {
 	Memory      int64           // bytes; at least MinMemory
 	Workers     int             // goroutines that parse and sort; 0: one for each processor
 	Duplicates  Duplicates
-	MaxBadRows  int64   // bad rows that are skipped; one more fails the build
-	Delimiter   byte    // between fields; 0: a comma
-	AllowEmpty  bool    // publish a generation without records
-	MinRecords  int64   // fewer records fail the build
-	MaxShrink   float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
+	MaxBadRows  int64 // bad rows that are skipped; one more fails the build
+	Delimiter   byte  // between fields; 0: a comma
+	Guards
 
 	// RequireFinalNewline makes an input whose last row has no line end fail the
 	// build with ErrUnterminated.
 	RequireFinalNewline bool
-
-	// Greatest numbers of records that the live generation lacks, that only it
-	// has, and that differ from it, in per cent of its records; 0: no limit. With
-	// a limit, a live generation that cannot be read fails the build.
-	MaxAdded, MaxRemoved, MaxChanged float64
 
 	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
 	// reason, row. A Write that blocks does not block the cancellation of the
@@ -144,7 +137,7 @@ type Summary struct {
 
 // Errors of Build, wrapped with details.
 var (
-	// ErrEmpty means that the input has no good rows and Options.AllowEmpty is
+	// ErrEmpty means that the input has no good rows and Guards.AllowEmpty is
 	// not set.
 	ErrEmpty = errors.New("no promotions in the input")
 

@@ -93,7 +93,7 @@ func (r *rowCounter) first() (bad []BadRow, cause error) {
 	return bad[:min(len(bad), maxShown)], cause
 }
 
-func (r *rowCounter) badRowsError(stopped bool) error {
+func (r *rowCounter) badRowsError(stopped bool) *BadRowsError {
 	bad, cause := r.first()
 	return &BadRowsError{Rows: bad, Count: r.badCount, Max: r.opts.MaxBadRows, Cause: cause, Stopped: stopped}
 }
@@ -134,17 +134,5 @@ func (r *rowCounter) finish() error {
 	if r.tooManyBad() {
 		return r.badRowsError(false)
 	}
-	if r.good() > 0 || r.opts.AllowEmpty {
-		return nil
-	}
-	bad, cause := r.first()
-	switch {
-	case cause != nil:
-		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(r.badCount), cause)
-	case r.badCount > 0:
-		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(r.badCount), bad[0])
-	case len(r.opts.Inputs) == 1:
-		return fmt.Errorf("%s: %w", r.opts.Inputs[0].Name, ErrEmpty)
-	}
-	return ErrEmpty
+	return r.opts.CheckEmpty(r.good(), r.opts.Inputs, r.badRowsError(false))
 }
