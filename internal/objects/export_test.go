@@ -19,6 +19,13 @@ func SetPageLen(t testing.TB, n int) {
 	pageLen = n
 }
 
+// SetMaxListed sets the limit of the objects of a listing for a test.
+func SetMaxListed(t testing.TB, n int) {
+	old := maxListed
+	t.Cleanup(func() { maxListed = old })
+	maxListed = n
+}
+
 // SetStallLimit sets the limit of a transfer without progress for a test.
 func SetStallLimit(t testing.TB, d time.Duration) {
 	old := stallLimit

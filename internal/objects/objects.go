@@ -50,7 +50,8 @@ const (
 type Store interface {
 	// List returns the objects whose keys begin with prefix, in ascending order
 	// of the bytes of their keys. It includes those below further slashes. A
-	// directory that does not exist has no objects. An error ends the sequence.
+	// directory that does not exist has no objects. An error ends the sequence;
+	// a bucket has one after 1,000,000 objects.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 
 	// Open opens an object for reading. The context applies to the ReadAt calls

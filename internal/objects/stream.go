@@ -8,9 +8,9 @@ import (
 )
 
 // Stream reads the object from the byte off to its end. It requests up to parts
-// parts of partLen bytes at the same time, and holds that many in memory. Reads
-// return whole parts in order; an error follows the bytes before it. Canceling
-// the context ends a blocked Read. Close stops the requests and waits for them.
+// parts of partLen bytes at the same time, and holds that many in memory. An error
+// follows the bytes before it. Canceling the context ends a blocked Read. Close
+// stops the requests and waits for them.
 func (r *Reader) Stream(ctx context.Context, off int64, parts, partLen int) io.ReadCloser {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stream{ctx: ctx, cancel: cancel, parts: make(chan *part, parts), free: make(chan []byte, parts)}
