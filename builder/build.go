@@ -48,7 +48,7 @@ type build struct {
 //
 // The errors to check for are *BadRowsError, *DuplicatesError, *GuardError,
 // *ContentError, *SpaceError, *CompressionError, *KindError, *ChangedError,
-// ErrUnterminated, ErrEmpty, ErrExpansion, ErrNoRows, ErrWindow, ErrMemory,
+// ErrUnterminated, ErrEmpty, ErrExpansion, ErrNoRows, ErrStyles, ErrWindow, ErrMemory,
 // generation.ErrLocked, generation.ErrFuture, and those of the file system and of
 // the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {

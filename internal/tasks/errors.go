@@ -26,7 +26,7 @@ func permanent(err error) error {
 func IsPermanent(err error) bool {
 	for _, target := range []error{
 		ErrFormat, builder.ErrEmpty, builder.ErrUnterminated, builder.ErrExpansion, builder.ErrNoRows,
-		builder.ErrWindow, builder.ErrMemory, generation.ErrFuture,
+		builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, generation.ErrFuture,
 	} {
 		if errors.Is(err, target) {
 			return true
