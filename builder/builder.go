@@ -75,6 +75,11 @@ type Options struct {
 	// build with ErrUnterminated.
 	RequireFinalNewline bool
 
+	// Continued means that rows of other builds precede those of the inputs. The
+	// build fails with a *LastRowError if only they can tell whether a last row
+	// without a line end is complete.
+	Continued bool
+
 	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
 	// reason, row. A Write that blocks does not block the cancellation of the
 	// build.
@@ -133,6 +138,9 @@ type Summary struct {
 
 	Unterminated       bool     `json:"unterminated"` // the last row of an input has no line end; the input may be cut
 	UnterminatedInputs []string `json:"-"`            // their names
+
+	Bad   []BadRow `json:"bad,omitempty"` // the first 20 bad rows, in the order of the inputs
+	Lines []int64  `json:"-"`             // lines of each input, header rows and blank lines included
 }
 
 // Errors of Build, wrapped with details.
@@ -176,11 +184,12 @@ func (s *Summary) OtherRule() string {
 
 // A BadRow is a row that is not a promotion.
 type BadRow struct {
-	Input  string // name of the input
-	Line   int64  // counted from 1
-	Column int    // first wrong byte of the line, counted from 1
-	Reason string
-	Text   string // the row, cut to 200 bytes
+	Index  int    `json:"-"`      // of the input in Options.Inputs
+	Input  string `json:"file"`   // name of the input
+	Line   int64  `json:"line"`   // counted from 1
+	Column int    `json:"column"` // first wrong byte of the line, counted from 1
+	Reason string `json:"reason"`
+	Text   string `json:"row"` // the row, cut to 200 bytes
 }
 
 func (r BadRow) String() string {

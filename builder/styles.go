@@ -84,6 +84,18 @@ func (d *styleDictionary) number(key styleKey, rest []byte, chunk int64) (uint16
 	return n, nil
 }
 
+// isUnclear reports whether earlier rows of other builds can matter to isCut for
+// style n: no earlier row of this build has it, and longer styles begin with it.
+func (d *styleDictionary) isUnclear(n uint16, chunk int64) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	text := d.texts[n]
+	return d.first[n] == chunk && slices.ContainsFunc([]string{"Z", "0", "00", " A", "A"}, func(more string) bool {
+		_, err := format.ParseTimestampStyle(byte(text.key), []byte(text.rest+more))
+		return err == nil
+	})
+}
+
 // isCut reports whether style n of the only row of a chunk seems to be the start
 // of another one, because the row was cut: no earlier row has it, but earlier
 // rows have a style that begins with it, or a known zone does.

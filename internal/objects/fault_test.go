@@ -38,7 +38,7 @@ func open(t *testing.T, s objects.Store, data []byte) *objects.Reader {
 
 func readAll(t *testing.T, r *objects.Reader, parts, partLen int) ([]byte, error) {
 	t.Helper()
-	stream := r.Stream(t.Context(), 0, parts, partLen)
+	stream := r.Stream(t.Context(), 0, r.Size(), parts, partLen)
 	defer stream.Close()
 	return io.ReadAll(stream)
 }

@@ -36,5 +36,5 @@ func IsPermanent(err error) bool {
 		errors.As(err, new(*builder.BadRowsError)) || errors.As(err, new(*builder.DuplicatesError)) ||
 		errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.ContentError)) ||
 		errors.As(err, new(*builder.KindError)) || errors.As(err, new(*builder.CompressionError)) ||
-		errors.As(err, new(*builder.ChangedError))
+		errors.As(err, new(*builder.ChangedError)) || errors.As(err, new(*builder.LastRowError))
 }

@@ -128,7 +128,7 @@ func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
 	if r.Size() != f.Size {
 		return false, nil
 	}
-	body := r.Stream(ctx, 0, partsAtOnce, partLen)
+	body := r.Stream(ctx, 0, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
 	sum, err := checksum(body)
 	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {
