@@ -72,6 +72,23 @@ type Store interface {
 	URL(key string) string
 }
 
+// A FileStore is a Store whose objects are files, such as the Store of a path. A
+// program that writes a file there need not copy it: it writes the file of
+// TempPath and makes it an object with Take.
+type FileStore interface {
+	Store
+
+	// TempPath returns the path of a file that does not exist, beside the object
+	// of a key. List passes over the file. If the caller does not remove it, a Put or a
+	// TempPath in the same directory does so after a day.
+	TempPath(key string) (string, error)
+
+	// Take gives a durable file of TempPath the name of the object and returns
+	// its ETag. The error is ErrExists if the condition does not hold. With
+	// IfAbsent, the caller removes the file afterwards.
+	Take(temp, key string, cond Cond) (etag string, err error)
+}
+
 // Options select the endpoint of s3:// URLs.
 type Options struct {
 	Endpoint string // URL of a server that speaks S3; empty: AWS

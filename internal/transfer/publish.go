@@ -5,35 +5,65 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 
 	"promostore/format/generation"
 	"promostore/internal/objects"
 )
 
-// Published is the result of Publish.
-type Published struct {
-	New bool // the manifest was not there before
-
-	// Newest is the generation that nodes prefer among those with a manifest, the
-	// published one included.
-	Newest generation.ID
+// PutFile writes f, the content of r, unless l has the same file. The error wraps
+// ErrConflict if l has another file of this name.
+func (l Location) PutFile(ctx context.Context, f File, r io.ReaderAt) error {
+	_, err := l.store.Put(ctx, l.prefix+f.Name, r, f.Size, objects.IfAbsent)
+	return l.compareFile(ctx, f, err)
 }
 
-// Publish writes the manifest m of a generation whose files are in l already. The
-// error wraps generation.ErrIncomplete if one of them is missing, and ErrConflict
-// if a file has another size or l has another manifest of this generation.
-func (l Location) Publish(ctx context.Context, m Manifest) (Published, error) {
+// TakeFile is PutFile for a file of TempPath, which it moves, or removes if l has
+// the same.
+func (l Location) TakeFile(ctx context.Context, f File, temp string) error {
+	defer os.Remove(temp)
+	_, err := l.store.(objects.FileStore).Take(temp, l.prefix+f.Name, objects.IfAbsent)
+	return l.compareFile(ctx, f, err)
+}
+
+// TempPath returns the path of a new file for TakeFile. It reports false if the
+// objects of l are not files.
+func (l Location) TempPath(name string) (path string, ok bool, err error) {
+	store, ok := l.store.(objects.FileStore)
+	if ok {
+		path, err = store.TempPath(l.prefix + name)
+	}
+	return path, ok, err
+}
+
+// compareFile returns putErr, the error of writing f, unless it is that l has the
+// same file.
+func (l Location) compareFile(ctx context.Context, f File, putErr error) error {
+	if !errors.Is(putErr, objects.ErrExists) {
+		return putErr
+	}
+	same, err := l.hasSame(ctx, f)
+	if err == nil && !same {
+		err = fmt.Errorf("%s: %w", l.url(f.Name), ErrConflict)
+	}
+	return err
+}
+
+// Publish writes the manifest m of a generation whose files are in l already. It
+// reports whether the manifest was absent. The error wraps generation.ErrIncomplete
+// if one of the files is missing, and ErrConflict if a file has another size or l
+// has another manifest of this generation.
+func (l Location) Publish(ctx context.Context, m Manifest) (absent bool, err error) {
 	have, err := l.list(ctx)
 	if err != nil {
-		return Published{}, err
+		return false, err
 	}
 	if err := l.checkFiles(have, m); err != nil {
-		return Published{}, err
+		return false, err
 	}
-	p := Published{Newest: newestFirst(append(have.manifests, m.id))[0]}
-	p.New, err = l.putManifest(ctx, m)
-	return p, err
+	return l.putManifest(ctx, m)
 }
 
 // checkFiles checks that the files of m are there.

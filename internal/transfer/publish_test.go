@@ -1,10 +1,12 @@
 package transfer_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -12,6 +14,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/gentest"
+	"promostore/internal/objects"
 	"promostore/internal/objecttest"
 	"promostore/internal/transfer"
 )
@@ -33,17 +36,19 @@ func TestPublishedFilesArePulled(t *testing.T) {
 	id := m.build(t, s, 1000)
 	described := m.described(id, s, 1000)
 	for i, name := range m.files[id] {
-		published, err := m.loc.Publish(t.Context(), described)
+		absent, err := m.loc.Publish(t.Context(), described)
 		var incomplete *generation.IncompleteError
-		if !errors.As(err, &incomplete) || len(incomplete.Missing) != 16-i || published.New {
-			t.Fatalf("with %d of 16 files: %+v, %v", i, published, err)
+		if !errors.As(err, &incomplete) || len(incomplete.Missing) != 16-i || absent {
+			t.Fatalf("with %d of 16 files: %v, %v", i, absent, err)
 		}
-		m.put(t, m.prefix+name, m.built[name])
+		for range 2 {
+			gentest.Must(t, m.loc.PutFile(t.Context(), described.Files[i], bytes.NewReader(m.built[name])))
+		}
 	}
 	server.Fail(objecttest.First(1, func(r *http.Request) bool { return r.Method == http.MethodPut }, objecttest.Lost()))
-	for i, want := range []transfer.Published{{New: true, Newest: id}, {Newest: id}} {
-		if got, err := m.loc.Publish(t.Context(), described); err != nil || got != want {
-			t.Errorf("call %d: %+v, %v, want %+v", i, got, err, want)
+	for _, want := range []bool{true, false} {
+		if absent, err := m.loc.Publish(t.Context(), described); err != nil || absent != want {
+			t.Errorf("%v, %v, want %v", absent, err, want)
 		}
 	}
 	dir := filepath.Join(t.TempDir(), "node")
@@ -73,6 +78,9 @@ func TestPublishRefusesOtherContent(t *testing.T) {
 	}
 	longer := m.files[id][3]
 	m.put(t, m.prefix+longer, append(slices.Clip(m.built[longer]), 0))
+	if err := m.loc.PutFile(t.Context(), described.Files[3], bytes.NewReader(m.built[longer])); !errors.Is(err, transfer.ErrConflict) {
+		t.Errorf("a file of another size exists: %v", err)
+	}
 	if _, err := m.loc.Publish(t.Context(), described); !errors.Is(err, transfer.ErrConflict) {
 		t.Errorf("a file of another size: %v", err)
 	}
@@ -80,15 +88,44 @@ func TestPublishRefusesOtherContent(t *testing.T) {
 	if _, err := m.loc.Publish(t.Context(), described); err != nil {
 		t.Fatal(err)
 	}
+	other := described.Files[5]
+	other.SHA256 = described.Files[4].SHA256
+	if err := m.loc.PutFile(t.Context(), other, bytes.NewReader(make([]byte, other.Size))); !errors.Is(err, transfer.ErrConflict) {
+		t.Errorf("another file of the same size exists: %v", err)
+	}
 	described.Files[5].SHA256 = described.Files[4].SHA256
 	if _, err := m.loc.Publish(t.Context(), described); !errors.Is(err, transfer.ErrConflict) {
 		t.Errorf("another manifest: %v", err)
 	}
-	older := transfer.NewManifest(id-1000, s, 0, slices.Clone(described.Files))
-	for _, f := range older.Files {
-		m.put(t, m.prefix+f.Name, make([]byte, f.Size))
+}
+
+// A file that a process wrote in the directory of a location is moved, and replaces
+// nothing.
+func TestTakenFileReplacesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	loc, err := transfer.Parse(dir, objects.Options{})
+	gentest.Must(t, err)
+	name := generation.Name{ID: 1, Shards: 1}.String()
+	take := func(text string) error {
+		path, ok, err := loc.TempPath(name)
+		if !ok || err != nil {
+			t.Fatalf("%v, %v", ok, err)
+		}
+		gentest.Must(t, os.WriteFile(path, []byte(text), 0o644))
+		sum := sha256.Sum256([]byte(text))
+		return loc.TakeFile(t.Context(), transfer.File{Name: name, Size: int64(len(text)), SHA256: hex.EncodeToString(sum[:])}, path)
 	}
-	if got, err := m.loc.Publish(t.Context(), older); err != nil || got != (transfer.Published{New: true, Newest: id}) {
-		t.Errorf("an older generation: %+v, %v", got, err)
+	gentest.Must(t, take("the first"))
+	gentest.Must(t, take("the first"))
+	for _, text := range []string{"a second!", "the first one"} {
+		if err := take(text); !errors.Is(err, transfer.ErrConflict) {
+			t.Errorf("%q after another file: %v", text, err)
+		}
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, name)); string(got) != "the first" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if entries, err := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("%d files, %v", len(entries), err)
 	}
 }
