@@ -48,9 +48,9 @@ type build struct {
 //
 // The errors to check for are *BadRowsError, *DuplicatesError, *GuardError,
 // *ContentError, *SpaceError, *CompressionError, *KindError, *ChangedError,
-// ErrUnterminated, ErrEmpty, ErrExpansion, ErrNoRows, ErrWindow, ErrMemory,
-// generation.ErrLocked, generation.ErrFuture, and those of the file system and of
-// the inputs.
+// *LastRowError, ErrUnterminated, ErrEmpty, ErrExpansion, ErrNoRows, ErrStyles,
+// ErrWindow, ErrMemory, generation.ErrLocked, generation.ErrFuture, and those of the
+// file system and of the inputs.
 func Build(ctx context.Context, opts Options) (Summary, error) {
 	b := &build{Options: opts}
 	return b.build(ctx)
@@ -223,7 +223,7 @@ func (b *build) readChunks(ctx context.Context) error {
 				return false, err
 			}
 			if c.err != nil {
-				c.err.Line = b.rows.lanes[c.lane].lines
+				c.err.Line = b.rows.lines[c.input]
 				return false, fmt.Errorf("%s: %w", b.Inputs[c.input].Name, c.err)
 			}
 			b.progress.update(func(s *Status) { s.InputBytes, s.Rows = b.lanes.totals.read.Load(), b.rows.total })
@@ -363,7 +363,9 @@ func (b *build) summarize(out *output) {
 		Seconds:      time.Since(b.started).Seconds(),
 		PeakRSSBytes: sysmem.Peak(),
 		Comparison:   b.summary.Comparison,
+		Lines:        b.rows.lines,
 	}
+	b.summary.Bad, _ = b.rows.first()
 	if b.Sharding.Shards > 1 {
 		b.summary.LargestShard = out.largest()
 	}

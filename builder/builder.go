@@ -67,20 +67,18 @@ type Options struct {
 	Memory      int64           // bytes; at least MinMemory
 	Workers     int             // goroutines that parse and sort; 0: one for each processor
 	Duplicates  Duplicates
-	MaxBadRows  int64   // bad rows that are skipped; one more fails the build
-	Delimiter   byte    // between fields; 0: a comma
-	AllowEmpty  bool    // publish a generation without records
-	MinRecords  int64   // fewer records fail the build
-	MaxShrink   float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read fails the build
+	MaxBadRows  int64 // bad rows that are skipped; one more fails the build
+	Delimiter   byte  // between fields; 0: a comma
+	Guards
 
 	// RequireFinalNewline makes an input whose last row has no line end fail the
 	// build with ErrUnterminated.
 	RequireFinalNewline bool
 
-	// Greatest numbers of records that the live generation lacks, that only it
-	// has, and that differ from it, in per cent of its records; 0: no limit. With
-	// a limit, a live generation that cannot be read fails the build.
-	MaxAdded, MaxRemoved, MaxChanged float64
+	// Continued means that rows of other builds precede those of the inputs. The
+	// build fails with a *LastRowError if only they can tell whether a last row
+	// without a line end is complete.
+	Continued bool
 
 	// Rejects, if not nil, receives every bad row as CSV: file, line, column,
 	// reason, row. A Write that blocks does not block the cancellation of the
@@ -145,11 +143,14 @@ type Summary struct {
 
 	Unterminated       bool     `json:"unterminated"` // the last row of an input has no line end; the input may be cut
 	UnterminatedInputs []string `json:"-"`            // their names
+
+	Bad   []BadRow `json:"bad,omitempty"` // the first 20 bad rows, in the order of the inputs
+	Lines []int64  `json:"-"`             // lines of each input, header rows and blank lines included
 }
 
 // Errors of Build, wrapped with details.
 var (
-	// ErrEmpty means that the input has no good rows and Options.AllowEmpty is
+	// ErrEmpty means that the input has no good rows and Guards.AllowEmpty is
 	// not set.
 	ErrEmpty = errors.New("no promotions in the input")
 
@@ -188,11 +189,12 @@ func (s *Summary) OtherRule() string {
 
 // A BadRow is a row that is not a promotion.
 type BadRow struct {
-	Input  string // name of the input
-	Line   int64  // counted from 1
-	Column int    // first wrong byte of the line, counted from 1
-	Reason string
-	Text   string // the row, cut to 200 bytes
+	Index  int    `json:"-"`      // of the input in Options.Inputs
+	Input  string `json:"file"`   // name of the input
+	Line   int64  `json:"line"`   // counted from 1
+	Column int    `json:"column"` // first wrong byte of the line, counted from 1
+	Reason string `json:"reason"`
+	Text   string `json:"row"` // the row, cut to 200 bytes
 }
 
 func (r BadRow) String() string {

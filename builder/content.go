@@ -24,7 +24,7 @@ type Comparison struct {
 func (c *Comparison) percent(n int64) float64 { return float64(n) / float64(c.LiveRecords) * 100 }
 
 // A ContentError reports a data set that differs from the live generation by more
-// than Options.MaxAdded, MaxRemoved or MaxChanged allow, or one that cannot be
+// than Guards.MaxAdded, MaxRemoved or MaxChanged allow, or one that cannot be
 // compared.
 type ContentError struct {
 	Comparison *Comparison // nil: see Cause
@@ -55,28 +55,32 @@ func (e *ContentError) Error() string {
 	return fmt.Sprintf("compared with the %s records of the live generation %s: %s", humanize.Comma(c.LiveRecords), c.Live, strings.Join(list, ", "))
 }
 
-// comparesContent reports whether the content of the live generation matters.
-func (o *Options) comparesContent() bool {
-	return o.MaxAdded > 0 || o.MaxRemoved > 0 || o.MaxChanged > 0
+// ComparesContent reports whether a limit needs the content of the live generation.
+func (g *Guards) ComparesContent() bool {
+	return g.MaxAdded > 0 || g.MaxRemoved > 0 || g.MaxChanged > 0
 }
 
-// excesses returns the numbers that are above their limits. An empty live
-// generation has no limits: nothing can be in proportion to it.
-func (o *Options) excesses(c *Comparison) (list []Excess) {
+// CheckContent returns a *ContentError if c has more differences than g allows. An
+// empty live generation has no limits: nothing can be in proportion to it.
+func (g *Guards) CheckContent(c *Comparison) error {
 	if c.LiveRecords == 0 {
 		return nil
 	}
+	var list []Excess
 	for _, x := range []Excess{
-		{Kind: "added", Count: c.Added, Max: o.MaxAdded},
-		{Kind: "removed", Count: c.Removed, Max: o.MaxRemoved},
-		{Kind: "changed", Count: c.Changed, Max: o.MaxChanged},
+		{Kind: "added", Count: c.Added, Max: g.MaxAdded},
+		{Kind: "removed", Count: c.Removed, Max: g.MaxRemoved},
+		{Kind: "changed", Count: c.Changed, Max: g.MaxChanged},
 	} {
 		if x.Max > 0 && x.Count > share(c.LiveRecords, x.Max) {
 			x.Need = tenthsOf(x.Count, c.LiveRecords)
 			list = append(list, x)
 		}
 	}
-	return list
+	if len(list) == 0 {
+		return nil
+	}
+	return &ContentError{Comparison: c, Excesses: list}
 }
 
 // share returns a percentage of n, rounded down.
@@ -91,7 +95,7 @@ func tenthsOf(part, whole int64) float64 { return float64((1000*part+whole-1)/wh
 // checkContent compares the complete files with the live generation if there is a
 // limit. It returns a *ContentError if the data set is refused.
 func (b *build) checkContent(ctx context.Context, out *output) error {
-	if !b.comparesContent() {
+	if !b.ComparesContent() {
 		return nil
 	}
 	b.progress.begin(PhaseCompare)
@@ -116,10 +120,7 @@ func (b *build) checkContent(ctx context.Context, out *output) error {
 		return err
 	}
 	b.summary.Comparison = c
-	if list := b.excesses(c); len(list) > 0 {
-		return &ContentError{Comparison: c, Excesses: list}
-	}
-	return nil
+	return b.CheckContent(c)
 }
 
 // compare counts the differences. Generations of the same sharding are compared

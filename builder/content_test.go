@@ -34,33 +34,32 @@ func textInput(text string) []Input { return []Input{stream("rows", []byte(text)
 func TestContentGuard(t *testing.T) {
 	const live = 1000
 	for _, c := range []struct {
-		name string
-		csv  string
-		opts Options
-		want *diff.Counts // nil: no comparison
-		err  string
+		name   string
+		csv    string
+		guards Guards
+		want   *diff.Counts // nil: no comparison
+		err    string
 	}{
-		{"no limit", rows(5000, 6000), Options{MaxShrink: 50}, nil, ""},
-		{"the same", rows(0, 1000), Options{MaxAdded: 1, MaxRemoved: 1, MaxChanged: 1}, &diff.Counts{Unchanged: 1000}, ""},
-		{"added up to the limit", rows(0, 1101), Options{MaxAdded: 10.1}, &diff.Counts{Added: 101, Unchanged: 1000}, ""},
-		{"added beyond the limit", rows(0, 1102), Options{MaxAdded: 10.1, MaxRemoved: 1}, &diff.Counts{Added: 102, Unchanged: 1000},
+		{"no limit", rows(5000, 6000), Guards{MaxShrink: 50}, nil, ""},
+		{"the same", rows(0, 1000), Guards{MaxAdded: 1, MaxRemoved: 1, MaxChanged: 1}, &diff.Counts{Unchanged: 1000}, ""},
+		{"added up to the limit", rows(0, 1101), Guards{MaxAdded: 10.1}, &diff.Counts{Added: 101, Unchanged: 1000}, ""},
+		{"added beyond the limit", rows(0, 1102), Guards{MaxAdded: 10.1, MaxRemoved: 1}, &diff.Counts{Added: 102, Unchanged: 1000},
 			"compared with the 1,000 records of the live generation 20231114T221320000Z: 102 added (10.2 %, limit 10.1 %)"},
-		{"removed up to the limit", rows(50, 1000), Options{MaxRemoved: 5}, &diff.Counts{Removed: 50, Unchanged: 950}, ""},
-		{"removed beyond the limit", rows(51, 1000), Options{MaxRemoved: 5}, &diff.Counts{Removed: 51, Unchanged: 949}, "51 removed (5.1 %, limit 5 %)"},
-		{"changed up to the limit", rowsOf(0, 5, "9.7", someDate) + rows(5, 1000), Options{MaxChanged: 0.5}, &diff.Counts{Changed: 5, Unchanged: 995}, ""},
-		{"prices and dates changed", rowsOf(0, 4, "9.680", someDate) + rowsOf(4, 8, "9.68", "2022-06-04 06:01:20") + rows(8, 1000), Options{MaxChanged: 0.5},
+		{"removed up to the limit", rows(50, 1000), Guards{MaxRemoved: 5}, &diff.Counts{Removed: 50, Unchanged: 950}, ""},
+		{"removed beyond the limit", rows(51, 1000), Guards{MaxRemoved: 5}, &diff.Counts{Removed: 51, Unchanged: 949}, "51 removed (5.1 %, limit 5 %)"},
+		{"changed up to the limit", rowsOf(0, 5, "9.7", someDate) + rows(5, 1000), Guards{MaxChanged: 0.5}, &diff.Counts{Changed: 5, Unchanged: 995}, ""},
+		{"prices and dates changed", rowsOf(0, 4, "9.680", someDate) + rowsOf(4, 8, "9.68", "2022-06-04 06:01:20") + rows(8, 1000), Guards{MaxChanged: 0.5},
 			&diff.Counts{Changed: 8, Unchanged: 992}, "8 changed (0.8 %, limit 0.5 %)"},
-		{"a limit for another kind", rows(500, 2000), Options{MaxChanged: 1}, &diff.Counts{Added: 1000, Removed: 500, Unchanged: 500}, ""},
-		{"everything replaced", rows(5000, 16000), Options{MaxAdded: 50, MaxRemoved: 20, MaxChanged: 10}, &diff.Counts{Added: 11000, Removed: 1000},
+		{"a limit for another kind", rows(500, 2000), Guards{MaxChanged: 1}, &diff.Counts{Added: 1000, Removed: 500, Unchanged: 500}, ""},
+		{"everything replaced", rows(5000, 16000), Guards{MaxAdded: 50, MaxRemoved: 20, MaxChanged: 10}, &diff.Counts{Added: 11000, Removed: 1000},
 			"11,000 added (1100.0 %, limit 50 %), 1,000 removed (100.0 %, limit 20 %)"},
-		{"repeated ids", rows(0, 1000) + rowsOf(0, 30, "1", someDate) + rows(0, 10), Options{MaxChanged: 2, MaxAdded: 1}, &diff.Counts{Changed: 20, Unchanged: 980}, ""},
-		{"no records", "", Options{MaxRemoved: 99, AllowEmpty: true}, &diff.Counts{Removed: 1000}, "1,000 removed (100.0 %, limit 99 %)"},
-		{"no records allowed", "", Options{MaxRemoved: 100, AllowEmpty: true}, &diff.Counts{Removed: 1000}, ""},
+		{"repeated ids", rows(0, 1000) + rowsOf(0, 30, "1", someDate) + rows(0, 10), Guards{MaxChanged: 2, MaxAdded: 1}, &diff.Counts{Changed: 20, Unchanged: 980}, ""},
+		{"no records", "", Guards{MaxRemoved: 99, AllowEmpty: true}, &diff.Counts{Removed: 1000}, "1,000 removed (100.0 %, limit 99 %)"},
+		{"no records allowed", "", Guards{MaxRemoved: 100, AllowEmpty: true}, &diff.Counts{Removed: 1000}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, s := range []sizes{inMemory, tiny} {
-				opts := c.opts
-				opts.Dir = t.TempDir()
+				opts := Options{Dir: t.TempDir(), Guards: c.guards}
 				mustBuild(t, tiny, Options{Dir: opts.Dir, Inputs: textInput(rows(0, live))})
 				opts.Inputs = textInput(c.csv)
 				sum, err := buildWith(t.Context(), s, opts)
@@ -108,7 +107,7 @@ func wantComparison(t *testing.T, got *Comparison, want *diff.Counts) {
 
 // Nothing is in proportion to a live generation that is missing or empty.
 func TestContentGuardAllowsFirstDataSet(t *testing.T) {
-	opts := Options{Dir: t.TempDir(), Memory: MinMemory, MaxAdded: 1, MaxRemoved: 1, AllowEmpty: true}
+	opts := Options{Dir: t.TempDir(), Memory: MinMemory, Guards: Guards{MaxAdded: 1, MaxRemoved: 1, AllowEmpty: true}}
 	for i, csv := range []string{"", rows(0, 100)} {
 		opts.Inputs = textInput(csv)
 		sum, err := Build(t.Context(), opts)

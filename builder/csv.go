@@ -134,15 +134,20 @@ func (p *parser) explain(c chunk, bad badLine) BadRow {
 
 // checkCut reports whether the row of c, the last one of its input and without a
 // line end, is complete. If it is not, the row becomes a bad one. All chunks
-// before c must have been parsed.
-func (p *parser) checkCut(c chunk) bool {
+// before c must have been parsed. continued means that other builds have parsed some
+// of them; if these may decide, checkCut returns a *LastRowError.
+func (p *parser) checkCut(c chunk, continued bool) (complete bool, err error) {
 	line := bytes.TrimSuffix(c.data, []byte{'\r'})
 	if len(p.records) == 0 || line[len(line)-1] == '"' { // bad, or a quoted date
-		return true
+		return true, nil
 	}
-	short, whole, ok := p.styles.dictionary.isCut(uint16(p.records[0].Style()), c.order())
+	d, n := p.styles.dictionary, uint16(p.records[0].Style())
+	if continued && d.isUnclear(n, c.order()) {
+		return false, &LastRowError{Text: string(line)}
+	}
+	short, whole, ok := d.isCut(n, c.order())
 	if !ok {
-		return true
+		return true, nil
 	}
 	p.records = p.records[:0]
 	p.bad = append(p.bad, badLine{
@@ -151,7 +156,17 @@ func (p *parser) checkCut(c chunk) bool {
 		hi:   len(line),
 		err:  fmt.Errorf("date: the input ends after %s, without a line end, want %s", short, whole),
 	})
-	return false
+	return false, nil
+}
+
+// A LastRowError reports a last row without a line end, of which only rows of other
+// builds can tell whether it is complete, see Options.Continued.
+type LastRowError struct {
+	Text string // the row
+}
+
+func (e *LastRowError) Error() string {
+	return fmt.Sprintf("the last row has no line end and may be cut: %q; if it is complete, add a line end", e.Text)
 }
 
 // isFirstRow reports whether a row at this offset is the first of an input.

@@ -14,8 +14,20 @@ import (
 	"promostore/internal/fsx"
 )
 
-// A GuardError reports a data set with fewer records than Options.MinRecords or
-// Options.MaxShrink allows, or one that MaxShrink cannot judge.
+// Guards are the thresholds that a new generation must meet.
+type Guards struct {
+	AllowEmpty bool    // accept a generation without records
+	MinRecords int64   // fewer records are refused
+	MaxShrink  float64 // greatest loss of records against the live generation, in per cent; 0 or 100: no limit. With another value, a live generation that cannot be read refuses the new one
+
+	// Greatest numbers of records that the live generation lacks, that only it
+	// has, and that differ from it, in per cent of its records; 0: no limit. With
+	// a limit, a live generation that cannot be read refuses the new one.
+	MaxAdded, MaxRemoved, MaxChanged float64
+}
+
+// A GuardError reports a data set with fewer records than Guards.MinRecords or
+// Guards.MaxShrink allows, or one that MaxShrink cannot judge.
 type GuardError struct {
 	Records     int64         // in the data set
 	AtMost      bool          // Records includes duplicates: the build failed before the sort
@@ -56,7 +68,7 @@ func (e *GuardError) Shrink() float64 {
 	return float64(e.LiveRecords-e.Records) / float64(e.LiveRecords) * 100
 }
 
-// MaxShrink returns the lowest Options.MaxShrink, in tenths of a per cent, that
+// MaxShrink returns the lowest Guards.MaxShrink, in tenths of a per cent, that
 // allows the data set. It returns 0 if the guard is MinRecords.
 func (e *GuardError) MaxShrink() float64 {
 	if e.Cause != nil {
@@ -68,31 +80,62 @@ func (e *GuardError) MaxShrink() float64 {
 	return tenthsOf(e.LiveRecords-e.Records, e.LiveRecords)
 }
 
-// checkRecords returns a *GuardError if there are too few records. atMost means
-// that some of them may be duplicates.
-func (b *build) checkRecords(records int64, atMost bool) error {
-	if records < b.MinRecords {
-		return &GuardError{Records: records, AtMost: atMost, Min: b.MinRecords}
+// A Live names the generation that a data set is compared with.
+type Live struct {
+	ID      generation.ID
+	Records int64
+}
+
+// CheckRecords returns a *GuardError if there are too few records. atMost means
+// that some of them may be duplicates. CheckRecords calls live if MaxShrink is a
+// limit; an error of live that wraps generation.ErrNoneServable means that there is
+// no live generation.
+func (g *Guards) CheckRecords(records int64, atMost bool, live func() (Live, error)) error {
+	if records < g.MinRecords {
+		return &GuardError{Records: records, AtMost: atMost, Min: g.MinRecords}
 	}
-	if b.MaxShrink <= 0 || b.MaxShrink >= maxShrinkOff {
+	if g.MaxShrink <= 0 || g.MaxShrink >= maxShrinkOff {
 		return nil
 	}
-	live, header, err := readLive(b.Dir)
+	l, err := live()
 	if errors.Is(err, generation.ErrNoneServable) {
 		return nil
 	}
 	if err != nil {
 		return &GuardError{Records: records, AtMost: atMost, Cause: err}
 	}
-	had := int64(header.Records)
-	min := had - share(had, b.MaxShrink)
+	min := l.Records - share(l.Records, g.MaxShrink)
 	if records >= min {
 		return nil
 	}
-	return &GuardError{Records: records, AtMost: atMost, Min: min, Live: live.ID, LiveRecords: had}
+	return &GuardError{Records: records, AtMost: atMost, Min: min, Live: l.ID, LiveRecords: l.Records}
 }
 
-// maxShrinkOff is the Options.MaxShrink that allows any number of records, also
+// CheckEmpty returns an error that wraps ErrEmpty if there is no good row and
+// AllowEmpty is not set. bad describes the bad rows of the inputs.
+func (g *Guards) CheckEmpty(good int64, inputs []Input, bad *BadRowsError) error {
+	switch {
+	case good > 0 || g.AllowEmpty:
+		return nil
+	case bad.Cause != nil:
+		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(bad.Count), bad.Cause)
+	case bad.Count > 0:
+		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(bad.Count), bad.Rows[0])
+	case len(inputs) == 1:
+		return fmt.Errorf("%s: %w", inputs[0].Name, ErrEmpty)
+	}
+	return ErrEmpty
+}
+
+// checkRecords is CheckRecords with the live generation of the directory.
+func (b *build) checkRecords(records int64, atMost bool) error {
+	return b.CheckRecords(records, atMost, func() (Live, error) {
+		g, header, err := readLive(b.Dir)
+		return Live{g.ID, int64(header.Records)}, err
+	})
+}
+
+// maxShrinkOff is the Guards.MaxShrink that allows any number of records, also
 // if the live generation cannot be read.
 const maxShrinkOff = 100
 

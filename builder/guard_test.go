@@ -38,7 +38,7 @@ func TestGuardsOfRecords(t *testing.T) {
 		{name: "no live generation", rows: 1, shrink: 1, empty: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			opts := Options{Dir: t.TempDir(), MinRecords: c.min, MaxShrink: c.shrink}
+			opts := Options{Dir: t.TempDir(), Guards: Guards{MinRecords: c.min, MaxShrink: c.shrink}}
 			if !c.empty {
 				mustBuild(t, tiny, Options{Dir: opts.Dir, Inputs: []Input{synthetic(t, live, 0)}})
 			}
@@ -67,12 +67,12 @@ func TestGuardsOfRecords(t *testing.T) {
 // rows, since some of them may be duplicates.
 func TestGuardCountsRowsBeforeTheSort(t *testing.T) {
 	dir := t.TempDir()
-	_, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, MinRecords: 101, Inputs: []Input{synthetic(t, 100, 20)}})
+	_, err := Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Guards: Guards{MinRecords: 101}, Inputs: []Input{synthetic(t, 100, 20)}})
 	var guard *GuardError
 	if !errors.As(err, &guard) || !guard.AtMost || !strings.Contains(err.Error(), "at most 100 records, fewer than the minimum of 101") {
 		t.Errorf("before the sort: %v", err)
 	}
-	_, err = Build(t.Context(), Options{Dir: dir, Memory: MinMemory, MinRecords: 100, Inputs: []Input{synthetic(t, 100, 20)}})
+	_, err = Build(t.Context(), Options{Dir: dir, Memory: MinMemory, Guards: Guards{MinRecords: 100}, Inputs: []Input{synthetic(t, 100, 20)}})
 	if !errors.As(err, &guard) || guard.AtMost || !strings.Contains(err.Error(), ": 80 records, fewer") && !strings.HasPrefix(err.Error(), "80 records, fewer") {
 		t.Errorf("after the sort: %v", err)
 	}
@@ -80,7 +80,7 @@ func TestGuardCountsRowsBeforeTheSort(t *testing.T) {
 
 // The values of a GuardError allow the data set.
 func TestGuardErrorValuesAllowDataSet(t *testing.T) {
-	opts := Options{Dir: t.TempDir(), Memory: MinMemory, MaxShrink: 1, MinRecords: 990}
+	opts := Options{Dir: t.TempDir(), Memory: MinMemory, Guards: Guards{MaxShrink: 1, MinRecords: 990}}
 	mustBuild(t, tiny, Options{Dir: opts.Dir, Inputs: []Input{synthetic(t, 1000, 0)}})
 	for range 2 {
 		opts.Inputs = []Input{synthetic(t, 777, 0)}
@@ -149,7 +149,7 @@ func TestGuardRefusesIfLiveGenerationIsUnreadable(t *testing.T) {
 				if err := c.damage(live.Files[len(live.Files)-1]); err != nil {
 					t.Fatal(err)
 				}
-				opts := Options{Dir: dir, Memory: MinMemory, MaxShrink: 50, Inputs: []Input{synthetic(t, 5, 0)}}
+				opts := Options{Dir: dir, Memory: MinMemory, Guards: Guards{MaxShrink: 50}, Inputs: []Input{synthetic(t, 5, 0)}}
 				_, err = Build(t.Context(), opts)
 				if c.want == nil {
 					if err != nil {

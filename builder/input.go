@@ -245,7 +245,7 @@ func (s *source) open() error {
 	if err != nil {
 		return err
 	}
-	s.file, s.begun, s.first, s.skip, s.newline = f, false, true, false, true
+	s.file, s.begun, s.first, s.skip, s.newline = f, in.continues(), !in.continues(), false, true
 	if file, ok := f.(*os.File); ok && in.path != "" {
 		info, err := file.Stat()
 		if err != nil {
@@ -255,6 +255,10 @@ func (s *source) open() error {
 		s.opened = append(s.opened, openedFile{in.path, fsx.IdentityOf(info)})
 	}
 	s.raw = &counter{r: f, n: &s.totals.read, hollow: maxHollow}
+	if in.isRange() {
+		s.r, s.kind = s.raw, ""
+		return nil
+	}
 	if s.r, s.kind, err = decompress(s.raw, s.decoders); err != nil {
 		f.Close()
 		s.r = nil

@@ -292,7 +292,7 @@ func planLanes(opts *Options) lanePlan {
 	plan := lanePlan{lanes: 1, open: 1, decoders: opts.Workers}
 	slow, each, ordered := 0, int64(0), opts.Workers == 1 || opts.Rejects != nil
 	for _, in := range opts.Inputs {
-		if in.memory > 0 {
+		if in.memory > 0 || in.object != nil {
 			slow++
 		}
 		if in.object != nil {

@@ -1,9 +1,7 @@
 package builder
 
 import (
-	"context"
 	"errors"
-	"io"
 
 	"promostore/internal/objects"
 )
@@ -15,41 +13,15 @@ func ObjectInput(s objects.Store, o objects.Object) Input {
 	// A build reads several objects at the same time, like compressed files,
 	// because one connection is slower than parsing. Finding out how each is
 	// compressed would take a request for each, so the memory is that of zstd.
-	return Input{Name: s.URL(o.Key), Size: o.Size, memory: zstdMemory, object: &object{s, o}}
+	return Input{Name: s.URL(o.Key), Size: o.Size, memory: zstdMemory, object: &object{s, o, 0, o.Size}}
 }
 
-// An object is an object of a store as it was before the build.
+// An object is an object of a store as it was before the build, or a range of it.
 type object struct {
 	store objects.Store
 	objects.Object
+	from, to int64 // see RangeInput
 }
-
-// An objectReader reads an object from its start.
-type objectReader struct {
-	io.ReadCloser
-	object *object
-	reader *objects.Reader
-}
-
-// open opens the object. Canceling ctx ends its reads.
-func (o *object) open(ctx context.Context, parts objectParts) (io.ReadCloser, error) {
-	r, err := o.store.Open(ctx, o.Key)
-	if err != nil {
-		return nil, o.explain(err)
-	}
-	if r.ETag() != o.ETag || r.Size() != o.Size {
-		r.Close()
-		return nil, o.explain(objects.ErrChanged)
-	}
-	return &objectReader{r.Stream(ctx, 0, parts.num, parts.len), o, r}, nil
-}
-
-func (r *objectReader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	return n, r.object.explain(err)
-}
-
-func (r *objectReader) Close() error { return errors.Join(r.ReadCloser.Close(), r.reader.Close()) }
 
 // explain returns a *ChangedError if err means that the object has changed, and
 // otherwise err.

@@ -17,6 +17,7 @@ type rowCounter struct {
 
 	total    int64 // good and bad rows
 	badCount int64
+	lines    []int64 // of each input so far
 	lanes    []laneRows
 }
 
@@ -25,15 +26,17 @@ type laneRows struct {
 	bad   []BadRow
 	cause error // why rows of an earlier input are bad, or nil
 
-	input     int   // of the last chunk
-	lines     int64 // of this input so far
+	input     int // of the last chunk; -1 before the first one
 	diagnosis diagnosis
 }
 
 // start starts to count the rows of a number of lanes. It writes the header of the
 // rejects.
 func (r *rowCounter) start(ctx context.Context, opts *Options, lanes int) error {
-	r.opts, r.lanes = opts, make([]laneRows, lanes)
+	r.opts, r.lines, r.lanes = opts, make([]int64, len(opts.Inputs)), make([]laneRows, lanes)
+	for i := range r.lanes {
+		r.lanes[i].input = -1
+	}
 	if opts.Rejects == nil {
 		return nil
 	}
@@ -56,18 +59,24 @@ func (r *rowCounter) tooManyBad() bool { return r.badCount > r.opts.MaxBadRows }
 // add counts the rows of c, which p has parsed. keep is false if the only row of c
 // is cut.
 func (r *rowCounter) add(c chunk, p *parser) (keep bool, err error) {
-	keep = !c.cut || p.checkCut(c)
+	keep = true
+	in := &r.opts.Inputs[c.input]
+	if c.cut && !r.tooManyBad() {
+		if keep, err = p.checkCut(c, r.opts.Continued); err != nil {
+			return false, fmt.Errorf("%s: %w", in.Name, err)
+		}
+	}
 	l := &r.lanes[c.lane]
 	if c.input != l.input {
 		l.endInput(r.opts)
-		l.input, l.lines, l.diagnosis = c.input, 0, diagnosis{}
+		l.input, l.diagnosis = c.input, diagnosis{ended: in.continues()}
 	}
 	for _, bad := range p.bad {
 		if err := r.reject(c, p, bad); err != nil {
 			return false, err
 		}
 	}
-	l.lines += p.lines
+	r.lines[c.input] += p.lines
 	r.total += int64(len(p.records) + len(p.bad))
 	l.diagnosis.add(c, p)
 	if d := &l.diagnosis; r.tooManyBad() && r.rejects == nil && (d.all != nil && d.rows == maxExamined || d.all == nil && d.first != nil && d.ended) {
@@ -93,7 +102,7 @@ func (r *rowCounter) first() (bad []BadRow, cause error) {
 	return bad[:min(len(bad), maxShown)], cause
 }
 
-func (r *rowCounter) badRowsError(stopped bool) error {
+func (r *rowCounter) badRowsError(stopped bool) *BadRowsError {
 	bad, cause := r.first()
 	return &BadRowsError{Rows: bad, Count: r.badCount, Max: r.opts.MaxBadRows, Cause: cause, Stopped: stopped}
 }
@@ -105,8 +114,8 @@ func (r *rowCounter) reject(c chunk, p *parser, bad badLine) error {
 		return nil
 	}
 	row := p.explain(c, bad)
-	row.Input = r.opts.Inputs[c.input].Name
-	row.Line += l.lines
+	row.Index, row.Input = c.input, r.opts.Inputs[c.input].Name
+	row.Line += r.lines[c.input]
 	if r.rejects != nil {
 		err := r.rejects.Write([]string{row.Input, strconv.FormatInt(row.Line, 10), strconv.Itoa(row.Column), row.Reason, row.Text})
 		if err != nil {
@@ -134,17 +143,5 @@ func (r *rowCounter) finish() error {
 	if r.tooManyBad() {
 		return r.badRowsError(false)
 	}
-	if r.good() > 0 || r.opts.AllowEmpty {
-		return nil
-	}
-	bad, cause := r.first()
-	switch {
-	case cause != nil:
-		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(r.badCount), cause)
-	case r.badCount > 0:
-		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(r.badCount), bad[0])
-	case len(r.opts.Inputs) == 1:
-		return fmt.Errorf("%s: %w", r.opts.Inputs[0].Name, ErrEmpty)
-	}
-	return ErrEmpty
+	return r.opts.CheckEmpty(r.good(), r.opts.Inputs, r.badRowsError(false))
 }

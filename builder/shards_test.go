@@ -196,7 +196,7 @@ func TestDuplicatesOfShards(t *testing.T) {
 // A generation without records has all of its files.
 func TestShardsWithoutRecords(t *testing.T) {
 	for _, sharding := range append(shardings, mostShards[0]) {
-		sum, files := mustBuildShards(t, inMemory, Options{Inputs: textInput("id,price,expiration_date\n"), AllowEmpty: true, Sharding: sharding})
+		sum, files := mustBuildShards(t, inMemory, Options{Inputs: textInput("id,price,expiration_date\n"), Guards: Guards{AllowEmpty: true}, Sharding: sharding})
 		if len(files) != int(sharding.Shards) || sum.Records != 0 || sum.Uneven() || *sum.LargestShard != (ShardSize{}) {
 			t.Errorf("%v: summary %+v", sharding, sum)
 		}
@@ -264,7 +264,7 @@ func TestContentGuardOfShards(t *testing.T) {
 			if _, err := buildWith(t.Context(), tiny, Options{Dir: dir, Inputs: textInput(rows(0, 1000)), Generation: testGeneration, Sharding: from}); err != nil {
 				t.Fatal(err)
 			}
-			opts := Options{Dir: dir, MaxAdded: 10, MaxRemoved: 10, MaxChanged: 10, MaxShrink: 10, Sharding: s, Inputs: textInput(rows(200, 1000) + rowsOf(1000, 1200, "1", someDate))}
+			opts := Options{Dir: dir, Guards: Guards{MaxAdded: 10, MaxRemoved: 10, MaxChanged: 10, MaxShrink: 10}, Sharding: s, Inputs: textInput(rows(200, 1000) + rowsOf(1000, 1200, "1", someDate))}
 			_, err := buildWith(t.Context(), tiny, opts)
 			var content *ContentError
 			if !errors.As(err, &content) || content.Comparison.Added != 200 || content.Comparison.Removed != 200 || content.Comparison.Unchanged != 800 || content.Comparison.LiveRecords != 1000 {
@@ -297,7 +297,7 @@ func TestGuardFailsIfShardsDisagree(t *testing.T) {
 	if err := os.Rename(filepath.Join(other, name), filepath.Join(dir, name)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := buildWith(t.Context(), tiny, Options{Dir: dir, MaxShrink: 10, Inputs: textInput(rows(0, 9))})
+	_, err := buildWith(t.Context(), tiny, Options{Dir: dir, Guards: Guards{MaxShrink: 10}, Inputs: textInput(rows(0, 9))})
 	var guard *GuardError
 	if !errors.As(err, &guard) || !errors.Is(guard.Cause, generation.ErrDisagree) {
 		t.Errorf("error %v, want a *GuardError because of %v", err, generation.ErrDisagree)

@@ -18,13 +18,13 @@ import (
 // record does not hold. A record holds the number of its style in the dictionary
 // of the file.
 
-// errStyles fails the build for any Options.MaxBadRows. A row whose style has no
+// ErrStyles fails the build for any Options.MaxBadRows. A row whose style has no
 // number could only be skipped, and which row that is would depend on the order
 // in which the workers meet the styles.
-var errStyles = fmt.Errorf("more than %d timestamp styles", format.MaxStyles)
+var ErrStyles = fmt.Errorf("more than %d timestamp styles", format.MaxStyles)
 
 // isFatal reports whether an error of a row fails the build.
-func isFatal(err error) bool { return errors.Is(err, errStyles) }
+func isFatal(err error) bool { return errors.Is(err, ErrStyles) }
 
 // A styleDictionary numbers the styles of a build in the order in which workers
 // meet them, which differs from build to build. It is safe for concurrent use.
@@ -72,7 +72,7 @@ func (d *styleDictionary) number(key styleKey, rest []byte, chunk int64) (uint16
 		return n, nil
 	}
 	if len(d.styles) == format.MaxStyles {
-		return 0, errStyles
+		return 0, ErrStyles
 	}
 	if d.index == nil {
 		d.index = map[styleText]uint16{}
@@ -82,6 +82,18 @@ func (d *styleDictionary) number(key styleKey, rest []byte, chunk int64) (uint16
 	d.index[text] = n
 	d.styles, d.texts, d.first = append(d.styles, style), append(d.texts, text), append(d.first, chunk)
 	return n, nil
+}
+
+// isUnclear reports whether earlier rows of other builds can matter to isCut for
+// style n: no earlier row of this build has it, and longer styles begin with it.
+func (d *styleDictionary) isUnclear(n uint16, chunk int64) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	text := d.texts[n]
+	return d.first[n] == chunk && slices.ContainsFunc([]string{"Z", "0", "00", " A", "A"}, func(more string) bool {
+		_, err := format.ParseTimestampStyle(byte(text.key), []byte(text.rest+more))
+		return err == nil
+	})
 }
 
 // isCut reports whether style n of the only row of a chunk seems to be the start

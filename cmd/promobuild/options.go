@@ -59,14 +59,15 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 		TempDir:    c.String("tmp"),
 		Workers:    c.Int("workers"),
 		MaxBadRows: c.Int64("max-bad-rows"),
-		AllowEmpty: c.Bool("allow-empty"),
-
+		Guards: builder.Guards{
+			AllowEmpty: c.Bool("allow-empty"),
+			MinRecords: c.Int64("min-records"),
+			MaxShrink:  c.Float64("max-shrink"),
+			MaxAdded:   c.Float64("max-added"),
+			MaxRemoved: c.Float64("max-removed"),
+			MaxChanged: c.Float64("max-changed"),
+		},
 		RequireFinalNewline: c.Bool("require-final-newline"),
-		MinRecords:          c.Int64("min-records"),
-		MaxShrink:           c.Float64("max-shrink"),
-		MaxAdded:            c.Float64("max-added"),
-		MaxRemoved:          c.Float64("max-removed"),
-		MaxChanged:          c.Float64("max-changed"),
 	}
 	switch {
 	case opts.Dir == "":

@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,24 @@ func isTemp(name string) bool {
 // Put writes a temporary file beside the object, syncs it and gives it its name.
 // It creates missing directories.
 func (d *dir) Put(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond) (etag string, err error) {
+	temp, err := d.TempPath(key)
+	if err != nil {
+		return "", err
+	}
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(temp)
+	defer f.Close()
+	if err := errors.Join(f.Chmod(0o644), copyTo(ctx, f, r, size), f.Sync()); err != nil {
+		return "", err
+	}
+	return d.Take(temp, key, cond)
+}
+
+// TempPath creates missing directories, and removes old temporary files.
+func (d *dir) TempPath(key string) (string, error) {
 	p, err := d.path(key)
 	if err != nil {
 		return "", err
@@ -38,23 +57,22 @@ func (d *dir) Put(ctx context.Context, key string, r io.ReaderAt, size int64, co
 		return "", err
 	}
 	d.sweep(parent)
-	f, err := os.CreateTemp(parent, tempPrefix+"*"+tempSuffix)
+	return filepath.Join(parent, tempPrefix+rand.Text()+tempSuffix), nil
+}
+
+func (d *dir) Take(temp, key string, cond Cond) (etag string, err error) {
+	p, err := d.path(key)
 	if err != nil {
 		return "", err
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := errors.Join(f.Chmod(0o644), copyTo(ctx, f, r, size), f.Sync()); err != nil {
-		return "", err
-	}
-	info, err := f.Stat()
+	info, err := os.Stat(temp)
 	if err != nil {
 		return "", err
 	}
-	if err := rename(f.Name(), p, cond); err != nil {
+	if err := rename(temp, p, cond); err != nil {
 		return "", err
 	}
-	return fileETag(info), fsx.SyncDir(parent)
+	return fileETag(info), fsx.SyncDir(filepath.Dir(p))
 }
 
 // tempAge is the age at which a temporary file is that of a Put that was killed. A
@@ -108,12 +126,22 @@ func rename(temp, p string, cond Cond) error {
 		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, p, unix.RENAME_NOREPLACE)
 	}
 	if errors.Is(err, fs.ErrExist) {
+		if sameFile(temp, p) { // NFS repeats a request whose answer was lost
+			return nil
+		}
 		return fmt.Errorf("%s: %w", p, ErrExists)
 	}
 	if err != nil {
 		return &os.PathError{Op: "create", Path: p, Err: err}
 	}
 	return nil
+}
+
+// sameFile reports whether two paths are links to one file.
+func sameFile(a, b string) bool {
+	infoA, errA := os.Lstat(a)
+	infoB, errB := os.Lstat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // makeDirs creates a directory and its missing parents, durably.

@@ -38,7 +38,7 @@ func open(t *testing.T, s objects.Store, data []byte) *objects.Reader {
 
 func readAll(t *testing.T, r *objects.Reader, parts, partLen int) ([]byte, error) {
 	t.Helper()
-	stream := r.Stream(t.Context(), 0, parts, partLen)
+	stream := r.Stream(t.Context(), 0, r.Size(), parts, partLen)
 	defer stream.Close()
 	return io.ReadAll(stream)
 }
@@ -258,6 +258,89 @@ func TestPutSucceedsAfterLostAnswer(t *testing.T) {
 				t.Errorf("%d bytes: wrong object", size)
 			}
 		})
+	}
+}
+
+// An upload in parts whose end conflicts with another write begins again, because
+// S3 refuses each further end of it. No upload remains.
+func TestPutBeginsAgainAfterConflict(t *testing.T) {
+	conflict := objecttest.Error(http.StatusConflict, "ConditionalRequestConflict", "A conflicting operation occurred.")
+	data := random(11 << 20)
+	ends := func(r *http.Request) bool {
+		return r.Method == http.MethodPost && r.URL.Query().Has("uploadId")
+	}
+	for name, c := range map[string]struct {
+		fault   func(s objects.Store) objecttest.Fault
+		uploads int
+		want    error
+	}{
+		"once": {func(objects.Store) objecttest.Fault { return objecttest.First(1, ends, conflict) }, 2, nil},
+		"with itself": {func(objects.Store) objecttest.Fault {
+			return objecttest.First(1, ends, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				next.ServeHTTP(httptest.NewRecorder(), r) // the first attempt of a client that does not wait
+				conflict(w, r, next)
+			})
+		}, 1, nil},
+		"with another object": {func(s objects.Store) objecttest.Fault {
+			return objecttest.First(1, ends, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+				put(t, s, "o", []byte("other"))
+				conflict(w, r, next)
+			})
+		}, 1, objects.ErrExists},
+		"always": {func(objects.Store) objecttest.Fault { return objecttest.Where(ends, conflict) }, 3, objects.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachServer(t, func(t *testing.T, server *objecttest.Server, s objects.Store) {
+				server.Fail(c.fault(s))
+				server.Requests()
+				etag, err := s.Put(t.Context(), "o", bytes.NewReader(data), int64(len(data)), objects.IfAbsent)
+				if !errors.Is(err, c.want) {
+					t.Errorf("error %v, want %v", err, c.want)
+				}
+				begun, aborted := 0, 0
+				for _, r := range server.Requests() {
+					if strings.HasPrefix(r, "POST /bucket/o?uploads") {
+						begun++
+					}
+					if strings.HasPrefix(r, "DELETE /bucket/o?uploadId=") {
+						aborted++
+					}
+				}
+				finished := 0
+				if err == nil {
+					finished = 1
+				}
+				if begun != c.uploads || aborted != begun-finished {
+					t.Errorf("%d uploads begun, %d aborted; want %d begun", begun, aborted, c.uploads)
+				}
+				if err != nil {
+					return
+				}
+				r, err := s.Open(t.Context(), "o")
+				must(t, err)
+				if r.ETag() != etag || !bytes.Equal(get(t, s, "o"), data) {
+					t.Error("wrong object")
+				}
+			})
+		})
+	}
+}
+
+// A Put that cannot tell whether the object is its own does not claim that another
+// writer was faster.
+func TestPutThatCannotReadItsObject(t *testing.T) {
+	server, s := newS3(t)
+	lost := objecttest.First(1, func(r *http.Request) bool { return r.Method == http.MethodPut }, objecttest.Lost())
+	server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method == http.MethodPut {
+			lost(w, r, next)
+			return
+		}
+		objecttest.Error(http.StatusForbidden, "AccessDenied", "Access Denied")(w, r, next)
+	})
+	_, err := s.Put(t.Context(), "o", strings.NewReader("data"), 4, objects.IfAbsent)
+	if !errors.Is(err, objects.ErrDenied) || errors.Is(err, objects.ErrExists) {
+		t.Errorf("error %v", err)
 	}
 }
 

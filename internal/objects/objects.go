@@ -50,7 +50,8 @@ const (
 type Store interface {
 	// List returns the objects whose keys begin with prefix, in ascending order
 	// of the bytes of their keys. It includes those below further slashes. A
-	// directory that does not exist has no objects. An error ends the sequence.
+	// directory that does not exist has no objects. An error ends the sequence;
+	// a bucket has one after 1,000,000 objects.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 
 	// Open opens an object for reading. The context applies to the ReadAt calls
@@ -69,6 +70,23 @@ type Store interface {
 	// URL returns the place of a key for messages, without credentials. An empty
 	// key stands for the store.
 	URL(key string) string
+}
+
+// A FileStore is a Store whose objects are files, such as the Store of a path. A
+// program that writes a file there need not copy it: it writes the file of
+// TempPath and makes it an object with Take.
+type FileStore interface {
+	Store
+
+	// TempPath returns the path of a file that does not exist, beside the object
+	// of a key. List passes over the file. If the caller does not remove it, a Put or a
+	// TempPath in the same directory does so after a day.
+	TempPath(key string) (string, error)
+
+	// Take gives a durable file of TempPath the name of the object and returns
+	// its ETag. The error is ErrExists if the condition does not hold. With
+	// IfAbsent, the caller removes the file afterwards.
+	Take(temp, key string, cond Cond) (etag string, err error)
 }
 
 // Options select the endpoint of s3:// URLs.

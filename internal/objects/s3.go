@@ -75,7 +75,7 @@ func parseEndpoint(text string) (*url.URL, error) {
 // to begin an answer, and to continue it. HTTP/2 is off: one connection for a part
 // is faster.
 var transport = sync.OnceValue(func() http.RoundTripper {
-	return stallLimiter{&http.Transport{
+	return answers{&http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout:   10 * time.Second,
@@ -99,19 +99,23 @@ var pageLen int // keys of a page; 0: 1,000; variable for tests
 // List continues after the last key if a page fails.
 func (s *s3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 	return func(yield func(Object, error) bool) {
-		last, stopped, owner := "", false, false
+		last, listed, stopped, owner := "", 0, false, false
 		err := s.retry(ctx, prefix, func(a *attempts) error {
-			pages := s.core.ListObjectsIter(ctx, s.bucket, minio.ListObjectsOptions{
+			pages := new(pages)
+			list := s.core.ListObjectsIter(context.WithValue(ctx, pagesKey{}, pages), s.bucket, minio.ListObjectsOptions{
 				Prefix: prefix, Recursive: true, StartAfter: last, FetchOwner: &owner, MaxKeys: pageLen,
 			})
-			for info := range pages {
+			for info := range list {
 				if info.Err != nil {
 					return info.Err
 				}
 				if info.Key <= last || !strings.HasPrefix(info.Key, prefix) {
 					return permanent{fmt.Errorf("the listing is out of order: %q follows %q", info.Key, last)}
 				}
-				last = info.Key
+				if listed++; listed > maxListed {
+					return permanent{fmt.Errorf("the listing has more than %d objects; use a longer prefix", maxListed)}
+				}
+				last, pages.empty = info.Key, 0
 				a.progress()
 				if !yield(Object{Key: info.Key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}, nil) {
 					stopped = true

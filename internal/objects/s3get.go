@@ -15,8 +15,8 @@ func (s *s3) Open(ctx context.Context, key string) (*Reader, error) {
 	}
 	var info minio.ObjectInfo
 	err := s.retry(ctx, key, func(*attempts) (err error) {
-		info, err = s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
-		return s.withBody(ctx, key, err)
+		info, err = s.stat(ctx, key)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -29,6 +29,12 @@ func (s *s3) Open(ctx context.Context, key string) (*Reader, error) {
 	}
 	object := Object{Key: key, Size: info.Size, ETag: info.ETag, Modified: info.LastModified}
 	return &Reader{ctx: ctx, object: object, src: &s3Object{s, object}}, nil
+}
+
+// stat describes an object with one attempt.
+func (s *s3) stat(ctx context.Context, key string) (minio.ObjectInfo, error) {
+	info, err := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
+	return info, s.withBody(ctx, key, err)
 }
 
 // withBody returns the error of a GET in place of that of a HEAD, whose answer

@@ -22,7 +22,14 @@ import (
 const (
 	maxParts    = 10_000
 	partUploads = 4 // at the same time
+	maxUploads  = 3 // of an object, after conflicts
 )
+
+// conflictCode answers a conditional write during another write of the object. S3
+// accepts the same PUT again later, but not the end of the same upload in parts.
+const conflictCode = "ConditionalRequestConflict"
+
+var errConflict = errors.New("another write of the object is in progress")
 
 var uploadPartLen int64 = 16 << 20 // variable for tests; at least 5 MiB
 
@@ -45,32 +52,31 @@ func (s *s3) Put(ctx context.Context, key string, r io.ReaderAt, size int64, con
 		write = s.putParts
 	}
 	etag, err := write(ctx, key, r, size, cond, opts)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
 	return etag, err
 }
 
-// writeOnce repeats a request that makes an object visible.
+// writeOnce repeats a request that makes an object visible. An upload in parts is
+// lost after a conflict: the error is then errConflict.
 func (s *s3) writeOnce(ctx context.Context, key string, opts minio.PutObjectOptions, write func() (minio.UploadInfo, error)) (etag string, err error) {
 	err = s.retry(ctx, key, func(*attempts) error {
 		info, err := write()
 		etag = info.ETag
-		switch e := minio.ToErrorResponse(err); {
-		case err == nil:
-			return nil
-		case e.StatusCode != http.StatusPreconditionFailed && e.Code != minio.NoSuchUpload:
+		e := minio.ToErrorResponse(err)
+		lostUpload := e.Code == minio.NoSuchUpload || errors.Is(err, errConflict)
+		if err == nil || e.StatusCode != http.StatusPreconditionFailed && !lostUpload {
 			return err
 		}
-		stat, statErr := s.core.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
-		if statErr == nil && stat.UserMetadata[putID] == opts.UserMetadata[putID] {
-			etag = stat.ETag
+		there, statErr := s.stat(ctx, key)
+		switch code := minio.ToErrorResponse(statErr).Code; {
+		case statErr == nil && there.UserMetadata[putID] == opts.UserMetadata[putID]:
+			etag = there.ETag
 			return nil // by an attempt whose answer was lost
-		}
-		if statErr != nil && s.isTransient(statErr) {
+		case statErr != nil && code != minio.NoSuchKey:
 			return statErr // the next attempt asks again
-		}
-		if minio.ToErrorResponse(err).Code == minio.NoSuchUpload {
+		case statErr != nil && lostUpload:
 			return permanent{err}
 		}
 		return permanent{ErrExists}
@@ -96,7 +102,18 @@ func (s *s3) putWhole(ctx context.Context, key string, r io.ReaderAt, size int64
 	})
 }
 
+// putParts begins again after a conflict.
 func (s *s3) putParts(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond, opts minio.PutObjectOptions) (etag string, err error) {
+	for range maxUploads {
+		etag, err = s.putPartsOnce(ctx, key, r, size, cond, opts)
+		if !errors.Is(err, errConflict) {
+			break
+		}
+	}
+	return etag, err
+}
+
+func (s *s3) putPartsOnce(ctx context.Context, key string, r io.ReaderAt, size int64, cond Cond, opts minio.PutObjectOptions) (etag string, err error) {
 	var upload string
 	err = s.retry(ctx, key, func(*attempts) (err error) {
 		upload, err = s.core.NewMultipartUpload(ctx, s.bucket, key, opts)
@@ -132,7 +149,11 @@ func (s *s3) putParts(ctx context.Context, key string, r io.ReaderAt, size int64
 		return "", err
 	}
 	return s.writeOnce(ctx, key, opts, func() (minio.UploadInfo, error) {
-		return s.core.CompleteMultipartUpload(ctx, s.bucket, key, upload, parts, condition(minio.PutObjectOptions{}, cond))
+		info, err := s.core.CompleteMultipartUpload(ctx, s.bucket, key, upload, parts, condition(minio.PutObjectOptions{}, cond))
+		if minio.ToErrorResponse(err).Code == conflictCode {
+			err = errConflict
+		}
+		return info, err
 	})
 }
 

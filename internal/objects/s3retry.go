@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -53,8 +52,9 @@ func (a *attempts) wait(ctx context.Context) bool {
 // permanent is an error that retry does not repeat, and returns unwrapped.
 type permanent struct{ error }
 
-// retry calls do until it succeeds, fails for good or has failed too often. It
-// returns the error of the last call for messages about key.
+// retry calls do until it succeeds, returns an error that remains, or has failed
+// maxAttempts times without progress. It returns the last error for messages about
+// key.
 func (s *s3) retry(ctx context.Context, key string, do func(*attempts) error) error {
 	var a attempts
 	for {
@@ -98,7 +98,7 @@ func (s *s3) isTransient(err error) bool {
 	if errors.As(err, &e) {
 		switch e.Code {
 		case "SlowDown", "SlowDownRead", "SlowDownWrite", "InternalError", "RequestTimeout", "OperationAborted",
-			"ConditionalRequestConflict", "Throttling", "ThrottlingException", "RequestLimitExceeded":
+			conflictCode, "Throttling", "ThrottlingException", "RequestLimitExceeded":
 			return true
 		case "AuthorizationHeaderMalformed", "InvalidRegion":
 			return s.region == "" // the client takes the region from the answer
@@ -181,41 +181,6 @@ func cause(err error) error {
 		return errors.New("the server closed the connection")
 	}
 	return err
-}
-
-// A stallLimiter ends answers whose bodies make no progress, such as those of
-// listings.
-type stallLimiter struct{ http.RoundTripper }
-
-func (l stallLimiter) RoundTrip(r *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(r.Context())
-	answer, err := l.RoundTripper.RoundTrip(r.WithContext(ctx))
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	answer.Body = &answerBody{answer.Body, cancel}
-	return answer, nil
-}
-
-// An answerBody fails with errStalled if a Read takes too long.
-type answerBody struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-func (b *answerBody) Read(p []byte) (int, error) {
-	timer := time.AfterFunc(stallLimit, b.cancel)
-	n, err := b.ReadCloser.Read(p)
-	if !timer.Stop() && err != nil && !errors.Is(err, io.EOF) {
-		err = errStalled
-	}
-	return n, err
-}
-
-func (b *answerBody) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
 }
 
 // A watchdog cancels an upload that has made no progress for a while.

@@ -147,7 +147,7 @@ func TestReaderReadAt(t *testing.T) {
 	})
 }
 
-// A stream has the bytes from its offset, for all lengths and numbers of parts.
+// A stream has the bytes of its range, for all lengths and numbers of parts.
 func TestReaderStream(t *testing.T) {
 	eachStore(t, func(t *testing.T, s objects.Store) {
 		want := random(10_000)
@@ -156,17 +156,19 @@ func TestReaderStream(t *testing.T) {
 		must(t, err)
 		defer r.Close()
 		for _, off := range []int{0, 1, 9_999, 10_000, 10_001} {
-			for _, parts := range []int{1, 2, 7} {
-				for _, partLen := range []int{333, 1000, 1 << 20} {
-					stream := r.Stream(t.Context(), int64(off), parts, partLen)
-					got, err := io.ReadAll(stream)
-					must(t, err)
-					if !bytes.Equal(got, want[min(off, len(want)):]) {
-						t.Errorf("from %d, %d parts of %d: wrong bytes", off, parts, partLen)
-					}
-					must(t, stream.Close())
-					if _, err := stream.Read(got[:1]); off < 9_999 && err == nil {
-						t.Error("a closed stream is read")
+			for _, to := range []int{0, 1, 1000, 9_999, 10_000, 10_001} {
+				for _, parts := range []int{1, 2, 7} {
+					for _, partLen := range []int{333, 1000, 1 << 20} {
+						stream := r.Stream(t.Context(), int64(off), int64(to), parts, partLen)
+						got, err := io.ReadAll(stream)
+						must(t, err)
+						if end := min(to, len(want)); !bytes.Equal(got, want[min(off, end):end]) {
+							t.Errorf("[%d, %d), %d parts of %d: wrong bytes", off, to, parts, partLen)
+						}
+						must(t, stream.Close())
+						if _, err := stream.Read(make([]byte, 1)); err == nil {
+							t.Error("a closed stream is read")
+						}
 					}
 				}
 			}
@@ -295,7 +297,7 @@ func TestReaderOfReplacedObject(t *testing.T) {
 				r, err := s.Open(t.Context(), "o")
 				must(t, err)
 				defer r.Close()
-				stream := r.Stream(t.Context(), 0, 1, 100)
+				stream := r.Stream(t.Context(), 0, r.Size(), 1, 100)
 				defer stream.Close()
 				first := make([]byte, 100)
 				_, err = io.ReadFull(stream, first)
@@ -336,7 +338,7 @@ func TestStoreCanceled(t *testing.T) {
 		cause := errors.New("cause")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(cause)
-		stream := r.Stream(ctx, 0, 2, 10)
+		stream := r.Stream(ctx, 0, r.Size(), 2, 10)
 		defer stream.Close()
 		if _, err := io.ReadAll(stream); !errors.Is(err, cause) {
 			t.Errorf("Stream: %v", err)

@@ -7,21 +7,21 @@ import (
 	"sync"
 )
 
-// Stream reads the object from the byte off to its end. It requests up to parts
-// parts of partLen bytes at the same time, and holds that many in memory. Reads
-// return whole parts in order; an error follows the bytes before it. Canceling
-// the context ends a blocked Read. Close stops the requests and waits for them.
-func (r *Reader) Stream(ctx context.Context, off int64, parts, partLen int) io.ReadCloser {
+// Stream reads the bytes [from, to) of the object, or fewer if it ends before to. It
+// requests up to parts parts of partLen bytes at the same time, and holds that many
+// in memory. An error follows the bytes before it. Canceling the context ends a
+// blocked Read. Close stops the requests and waits for them.
+func (r *Reader) Stream(ctx context.Context, from, to int64, parts, partLen int) io.ReadCloser {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stream{ctx: ctx, cancel: cancel, parts: make(chan *part, parts), free: make(chan []byte, parts)}
-	// A small object needs less than partLen.
-	partLen = int(min(int64(partLen), max(0, r.Size()-off)))
+	to = min(to, r.Size())
+	partLen = int(min(int64(partLen), max(0, to-from))) // a small object needs less
 	for range parts {
 		s.free <- nil // allocated by its first use
 	}
 	s.running.Go(func() {
 		defer close(s.parts)
-		for ; off < r.Size(); off += int64(partLen) {
+		for ; from < to; from += int64(partLen) {
 			var buf []byte
 			select {
 			case buf = <-s.free:
@@ -31,8 +31,8 @@ func (r *Reader) Stream(ctx context.Context, off int64, parts, partLen int) io.R
 			if buf == nil {
 				buf = make([]byte, partLen)
 			}
-			at := off
-			p := &part{data: buf[:min(int64(partLen), r.Size()-at)], done: make(chan struct{})}
+			at := from
+			p := &part{data: buf[:min(int64(partLen), to-at)], done: make(chan struct{})}
 			s.parts <- p // has room for all buffers
 			s.running.Go(func() {
 				defer close(p.done)

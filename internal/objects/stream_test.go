@@ -45,7 +45,7 @@ func TestStreamIsBounded(t *testing.T) {
 		src := &slow{fail: -1}
 		r := &Reader{ctx: t.Context(), object: Object{Size: 1000}, src: src}
 		start := time.Now()
-		stream := r.Stream(t.Context(), 0, 4, 100)
+		stream := r.Stream(t.Context(), 0, r.Size(), 4, 100)
 		defer stream.Close()
 		time.Sleep(time.Hour) // the consumer is slow
 		synctest.Wait()
@@ -77,7 +77,7 @@ func TestStreamIsBounded(t *testing.T) {
 func TestStreamErrorFollowsBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Reader{ctx: t.Context(), object: Object{Size: 1000}, src: &slow{fail: 500}}
-		stream := r.Stream(t.Context(), 0, 4, 100)
+		stream := r.Stream(t.Context(), 0, r.Size(), 4, 100)
 		defer stream.Close()
 		got, err := io.ReadAll(stream)
 		if len(got) != 500 || !errors.Is(err, errBroken) {
@@ -94,7 +94,7 @@ func TestStreamEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		r := &Reader{ctx: t.Context(), object: Object{Size: 1000}, src: &slow{fail: -1}}
-		closed, canceled := r.Stream(t.Context(), 0, 4, 100), r.Stream(ctx, 0, 4, 100)
+		closed, canceled := r.Stream(t.Context(), 0, r.Size(), 4, 100), r.Stream(ctx, 0, r.Size(), 4, 100)
 		if err := closed.Close(); err != nil {
 			t.Error(err)
 		}

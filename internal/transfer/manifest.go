@@ -62,26 +62,23 @@ func parseManifestName(name string) (generation.ID, bool) {
 	return id, err == nil && manifestName(id) == name
 }
 
-// newManifest returns a Manifest without checksums of a whole generation.
-func newManifest(set *generation.Set) Manifest {
-	id := generation.ID(set.Header.Generation)
-	s := set.Header.Sharding
+// NewManifest returns the manifest of a generation. Files has the size and the
+// checksum of each shard; NewManifest adds the names and the digits.
+func NewManifest(id generation.ID, s format.Sharding, records uint64, files []File) Manifest {
 	m := Manifest{
 		Version:    manifestVersion,
 		Generation: id.String(),
+		Records:    records,
 		Shards:     int(s.Shards),
 		ShardBy:    s.Rule.String(),
-		Files:      make([]File, s.Shards),
+		Files:      files,
 		id:         id,
 	}
-	for shard, f := range set.Files {
-		digits := digitsOf(s, shard)
-		m.Records += uint64(f.Header().Records)
-		m.Files[shard] = File{
-			Name:   generation.Name{ID: id, Shard: shard, Shards: len(set.Files)}.String(),
-			Digits: digits.String(),
-			digits: digits,
-		}
+	for shard := range files {
+		f := &files[shard]
+		f.Name = generation.Name{ID: id, Shard: shard, Shards: m.Shards}.String()
+		f.digits = digitsOf(s, shard)
+		f.Digits = f.digits.String()
 	}
 	return m
 }

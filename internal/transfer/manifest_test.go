@@ -16,14 +16,11 @@ const testID = generation.ID(1_795_341_600_000)
 // testManifest returns the text of a valid manifest.
 func testManifest(t testing.TB, s format.Sharding) string {
 	t.Helper()
-	m := newManifest(&generation.Set{Header: format.Header{Sharding: s, Generation: int64(testID)}})
-	for shard := range m.Files {
-		digits := digitsOf(s, shard)
-		m.Files[shard] = File{
-			Name: generation.Name{ID: testID, Shard: shard, Shards: int(s.Shards)}.String(), Size: 4096,
-			SHA256: strings.Repeat("0f", 32), Digits: digits.String(),
-		}
+	files := make([]File, s.Shards)
+	for shard := range files {
+		files[shard] = File{Size: 4096, SHA256: strings.Repeat("0f", 32)}
 	}
+	m := NewManifest(testID, s, 0, files)
 	text, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package transfer
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,18 +55,8 @@ func (l Location) Push(ctx context.Context, set *generation.Set, progress Progre
 	if exists {
 		return p, nil
 	}
-	text, err := json.Marshal(m)
-	if err != nil {
-		return Pushed{}, err
-	}
-	if err := l.putSmall(ctx, manifestName(m.id), text, objects.IfAbsent); err != nil {
-		if !errors.Is(err, objects.ErrExists) {
-			return Pushed{}, err
-		}
-		return p, l.compare(ctx, m) // another Push was faster
-	}
-	p.New = true
-	return p, nil
+	p.New, err = l.putManifest(ctx, m)
+	return p, err
 }
 
 // describe returns the manifest of a generation. It reads all files.
@@ -75,7 +64,7 @@ func describe(ctx context.Context, set *generation.Set) (Manifest, error) {
 	if len(set.Open()) != len(set.Files) {
 		return Manifest{}, fmt.Errorf("%d of %d files: %w", len(set.Open()), len(set.Files), generation.ErrIncomplete)
 	}
-	m := newManifest(set)
+	files := make([]File, len(set.Files))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
 	for shard, f := range set.Files {
@@ -84,24 +73,13 @@ func describe(ctx context.Context, set *generation.Set) (Manifest, error) {
 			if err != nil {
 				return err
 			}
-			m.Files[shard].Size = info.Size()
-			m.Files[shard].SHA256, err = checksum(&cancelReader{ctx, io.NewSectionReader(f, 0, info.Size())})
+			files[shard].Size = info.Size()
+			files[shard].SHA256, err = checksum(&cancelReader{ctx, io.NewSectionReader(f, 0, info.Size())})
 			return err
 		})
 	}
-	return m, g.Wait()
-}
-
-// compare compares the manifest of the same generation with m.
-func (l Location) compare(ctx context.Context, m Manifest) error {
-	there, err := l.readManifest(ctx, m.id)
-	if err != nil {
-		return err
-	}
-	if there.ShardBy != m.ShardBy || !slices.Equal(there.Files, m.Files) {
-		return fmt.Errorf("%s: %w", l.url(manifestName(m.id)), ErrConflict)
-	}
-	return nil
+	err := g.Wait()
+	return NewManifest(generation.ID(set.Header.Generation), set.Header.Sharding, set.Header.Records, files), err
 }
 
 // putFiles sends the files of set that l lacks.
@@ -150,7 +128,7 @@ func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
 	if r.Size() != f.Size {
 		return false, nil
 	}
-	body := r.Stream(ctx, 0, partsAtOnce, partLen)
+	body := r.Stream(ctx, 0, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
 	sum, err := checksum(body)
 	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {

@@ -90,7 +90,7 @@ func (p *pull) append(ctx context.Context, w *os.File, h hash.Hash, f File, off 
 	if r.Size() != f.Size {
 		return "", fmt.Errorf("%s: %w: %d bytes, want %d", p.url(f.Name), ErrDamaged, r.Size(), f.Size)
 	}
-	body := r.Stream(ctx, off, partsAtOnce, partLen)
+	body := r.Stream(ctx, off, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
 	if _, err := w.Seek(off, io.SeekStart); err != nil {
 		return "", err

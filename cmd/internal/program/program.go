@@ -21,12 +21,22 @@ import (
 	"promostore/internal/escape"
 )
 
-// Exit codes of both programs.
+// Exit codes of both programs. Only tasks, which an engine repeats, exit with
+// ExitPermanent.
 const (
-	ExitDone   = 0
-	ExitFailed = 1
-	ExitUsage  = 2
+	ExitDone      = 0
+	ExitFailed    = 1
+	ExitUsage     = 2
+	ExitPermanent = 3 // another attempt would fail in the same way
 )
+
+// permanentError makes a program exit with ExitPermanent.
+type permanentError struct{ error }
+
+func (e permanentError) Unwrap() error { return e.error }
+
+// Permanent returns err as an error that makes the program exit with ExitPermanent.
+func Permanent(err error) error { return permanentError{err} }
 
 // stamp is the output of "git describe". The linker sets it.
 var stamp string
@@ -138,6 +148,9 @@ func report(app *cli.App, args []string, err error) int {
 		}
 		fmt.Fprintf(app.ErrWriter, "Run '%s --help' for usage.\n", called)
 		return ExitUsage
+	}
+	if errors.As(err, new(permanentError)) {
+		return ExitPermanent
 	}
 	return ExitFailed
 }
