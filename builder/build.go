@@ -325,7 +325,7 @@ func (b *build) summaryFile(out *output) *generation.Summary {
 	}
 	bad, _ := b.rows.first()
 	for _, r := range bad {
-		s.FirstBad = append(s.FirstBad, generation.SummaryBadRow{Input: r.Input, Line: r.Line, Column: r.Column, Reason: r.Reason, Row: r.Text})
+		s.Bad = append(s.Bad, generation.SummaryBadRow{File: r.Input, Line: r.Line, Column: r.Column, Reason: r.Reason, Row: r.Text})
 	}
 	if c := b.summary.Comparison; c != nil {
 		s.Comparison = &generation.SummaryComparison{Live: c.Live, LiveRecords: c.LiveRecords, Added: c.Added, Removed: c.Removed, Changed: c.Changed, Unchanged: c.Unchanged}

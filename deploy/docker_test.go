@@ -312,7 +312,7 @@ func (c *composition) wantFiles(t *testing.T, generations ...string) {
 		}
 	}
 	for _, g := range generations {
-		want = append(want, "promotions-"+g+"-00000-of-00001.pgen")
+		want = append(want, "promotions-"+g+"-00000-of-00001.pgen", "promotions-"+g+".summary.json")
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the volume has %q, want %q", got, want)

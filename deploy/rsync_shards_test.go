@@ -161,7 +161,7 @@ func TestPullShardsKilled(t *testing.T) {
 	waitFor(t, "some files have arrived", func() bool { return len(m.hidden(t, ".incoming/promotions-*")) > 2 })
 	p.stop(syscall.SIGKILL)
 	release()
-	entries, err := filepath.Glob(filepath.Join(m.data, "promotions-*"))
+	entries, err := filepath.Glob(filepath.Join(m.data, "promotions-*.pgen"))
 	if err != nil || len(entries) != len(first) {
 		t.Errorf("after a killed pull there are %q, %v", entries, err)
 	}
@@ -196,10 +196,11 @@ func TestPullOfPrunedShards(t *testing.T) {
 	m.wantFiles(t, first...)
 }
 
-// stoppingMV replaces mv. It moves some files, calls KILL with the process id of
+// stoppingMV replaces mv. It moves a summary, and some of several files, calls KILL with the process id of
 // promo-pull, and does not return.
 const stoppingMV = `#!/bin/bash
 mv=$(type -ap mv | sed -n 2p)
+[[ $* != *.summary.json* ]] || exec "$mv" "$@"
 "$mv" "${@:1:7}"
 kill -KILL $PPID
 `
@@ -227,7 +228,7 @@ func TestPullKilledBetweenRenames(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err == nil {
 		t.Fatalf("the pull was not killed: %s", out)
 	}
-	if part, err := filepath.Glob(filepath.Join(m.data, "promotions-"+next+"*")); err != nil || len(part) != 5 {
+	if part, err := filepath.Glob(filepath.Join(m.data, "promotions-"+next+"-*")); err != nil || len(part) != 5 {
 		t.Fatalf("the killed pull has renamed %q, %v", part, err)
 	}
 	waitFor(t, "the server sees the part", func() bool {

@@ -243,7 +243,8 @@ func (m *mirror) hidden(t *testing.T, pattern string) []string {
 	return paths
 }
 
-// wantFiles checks the files of the serving node after a pull.
+// wantFiles checks the files of the serving node after a pull. The summaries of
+// their generations may be there too, and no others.
 func (m *mirror) wantFiles(t *testing.T, paths ...string) {
 	t.Helper()
 	want := []string{}
@@ -256,12 +257,32 @@ func (m *mirror) wantFiles(t *testing.T, paths ...string) {
 	}
 	got := []string{}
 	for _, e := range entries {
-		if name := e.Name(); name != ".lock" && name != ".pull.lock" {
+		name := e.Name()
+		if before, ok := strings.CutSuffix(name, ".summary.json"); ok && slices.ContainsFunc(want, func(file string) bool { return strings.HasPrefix(file, before+"-") }) {
+			continue
+		}
+		if name != ".lock" && name != ".pull.lock" {
 			got = append(got, name)
 		}
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the serving node has %q, want %q", got, want)
+	}
+}
+
+// wantSummaries checks that the serving node has the summaries of the files of the
+// building node.
+func (m *mirror) wantSummaries(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		name := "promotions-" + idOf(t, path) + ".summary.json"
+		want, err := os.ReadFile(filepath.Join(m.source, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(m.data, name)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("summary %s: %q, %v; want %q", name, got, err, want)
+		}
 	}
 }
 
@@ -322,13 +343,13 @@ func refused(t *testing.T, s *server) int {
 func TestDaemonServesGenerationsOnly(t *testing.T) {
 	m := newMirror(t)
 	path, _ := m.publish(t, 0)
-	for _, name := range []string{"secret.txt", ".promotions.tmp", "promotions.csv"} {
+	for _, name := range []string{"secret.txt", ".promotions.tmp", "promotions.csv", "x.summary.json", ".promotions-x.summary.json.tmp"} {
 		if err := os.WriteFile(filepath.Join(m.source, name), []byte("x"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	list := run(t, "rsync", m.password, m.url+"/")
-	if !strings.Contains(list, filepath.Base(path)) || len(strings.Split(strings.TrimSpace(list), "\n")) != 2 { // and "."
+	if !strings.Contains(list, filepath.Base(path)) || !strings.Contains(list, ".summary.json\n") || len(strings.Split(strings.TrimSpace(list), "\n")) != 3 { // and "."
 		t.Errorf("the daemon lists\n%s", list)
 	}
 	wrong := filepath.Join(t.TempDir(), "password")
@@ -378,6 +399,7 @@ func TestPull(t *testing.T) {
 		t.Errorf("the pull prints\n%s", out)
 	}
 	m.wantFiles(t, paths[2:]...)
+	m.wantSummaries(t, paths[2:]...)
 	before, err := os.Stat(m.copyOf(paths[2]))
 	if err != nil {
 		t.Fatal(err)
@@ -411,6 +433,35 @@ func TestPull(t *testing.T) {
 		t.Errorf("without a daemon: %s", out)
 	}
 	m.wantFiles(t, paths[2:]...)
+}
+
+// TestPullSummaries checks that a generation arrives whether or not the source has a
+// summary of it, and that a summary goes with its generation.
+func TestPullSummaries(t *testing.T) {
+	m := newMirror(t)
+	without, _ := m.publish(t, 0)
+	if err := os.Remove(filepath.Join(m.source, "promotions-"+idOf(t, without)+".summary.json")); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := m.publish(t, 1, "--shards", "16")
+	orphan := filepath.Join(m.source, "promotions-20200101T000000000Z.summary.json")
+	if err := os.WriteFile(orphan, []byte("{}"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.pull(t)
+	m.wantSummaries(t, first)
+	for range 2 {
+		path, _ := m.publish(t, 2)
+		m.pull(t)
+		m.wantSummaries(t, path)
+	}
+	names, err := filepath.Glob(filepath.Join(m.data, "*.summary.json"))
+	if err != nil || len(names) != 2 {
+		t.Errorf("the serving node has the summaries %q, %v", names, err)
+	}
+	if hidden := m.hidden(t, ".*summary*"); len(hidden) > 0 {
+		t.Errorf("%q remain", hidden)
+	}
 }
 
 // TestPullWithFullTemporaryDirectory checks that a pull from a source with many

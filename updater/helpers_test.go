@@ -194,7 +194,8 @@ func (a answer) want(t *testing.T, code int, reason string) {
 	}
 }
 
-// files returns the names of the files in dir except for the lock.
+// files returns the names of the files in dir except for the lock and the summaries
+// of generations that are there.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -205,7 +206,10 @@ func files(t *testing.T, dir string) []string {
 			names = append(names, e.Name())
 		}
 	}
-	return names
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		of, ok := strings.CutSuffix(name, ".summary.json")
+		return ok && slices.ContainsFunc(names, func(file string) bool { return strings.HasPrefix(file, of+"-") })
+	})
 }
 
 func wantFiles(t *testing.T, dir string, want ...string) {

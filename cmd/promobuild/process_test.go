@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,7 +87,8 @@ func (p *process) wait() error {
 	return p.Wait()
 }
 
-// files returns the names in a directory, except the lock.
+// files returns the names in a directory, except the lock and the summaries of
+// generations that are there.
 func files(t *testing.T, dir string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -99,7 +101,10 @@ func files(t *testing.T, dir string) []string {
 			names = append(names, e.Name())
 		}
 	}
-	return names
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		of, ok := strings.CutSuffix(name, ".summary.json")
+		return ok && slices.ContainsFunc(names, func(file string) bool { return strings.HasPrefix(file, of+"-") })
+	})
 }
 
 func exitCode(err error) int {

@@ -35,6 +35,3 @@ func SetMergeLen(n int64) (reset func()) {
 	mergeLen = n
 	return func() { mergeLen = old }
 }
-
-// WriteSummary writes the summary of a generation, like Publish.
-func WriteSummary(dir string, id ID, s Summary) error { return writeSummary(dir, id, s) }

@@ -125,7 +125,7 @@ func (p *Pending) Publish() error {
 		return err
 	}
 	if p.Summary != nil {
-		_ = writeSummary(p.w.dir, p.id, *p.Summary)
+		_ = WriteSummary(p.w.dir, p.id, *p.Summary)
 	}
 	paths := p.Paths()
 	renamed, err := p.rename(paths)

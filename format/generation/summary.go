@@ -35,8 +35,8 @@ type Summary struct {
 	Records    int64              `json:"records"`
 	Duplicates int64              `json:"duplicates"`
 	BadRows    int64              `json:"bad_rows"`
-	FirstBad   []SummaryBadRow    `json:"first_bad_rows,omitempty"` // the first MaxSummaryList
-	Comparison *SummaryComparison `json:"comparison,omitempty"`     // nil: none was made
+	Bad        []SummaryBadRow    `json:"bad,omitempty"`        // the first MaxSummaryList
+	Comparison *SummaryComparison `json:"comparison,omitempty"` // nil: none was made
 }
 
 // A Source tells how the inputs of a build arrived.
@@ -57,7 +57,7 @@ type SummaryInput struct {
 
 // A SummaryBadRow is a row that is not a promotion.
 type SummaryBadRow struct {
-	Input  string `json:"input"`
+	File   string `json:"file"`
 	Line   int64  `json:"line"`   // counted from 1
 	Column int    `json:"column"` // of the first wrong byte, counted from 1
 	Reason string `json:"reason"`
@@ -80,7 +80,7 @@ type SummaryComparison struct {
 const (
 	MaxSummaryList = 20       // inputs, and bad rows
 	maxSummaryText = 256      // bytes of a text
-	maxSummaryLen  = 64 << 10 // bytes of the file
+	MaxSummaryLen  = 64 << 10 // bytes of the file
 )
 
 // Versions of summaries:
@@ -103,9 +103,9 @@ func ParseSummaryName(s string) (ID, error) {
 	return 0, fmt.Errorf("%w: file name %q of a summary", ErrName, s)
 }
 
-// encode returns the text of the summary of generation id, which ParseSummary
+// Encode returns the text of the summary of generation id, which ParseSummary
 // accepts.
-func (s Summary) encode(id ID) []byte {
+func (s Summary) Encode(id ID) []byte {
 	s.Version, s.Generation = summaryVersion, id.String()
 	s.NumInputs = max(s.NumInputs, len(s.Inputs))
 	s.Program = cutText(s.Program)
@@ -114,11 +114,11 @@ func (s Summary) encode(id ID) []byte {
 		inputs = append(inputs, SummaryInput{cutText(in.Name), in.Size})
 	}
 	var bad []SummaryBadRow
-	for _, r := range s.FirstBad[:min(len(s.FirstBad), MaxSummaryList)] {
-		r.Input, r.Reason, r.Row = cutText(r.Input), cutText(r.Reason), cutText(r.Row)
+	for _, r := range s.Bad[:min(len(s.Bad), MaxSummaryList)] {
+		r.File, r.Reason, r.Row = cutText(r.File), cutText(r.Reason), cutText(r.Row)
 		bad = append(bad, r)
 	}
-	s.Inputs, s.FirstBad = inputs, bad
+	s.Inputs, s.Bad = inputs, bad
 	for {
 		var b bytes.Buffer
 		e := json.NewEncoder(&b)
@@ -127,10 +127,10 @@ func (s Summary) encode(id ID) []byte {
 			panic("BUG: " + err.Error())
 		}
 		switch {
-		case b.Len() <= maxSummaryLen:
+		case b.Len() <= MaxSummaryLen:
 			return b.Bytes()
-		case len(s.FirstBad) > 0:
-			s.FirstBad = s.FirstBad[:len(s.FirstBad)-1]
+		case len(s.Bad) > 0:
+			s.Bad = s.Bad[:len(s.Bad)-1]
 		default:
 			s.Inputs = s.Inputs[:len(s.Inputs)-1]
 		}
@@ -156,8 +156,8 @@ func ParseSummary(text []byte, id ID) (Summary, error) {
 	var s Summary
 	err := error(nil)
 	switch {
-	case len(text) > maxSummaryLen:
-		err = fmt.Errorf("%d bytes, above the maximum of %d", len(text), maxSummaryLen)
+	case len(text) > MaxSummaryLen:
+		err = fmt.Errorf("%d bytes, above the maximum of %d", len(text), MaxSummaryLen)
 	case !utf8.Valid(text): // encoding/json would replace invalid bytes
 		err = errors.New("not in UTF-8")
 	default:
@@ -193,8 +193,8 @@ func (s *Summary) check(id ID) error {
 	if !(s.Seconds >= 0) {
 		return fmt.Errorf("seconds %v", s.Seconds)
 	}
-	if len(s.FirstBad) > MaxSummaryList || int64(len(s.FirstBad)) > s.BadRows {
-		return fmt.Errorf("%d bad rows in the list, bad_rows %d", len(s.FirstBad), s.BadRows)
+	if len(s.Bad) > MaxSummaryList || int64(len(s.Bad)) > s.BadRows {
+		return fmt.Errorf("%d bad rows in the list, bad_rows %d", len(s.Bad), s.BadRows)
 	}
 	texts := []string{s.Program}
 	for _, in := range s.Inputs {
@@ -203,11 +203,11 @@ func (s *Summary) check(id ID) error {
 		}
 		texts = append(texts, in.Name)
 	}
-	for _, r := range s.FirstBad {
+	for _, r := range s.Bad {
 		if r.Line < 1 || r.Column < 1 {
 			return fmt.Errorf("a bad row at line %d, column %d", r.Line, r.Column)
 		}
-		texts = append(texts, r.Input, r.Reason, r.Row)
+		texts = append(texts, r.File, r.Reason, r.Row)
 	}
 	for _, text := range texts {
 		if len(text) > maxSummaryText {
@@ -228,7 +228,7 @@ func (s *Summary) check(id ID) error {
 // ReadSummary returns the summary of a generation of dir. The error wraps
 // ErrSummary, or is one of the file system.
 func ReadSummary(dir string, id ID) (Summary, error) {
-	text, err := readSmall(filepath.Join(dir, SummaryName(id)), maxSummaryLen)
+	text, err := readSmall(filepath.Join(dir, SummaryName(id)), MaxSummaryLen)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -246,11 +246,11 @@ func isTempSummary(s string) bool {
 	return err == nil
 }
 
-// writeSummary gives dir the summary of generation id. A rename makes it visible.
+// WriteSummary gives dir the summary of generation id. A rename makes it visible.
 // The caller syncs the directory.
-func writeSummary(dir string, id ID, s Summary) error {
+func WriteSummary(dir string, id ID, s Summary) error {
 	temp := filepath.Join(dir, tempSummaryName(id))
-	err := writeFile(temp, s.encode(id))
+	err := writeFile(temp, s.Encode(id))
 	if err == nil {
 		err = os.Rename(temp, filepath.Join(dir, SummaryName(id)))
 	}

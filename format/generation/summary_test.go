@@ -28,7 +28,7 @@ func aSummary() generation.Summary {
 		Inputs: []generation.SummaryInput{{Name: "promotions.csv", Size: 1000}, {Name: "-"}}, NumInputs: 2,
 		Started: time.Date(2026, 11, 27, 9, 30, 0, 0, time.UTC), Seconds: 1.5,
 		Rows: 10, Records: 7, Duplicates: 1, BadRows: 2,
-		FirstBad:   []generation.SummaryBadRow{{Input: "promotions.csv", Line: 3, Column: 4, Reason: "price: no digits", Row: "<script>\x1b[31m"}},
+		Bad:   []generation.SummaryBadRow{{Input: "promotions.csv", Line: 3, Column: 4, Reason: "price: no digits", Row: "<script>\x1b[31m"}},
 		Comparison: &generation.SummaryComparison{Live: generation.ID(1).String(), LiveRecords: 9, Added: 1, Removed: 3, Changed: 2, Unchanged: 4},
 	}
 }
@@ -199,16 +199,16 @@ func TestParseSummaryRejects(t *testing.T) {
 		"size of an input":    func(s *generation.Summary) { s.Inputs[0].Size = -1 },
 		"long name":           func(s *generation.Summary) { s.Inputs[0].Name = strings.Repeat("x", 257) },
 		"long program":        func(s *generation.Summary) { s.Program = strings.Repeat("x", 257) },
-		"long row":            func(s *generation.Summary) { s.FirstBad[0].Row = strings.Repeat("x", 257) },
-		"line of a row":       func(s *generation.Summary) { s.FirstBad[0].Line = 0 },
-		"column of a row":     func(s *generation.Summary) { s.FirstBad[0].Column = -1 },
+		"long row":            func(s *generation.Summary) { s.Bad[0].Row = strings.Repeat("x", 257) },
+		"line of a row":       func(s *generation.Summary) { s.Bad[0].Line = 0 },
+		"column of a row":     func(s *generation.Summary) { s.Bad[0].Column = -1 },
 		"more rows than said": func(s *generation.Summary) { s.Rows, s.BadRows = 8, 0 },
 		"live generation":     func(s *generation.Summary) { s.Comparison.Live = "x" },
 		"compared records":    func(s *generation.Summary) { s.Comparison.Removed = -1 },
 	} {
 		s := valid
 		s.Inputs = append([]generation.SummaryInput{}, s.Inputs...)
-		s.FirstBad = append([]generation.SummaryBadRow{}, s.FirstBad...)
+		s.Bad = append([]generation.SummaryBadRow{}, s.Bad...)
 		c := *s.Comparison
 		s.Comparison = &c
 		change(&s)
@@ -245,9 +245,9 @@ func TestSummaryOfAnyInputs(t *testing.T) {
 			s.Inputs = append(s.Inputs, generation.SummaryInput{Name: text.Draw(t, "name"), Size: rapid.Int64Range(0, math.MaxInt64).Draw(t, "size")})
 		}
 		for range rapid.IntRange(0, 30).Draw(t, "bad rows") {
-			s.FirstBad = append(s.FirstBad, generation.SummaryBadRow{Input: text.Draw(t, "input"), Line: 1, Column: 1, Reason: text.Draw(t, "reason"), Row: text.Draw(t, "row")})
+			s.Bad = append(s.Bad, generation.SummaryBadRow{File: text.Draw(t, "input"), Line: 1, Column: 1, Reason: text.Draw(t, "reason"), Row: text.Draw(t, "row")})
 		}
-		s.BadRows = int64(len(s.FirstBad))
+		s.BadRows = int64(len(s.Bad))
 		s.Rows = s.BadRows
 		const id = generation.ID(1)
 		if err := generation.WriteSummary(dir, id, s); err != nil {
@@ -274,7 +274,7 @@ func FuzzParseSummary(f *testing.F) {
 	}
 	f.Add(text)
 	f.Add([]byte(fmt.Sprintf(`{"version":1,"generation":%q,"source":"inbox","seconds":1e999}`, id)))
-	f.Add([]byte(`{"inputs":[{}],"first_bad_rows":[{"line":-1}],"rows":-9223372036854775808}`))
+	f.Add([]byte(`{"inputs":[{}],"bad":[{"line":-1}],"rows":-9223372036854775808}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := generation.ParseSummary(text, id)
 		if err != nil {
@@ -283,7 +283,7 @@ func FuzzParseSummary(f *testing.F) {
 			}
 			return
 		}
-		// What was accepted is written and accepted again.
+		// A summary that is accepted can be written and read again.
 		dir := t.TempDir()
 		gentest.Must(t, generation.WriteSummary(dir, id, s))
 		if again, err := generation.ReadSummary(dir, id); err != nil || again.Records != s.Records || again.Generation != s.Generation {

@@ -76,9 +76,13 @@ func (c contents) ids() []generation.ID {
 }
 
 // remove deletes the manifest before the files, so that no Pull begins with a
-// generation that loses its files.
+// generation that loses its files, and the summary before them, so that the next
+// Prune finds what an interrupted one has left.
 func (l Location) remove(ctx context.Context, id generation.ID, files []file) error {
 	if err := l.store.Delete(ctx, l.prefix+manifestName(id)); err != nil {
+		return err
+	}
+	if err := l.store.Delete(ctx, l.prefix+generation.SummaryName(id)); err != nil {
 		return err
 	}
 	keys := make([]string, len(files))

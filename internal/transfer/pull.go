@@ -264,6 +264,7 @@ func (p *pull) fetch(ctx context.Context, id generation.ID) (arrived bool, err e
 	if err := p.pullPin(ctx); err != nil {
 		return false, err
 	}
+	p.pullSummary(ctx, id)
 	return true, p.publish(needed)
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 
@@ -54,6 +55,9 @@ func (l Location) Push(ctx context.Context, set *generation.Set, progress Progre
 	}
 	if exists {
 		return p, nil
+	}
+	if err := l.putSummary(ctx, filepath.Dir(set.Files[0].Name()), m.id); err != nil {
+		return p, err
 	}
 	p.New, err = l.putManifest(ctx, m)
 	return p, err

@@ -5,10 +5,11 @@
 //
 //	promotions-ID-00000-of-00016.pgen   the files of a generation
 //	promotions-ID.json                  its manifest, see Manifest
+//	promotions-ID.summary.json          its summary, if there is one
 //	promotions.pin                      the pin
 //
 // The manifest makes a generation visible. Push writes it after all files, and
-// only if it is absent. Pull copies the files that it lists, compares their
+// only if it is absent. It does not list the summary, which nothing waits for. Pull copies the files that it lists, compares their
 // checksums, verifies the generation, and only then gives the files their names.
 //
 // Both can be killed at any point: the generations that were visible remain so,

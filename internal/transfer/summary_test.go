@@ -1,0 +1,94 @@
+package transfer_test
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/gentest"
+	"promostore/internal/objects"
+	"promostore/internal/objecttest"
+)
+
+// A summary is copied before the manifest and before the files, and pruned with them.
+func TestSummaryGoesWithItsGeneration(t *testing.T) {
+	m, server := newS3(t)
+	dir := m.nodes[generation.AllDigits]
+	var puts []string
+	server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if r.Method == http.MethodPut {
+			puts = append(puts, filepath.Base(r.URL.Path))
+		}
+		next.ServeHTTP(w, r)
+	})
+	var ids []generation.ID
+	for i := range keep + 1 {
+		id := m.build(t, shardings[i], 100)
+		ids = append(ids, id)
+		gentest.Must(t, generation.WriteSummary(m.dir, id, generation.Summary{Source: generation.SourceInbox, Rows: int64(i), Records: int64(i)}))
+		puts = nil
+		gentest.Must(t, m.push(id))
+		summary, manifest := slices.Index(puts, generation.SummaryName(id)), slices.Index(puts, "promotions-"+id.String()+".json")
+		if summary < 0 || summary != manifest-1 || manifest != len(puts)-1 {
+			t.Errorf("objects in the order %q", puts)
+		}
+	}
+	server.Fail(nil)
+	_, err := m.loc.Pull(t.Context(), dir, all(keep))
+	gentest.Must(t, err)
+	for i, id := range ids {
+		s, err := generation.ReadSummary(dir, id)
+		if i == 0 {
+			if !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the summary of a pruned generation arrives: %v", err)
+			}
+			if _, err := m.store.Open(t.Context(), m.prefix+generation.SummaryName(id)); !errors.Is(err, objects.ErrNotFound) {
+				t.Errorf("the summary of a pruned generation remains: %v", err)
+			}
+		} else if err != nil || s.Records != int64(i) {
+			t.Errorf("summary %+v, %v", s, err)
+		}
+	}
+}
+
+// A generation arrives whatever its summary is.
+func TestPullPassesOverBadSummaries(t *testing.T) {
+	m, server := newS3(t)
+	dir := m.nodes[generation.AllDigits]
+	for name, text := range map[string]string{
+		"damaged": "{", "of another generation": `{"version":1,"generation":"20200101T000000000Z","source":"inbox"}`, "too long": strings.Repeat(" ", 1<<20),
+	} {
+		id := m.build(t, format.Unsharded, 10)
+		gentest.Must(t, os.WriteFile(filepath.Join(m.dir, generation.SummaryName(id)), []byte(text), 0o644))
+		gentest.Must(t, m.push(id))
+		if _, err := m.store.Open(t.Context(), m.prefix+generation.SummaryName(id)); !errors.Is(err, objects.ErrNotFound) {
+			t.Errorf("%s: push sends it: %v", name, err)
+		}
+		m.put(t, m.prefix+generation.SummaryName(id), []byte(text))
+		if p, err := m.loc.Pull(t.Context(), dir, all(1)); err != nil || !slices.Contains(p.New, id) {
+			t.Errorf("%s: %+v, %v", name, p, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, generation.SummaryName(id))); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: pull writes it: %v", name, err)
+		}
+	}
+	id := m.build(t, format.Unsharded, 10)
+	gentest.Must(t, m.push(id))
+	server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		if objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, ".summary.json") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+	if p, err := m.loc.Pull(t.Context(), dir, all(1)); err != nil || !slices.Contains(p.New, id) {
+		t.Errorf("forbidden: %+v, %v", p, err)
+	}
+}
