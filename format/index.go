@@ -16,12 +16,37 @@ type Index struct {
 
 	regions
 	fencesSum, checksumsSum uint32
+	fencesChecked           bool
 }
 
 // Open reads and checks a file of size bytes, except for its blocks: the header,
 // the fences and their order, the checksums and the trailer. Verify checks the
 // blocks. The error wraps one of this package or is an error of r.
 func Open(r io.ReaderAt, size int64) (*Index, error) {
+	x, err := OpenHead(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.checkFences(r); err != nil {
+		return nil, fmt.Errorf("fences: %w", err)
+	}
+	x.fencesChecked = true
+	sum := uint32(0)
+	if err := readSegments(r, x.checksumsOff, x.trailerOff, func(_ int64, b []byte) error {
+		sum = crc32.Update(sum, castagnoli, b)
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("checksums: %w", err)
+	}
+	if sum != x.checksumsSum {
+		return nil, fmt.Errorf("checksums: %w", corrupt(ErrChecksum, x.checksumsOff, "region: %08x, want %08x", sum, x.checksumsSum))
+	}
+	return x, nil
+}
+
+// OpenHead is like Open, but reads only the header and the trailer, 5 KiB of a file
+// of any size. Get checks what else it reads.
+func OpenHead(r io.ReaderAt, size int64) (*Index, error) {
 	page := make([]byte, min(max(size, 0), HeaderLen))
 	if err := readFull(r, page, 0); err != nil {
 		return nil, fmt.Errorf("header: %w", err)
@@ -44,19 +69,6 @@ func Open(r io.ReaderAt, size int64) (*Index, error) {
 	}
 	if err := x.parseTrailer(trailer); err != nil {
 		return nil, fmt.Errorf("trailer: %w", err)
-	}
-	if err := x.checkFences(r); err != nil {
-		return nil, fmt.Errorf("fences: %w", err)
-	}
-	sum := uint32(0)
-	if err := readSegments(r, x.checksumsOff, x.trailerOff, func(_ int64, b []byte) error {
-		sum = crc32.Update(sum, castagnoli, b)
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("checksums: %w", err)
-	}
-	if sum != x.checksumsSum {
-		return nil, fmt.Errorf("checksums: %w", corrupt(ErrChecksum, x.checksumsOff, "region: %08x, want %08x", sum, x.checksumsSum))
 	}
 	return x, nil
 }

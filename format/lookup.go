@@ -7,8 +7,8 @@ import (
 
 // Get returns the record of key in the file of x. It reads a fence for each step
 // of a binary search, and the only block that can have the record. It verifies
-// the block, so that the absence of a record is proven as well. Package reader
-// has faster lookups for a file that was verified.
+// the block, so that the absence of a record is proven as well. Package reader has
+// faster lookups for a file that was verified.
 func (x *Index) Get(r io.ReaderAt, key Key) (record Record, found bool, err error) {
 	if x.Records == 0 || key.Less(x.MinKey) || x.MaxKey.Less(key) {
 		return Record{}, false, nil
@@ -32,6 +32,14 @@ func (x *Index) Get(r io.ReaderAt, key Key) (record Record, found bool, err erro
 	records, err := p.ReadBlocks(x, r, lo, 1)
 	if err != nil {
 		return Record{}, false, err
+	}
+	// After OpenHead a fence may be damaged. Between the last id of a block and the
+	// first of the next there is no record if both are good.
+	if last := &records[len(records)-1]; !x.fencesChecked && last.Key().Less(key) && hi < x.numBlocks {
+		if _, err := p.ReadBlocks(x, r, hi, 1); err != nil {
+			return Record{}, false, err
+		}
+		return Record{}, false, nil
 	}
 	i, found := slices.BinarySearchFunc(records, key, func(r Record, key Key) int { return r.Key().Compare(key) })
 	if found {

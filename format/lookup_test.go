@@ -78,3 +78,47 @@ func TestGetReturnsErrorOfReader(t *testing.T) {
 		}
 	}
 }
+
+// After OpenHead, Get returns the same as after Open, or an error, whichever byte of
+// the file is damaged.
+func TestGetAfterOpenHead(t *testing.T) {
+	var odd []uint64
+	for i := range uint64(2*format.RecordsPerBlock + 3) {
+		odd = append(odd, 1000+2*i)
+	}
+	good := dataSet{header: format.Header{Sharding: format.Unsharded}, styles: []format.TimestampStyle{{}}, records: keyed(odd...)}.write(t)
+	var keys []format.Key
+	for _, n := range []uint64{0, 999, 1000, 1001, 1002, 1253, 1254, 1255, 1256, 1257, 1300, 1301, 1510, 1511, 1512, 1513, 1516, 1517, 2000} {
+		keys = append(keys, format.Key{Lo: n})
+	}
+	get := func(b []byte, key format.Key) (found bool, err error) {
+		x, err := format.OpenHead(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return false, err
+		}
+		r, found, err := x.Get(bytes.NewReader(b), key)
+		if found && r.Key() != key {
+			t.Fatalf("Get(%s) returns the record of %s", key, r.Key())
+		}
+		return found, err
+	}
+	want := map[format.Key]bool{}
+	for _, key := range keys {
+		want[key] = key.Lo%2 == 0 && key.Lo >= 1000 && key.Lo < 1000+2*uint64(len(odd))
+		if found, gerr := get(good, key); gerr != nil || found != want[key] {
+			t.Fatalf("Get(%s): %t, %v; want %t", key, found, gerr, want[key])
+		}
+	}
+	b := bytes.Clone(good)
+	for i := range b {
+		for _, bit := range []byte{0x01, 0x80, 0xff} {
+			b[i] ^= bit
+			for _, key := range keys {
+				if found, err := get(b, key); err == nil && found != want[key] {
+					t.Fatalf("byte %d ^ %#x: Get(%s): %t, want %t", i, bit, key, found, want[key])
+				}
+			}
+			b[i] ^= bit
+		}
+	}
+}

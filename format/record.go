@@ -1,6 +1,9 @@
 package format
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // A Record is the encoding of one promotion in a file. Its methods never fail;
 // Validate reports whether the fields are within their limits.
@@ -55,6 +58,18 @@ func (r *Record) price(style *TimestampStyle) Price {
 // Seconds returns the wall clock of the expiry, in seconds since 0000-01-01
 // 00:00:00.
 func (r *Record) Seconds() uint64 { return r.expiry() >> secondsShift }
+
+// Expires returns the moment of the expiry. It reports false if the row wrote no
+// offset from UTC, so that nobody knows the moment. styles is the dictionary of the
+// file.
+func (r *Record) Expires(styles []TimestampStyle) (time.Time, bool) {
+	style := &styles[r.Style()]
+	if !style.hasZone() {
+		return time.Time{}, false
+	}
+	const unixEpoch = 719528 * daySeconds // from 0000-01-01
+	return time.Unix(int64(r.Seconds())-style.Offset()-unixEpoch, 0).UTC(), true
+}
 
 // Style returns the index of the expiry's timestamp style in the dictionary.
 func (r *Record) Style() int { return int(r.expiry() >> styleShift & styleMask) }

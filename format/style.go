@@ -269,6 +269,17 @@ func (z *TimestampStyle) hasOffset() bool {
 	return true
 }
 
+// hasZone reports whether the row wrote an offset, in digits or as a word.
+func (z *TimestampStyle) hasZone() bool {
+	switch z.Layout {
+	case LayoutWall:
+		return false
+	case LayoutSuffix, LayoutSuffixT:
+		return strings.TrimLeft(z.Abbr, ".0") != "" // without the fraction of a second
+	}
+	return true
+}
+
 // version returns the lowest version of the format that has z.
 func (z *TimestampStyle) version() uint32 {
 	if z.isSuffix() || z.Zeros > 0 {

@@ -69,6 +69,13 @@ func (s JSONOptions) AppendJSON(dst []byte, r *Record, styles []TimestampStyle) 
 	return append(dst, `"}`...)
 }
 
+// AppendFields appends the fields of AppendJSON after the id, without braces.
+func (s JSONOptions) AppendFields(dst []byte, r *Record, styles []TimestampStyle) []byte {
+	var buf [MaxJSONLen]byte
+	text := s.AppendJSON(buf[:0], r, styles)
+	return append(dst, text[len(`{"id":"`)+TextLen+len(`",`):len(text)-1]...)
+}
+
 // AppendCSV appends r as a CSV row in canonical form, with delimiter between the
 // fields and without a line end. r must be valid for styles, the dictionary of
 // its file.

@@ -147,3 +147,52 @@ func TestAllocs(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendFieldsIsPartOfAppendJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := genDataSet(3).Draw(t, "data set")
+		opts := format.JSONOptions{Date: format.DateFormat(rapid.IntRange(0, 3).Draw(t, "date")), Decimals: rapid.IntRange(-1, 20).Draw(t, "decimals")}
+		for _, r := range d.records {
+			whole := string(opts.AppendJSON(nil, &r, d.styles))
+			if got := `{"id":"` + string(r.Key().AppendText(nil, r.Upper())) + `",` + string(opts.AppendFields(nil, &r, d.styles)) + "}"; got != whole {
+				t.Fatalf("%s, want %s", got, whole)
+			}
+		}
+	})
+}
+
+func TestExpires(t *testing.T) {
+	for text, want := range map[string]string{
+		"2018-08-04 05:32:31 +0200 CEST":   "2018-08-04T03:32:31Z",
+		"2018-08-04 05:32:31 -0030":        "2018-08-04T06:02:31Z",
+		"2018-08-04T05:32:31Z":             "2018-08-04T05:32:31Z",
+		"2018-08-04T05:32:31+05:45":        "2018-08-03T23:47:31Z",
+		"2018-08-04 05:32:31.000 UTC":      "2018-08-04T05:32:31Z",
+		"2018-08-04 05:32:31Z":             "2018-08-04T05:32:31Z",
+		"2018-08-04T05:32:31.00-01:00":     "2018-08-04T06:32:31Z",
+		"0000-01-01 00:00:00 +0100":        "-0001-12-31T23:00:00Z",
+		"9999-12-31 23:59:59 -0100":        "10000-01-01T00:59:59Z",
+		"2018-08-04 05:32:31":              "",
+		"2018-08-04 05:32:31.000":          "",
+		"1970-01-01 00:00:00 +0000 UTC":    "1970-01-01T00:00:00Z",
+		"2024-02-29 23:59:59 -2359 CUSTOM": "2024-03-01T23:58:59Z",
+	} {
+		seconds, sep, rest, err := format.ParseDate([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		style, err := format.ParseTimestampStyle(sep, rest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := format.MakeRecord(format.Key{}, false, format.Price{}, seconds, 0)
+		at, ok := r.Expires([]format.TimestampStyle{style})
+		got := ""
+		if ok {
+			got = at.Format(time.RFC3339)
+		}
+		if got != want {
+			t.Errorf("%s expires at %q, want %q", text, got, want)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func aSummary() generation.Summary {
 		Inputs: []generation.SummaryInput{{Name: "promotions.csv", Size: 1000}, {Name: "-"}}, NumInputs: 2,
 		Started: time.Date(2026, 11, 27, 9, 30, 0, 0, time.UTC), Seconds: 1.5,
 		Rows: 10, Records: 7, Duplicates: 1, BadRows: 2,
-		Bad:   []generation.SummaryBadRow{{File: "promotions.csv", Line: 3, Column: 4, Reason: "price: no digits", Row: "<script>\x1b[31m"}},
+		Bad:        []generation.SummaryBadRow{{File: "promotions.csv", Line: 3, Column: 4, Reason: "price: no digits", Row: "<script>\x1b[31m"}},
 		Comparison: &generation.SummaryComparison{Live: generation.ID(1).String(), LiveRecords: 9, Added: 1, Removed: 3, Changed: 2, Unchanged: 4},
 	}
 }

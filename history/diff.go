@@ -1,0 +1,174 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/diff"
+)
+
+// A Kind is a kind of Change.
+type Kind string
+
+// The kinds.
+const (
+	Added   Kind = "added"   // only the second generation has the id
+	Removed Kind = "removed" // only the first one has it
+	Changed Kind = "changed" // another price or date, or one that is written differently
+)
+
+// A Change is a difference between two generations.
+type Change struct {
+	Kind     Kind
+	From, To *Side // nil: the generation has no record
+}
+
+// A Side is the record of one generation.
+type Side struct {
+	Record *format.Record          // valid during the call
+	Styles []format.TimestampStyle // dictionary of Record
+}
+
+// ErrManyFiles reports that two generations are divided into different shards, and
+// that a comparison needs more than MaxDiffFiles of them at a time.
+var ErrManyFiles = errors.New("the generations are divided differently, and into too many files to compare here")
+
+// MaxDiffFiles is the number of files that Diff opens at a time. To merge them takes
+// up to 64 MiB of memory for each generation. Files of the same sharding are compared
+// one by one, in 8 MiB.
+const MaxDiffFiles = 64
+
+// Diff compares two generations of d and calls visit with every change, and progress
+// at least after each MiB of records; both may be nil. The changes are in the order
+// of the ids, or with the same sharding in that of the shards and their ids. An error
+// of visit or progress ends Diff.
+//
+// The error wraps generation.ErrAbsent, generation.ErrIncomplete, ErrManyFiles, or
+// is that of a file.
+func (d Directory) Diff(ctx context.Context, from, to generation.ID, visit func(Change) error, progress func() error) (total diff.Counts, err error) {
+	a, err := generation.Find(d.Path, from, d.Digits)
+	if err != nil {
+		return total, err
+	}
+	b, err := generation.Find(d.Path, to, d.Digits)
+	if err != nil {
+		return total, err
+	}
+	pairs, err := d.pairs(a, b)
+	if err != nil {
+		return total, err
+	}
+	for _, p := range pairs {
+		counts, err := p.compare(ctx, visit, progress)
+		if err != nil {
+			return total, err
+		}
+		total.Add(counts)
+	}
+	return total, nil
+}
+
+// A pair is a part of two generations that is compared at once.
+type pair struct{ from, to opener }
+
+// An opener opens the files of a part of a generation.
+type opener func() (*generation.Set, error)
+
+// pairs returns the parts of a and b: each shard if they have the same sharding, or
+// all shards at once.
+func (d Directory) pairs(a, b generation.Generation) (list []pair, err error) {
+	ha, err := readHeader(a.Files[0])
+	if err != nil {
+		return nil, err
+	}
+	hb, err := readHeader(b.Files[0])
+	if err != nil {
+		return nil, err
+	}
+	if ha.Sharding != hb.Sharding {
+		if len(a.Files)+len(b.Files) > MaxDiffFiles {
+			return nil, fmt.Errorf("%w: %d and %d, above the maximum of %d together", ErrManyFiles, len(a.Files), len(b.Files), MaxDiffFiles)
+		}
+		whole := func(g generation.Generation) opener {
+			return func() (*generation.Set, error) { return g.OpenSet(d.Digits) }
+		}
+		return []pair{{whole(a), whole(b)}}, nil
+	}
+	for shard := range a.Shards {
+		if d.Digits != generation.AllDigits && !d.Digits.Owns(ha.Sharding, uint32(shard)) {
+			continue
+		}
+		one := func(g generation.Generation) opener {
+			return func() (*generation.Set, error) { return generation.OpenFile(g.Path(shard)) }
+		}
+		list = append(list, pair{one(a), one(b)})
+	}
+	return list, nil
+}
+
+// compare compares the records of p.
+func (p pair) compare(ctx context.Context, visit func(Change) error, progress func() error) (diff.Counts, error) {
+	from, err := p.from()
+	if err != nil {
+		return diff.Counts{}, err
+	}
+	defer from.Close()
+	to, err := p.to()
+	if err != nil {
+		return diff.Counts{}, err
+	}
+	defer to.Close()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	call := func(c Change) {
+		if visit == nil || ctx.Err() != nil {
+			return
+		}
+		if err := visit(c); err != nil {
+			cancel(err)
+		}
+	}
+	c := diff.Comparer{
+		Added:   func(r *format.Record) { call(Change{Added, nil, &Side{r, to.Styles()}}) },
+		Removed: func(r *format.Record) { call(Change{Removed, &Side{r, from.Styles()}, nil}) },
+		Changed: func(a, b *format.Record) { call(Change{Changed, &Side{a, from.Styles()}, &Side{b, to.Styles()}}) },
+		Progress: func(int) {
+			if progress != nil && ctx.Err() == nil {
+				if err := progress(); err != nil {
+					cancel(err)
+				}
+			}
+		},
+	}
+	counts, err := c.Compare(ctx, sourceOf(from), sourceOf(to))
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return counts, err
+}
+
+// sourceOf returns the records of s. After each part it pauses for as long as the
+// part took, so that a comparison leaves at least half of two processors to the
+// requests of a server. Without pauses, a request waits for up to 10 ms, the time
+// slice of the scheduler.
+func sourceOf(s *generation.Set) diff.Source {
+	return diff.Source{Styles: s.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
+		began := time.Now()
+		return s.Scan(ctx, func(records []format.Record) error {
+			read := time.Since(began)
+			err := yield(records)
+			runtime.Gosched()
+			time.Sleep(min(read, maxPause))
+			began = time.Now()
+			return err
+		})
+	}}
+}
+
+// maxPause bounds a pause, because a slow read of the disk takes no processor.
+const maxPause = time.Millisecond

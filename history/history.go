@@ -1,0 +1,225 @@
+// Package history tells what the generations of a directory have: all of them, for
+// one id, or as the difference between two.
+//
+// It reads with pread, opens one generation at a time and a few of its files, and
+// shares nothing with the lookups of a server. A lookup reads the header, the
+// trailer and one block of a file, whatever its size. Generations may appear and
+// vanish meanwhile: those that Prune removes are passed over.
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/internal/fsx"
+)
+
+// MaxGenerations is the number of generations that are described, the newest.
+const MaxGenerations = 100
+
+// A Directory holds the generations of a directory from the point of view of a
+// program. Its functions return them newest first.
+type Directory struct {
+	Path   string
+	Digits generation.Digits // of the shards that the program needs
+	Status generation.Status // of the program
+}
+
+// A State is the reason why a generation is live or not.
+type State string
+
+// The states.
+const (
+	StateLive       State = "live"
+	StateRetained   State = "retained"   // another one is preferred to it
+	StateFuture     State = "future"     // too far ahead of the clock to be preferred
+	StateIncomplete State = "incomplete" // lacks shards that the program needs
+	StateRefused    State = "refused"    // not servable
+)
+
+// A Generation describes a generation.
+type Generation struct {
+	ID       generation.ID
+	Shards   int
+	Rule     format.ShardRule
+	Records  int64 // in the files that are there; -1: unknown
+	Bytes    int64 // length of these files
+	State    State
+	Pinned   bool
+	Err      error               // why it is not servable, as far as its headers tell
+	Summary  *generation.Summary // nil: there is none
+	numFiles int
+}
+
+// Generations describes the generations of d. It reads headers, and no more. omitted
+// is the number of older ones than MaxGenerations.
+func (d Directory) Generations(ctx context.Context) (list []Generation, omitted int, err error) {
+	found, omitted, err := d.list()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, g := range found {
+		if ctx.Err() != nil {
+			return nil, 0, context.Cause(ctx)
+		}
+		if described, ok := d.describe(g); ok {
+			list = append(list, described)
+		}
+	}
+	return list, omitted, nil
+}
+
+// list returns the generations, newest first.
+func (d Directory) list() (list []generation.Generation, omitted int, err error) {
+	list, err = generation.List(d.Path)
+	if errors.Is(err, fs.ErrNotExist) { // it may be created later
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	slices.Reverse(list)
+	n := min(len(list), MaxGenerations)
+	return list[:n], len(list) - n, nil
+}
+
+// describe describes g. It reports false if the files of g are gone.
+func (d Directory) describe(g generation.Generation) (Generation, bool) {
+	x := Generation{ID: g.ID, Shards: g.Shards, Records: -1, Pinned: d.isPinned(g), numFiles: len(g.Files)}
+	var headers []*format.Header
+	for shard := range g.Shards {
+		path := g.Path(shard)
+		if path == "" {
+			continue
+		}
+		h, err := readHeader(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			x.numFiles--
+		case err == nil:
+			if err = (generation.Name{ID: g.ID, Shard: shard, Shards: g.Shards}).CheckHeader(&h); err != nil {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+		}
+		if err == nil {
+			headers = append(headers, &h)
+		} else if x.Err == nil && (d.Digits == generation.AllDigits || len(headers) == 0 || d.Digits.Owns(headers[0].Sharding, uint32(shard))) {
+			x.Err = err
+		}
+	}
+	if x.numFiles == 0 {
+		return Generation{}, false
+	}
+	if len(headers) > 0 {
+		sum := generation.Sum(headers...)
+		x.Rule, x.Bytes = sum.Rule, sum.FileLen
+		if len(headers) == x.numFiles {
+			x.Records = int64(sum.Records)
+		}
+	}
+	x.State = d.stateOf(g, &x)
+	if s, err := generation.ReadSummary(d.Path, g.ID); err == nil {
+		x.Summary = &s
+	}
+	return x, true
+}
+
+// stateOf returns the state of g, and sets x.Err.
+func (d Directory) stateOf(g generation.Generation, x *Generation) State {
+	if d.isLive(g) {
+		x.Err = nil // the program has the files open
+		return StateLive
+	}
+	if missing := g.MissingOf(d.Digits); len(missing) > 0 {
+		x.Err = &generation.IncompleteError{ID: g.ID, Shards: g.Shards, Missing: missing}
+		return StateIncomplete
+	}
+	for _, r := range d.Status.Refused {
+		if slices.Contains(g.Files, r.Path) {
+			x.Err = &refusedError{r}
+		}
+	}
+	switch {
+	case x.Err != nil:
+		return StateRefused
+	case g.ID.IsFuture(time.Now()):
+		return StateFuture
+	}
+	return StateRetained
+}
+
+// A refusedError is the reason why the program refused a file.
+type refusedError struct{ generation.Refused }
+
+func (e *refusedError) Error() string { return e.Reason }
+
+func (d Directory) isLive(g generation.Generation) bool {
+	h := d.Status.Live
+	return h != nil && generation.ID(h.Generation) == g.ID && int(h.Shards) == g.Shards
+}
+
+func (d Directory) isPinned(g generation.Generation) bool {
+	pinned := d.Status.Pinned()
+	return pinned != nil && *pinned == g.ID
+}
+
+// PublicReason returns why a generation is not servable or cannot be read, without
+// the name of a file.
+func PublicReason(err error) string {
+	var incomplete *generation.IncompleteError
+	var refused *refusedError
+	switch {
+	case errors.As(err, &incomplete):
+		return fmt.Sprintf("missing %d of %d shards: %s", len(incomplete.Missing), incomplete.Shards, generation.ShardRanges(incomplete.Missing))
+	case errors.As(err, &refused):
+		_, reason, _ := strings.Cut(refused.String(), ": ")
+		return reason
+	case errors.Is(err, generation.ErrMisnamed):
+		return generation.ErrMisnamed.Error()
+	case errors.Is(err, generation.ErrDisagree):
+		return generation.ErrDisagree.Error()
+	case errors.Is(err, format.ErrVersion):
+		return "another version of the file format"
+	case errors.Is(err, fs.ErrNotExist):
+		return "removed meanwhile"
+	case fsx.IsTooManyOpen(err):
+		return "too many open files"
+	case isSystem(err):
+		return "a file cannot be read"
+	}
+	return "a file is damaged"
+}
+
+// isSystem reports whether err is of the file system and not of the format.
+func isSystem(err error) bool {
+	return errors.As(err, new(*fs.PathError)) || errors.As(err, new(syscall.Errno)) || errors.Is(err, fsx.ErrNotRegular)
+}
+
+func readHeader(path string) (format.Header, error) {
+	f, err := fsx.OpenRegular(path)
+	if err != nil {
+		return format.Header{}, err
+	}
+	defer f.Close()
+	h, err := format.ReadHeader(f)
+	if err == nil {
+		var info os.FileInfo
+		if info, err = f.Stat(); err == nil && info.Size() != h.FileLen {
+			err = fmt.Errorf("%w: %d bytes, want %d", format.ErrTruncated, info.Size(), h.FileLen)
+		}
+	}
+	if err != nil && !errors.As(err, new(*fs.PathError)) {
+		err = fmt.Errorf("%s: %w", filepath.Clean(path), err)
+	}
+	return h, err
+}
