@@ -60,7 +60,7 @@ func (r *Record) price(style *TimestampStyle) Price {
 func (r *Record) Seconds() uint64 { return r.expiry() >> secondsShift }
 
 // Expires returns the moment of the expiry. It reports false if the row wrote no
-// offset from UTC, so that nobody knows the moment. styles is the dictionary of the
+// offset from UTC, which leaves the moment unknown. styles is the dictionary of the
 // file.
 func (r *Record) Expires(styles []TimestampStyle) (time.Time, bool) {
 	style := &styles[r.Style()]

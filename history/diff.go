@@ -43,28 +43,60 @@ var ErrManyFiles = errors.New("the generations are divided differently, and into
 // one by one, in 8 MiB.
 const MaxDiffFiles = 64
 
-// Diff compares two generations of d and calls visit with every change, and progress
-// at least after each MiB of records; both may be nil. The changes are in the order
-// of the ids, or with the same sharding in that of the shards and their ids. An error
-// of visit or progress ends Diff.
-//
-// The error wraps generation.ErrAbsent, generation.ErrIncomplete, ErrManyFiles, or
-// is that of a file.
-func (d Directory) Diff(ctx context.Context, from, to generation.ID, visit func(Change) error, progress func() error) (total diff.Counts, err error) {
+// A Diff is a comparison of two generations. The caller calls Run or Close.
+type Diff struct {
+	parts []part
+	open  sets // of the first part
+}
+
+// A part of two generations is compared at once.
+type part struct{ from, to opener }
+
+// An opener opens the files of a part of a generation.
+type opener func() (*generation.Set, error)
+
+// sets are the open files of a part.
+type sets struct{ from, to *generation.Set }
+
+// Diff prepares to compare two generations of d. The error wraps
+// generation.ErrAbsent, generation.ErrIncomplete, ErrManyFiles, or is that of a file.
+func (d Directory) Diff(from, to generation.ID) (*Diff, error) {
 	a, err := generation.Find(d.Path, from, d.Digits)
 	if err != nil {
-		return total, err
+		return nil, err
 	}
 	b, err := generation.Find(d.Path, to, d.Digits)
 	if err != nil {
-		return total, err
+		return nil, err
 	}
-	pairs, err := d.pairs(a, b)
+	parts, err := d.parts(a, b)
 	if err != nil {
-		return total, err
+		return nil, err
 	}
-	for _, p := range pairs {
-		counts, err := p.compare(ctx, visit, progress)
+	first, err := parts[0].open()
+	if err != nil {
+		return nil, err
+	}
+	return &Diff{parts, first}, nil
+}
+
+// Close closes the files.
+func (x *Diff) Close() { x.open.close() }
+
+// Run compares, calls visit with every change, and progress at least after each MiB
+// of records. Both may be nil. The changes are in the order of the ids, or with the
+// same sharding in that of the shards and their ids. An error of visit or progress
+// ends Run.
+func (x *Diff) Run(ctx context.Context, visit func(Change) error, progress func() error) (total diff.Counts, err error) {
+	open := x.open
+	for i, p := range x.parts {
+		if i > 0 {
+			if open, err = p.open(); err != nil {
+				return total, err
+			}
+		}
+		counts, err := open.compare(ctx, visit, progress)
+		open.close()
 		if err != nil {
 			return total, err
 		}
@@ -73,15 +105,25 @@ func (d Directory) Diff(ctx context.Context, from, to generation.ID, visit func(
 	return total, nil
 }
 
-// A pair is a part of two generations that is compared at once.
-type pair struct{ from, to opener }
+func (p part) open() (s sets, err error) {
+	if s.from, err = p.from(); err != nil {
+		return sets{}, err
+	}
+	if s.to, err = p.to(); err != nil {
+		s.from.Close()
+		return sets{}, err
+	}
+	return s, nil
+}
 
-// An opener opens the files of a part of a generation.
-type opener func() (*generation.Set, error)
+func (s sets) close() {
+	s.from.Close()
+	s.to.Close()
+}
 
-// pairs returns the parts of a and b: each shard if they have the same sharding, or
+// parts returns the parts of a and b: each shard if they have the same sharding, or
 // all shards at once.
-func (d Directory) pairs(a, b generation.Generation) (list []pair, err error) {
+func (d Directory) parts(a, b generation.Generation) (list []part, err error) {
 	ha, err := readHeader(a.Files[0])
 	if err != nil {
 		return nil, err
@@ -97,7 +139,7 @@ func (d Directory) pairs(a, b generation.Generation) (list []pair, err error) {
 		whole := func(g generation.Generation) opener {
 			return func() (*generation.Set, error) { return g.OpenSet(d.Digits) }
 		}
-		return []pair{{whole(a), whole(b)}}, nil
+		return []part{{whole(a), whole(b)}}, nil
 	}
 	for shard := range a.Shards {
 		if d.Digits != generation.AllDigits && !d.Digits.Owns(ha.Sharding, uint32(shard)) {
@@ -106,23 +148,14 @@ func (d Directory) pairs(a, b generation.Generation) (list []pair, err error) {
 		one := func(g generation.Generation) opener {
 			return func() (*generation.Set, error) { return generation.OpenFile(g.Path(shard)) }
 		}
-		list = append(list, pair{one(a), one(b)})
+		list = append(list, part{one(a), one(b)})
 	}
 	return list, nil
 }
 
-// compare compares the records of p.
-func (p pair) compare(ctx context.Context, visit func(Change) error, progress func() error) (diff.Counts, error) {
-	from, err := p.from()
-	if err != nil {
-		return diff.Counts{}, err
-	}
-	defer from.Close()
-	to, err := p.to()
-	if err != nil {
-		return diff.Counts{}, err
-	}
-	defer to.Close()
+// compare compares the records of s.
+func (s sets) compare(ctx context.Context, visit func(Change) error, progress func() error) (diff.Counts, error) {
+	from, to := s.from, s.to
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	call := func(c Change) {

@@ -183,6 +183,9 @@ func PublicReason(err error) string {
 		return fmt.Sprintf("missing %d of %d shards: %s", len(incomplete.Missing), incomplete.Shards, generation.ShardRanges(incomplete.Missing))
 	case errors.As(err, &refused):
 		_, reason, _ := strings.Cut(refused.String(), ": ")
+		if strings.Contains(reason, ".pgen") { // it compares two files
+			return "refused"
+		}
 		return reason
 	case errors.Is(err, generation.ErrMisnamed):
 		return generation.ErrMisnamed.Error()

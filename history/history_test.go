@@ -202,7 +202,7 @@ func TestDiff(t *testing.T) {
 		}
 		got := map[string]bool{}
 		calls := 0
-		n, err := directory(dir).Diff(rt.Context(), a.id, b.id, func(c history.Change) error {
+		n, err := runDiff(rt.Context(), directory(dir), a.id, b.id, func(c history.Change) error {
 			text := string(c.Kind)
 			for _, s := range []*history.Side{c.From, c.To} {
 				if s != nil {
@@ -292,7 +292,7 @@ func TestMissingDirectoryHasNoGenerations(t *testing.T) {
 	if entries, _, err := d.Lookup(t.Context(), keys[0]); err != nil || len(entries) > 0 {
 		t.Errorf("Lookup: %v, %v", entries, err)
 	}
-	if _, err := d.Diff(t.Context(), 1, 2, nil, nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := runDiff(t.Context(), d, 1, 2, nil, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Diff: %v", err)
 	}
 }
@@ -361,6 +361,15 @@ func TestPruneDuringLookup(t *testing.T) {
 	}
 }
 
+// runDiff prepares and runs a comparison.
+func runDiff(ctx context.Context, d history.Directory, from, to generation.ID, visit func(history.Change) error, progress func() error) (diff.Counts, error) {
+	x, err := d.Diff(from, to)
+	if err != nil {
+		return diff.Counts{}, err
+	}
+	return x.Run(ctx, visit, progress)
+}
+
 // limitFiles lets f open no more than n files.
 func limitFiles(t *testing.T, n uint64, f func()) {
 	t.Helper()
@@ -406,12 +415,12 @@ func TestFewOpenFiles(t *testing.T) {
 		if err != nil || len(list) != 3 || list[0].Err != nil || list[0].Records != 1000 {
 			t.Errorf("Generations: %+v, %v", list, err)
 		}
-		if n, err := d.Diff(t.Context(), 0, 2, nil, nil); err != nil || n.Unchanged != 1000 {
+		if n, err := runDiff(t.Context(), d, 0, 2, nil, nil); err != nil || n.Unchanged != 1000 {
 			t.Errorf("Diff: %+v, %v", n, err)
 		}
 	})
 	gentest.Publish(t, dir, 3, gentest.Scattered(1000))
-	if _, err := d.Diff(t.Context(), 0, 3, nil, nil); !errors.Is(err, history.ErrManyFiles) {
+	if _, err := runDiff(t.Context(), d, 0, 3, nil, nil); !errors.Is(err, history.ErrManyFiles) {
 		t.Errorf("Diff of 257 files at a time: %v", err)
 	}
 }
@@ -427,11 +436,11 @@ func TestDiffOfDigits(t *testing.T) {
 		}
 	}
 	d := history.Directory{Path: dir, Digits: 0x00ff}
-	if n, err := d.Diff(t.Context(), 0, 1, nil, nil); err != nil || n.Unchanged != 800 {
+	if n, err := runDiff(t.Context(), d, 0, 1, nil, nil); err != nil || n.Unchanged != 800 {
 		t.Errorf("Diff: %+v, %v", n, err)
 	}
 	d.Digits = generation.AllDigits
-	if _, err := d.Diff(t.Context(), 0, 1, nil, nil); !errors.Is(err, generation.ErrIncomplete) {
+	if _, err := runDiff(t.Context(), d, 0, 1, nil, nil); !errors.Is(err, generation.ErrIncomplete) {
 		t.Errorf("Diff: %v", err)
 	}
 }
@@ -441,13 +450,13 @@ func TestDiffErrors(t *testing.T) {
 	a := gentest.Publish(t, dir, 1, gentest.Sequence(100_000))
 	gentest.Publish(t, dir, 2, nil)
 	d := directory(dir)
-	if _, err := d.Diff(t.Context(), 1, 3, nil, nil); !errors.Is(err, generation.ErrAbsent) {
+	if _, err := runDiff(t.Context(), d, 1, 3, nil, nil); !errors.Is(err, generation.ErrAbsent) {
 		t.Errorf("absent: %v", err)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	stopped := errors.New("stopped")
 	calls := 0
-	if _, err := d.Diff(ctx, 1, 2, func(history.Change) error {
+	if _, err := runDiff(ctx, d, 1, 2, func(history.Change) error {
 		if calls++; calls == 10 {
 			cancel(stopped)
 		}
@@ -457,16 +466,18 @@ func TestDiffErrors(t *testing.T) {
 	}
 	for name, diff := range map[string]func() (diff.Counts, error){
 		"visit": func() (diff.Counts, error) {
-			return d.Diff(t.Context(), 1, 2, func(history.Change) error { return stopped }, nil)
+			return runDiff(t.Context(), d, 1, 2, func(history.Change) error { return stopped }, nil)
 		},
-		"progress": func() (diff.Counts, error) { return d.Diff(t.Context(), 1, 2, nil, func() error { return stopped }) },
+		"progress": func() (diff.Counts, error) {
+			return runDiff(t.Context(), d, 1, 2, nil, func() error { return stopped })
+		},
 	} {
 		if _, err := diff(); !errors.Is(err, stopped) {
 			t.Errorf("error of %s: %v", name, err)
 		}
 	}
 	gentest.Flip(t, a, format.BlockOff(500)+1)
-	if _, err := d.Diff(t.Context(), 1, 2, nil, nil); !errors.Is(err, format.ErrChecksum) || history.PublicReason(err) != "a file is damaged" {
+	if _, err := runDiff(t.Context(), d, 1, 2, nil, nil); !errors.Is(err, format.ErrChecksum) || history.PublicReason(err) != "a file is damaged" {
 		t.Errorf("damaged: %v, %q", err, history.PublicReason(err))
 	}
 }

@@ -11,11 +11,11 @@ import (
 	"promostore/internal/escape"
 )
 
-// A View selects what the JSON form of the results has.
+// A View tells how results are written as JSON.
 type View struct {
 	JSON    format.JSONOptions
-	Details bool      // names of files, and what the rows of a build contain
-	Now     time.Time // decides what has expired
+	Details bool      // names of files, and texts of rows
+	Now     time.Time // an expiry before it has passed
 }
 
 // generationsJSON is the JSON form of the results of Generations.

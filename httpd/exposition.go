@@ -18,6 +18,9 @@ func (s *Server) prometheus(ctx *fasthttp.RequestCtx) {
 	}
 	var w web.ExpositionWriter
 	s.writeRequests(&w)
+	if s.history != nil {
+		s.history.WriteMetrics(&w, "promoserve")
+	}
 	s.writeGeneration(&w)
 	s.writeServer(&w)
 	w.Process("promoserve_build_info", s.opts.Version)

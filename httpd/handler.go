@@ -71,6 +71,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		endpoint = endpointLookup
 		s.lookup(ctx, shard)
 		return
+	case isPromotion && s.history != nil && isHistory(id):
+		s.promotionHistory(ctx, id[:len(id)-len(historySuffix)])
+		return
 	case isPromotion && !bytes.HasPrefix(id, lookupPrefix):
 		endpoint = endpointPromotion
 		s.promotion(ctx, shard, id)
@@ -86,7 +89,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	case "/prometheus", "/metrics":
 		s.prometheus(ctx)
 	default:
-		fail(ctx, fasthttp.StatusNotFound, "not found")
+		if s.history == nil || !s.generations(ctx, path) {
+			fail(ctx, fasthttp.StatusNotFound, "not found")
+		}
 	}
 }
 

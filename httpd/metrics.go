@@ -49,7 +49,7 @@ var resultNames = [numResults]string{"ok", "failed"}
 
 // codes lists the status codes of answers, the most frequent first. The last
 // entry counts every other code; it should remain 0.
-var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 415, 421, 431, 500, 503, 0}
+var codes = [...]int{200, 404, 304, 400, 405, 408, 413, 415, 421, 422, 429, 431, 500, 503, 0}
 
 // codeIndex returns the index of code in codes.
 func codeIndex(code int) int {

@@ -150,7 +150,7 @@ func TestMissingGenerationAnswers503(t *testing.T) {
 }
 
 func TestGetDoesNotAllocate(t *testing.T) {
-	f := newFixture(t, httpd.Options{CacheControl: "public, max-age=60"}, reader.StoreOptions{})
+	f := newFixture(t, httpd.Options{CacheControl: "public, max-age=60", Page: true}, reader.StoreOptions{})
 	publish(t, f.dir, genID(0), rows)
 	f.poll(t)
 	tag := string(httpd.AppendETag(nil, []byte(exampleJSON+"\n")))

@@ -27,6 +27,7 @@ type Options struct {
 	TLSOnly       bool              // reject plain http; needs Certificates
 	CacheControl  string            // header of promotions; empty: none. CheckCacheControl checks it
 	MaxConnsPerIP int               // concurrent connections of one address; 0: no limit
+	Page          bool              // answer requests about the generations
 	Memory        int64             // bytes that the process may use; 0: those of the machine or of its cgroup
 	Version       string            // of the program, for the metrics
 }
@@ -40,6 +41,7 @@ type Server struct {
 	admission  admission
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
+	history    *web.History // nil: without Options.Page
 
 	slow          slowLog
 	cacheControl  []byte // header of promotions; empty: none
@@ -59,6 +61,9 @@ func New(opts Options) *Server {
 	s := &Server{opts: opts, cacheControl: []byte(opts.CacheControl), started: time.Now(), admission: newAdmission(opts.Memory), lingerTimeout: lingerTimeout}
 	s.slow.log, s.slow.now = opts.Logger, time.Now
 	s.SetLogSlow(-1)
+	if opts.Page {
+		s.history = web.NewHistory(opts.Store.Dir(), opts.Store.Digits(), opts.Store.Status, opts.JSON)
+	}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
 	s.fast.Logger = fastLogger{opts.Logger}
@@ -104,8 +109,13 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // Drain makes /readyz answer 503 and closes each connection after its next
 // answer, so that clients turn to another server. New connections are still
-// served.
-func (s *Server) Drain() { s.draining.Store(true) }
+// served. A running comparison of generations ends.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	if s.history != nil {
+		s.history.Stop()
+	}
+}
 
 // Shutdown closes the listener and the idle connections. It returns when all
 // running requests have been answered or ctx ends.

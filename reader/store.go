@@ -64,6 +64,9 @@ func NewStore(dir string, opts StoreOptions) *Store {
 	}
 }
 
+// Dir returns the directory of s.
+func (s *Store) Dir() string { return s.dir }
+
 // Digits returns the deciding digits of the ids that s serves.
 func (s *Store) Digits() generation.Digits { return s.opts.Digits }
 

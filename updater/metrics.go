@@ -82,6 +82,9 @@ func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
 	if s.inbox != nil {
 		s.inbox.counts().write(&e)
 	}
+	if s.history != nil {
+		s.history.WriteMetrics(&e, "promobuild")
+	}
 	s.writeDirectory(&e)
 	e.Process("promobuild_build_info", s.opts.Version)
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))

@@ -14,6 +14,8 @@
 //	hook.go     queue the command to run after publishing
 //	answer.go   answer with the result
 //
+// generations.go answers requests about the published generations.
+//
 // A file of the inbox takes the same path from slot.go on; inbox.go polls the
 // inbox, inboxready.go finds the complete files, and inboxdir.go moves files from
 // state to state.
@@ -40,6 +42,7 @@ import (
 	"time"
 
 	"promostore/builder"
+	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/fsx"
 	"promostore/web"
@@ -82,6 +85,8 @@ type Options struct {
 	// May be nil.
 	Hint func(err error) Hint
 
+	Page bool // answer requests about the generations
+
 	Logger  *slog.Logger
 	Version string // of the program, for the metrics and the summaries of builds
 }
@@ -97,7 +102,8 @@ type Server struct {
 	refusals refusals
 	pipeline *pipeline
 	uploads  uploads
-	inbox    *inbox // nil: none
+	inbox    *inbox       // nil: none
+	history  *web.History // nil: without Options.Page
 
 	acceptErrors atomic.Uint64
 
@@ -159,6 +165,10 @@ func New(opts Options) (*Server, error) {
 		}
 		s.inbox = &inbox{dir: dir, pipeline: s.pipeline, poll: opts.Poll, quiet: opts.InboxQuiet, now: time.Now, lease: fsx.CheckLease, log: opts.Logger, seen: map[place]sighting{}, failures: map[place]failure{}, rejected: map[string]rejection{}}
 	}
+	if opts.Page {
+		status := func() generation.Status { return s.pipeline.checker.Status(opts.Build.Dir) }
+		s.history = web.NewHistory(opts.Build.Dir, generation.AllDigits, status, format.DefaultJSONOptions)
+	}
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ReadHeaderTimeout: headerTimeout,
@@ -214,6 +224,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.starting.Lock()
 	s.draining.Store(true)
 	s.starting.Unlock()
+	if s.history != nil {
+		s.history.Stop()
+	}
 	s.pipeline.slot.close()
 	idle := make(chan struct{})
 	go func() {
@@ -248,6 +261,11 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
 	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))
 	mux.HandleFunc("/metrics", only(http.MethodGet, s.local(s.prometheus)))
+	if s.history != nil {
+		mux.HandleFunc("/generations", only(http.MethodGet, s.local(s.generations)))
+		mux.HandleFunc("/promotions/{ID}/history", only(http.MethodGet, s.local(s.promotionHistory)))
+		mux.HandleFunc("/generations/{FROM}/diff/{TO}", only(http.MethodGet, s.local(s.diff)))
+	}
 	mux.HandleFunc("/", notFound)
 	return s.answerEarly(web.ExactPaths(mux, notFound))
 }

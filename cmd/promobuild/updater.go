@@ -37,6 +37,7 @@ func updaterCommand() *cli.Command {
 			&cli.IntFlag{Name: "keep", Usage: "after publishing, keep `N` generations and remove older ones", DefaultText: "all"},
 			&cli.StringFlag{Name: "after-publish", Usage: "run the shell `COMMAND` after publishing, with PROMO_GENERATION, PROMO_FILE, PROMO_SHARDS, PROMO_RECORDS and PROMO_DATA set"},
 			&cli.DurationFlag{Name: "hook-timeout", Value: 5 * time.Minute, Usage: "kill the command of --after-publish after `DURATION`"},
+			program.PageFlag(),
 			&cli.DurationFlag{Name: "drain", Value: 30 * time.Second, Usage: "let a running build continue for `DURATION` after SIGTERM"},
 		},
 		program.LogFlags(),
@@ -100,6 +101,7 @@ func updaterOptionsOf(c *cli.Context) (updaterOptions, error) {
 			ClientCert:   c.Path("tls-client-ca") != "",
 			AllowedHosts: strings.FieldsFunc(c.String("allowed-host"), func(r rune) bool { return r == ',' }),
 			Hint:         uploadHint,
+			Page:         c.String("page") == "on",
 			Version:      program.Version(),
 		},
 	}

@@ -68,6 +68,11 @@ func adminHandler(srv *httpd.Server, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /version", version)
 	mux.HandleFunc("GET /status", status(srv))
+	if srv.History() != nil {
+		mux.HandleFunc("GET /generations", generations(srv))
+		mux.HandleFunc("GET /promotions/{ID}/history", promotionHistory(srv))
+		mux.HandleFunc("GET /generations/{FROM}/diff/{TO}", diff(srv))
+	}
 	mux.HandleFunc("GET /log-slow", logSlow(srv))
 	mux.HandleFunc("PUT /log-slow", setLogSlow(srv, log))
 	return localOnly(web.ExactPaths(mux, http.NotFound))
@@ -123,6 +128,32 @@ func version(w http.ResponseWriter, _ *http.Request) {
 // reason of the pin and the refused files with their errors.
 func status(srv *httpd.Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Status()) }
+}
+
+// adminTimeout bounds the time that a client of the admin listener does not read.
+const adminTimeout = 10 * time.Second
+
+// generations lists the same as `/generations` of the public port, and the inputs and
+// the first bad rows of their builds.
+func generations(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		srv.History().Generations(r.Context(), true).Write(w, r, adminTimeout)
+	}
+}
+
+// promotionHistory tells the same as that of the public port, and names files in
+// errors.
+func promotionHistory(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		srv.History().Promotion(r.Context(), []byte(r.PathValue("ID")), true).Write(w, r, adminTimeout)
+	}
+}
+
+// diff compares the same as that of the public port, and names files in errors.
+func diff(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		srv.History().Diff(r.PathValue("FROM"), r.PathValue("TO"), r.URL.Query().Get("limit"), true).Write(w, r, adminTimeout)
+	}
 }
 
 // A slowSetting is the JSON body of /log-slow.

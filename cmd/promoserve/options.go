@@ -34,6 +34,7 @@ func serverFlags() []cli.Flag {
 			&cli.DurationFlag{Name: "drain", Value: 5 * time.Second, Usage: "serve for `DURATION` after SIGTERM"},
 			&cli.DurationFlag{Name: "log-slow", Value: -1, DefaultText: "off", Usage: "log requests that take `DURATION` or longer, at most 100 a second; 0s logs every request"},
 			&cli.IntFlag{Name: "max-conns-per-ip", DefaultText: "no limit", Usage: "refuse more than `N` connections from one IP address"},
+			program.PageFlag(),
 			&cli.StringFlag{Name: "admin-listen", DefaultText: "off", Usage: "serve profiles, /version and the full /status on `ADDRESS` of the loopback interface"},
 		},
 		program.LogFlags(),
@@ -65,6 +66,7 @@ func serverOptionsOf(c *cli.Context) (serverOptions, error) {
 		logSlow: c.Duration("log-slow"),
 	}
 	opts.http.TLSOnly = c.Bool("tls-only")
+	opts.http.Page = c.String("page") == "on"
 	opts.http.MaxConnsPerIP = c.Int("max-conns-per-ip")
 	opts.http.Version = c.App.Version
 	opts.http.JSON.Decimals = c.Int("price-decimals")

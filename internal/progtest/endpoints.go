@@ -53,6 +53,9 @@ func Endpoints(dir string) (list []Endpoint, err error) {
 				if len(n.Names) == 1 && n.Names[0].Name == "promotionsPrefix" {
 					list = append(list, Endpoint{Path: "/promotions/ID", Doc: docs["promotion"]}, Endpoint{Path: "/promotions/lookup", Doc: docs["lookup"]})
 				}
+				if len(n.Names) == 1 && n.Names[0].Name == "diffInfix" {
+					list = append(list, Endpoint{Path: "/promotions/ID/history", Doc: docs["promotionHistory"]}, Endpoint{Path: "/generations/ID/diff/ID", Doc: docs["diff"]})
+				}
 			}
 			return true
 		})

@@ -1,0 +1,40 @@
+package updater
+
+import (
+	"net/http"
+
+	"promostore/web"
+)
+
+// generations lists the generations of the directory, newest first, with the
+// summaries of their builds.
+func (s *Server) generations(w http.ResponseWriter, r *http.Request) {
+	s.tell(w, r, func(details bool) web.Answer { return s.history.Generations(r.Context(), details) })
+}
+
+// promotionHistory tells which promotion each generation has for an ID.
+func (s *Server) promotionHistory(w http.ResponseWriter, r *http.Request) {
+	s.tell(w, r, func(details bool) web.Answer {
+		return s.history.Promotion(r.Context(), []byte(r.PathValue("ID")), details)
+	})
+}
+
+// diff compares two generations.
+func (s *Server) diff(w http.ResponseWriter, r *http.Request) {
+	s.tell(w, r, func(details bool) web.Answer {
+		return s.history.Diff(r.PathValue("FROM"), r.PathValue("TO"), r.URL.Query().Get("limit"), details)
+	})
+}
+
+// tell sends an answer, with details to clients that have the required credentials.
+func (s *Server) tell(w http.ResponseWriter, r *http.Request, answer func(details bool) web.Answer) {
+	details := s.auth.offers(r)
+	if details {
+		if err := s.auth.checkCredentials(r); err != nil { // a way to try tokens
+			s.refusals.refuse(r, err)
+			s.reject(w, err, nil)
+			return
+		}
+	}
+	answer(details).Write(w, r, answerTimeout)
+}

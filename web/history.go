@@ -1,0 +1,328 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"promostore/format"
+	"promostore/format/generation"
+	"promostore/history"
+	"promostore/internal/escape"
+	"promostore/reader"
+)
+
+// Limits of the requests of a History.
+const (
+	maxHistoryReads  = 2                // at a time, besides a comparison
+	historyWait      = 2 * time.Second  // for one of them
+	historyTimeout   = 10 * time.Second // to read
+	diffTimeout      = 10 * time.Minute // of a comparison
+	diffBeat         = time.Second      // between two writes of a comparison
+	defaultChanges   = 100
+	maxChanges       = 10_000
+	historyRetry     = "1" // seconds
+	diffRetry        = "5"
+	historyTextLimit = 64 // bytes of a client's text in an error
+)
+
+// Kinds of requests, as the metrics name them.
+const (
+	requestGenerations = iota
+	requestHistory
+	requestDiff
+	numRequests
+)
+
+var requestNames = [numRequests]string{"generations", "history", "diff"}
+
+// A History answers requests about the generations of a directory, for both
+// programs. It bounds how many of them read at a time, and takes no lock that a
+// lookup takes. It is safe for concurrent use.
+type History struct {
+	dir      string
+	digits   generation.Digits
+	status   func() generation.Status
+	json     format.JSONOptions
+	reads    *semaphore.Weighted
+	diffs    *semaphore.Weighted
+	stopping context.Context
+	stop     context.CancelCauseFunc
+
+	answered, refused [numRequests]atomic.Uint64
+}
+
+var (
+	errStopping = errors.New("the server is stopping")
+	errTooLong  = errors.New("the comparison took too long")
+)
+
+// NewHistory returns a History of dir for a program that needs the shards of these
+// digits. Its answers write promotions according to opts.
+func NewHistory(dir string, digits generation.Digits, status func() generation.Status, opts format.JSONOptions) *History {
+	h := &History{dir: dir, digits: digits, status: status, json: opts, reads: semaphore.NewWeighted(maxHistoryReads), diffs: semaphore.NewWeighted(1)}
+	h.stopping, h.stop = context.WithCancelCause(context.Background())
+	return h
+}
+
+// directory returns the directory as the program sees it now.
+func (h *History) directory() history.Directory {
+	return history.Directory{Path: h.dir, Digits: h.digits, Status: h.status()}
+}
+
+// Stop ends the running comparison and refuses others.
+func (h *History) Stop() { h.stop(errStopping) }
+
+// An Answer is an answer to a request. Its Body, or the Diff, is a JSON object with
+// a line end.
+type Answer struct {
+	Code       int
+	RetryAfter string // seconds; empty: none
+	Body       []byte
+	Diff       *DiffStream // writes the body; nil: Body
+}
+
+func (h *History) view(details bool) history.View {
+	return history.View{JSON: h.json, Details: details, Now: time.Now()}
+}
+
+// Generations answers GET /generations. With details, it names files and has texts
+// of rows.
+func (h *History) Generations(ctx context.Context, details bool) Answer {
+	return h.read(ctx, requestGenerations, func(ctx context.Context, d history.Directory) ([]byte, error) {
+		list, omitted, err := d.Generations(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return h.view(details).Generations(list, omitted), nil
+	})
+}
+
+// Promotion answers GET /promotions/<id>/history.
+func (h *History) Promotion(ctx context.Context, id []byte, details bool) Answer {
+	key, ok := reader.ParseID(id)
+	if !ok {
+		return h.fail(requestHistory, http.StatusBadRequest, "not the id of a promotion")
+	}
+	foreign := false
+	a := h.read(ctx, requestHistory, func(ctx context.Context, d history.Directory) ([]byte, error) {
+		if live := d.Status.Live; live != nil && !d.Digits.Owns(live.Sharding, live.ShardOf(key)) {
+			foreign = true
+			return encodeAnswer(struct {
+				Error  string `json:"error"`
+				Digits string `json:"digits"`
+			}{fmt.Sprintf("id %s: this server serves only ids whose %s digit is in %s", key, live.Rule, d.Digits), d.Digits.String()}), nil
+		}
+		entries, omitted, err := d.Lookup(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		return h.view(details).Lookup(key, entries, omitted), nil
+	})
+	if foreign {
+		a.Code = http.StatusMisdirectedRequest
+	}
+	return a
+}
+
+// read calls f if few enough others read.
+func (h *History) read(ctx context.Context, request int, f func(context.Context, history.Directory) ([]byte, error)) Answer {
+	if !h.reads.TryAcquire(1) {
+		wait, cancel := context.WithTimeout(ctx, historyWait)
+		defer cancel()
+		if h.reads.Acquire(wait, 1) != nil {
+			return h.refuse(request, http.StatusTooManyRequests, "too many requests for the history are under way", historyRetry)
+		}
+	}
+	defer h.reads.Release(1)
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
+	body, err := f(ctx, h.directory())
+	switch {
+	case ctx.Err() != nil:
+		return h.refuse(request, http.StatusServiceUnavailable, "reading took too long", historyRetry)
+	case err != nil:
+		return h.fail(request, http.StatusInternalServerError, "the directory cannot be read")
+	}
+	h.answered[request].Add(1)
+	return Answer{Code: http.StatusOK, Body: body}
+}
+
+// Diff answers GET /generations/<from>/diff/<to>. limit is the text of the parameter
+// limit; empty: none. The caller must run or close the Diff of the answer.
+func (h *History) Diff(from, to, limit string, details bool) Answer {
+	var ids [2]generation.ID
+	for i, text := range []string{from, to} {
+		var err error
+		if ids[i], err = generation.ParseID(text); err != nil {
+			return h.fail(requestDiff, http.StatusBadRequest, fmt.Sprintf("%q is not a generation, such as 20261122T103000123Z", text[:min(len(text), historyTextLimit)]))
+		}
+	}
+	n := defaultChanges
+	if limit != "" {
+		var err error
+		if n, err = strconv.Atoi(limit); err != nil || n < 0 || n > maxChanges {
+			return h.fail(requestDiff, http.StatusBadRequest, fmt.Sprintf("limit is not a number from 0 to %d", maxChanges))
+		}
+	}
+	if h.stopping.Err() != nil {
+		return h.refuse(requestDiff, http.StatusServiceUnavailable, errStopping.Error(), diffRetry)
+	}
+	if !h.diffs.TryAcquire(1) {
+		return h.refuse(requestDiff, http.StatusTooManyRequests, "another comparison is under way", diffRetry)
+	}
+	x, err := h.directory().Diff(ids[0], ids[1])
+	if err != nil {
+		h.diffs.Release(1)
+		return h.diffFailed(err, details)
+	}
+	h.answered[requestDiff].Add(1)
+	return Answer{Code: http.StatusOK, Diff: &DiffStream{h, x, ids[0], ids[1], n, h.view(details)}}
+}
+
+// diffFailed answers a request for a comparison that cannot begin.
+func (h *History) diffFailed(err error, details bool) Answer {
+	code, reason := http.StatusInternalServerError, history.PublicReason(err)
+	switch {
+	case errors.Is(err, generation.ErrAbsent), errors.Is(err, fs.ErrNotExist):
+		code, reason = http.StatusNotFound, generation.ErrAbsent.Error()
+	case errors.Is(err, generation.ErrIncomplete):
+		code = http.StatusUnprocessableEntity
+	case errors.Is(err, history.ErrManyFiles):
+		code, reason = http.StatusUnprocessableEntity, err.Error()
+	}
+	if details {
+		reason = err.Error()
+	}
+	return h.fail(requestDiff, code, reason)
+}
+
+func (h *History) fail(request, code int, reason string) Answer {
+	h.answered[request].Add(1)
+	return Answer{Code: code, Body: errorBody(reason)}
+}
+
+func (h *History) refuse(request, code int, reason, retry string) Answer {
+	h.refused[request].Add(1)
+	return Answer{Code: code, RetryAfter: retry, Body: errorBody(reason)}
+}
+
+func errorBody(reason string) []byte {
+	return encodeAnswer(struct {
+		Error string `json:"error"`
+	}{reason})
+}
+
+func encodeAnswer(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return append(escape.JSON(text), '\n')
+}
+
+// WriteMetrics writes the metrics of h, whose names begin with prefix.
+func (h *History) WriteMetrics(e *ExpositionWriter, prefix string) {
+	e.Family(prefix+"_history_requests_total", "counter", "Requests about the generations (generations, history, diff) by result: answered, refused (others were under way, or it took too long).")
+	for i, name := range requestNames {
+		e.Sample("", float64(h.answered[i].Load()), "request", name, "result", "answered")
+		e.Sample("", float64(h.refused[i].Load()), "request", name, "result", "refused")
+	}
+}
+
+// A DiffStream writes the body of the answer to a comparison while it compares.
+type DiffStream struct {
+	history  *History
+	diff     *history.Diff
+	from, to generation.ID
+	limit    int // of changes
+	view     history.View
+}
+
+// Close ends s without a comparison.
+func (s *DiffStream) Close() {
+	s.diff.Close()
+	s.history.diffs.Release(1)
+}
+
+// Run compares and writes the body to w. It calls flush, which sends it, at least
+// every second, so that it notices a client that has gone. Run ends when ctx or the
+// History does, or with the error of w or flush. If the comparison fails, the object
+// has a member error instead of counts.
+func (s *DiffStream) Run(ctx context.Context, w io.Writer, flush func() error) {
+	defer s.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, diffTimeout, errTooLong)
+	defer cancel()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer context.AfterFunc(s.history.stopping, func() { end(errStopping) })()
+	out := &diffWriter{w: w, flush: flush, last: time.Now()}
+	out.write(fmt.Appendf(nil, `{"from":%q,"to":%q,"changes":[`, s.from, s.to))
+	n := 0
+	counts, err := s.diff.Run(ctx, func(c history.Change) error {
+		if n == s.limit {
+			return nil
+		}
+		if n++; n > 1 {
+			out.write([]byte(","))
+		}
+		return out.write(s.view.Change(c))
+	}, out.beat)
+	switch {
+	case out.err != nil:
+		return
+	case err != nil:
+		reason := history.PublicReason(err)
+		if s.view.Details || errors.Is(err, errStopping) || errors.Is(err, errTooLong) {
+			reason = err.Error()
+		}
+		out.write([]byte(`],`))
+		out.write(bytes.TrimPrefix(errorBody(reason), []byte("{")))
+	default:
+		out.write(append(append([]byte(`],"counts":`), s.view.Counts(counts)...), "}\n"...))
+	}
+	_ = out.send() // it fails only if the client has gone
+}
+
+// A diffWriter writes a body until an error.
+type diffWriter struct {
+	w     io.Writer
+	flush func() error
+	last  time.Time // of the last flush
+	err   error
+}
+
+func (o *diffWriter) write(text []byte) error {
+	if o.err == nil {
+		_, o.err = o.w.Write(text)
+	}
+	return o.err
+}
+
+func (o *diffWriter) send() error {
+	if o.err == nil {
+		o.err = o.flush()
+	}
+	o.last = time.Now()
+	return o.err
+}
+
+// beat sends a line end, which JSON allows between two tokens, if the last flush is
+// long ago.
+func (o *diffWriter) beat() error {
+	if o.err != nil || time.Since(o.last) < diffBeat {
+		return o.err
+	}
+	_ = o.write([]byte("\n"))
+	return o.send()
+}
