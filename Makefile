@@ -122,7 +122,7 @@ peers: # programs that promostore is compared with
 cover: ## print the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
-golden: ## regenerate the golden files, docs/reference.md, and the rules and routers for Kubernetes
+golden: ## regenerate the golden files, docs/reference.md, the manual pages, and the rules and routers for Kubernetes
 	go test ./format ./docs ./deploy -update
 
 clean: ## remove built programs, but no generations

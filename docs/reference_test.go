@@ -144,14 +144,9 @@ func (r *reference) list(name, list, heading string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, lists := h.Description()
 	rows := [][]string{{heading, "meaning"}}
-	for _, line := range lists[list] {
-		if first, meaning, ok := progtest.Columns(line); ok && !strings.HasPrefix(line, " ") {
-			rows = append(rows, []string{first, prose(meaning)})
-		} else if last := rows[len(rows)-1]; len(rows) > 1 {
-			last[1] += " " + prose(strings.TrimSpace(line))
-		}
+	for _, e := range h.List(list) {
+		rows = append(rows, []string{e[0], prose(e[1])})
 	}
 	if len(rows) == 1 {
 		return "", fmt.Errorf("the help of %s has no list %q", name, list)

@@ -64,6 +64,21 @@ func (h Help) Description() (text string, lists map[string][]string) {
 	return strings.TrimSpace(text), lists
 }
 
+// List returns the entries of a list of two columns in the description, by its
+// heading in the singular, such as "Signal". A line that begins with a blank
+// continues the entry before it.
+func (h Help) List(heading string) (entries [][2]string) {
+	_, lists := h.Description()
+	for _, line := range lists[heading] {
+		if first, meaning, ok := Columns(line); ok && !strings.HasPrefix(line, " ") {
+			entries = append(entries, [2]string{first, meaning})
+		} else if len(entries) > 0 {
+			entries[len(entries)-1][1] += " " + strings.TrimSpace(line)
+		}
+	}
+	return entries
+}
+
 var (
 	gap         = regexp.MustCompile(`^ *(\S.*?) {2,}(\S.*)$`)
 	defaultPart = regexp.MustCompile(` \(default: (.*?)\)( \[\$.*\])?$`)

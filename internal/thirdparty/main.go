@@ -1,5 +1,6 @@
-// Thirdparty writes the modules that are linked into the programs, with their
-// licences, to the file named by its argument.
+// Thirdparty writes the modules that are linked into the programs, with the names
+// of their licences, to the file named by its argument. With -texts it writes the
+// licences themselves, which a package with the programs has to contain.
 //
 // It recognizes a licence by a phrase that no other licence contains. A module
 // without a known licence is an error: a person has to read its licence.
@@ -8,10 +9,12 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -19,13 +22,19 @@ import (
 const programs = "promostore/cmd/..."
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: thirdparty FILE")
+	withTexts := flag.Bool("texts", false, "write the texts of the licences")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: thirdparty [-texts] FILE")
 		os.Exit(2)
 	}
-	page, err := list()
+	write := list
+	if *withTexts {
+		write = texts
+	}
+	page, err := write()
 	if err == nil {
-		err = os.WriteFile(os.Args[1], page, 0o644)
+		err = os.WriteFile(flag.Arg(0), page, 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "thirdparty:", err)
@@ -55,6 +64,37 @@ func list() ([]byte, error) {
 			return nil, fmt.Errorf("%s %s: %w", m.path, m.version, err)
 		}
 		fmt.Fprintf(&page, "| %s | %s | %s |\n", m.path, m.version, strings.Join(names, ", "))
+	}
+	return page.Bytes(), nil
+}
+
+var apache = regexp.MustCompile(`(?s)Apache License\s+Version 2\.0, January 2004.*?END OF TERMS AND CONDITIONS`)
+
+// texts returns the licences and notices of all modules. It names the terms of the
+// Apache License, which the packages contain once, or Debian for all packages.
+func texts() ([]byte, error) {
+	modules, err := linked()
+	if err != nil {
+		return nil, err
+	}
+	var page bytes.Buffer
+	page.WriteString("promostore is licensed under the Apache License, Version 2.0. Its text is in\n" +
+		"/usr/share/common-licenses/Apache-2.0 on Debian, and elsewhere in\n/usr/share/licenses/promostore/LICENSE.\n\n" +
+		"The programs contain the following modules.\n")
+	for _, m := range modules {
+		fmt.Fprintf(&page, "\n%s\n%s\n", strings.Repeat("-", 78), strings.TrimSpace(m.path+" "+m.version))
+		files, err := licenceFiles(m.dir)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(filepath.Join(m.dir, name))
+			if err != nil {
+				return nil, err
+			}
+			text = apache.ReplaceAllLiteral(text, []byte("Apache License, Version 2.0"))
+			fmt.Fprintf(&page, "\n%s\n", bytes.TrimSpace(text))
+		}
 	}
 	return page.Bytes(), nil
 }
@@ -101,25 +141,35 @@ func run(name string, args ...string) (string, error) {
 
 var errLicence = errors.New("no known licence")
 
+// licenceFiles returns the names of the licences and notices in dir.
+func licenceFiles(dir string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		name := strings.ToUpper(e.Name())
+		if !e.IsDir() && slices.ContainsFunc([]string{"LICENSE", "LICENCE", "COPYING", "NOTICE"}, func(prefix string) bool {
+			return strings.HasPrefix(name, prefix)
+		}) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
 // licences returns the SPDX identifiers of the licences in dir, sorted.
 func licences(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	files, err := licenceFiles(dir)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
-	for _, e := range entries {
-		name := strings.ToUpper(e.Name())
-		if e.IsDir() || !strings.HasPrefix(name, "LICENSE") && !strings.HasPrefix(name, "LICENCE") && !strings.HasPrefix(name, "COPYING") {
-			continue
-		}
-		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil {
 			return nil, err
 		}
 		found := namesIn(string(text))
-		if len(found) == 0 {
-			return nil, fmt.Errorf("%s: %w", e.Name(), errLicence)
+		if len(found) == 0 && !strings.HasPrefix(strings.ToUpper(file), "NOTICE") {
+			return nil, fmt.Errorf("%s: %w", file, errLicence)
 		}
 		names = append(names, found...)
 	}

@@ -60,3 +60,27 @@ func TestLicences(t *testing.T) {
 		}
 	}
 }
+
+// TestTexts checks that the licences and notices of all modules are there, and the
+// terms of the Apache License are not.
+func TestTexts(t *testing.T) {
+	page, err := texts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules, err := linked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range modules {
+		if _, text, ok := strings.Cut(string(page), "\n"+strings.TrimSpace(m.path+" "+m.version)+"\n\n"); !ok || strings.HasPrefix(text, "---") {
+			t.Errorf("%s has no licence", m.path)
+		}
+	}
+	if !strings.Contains(string(page), "This product includes software developed at CoreOS") {
+		t.Error("the notice of a module is missing")
+	}
+	if strings.Contains(string(page), "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION") {
+		t.Error("the terms of the Apache License are there")
+	}
+}
