@@ -50,6 +50,37 @@ func percent(text string, encode func(i int) bool) string {
 	return b.String()
 }
 
+// TestProxyForwardsNoHistory asks for the answers about generations, which tell
+// promotions that are not live.
+func TestProxyForwardsNoHistory(t *testing.T) {
+	dir := t.TempDir()
+	generation := idOf(t, build(t, dir, 0, minRows))
+	s := serve(t, dir)
+	waitLive(t, s.url, generation)
+	history := "/promotions/" + id(0) + "/history"
+	paths := []string{history, history + "?x", "/generations", "/generations/" + generation + "/diff/" + generation}
+	for _, path := range paths {
+		if a, err := get(s.url + path); err != nil || a.status != http.StatusOK {
+			t.Fatalf("%s of the server: %+v, %v", path, a, err)
+		}
+	}
+	for _, path := range []string{"/history", "//history", "/./history", "/x/../history", "%2Fhistory", "%2fhistor%79", "/%68istory", "/history%00", "/history;x", "/history/", "/history%0a"} {
+		paths = append(paths, "/promotions/"+id(0)+path, "/promotions/x/../"+id(0)+path)
+	}
+	for name, p := range proxies {
+		t.Run(name, func(t *testing.T) {
+			needs(t, name)
+			url := p.start(t, []*server{s})
+			waitLive(t, url, generation)
+			for _, path := range paths {
+				if res, body := exchange(t, url, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusBadRequest || strings.Contains(body, `"generation"`) {
+					t.Errorf("%s: %s %s", path, res.Status, body)
+				}
+			}
+		})
+	}
+}
+
 // TestProxyForwardsUnusualRequests sends requests that a server behind a proxy
 // answers, although the proxy or the server alone could reject them.
 func TestProxyForwardsUnusualRequests(t *testing.T) {

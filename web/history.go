@@ -283,7 +283,7 @@ func (s *DiffStream) Run(ctx context.Context, w io.Writer, flush func() error) {
 		return
 	case err != nil:
 		reason := history.PublicReason(err)
-		if s.view.Details || errors.Is(err, errStopping) || errors.Is(err, errTooLong) {
+		if s.view.Details || ctx.Err() != nil {
 			reason = err.Error()
 		}
 		out.write([]byte(`],`))

@@ -53,7 +53,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		ErrWriter:   stderr,
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
-			pinCommand(), unpinCommand(), rollbackCommand(), pruneCommand(), pushCommand(), pullCommand(), diffCommand(),
+			pinCommand(), unpinCommand(), rollbackCommand(), pruneCommand(), pushCommand(), pullCommand(), diffCommand(), historyCommand(),
 			generateCommand(), updaterCommand(), program.CompletionCommand("promobuild"),
 		},
 		Action: program.NoCommand,

@@ -180,3 +180,37 @@ func TestAdminSwitchesLogOfSlowRequests(t *testing.T) {
 		t.Errorf("at last: %s", body)
 	}
 }
+
+// The admin listener names the inputs of builds; the public port does not, and neither
+// answers with --page off.
+func TestAdminTellsDetailsOfGenerations(t *testing.T) {
+	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s")
+	address := s.await(t, "admin")["address"].(string)
+	s.build(t, "1")
+	s.await(t, "generation live")
+	list, err := generation.List(s.dir)
+	must(t, err)
+	id := list[0].ID
+	must(t, generation.WriteSummary(s.dir, id, generation.Summary{Source: generation.SourceCommand, Inputs: []generation.SummaryInput{{Name: "secret.csv"}}}))
+	for _, path := range []string{"/generations", "/promotions/" + exampleID + "/history", "/generations/" + id.String() + "/diff/" + id.String()} {
+		code, private := getFrom(t, address, path)
+		publicCode, public := s.get(t, "http", path)
+		if code != 200 || publicCode != 200 || !strings.Contains(public, id.String()) {
+			t.Errorf("%s: %d %s, public %d %s", path, code, private, publicCode, public)
+		}
+		if path == "/generations" {
+			if !strings.Contains(private, "secret.csv") || strings.Contains(public, "secret.csv") {
+				t.Errorf("%s: %s, public %s", path, private, public)
+			}
+		} else if private != public+"\n" {
+			t.Errorf("%s: %s, public %s", path, private, public)
+		}
+	}
+
+	s = start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s", "--page", "off")
+	address = s.await(t, "admin")["address"].(string)
+	if code, _ := getFrom(t, address, "/generations"); code != 404 {
+		t.Errorf("with --page off: %d", code)
+	}
+	s.want(t, "http", "/generations", 404, `{"error":"not found"}`)
+}

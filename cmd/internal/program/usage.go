@@ -68,7 +68,7 @@ func commandList(app *cli.App) string {
 // sisters lists the commands of each program, for users who call the other one.
 // promoserve without a command is the server.
 var sisters = map[string][]string{
-	"promobuild": {"build", "verify", "inspect", "get", "dump", "list", "pin", "unpin", "rollback", "prune", "push", "pull", "diff", "generate", "updater"},
+	"promobuild": {"build", "verify", "inspect", "get", "dump", "list", "pin", "unpin", "rollback", "prune", "push", "pull", "diff", "history", "generate", "updater"},
 	"promoserve": {"health"},
 }
 
@@ -77,7 +77,8 @@ var synonyms = map[string]string{
 	"cat": "promobuild dump", "export": "promobuild dump", "print": "promobuild dump",
 	"check": "promobuild verify", "validate": "promobuild verify",
 	"compare": "promobuild diff",
-	"create":  "promobuild build", "import": "promobuild build", "load": "promobuild build", "publish": "promobuild build",
+	"changes": "promobuild history", "log": "promobuild history",
+	"create": "promobuild build", "import": "promobuild build", "load": "promobuild build", "publish": "promobuild build",
 	"clean": "promobuild prune", "delete": "promobuild prune", "gc": "promobuild prune", "remove": "promobuild prune", "rm": "promobuild prune",
 	"info": "promobuild inspect", "show": "promobuild inspect", "stat": "promobuild inspect",
 	"find": "promobuild get", "lookup": "promobuild get", "query": "promobuild get",
