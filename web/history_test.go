@@ -1,13 +1,19 @@
 package web_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -115,6 +121,43 @@ func TestDiffEnds(t *testing.T) {
 	}
 	if a := h.Diff(from, to, "", false); a.Code != 503 {
 		t.Errorf("after Stop: %d", a.Code)
+	}
+}
+
+// A comparison outlasts the timeouts of a server of net/http, as long as its client
+// reads.
+func TestDiffOutlastsTimeouts(t *testing.T) {
+	dir := t.TempDir()
+	gentest.Publish(t, dir, 1, gentest.Sequence(50_000))
+	gentest.Publish(t, dir, 2, nil)
+	h := web.NewHistory(dir, generation.AllDigits, noStatus, format.DefaultJSONOptions)
+	const timeout = 500 * time.Millisecond
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.Diff(generation.ID(1).String(), generation.ID(2).String(), "10000", false).Write(w, r, 20*timeout)
+	}))
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = timeout, timeout
+	srv.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		_ = c.(*net.TCPConn).SetWriteBuffer(32 << 10) // otherwise the kernel takes the whole answer
+		return ctx
+	}
+	srv.Start()
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	gentest.Must(t, err)
+	defer c.Close()
+	gentest.Must(t, c.(*net.TCPConn).SetReadBuffer(64<<10))
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	gentest.Must(t, err)
+	res, err := http.ReadResponse(bufio.NewReaderSize(c, 1<<10), nil)
+	gentest.Must(t, err)
+	var text bytes.Buffer
+	for began := time.Now(); time.Since(began) < 2*timeout; time.Sleep(5 * time.Millisecond) {
+		_, err := io.CopyN(&text, res.Body, 2<<10)
+		gentest.Must(t, err)
+	}
+	_, err = io.Copy(&text, res.Body)
+	if err != nil || !json.Valid(text.Bytes()) || !strings.HasSuffix(text.String(), `"removed":50000,"changed":0,"unchanged":0}}`+"\n") {
+		t.Errorf("%d bytes, %v, the end is %q", text.Len(), err, text.Bytes()[max(0, text.Len()-100):])
 	}
 }
 
