@@ -276,7 +276,8 @@ func (s *DiffStream) Run(ctx context.Context, w io.Writer, flush func() error) {
 		if n++; n > 1 {
 			out.write([]byte(","))
 		}
-		return out.write(s.view.Change(c))
+		out.write(s.view.Change(c))
+		return out.err
 	}, out.beat)
 	switch {
 	case out.err != nil:
@@ -286,15 +287,14 @@ func (s *DiffStream) Run(ctx context.Context, w io.Writer, flush func() error) {
 		if s.view.Details || ctx.Err() != nil {
 			reason = err.Error()
 		}
-		out.write([]byte(`],`))
-		out.write(bytes.TrimPrefix(errorBody(reason), []byte("{")))
+		out.write(append([]byte(`],`), bytes.TrimPrefix(errorBody(reason), []byte("{"))...))
 	default:
 		out.write(append(append([]byte(`],"counts":`), s.view.Counts(counts)...), "}\n"...))
 	}
-	_ = out.send() // it fails only if the client has gone
+	out.send()
 }
 
-// A diffWriter writes a body until an error.
+// A diffWriter writes a body until an error, which it keeps: the client has gone.
 type diffWriter struct {
 	w     io.Writer
 	flush func() error
@@ -302,27 +302,25 @@ type diffWriter struct {
 	err   error
 }
 
-func (o *diffWriter) write(text []byte) error {
+func (o *diffWriter) write(text []byte) {
 	if o.err == nil {
 		_, o.err = o.w.Write(text)
 	}
-	return o.err
 }
 
-func (o *diffWriter) send() error {
+func (o *diffWriter) send() {
 	if o.err == nil {
 		o.err = o.flush()
 	}
 	o.last = time.Now()
-	return o.err
 }
 
 // beat sends a line end, which JSON allows between two tokens, if the last flush is
 // long ago.
 func (o *diffWriter) beat() error {
-	if o.err != nil || time.Since(o.last) < diffBeat {
-		return o.err
+	if time.Since(o.last) >= diffBeat {
+		o.write([]byte("\n"))
+		o.send()
 	}
-	_ = o.write([]byte("\n"))
-	return o.send()
+	return o.err
 }
