@@ -15,8 +15,10 @@
 // and the next call continues. Push sends no file again that is there with the
 // same checksum; Pull continues in the middle of a file.
 //
-// The package does not exclude two writers of one Location. Each generation is
-// still whole: a Pull refuses files that do not fit their manifest.
+// Several processes may push to one Location and prune it at the same time. Push
+// lists the objects after it has written the manifest, and sends again what another
+// process has deleted. Two generations of the same ID with other content may mix,
+// but Pull refuses files that do not fit their manifest.
 package transfer
 
 import (
