@@ -15,6 +15,8 @@ PROMETHEUS_OPERATOR = v0.95.2
 KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)-$(PROMETHEUS_OPERATOR)
 VERSITYGW = v1.8.0
 GATEWAY = bin/versitygw-$(VERSITYGW)
+PYSPARK = 4.3.0
+SPARK = bin/pyspark-$(PYSPARK)
 TOOLS = curl fish haproxy jq nginx-light procps prometheus rsync systemd tabix zsh
 BENCH ?= .
 LISTEN ?= :1321
@@ -30,7 +32,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: modules build run test race test-system campaign docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
+.PHONY: modules build run test race test-system campaign docker java test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
 modules: # downloads the modules if one is missing; then builds and tests need no network
 	@go list -deps -test ./... >/dev/null 2>&1 || out=$$(go mod download 2>&1) || { echo "$$out"; echo 'A Go module is missing' \
@@ -48,14 +50,17 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker $(KUBERNETES) $(GATEWAY) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(GATEWAY)':"$$PATH" go test -timeout 30m -tags system ./...
+	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin' go test -timeout 30m -tags system ./...
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	SCALE='$(SCALE)' SEED='$(SEED)' go test -count 1 -v -p 1 -timeout 2h -tags campaign -run '^TestCampaign$(CAMPAIGN)' \
 		./httpd ./reader ./deploy
+
+java: # Java and venv of Python, for Spark
+	@{ command -v java && python3 -c 'import ensurepip'; } >/dev/null 2>&1 || $(call install,default-jre-headless python3-venv)
 
 docker: # a running Docker engine and Compose; installs and starts them if none answers
 	@{ docker compose version || command -v docker-compose; } >/dev/null 2>&1 || $(call install,docker.io docker-compose)
@@ -73,6 +78,11 @@ $(KUBERNETES): # programs that render and validate deploy/kubernetes
 
 $(GATEWAY): # an S3 server
 	GOBIN='$(CURDIR)/$@.new' go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+	mv $@.new $@
+
+$(SPARK): | java # Apache Spark
+	rm -rf $@.new && python3 -m venv $@.new
+	$@.new/bin/python3 -m pip install --quiet --disable-pip-version-check pyspark==$(PYSPARK)
 	mv $@.new $@
 
 test-bench: peers ## check that the peers in bench/ give right answers; installs them
