@@ -119,14 +119,12 @@ func object(key string, info fs.FileInfo) Object {
 	return Object{Key: key, Size: info.Size(), ETag: fileETag(info), Modified: info.ModTime()}
 }
 
-// fileETag identifies the content of a file by its inode, size and modification
-// time. The change time is no part of it: a new link updates it.
+// fileETag identifies the content of a file by its size and modification time. It
+// is the same on all machines that mount the directory; some network file systems
+// number the inodes on each machine. The change time is no part of it: a new link
+// updates it.
 func fileETag(info fs.FileInfo) string {
-	var inode uint64
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		inode = sys.Ino
-	}
-	return fmt.Sprintf("%x-%x-%x", inode, info.Size(), info.ModTime().UnixNano())
+	return fmt.Sprintf("%x-%x", info.Size(), info.ModTime().UnixNano())
 }
 
 func (d *dir) Open(ctx context.Context, key string) (*Reader, error) {

@@ -277,7 +277,9 @@ func PoliciesOf(o *builder.Options) Policies {
 }
 
 // limitsContent reports whether the limits need a comparison of the records.
-func (p *Policies) limitsContent() bool { return p.MaxAdded > 0 || p.MaxRemoved > 0 || p.MaxChanged > 0 }
+func (p *Policies) limitsContent() bool {
+	return p.MaxAdded > 0 || p.MaxRemoved > 0 || p.MaxChanged > 0
+}
 
 // limitsShrink reports whether MaxShrink is a limit.
 func (p *Policies) limitsShrink() bool { return p.MaxShrink > 0 && p.MaxShrink < 100 }
