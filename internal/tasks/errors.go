@@ -26,7 +26,7 @@ func permanent(err error) error {
 func IsPermanent(err error) bool {
 	for _, target := range []error{
 		ErrFormat, builder.ErrEmpty, builder.ErrUnterminated, builder.ErrExpansion, builder.ErrNoRows,
-		builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, builder.ErrStyles, generation.ErrFuture,
+		builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, generation.ErrFuture,
 	} {
 		if errors.Is(err, target) {
 			return true
@@ -36,5 +36,5 @@ func IsPermanent(err error) bool {
 		errors.As(err, new(*builder.BadRowsError)) || errors.As(err, new(*builder.DuplicatesError)) ||
 		errors.As(err, new(*builder.GuardError)) || errors.As(err, new(*builder.ContentError)) ||
 		errors.As(err, new(*builder.KindError)) || errors.As(err, new(*builder.CompressionError)) ||
-		errors.As(err, new(*builder.ChangedError)) || errors.As(err, new(*builder.LastRowError)) || errors.As(err, new(*builder.LastRowError))
+		errors.As(err, new(*builder.ChangedError)) || errors.As(err, new(*builder.LastRowError))
 }
