@@ -45,6 +45,8 @@ const manifestVersion = 1
 // maxManifestLen bounds the bytes of a manifest. One of 4,096 files has 900 kB.
 const maxManifestLen = 4 << 20
 
+const maxFileLen = 1 << 50 // bytes; the sum of all files fits into an int64
+
 const (
 	manifestPrefix = "promotions-"
 	manifestSuffix = ".json"
@@ -126,7 +128,7 @@ func (m *Manifest) check(id generation.ID) error {
 		if name := (generation.Name{ID: id, Shard: shard, Shards: m.Shards}).String(); f.Name != name {
 			return fmt.Errorf("file %d has the name %q, want %s", shard, f.Name, name)
 		}
-		if f.Size <= 0 {
+		if f.Size <= 0 || f.Size > maxFileLen {
 			return fmt.Errorf("%s: size %d", f.Name, f.Size)
 		}
 		if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 || strings.ToLower(f.SHA256) != f.SHA256 {

@@ -79,6 +79,7 @@ func TestManifestRefusesWrongFields(t *testing.T) {
 		{`promotions-`, `../promotions-`},
 		{`4096`, `-1`},
 		{`4096`, `0`},
+		{`4096`, `1125899906842625`},
 		{`0f0f`, `0F0F`},
 		{`0f0f`, `0f`},
 		{`"digits":"3"`, `"digits":"4"`},

@@ -11,10 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/errgroup"
 
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 )
 
 // refusedSuffix follows the name of a file whose object has another checksum. The
@@ -25,6 +28,9 @@ const refusedSuffix = ".refused"
 // receive copies files to the incoming directory, durably, and compares their
 // checksums. It continues those that an earlier pull began.
 func (p *pull) receive(ctx context.Context, id generation.ID, files []File) error {
+	if err := p.checkSpace(id, files); err != nil {
+		return err
+	}
 	m := p.Progress.meter(id, files)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
@@ -33,6 +39,22 @@ func (p *pull) receive(ctx context.Context, id generation.ID, files []File) erro
 	}
 	err := g.Wait()
 	p.result.Bytes += m.moved
+	return err
+}
+
+// checkSpace returns an error that wraps syscall.ENOSPC if the disk has no room for
+// the rest of the files.
+func (p *pull) checkSpace(id generation.ID, files []File) error {
+	need := sizeOf(files)
+	for _, f := range files {
+		if info, err := os.Stat(filepath.Join(p.incoming, f.Name)); err == nil {
+			need -= min(info.Size(), f.Size)
+		}
+	}
+	free, err := fsx.Free(p.incoming)
+	if err == nil && free < need {
+		err = fmt.Errorf("%s: generation %s needs %s, %s free: %w", p.dir, id, humanize.IBytes(uint64(need)), humanize.IBytes(uint64(free)), syscall.ENOSPC)
+	}
 	return err
 }
 

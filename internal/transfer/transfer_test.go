@@ -17,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/internal/gentest"
 	"promostore/internal/objects"
 	"promostore/internal/objecttest"
@@ -133,6 +136,44 @@ func TestPullRefusesADamagedObjectOnce(t *testing.T) {
 	}
 }
 
+// A pull of more bytes than the disk has free fails before the transfer.
+func TestPullNeedsSpace(t *testing.T) {
+	dir := t.TempDir()
+	store, prefix, err := objects.Parse(filepath.Join(dir, "store"), objects.Options{})
+	gentest.Must(t, err)
+	m := newModel(t, dir, store, prefix)
+	id := m.build(t, format.Unsharded, 100)
+	gentest.Must(t, m.push(id))
+	// A sparse file is larger than the disk.
+	free, err := fsx.Free(dir)
+	gentest.Must(t, err)
+	size := free + 1<<40
+	name := m.files[id][0]
+	gentest.Must(t, os.Truncate(filepath.Join(dir, "store", name), size))
+	text := read(t, m.store, m.prefix+manifest(id))
+	m.put(t, m.prefix+manifest(id), bytes.Replace(text, fmt.Appendf(nil, `"size":%d`, len(m.built[name])), fmt.Appendf(nil, `"size":%d`, size), 1))
+
+	node := m.nodes[generation.AllDigits]
+	_, err = m.loc.Pull(t.Context(), node, all(1))
+	if want := fmt.Sprintf("%s: generation %s needs %s, ", node, id, humanize.IBytes(uint64(size))); !errors.Is(err, syscall.ENOSPC) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if list, err := os.ReadDir(filepath.Join(node, ".incoming")); err != nil || len(list) > 0 {
+		t.Errorf("the transfer has begun: %v, %v", list, err)
+	}
+}
+
+func read(t *testing.T, s objects.Store, key string) []byte {
+	t.Helper()
+	r, err := s.Open(t.Context(), key)
+	gentest.Must(t, err)
+	defer r.Close()
+	text := make([]byte, r.Size())
+	_, err = r.ReadAt(text, 0)
+	gentest.Must(t, err)
+	return text
+}
+
 // A generation that is pruned during its transfer is not damaged.
 func TestPullPassesOverAPrunedGeneration(t *testing.T) {
 	m, server := newS3(t)
@@ -166,11 +207,7 @@ func TestPullPassesOverANewerFormat(t *testing.T) {
 	newer := bytes.Clone(m.built[name])
 	newer[11] = 99 // the version
 	m.put(t, m.prefix+name, newer)
-	r, err := m.store.Open(t.Context(), m.prefix+manifest(id))
-	gentest.Must(t, err)
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
-	gentest.Must(t, errors.Join(err, r.Close()))
+	text := read(t, m.store, m.prefix+manifest(id))
 	m.put(t, m.prefix+manifest(id), bytes.ReplaceAll(text, checksum(m.built[name]), checksum(newer)))
 	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
 	if !errors.Is(err, format.ErrVersion) || errors.Is(err, transfer.ErrDamaged) || !strings.Contains(err.Error(), "upgrade promobuild") || !slices.Equal(pulled.Wanted, []generation.ID{old}) {
