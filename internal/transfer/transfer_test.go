@@ -260,6 +260,80 @@ func TestPinTravelsFirst(t *testing.T) {
 	}
 }
 
+// A rollback to a generation that is not here interrupts the transfer of another one,
+// which continues after it.
+func TestRollbackDoesNotWaitForATransfer(t *testing.T) {
+	transfer.SetPinInterval(t, time.Millisecond)
+	m, server := newS3(t)
+	old, id := m.build(t, format.Unsharded, 100), m.build(t, format.Unsharded, 20_000)
+	gentest.Must(t, m.push(old))
+	gentest.Must(t, m.push(id))
+	dir := m.nodes[generation.AllDigits]
+	var order []string // of the files that are requested
+	server.Fail(objecttest.Where(objecttest.Gets, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		name := filepath.Base(r.URL.Path)
+		switch {
+		case strings.HasPrefix(name, "promotions-"+id.String()+"-") && len(order) == 0:
+			gentest.Must(t, generation.SetPin(m.dir, generation.Pin{Active: true, ID: old, Reason: "wrong"}))
+			_, err := m.loc.PushPin(context.Background(), m.dir)
+			gentest.Must(t, err)
+			order = append(order, name)
+			<-r.Context().Done() // the transfer lasts until it is interrupted
+			panic(http.ErrAbortHandler)
+		case strings.HasSuffix(name, ".pgen"):
+			order = append(order, name)
+		}
+		next.ServeHTTP(w, r)
+	}))
+	pulled, err := m.loc.Pull(t.Context(), dir, all(1))
+	if err != nil || !slices.Equal(pulled.Wanted, []generation.ID{old, id}) || !slices.Equal(pulled.New, []generation.ID{old, id}) {
+		t.Errorf("%+v, %v; want the pinned %s first", pulled, err, old)
+	}
+	if want := []string{m.files[id][0], m.files[old][0], m.files[id][0]}; !slices.Equal(order, want) {
+		t.Errorf("requested %v, want %v", order, want)
+	}
+	if live := m.live(t, dir, generation.AllDigits); live != old {
+		t.Errorf("%s is live, want the pinned %s", live, old)
+	}
+}
+
+// A node that has newer generations than the location receives no older ones, which
+// it would remove again.
+func TestPullLeavesOlderGenerations(t *testing.T) {
+	m, _ := newS3(t)
+	var ids []generation.ID
+	for range 4 {
+		ids = append(ids, m.build(t, shardings[1], 1000))
+		gentest.Must(t, m.send(ids[len(ids)-1]))
+	}
+	dir := m.nodes[generation.AllDigits]
+	for i, c := range []struct {
+		keep   int
+		lose   []generation.ID
+		wanted []generation.ID
+		isNew  int
+	}{
+		{2, nil, []generation.ID{ids[3], ids[2]}, 2},
+		{2, ids[2:], []generation.ID{ids[3], ids[2]}, 0},
+		{3, nil, []generation.ID{ids[3], ids[2], ids[1]}, 1},
+	} {
+		for _, id := range c.lose {
+			gentest.Must(t, m.store.Delete(t.Context(), m.prefix+manifest(id)))
+		}
+		pulled, err := m.loc.Pull(t.Context(), dir, all(c.keep))
+		if err != nil || !slices.Equal(pulled.Wanted, c.wanted) || len(pulled.New) != c.isNew {
+			t.Errorf("pull %d: %+v, %v, want %v", i, pulled, err, c.wanted)
+		}
+	}
+	// A damaged one does not count.
+	first := filepath.Join(dir, m.files[ids[3]][0])
+	gentest.Must(t, os.Truncate(first, 4096))
+	pulled, err := m.loc.Pull(t.Context(), dir, all(2))
+	if err != nil || !slices.Equal(pulled.Wanted, []generation.ID{ids[2], ids[1]}) {
+		t.Errorf("with a damaged one: %+v, %v", pulled, err)
+	}
+}
+
 // A pull does not continue a transfer of a damaged pin, and keeps the pin here.
 func TestPullRefusesADamagedPin(t *testing.T) {
 	m, _ := newS3(t)
