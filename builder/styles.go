@@ -132,15 +132,15 @@ var zones = strings.Fields(`ACDT ACST ADT AEDT AEST AKDT AKST AST AWST BST CAT C
 	ChST EAT EDT EEST EET EST GMT HDT HKT HST IDT IST JST KST MDT MSK MST NDT NST NZDT NZST
 	PDT PKT PST SAST SST UTC WAT WEST WET WIB WIT WITA`)
 
-// sorted returns the dictionary for the file and the new number of each style.
+// sortStyles returns the dictionary for the file and the new number of each style.
 // renumber is nil if no number changes.
-func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber []uint16) {
+func sortStyles(styles []format.TimestampStyle) (dictionary []format.TimestampStyle, renumber []uint16) {
 	type entry struct {
 		bytes []byte
 		old   int
 	}
-	entries := make([]entry, len(d.styles))
-	for i, style := range d.styles {
+	entries := make([]entry, len(styles))
+	for i, style := range styles {
 		entries[i] = entry{style.AppendBinary(nil), i}
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
@@ -149,7 +149,7 @@ func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber
 	renumber = make([]uint16, len(entries))
 	identity := true
 	for i, e := range entries {
-		dictionary = append(dictionary, d.styles[e.old])
+		dictionary = append(dictionary, styles[e.old])
 		renumber[e.old] = uint16(i)
 		identity = identity && e.old == i
 	}
