@@ -103,8 +103,8 @@ func TestPullContinuesAFile(t *testing.T) {
 	}
 }
 
-// A damaged object is received once, until it changes.
-func TestPullRefusesADamagedObjectOnce(t *testing.T) {
+// A damaged object is received twice, then not until it changes or an hour is over.
+func TestPullRefusesADamagedObject(t *testing.T) {
 	m, server := newS3(t)
 	old, id := m.build(t, format.Unsharded, 100), m.build(t, format.Unsharded, 20_000)
 	gentest.Must(t, m.push(old))
@@ -116,7 +116,12 @@ func TestPullRefusesADamagedObjectOnce(t *testing.T) {
 	m.put(t, m.prefix+name, damaged)
 	var n atomic.Int64
 	server.Fail(received(&n))
-	for i, want := range []int64{int64(len(damaged) + len(m.built[m.files[old][0]])), 0, 0} {
+	twice := int64(2 * len(damaged))
+	for i, want := range []int64{twice + int64(len(m.built[m.files[old][0]])), 0, 0, twice, 0} {
+		if i == 3 {
+			refusal := filepath.Join(dir, ".incoming", name+".refused")
+			gentest.Must(t, os.Chtimes(refusal, time.Time{}, time.Now().Add(-61*time.Minute)))
+		}
 		n.Store(0)
 		pulled, err := m.loc.Pull(t.Context(), dir, all(1))
 		if !errors.Is(err, transfer.ErrDamaged) || n.Load() != want || !slices.Equal(pulled.Wanted, []generation.ID{old}) {
@@ -172,6 +177,31 @@ func read(t *testing.T, s objects.Store, key string) []byte {
 	_, err = r.ReadAt(text, 0)
 	gentest.Must(t, err)
 	return text
+}
+
+// A byte that changes on the way once does not refuse the object.
+func TestPullRepeatsAWrongTransfer(t *testing.T) {
+	m, server := newS3(t)
+	id := m.build(t, format.Unsharded, 20_000)
+	gentest.Must(t, m.push(id))
+	server.Fail(objecttest.First(1, func(r *http.Request) bool {
+		return objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, ".pgen")
+	}, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(flippingWriter{w}, r)
+	}))
+	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
+	if size := int64(len(m.built[m.files[id][0]])); err != nil || !slices.Equal(pulled.New, []generation.ID{id}) || pulled.Bytes != 2*size {
+		t.Errorf("%+v, %v; want %d bytes", pulled, err, 2*size)
+	}
+	m.checkNode(t, m.nodes[generation.AllDigits], generation.AllDigits)
+}
+
+type flippingWriter struct{ http.ResponseWriter }
+
+func (w flippingWriter) Write(p []byte) (int, error) {
+	p = bytes.Clone(p)
+	p[0] ^= 1
+	return w.ResponseWriter.Write(p)
 }
 
 // A generation that is pruned during its transfer is not damaged.
