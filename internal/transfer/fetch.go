@@ -131,7 +131,9 @@ func (p *pull) verify(ctx context.Context, m Manifest, files, arrived []File) er
 	}
 	set, err := g.OpenSet(p.Digits)
 	if err == nil {
-		err = set.Verify(ctx, runtime.GOMAXPROCS(0), nil)
+		if err = m.checkSet(set); err == nil {
+			err = set.Verify(ctx, runtime.GOMAXPROCS(0), nil)
+		}
 		set.Close()
 	}
 	var errno syscall.Errno

@@ -42,8 +42,8 @@ type File struct {
 //	1  the first one
 const manifestVersion = 1
 
-// maxManifestLen bounds the bytes of a manifest. One of 4,096 files has 900 kB.
-const maxManifestLen = 4 << 20
+// maxManifestLen bounds the bytes of a manifest. One of 4,096 files has up to 900 kB.
+const maxManifestLen = 2 << 20
 
 const maxFileLen = 1 << 50 // bytes; the sum of all files fits into an int64
 
@@ -159,6 +159,18 @@ func (m *Manifest) owned(digits generation.Digits) (files []File) {
 		}
 	}
 	return files
+}
+
+// checkSet returns an error if m does not describe the open files of set.
+func (m *Manifest) checkSet(set *generation.Set) error {
+	if rule := set.Header.Sharding.Rule.String(); rule != m.ShardBy {
+		return fmt.Errorf("files are sharded by %q, the manifest says %q", rule, m.ShardBy)
+	}
+	got, all := uint64(set.Header.Records), len(set.Open()) == m.Shards
+	if got > m.Records || all && got < m.Records {
+		return fmt.Errorf("files have %d records, the manifest says %d", got, m.Records)
+	}
+	return nil
 }
 
 func sizeOf(files []File) (n int64) {

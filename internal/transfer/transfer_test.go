@@ -141,6 +141,32 @@ func TestPullRefusesADamagedObject(t *testing.T) {
 	}
 }
 
+// The files of a generation must have the number of records of its manifest. A node of
+// some digits has no more.
+func TestPullComparesRecords(t *testing.T) {
+	m, _ := newS3(t)
+	id := m.build(t, shardings[1], 1000)
+	gentest.Must(t, m.push(id))
+	text := read(t, m.store, m.prefix+manifest(id))
+	for _, c := range []struct {
+		records string
+		digits  generation.Digits
+		want    error
+	}{
+		{"999", generation.AllDigits, transfer.ErrDamaged},
+		{"1001", generation.AllDigits, transfer.ErrDamaged},
+		{"1", 0x00ff, transfer.ErrDamaged},
+		{"999", 0x00ff, nil},
+		{"1000", generation.AllDigits, nil},
+	} {
+		m.put(t, m.prefix+manifest(id), bytes.Replace(text, []byte(`"records":1000`), []byte(`"records":`+c.records), 1))
+		pulled, err := m.loc.Pull(t.Context(), m.nodes[c.digits], transfer.PullOptions{Keep: 1, Digits: c.digits})
+		if !errors.Is(err, c.want) || (len(pulled.New) > 0) != (c.want == nil) {
+			t.Errorf("%s records, digits %s: %+v, %v, want %v", c.records, c.digits, pulled, err, c.want)
+		}
+	}
+}
+
 // A pull of more bytes than the disk has free fails before the transfer.
 func TestPullNeedsSpace(t *testing.T) {
 	dir := t.TempDir()
