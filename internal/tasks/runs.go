@@ -89,9 +89,12 @@ func (m *merge) receiveRun(ctx context.Context, f run, split int) (path string, 
 	return path, err
 }
 
-// partsOfFile is the number of parts of a file that are received at the same time.
-// Together with filesAtOnce they take builder.MinMemory, before the merge begins.
-const partsOfFile = 4
+// Parts of a file that are received at the same time, and their length in bytes.
+// With filesAtOnce files they take builder.MinMemory, before the merge begins.
+const (
+	partsOfFile = 4
+	partLen     = 4 << 20
+)
 
 // download writes an object to a new file and returns its SHA-256.
 func download(ctx context.Context, r *objects.Reader, path string) (sum string, err error) {

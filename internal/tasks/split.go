@@ -1,13 +1,11 @@
 package tasks
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,21 +117,25 @@ func (s *split) run(ctx context.Context, opts Options) (done *SplitDone, err err
 	return nil, err
 }
 
+// object returns the object of a range as the plan has it.
+func (s *split) object(r Range) (objects.Store, objects.Object, error) {
+	in := s.Inputs[r.Input]
+	store, key, err := objects.Parse(in.URL, s.opts)
+	if err != nil {
+		return nil, objects.Object{}, permanent(err)
+	}
+	return store, objects.Object{Key: key, Size: in.Size, ETag: in.ETag}, nil
+}
+
 // build sorts the rows of the split into runs in dir.
 func (s *split) build(ctx context.Context, dir string, opts Options) (builder.Summary, error) {
 	var inputs []builder.Input
 	for _, r := range s.Splits[s.index] {
-		in := s.Inputs[r.Input]
-		store, key, err := objects.Parse(in.URL, s.opts)
+		store, o, err := s.object(r)
 		if err != nil {
-			return builder.Summary{}, permanent(err)
+			return builder.Summary{}, err
 		}
-		o := objects.Object{Key: key, Size: in.Size, ETag: in.ETag}
-		if r.From == 0 && r.To == in.Size {
-			inputs = append(inputs, builder.ObjectInput(store, o))
-		} else {
-			inputs = append(inputs, builder.RangeInput(store, o, r.From, r.To))
-		}
+		inputs = append(inputs, builder.RangeInput(store, o, r.From, r.To))
 	}
 	summary, err := builder.Build(ctx, builder.Options{
 		Inputs:              inputs,
@@ -262,9 +264,7 @@ func (s *split) explain(ctx context.Context, err error) error {
 	if lerr != nil {
 		return fmt.Errorf("%w\nLines are counted from byte %d on, because the input cannot be read up to there: %w", err, r.From, lerr)
 	}
-	for i := range bad.Rows {
-		bad.Rows[i].Line += lines
-	}
+	bad.ShiftLines(0, lines)
 	return err
 }
 
@@ -274,45 +274,10 @@ func (s *split) readsStorage() bool {
 }
 
 // linesBefore returns the number of lines before the first row that begins in r.
-func (s *split) linesBefore(ctx context.Context, r Range) (lines int64, err error) {
-	store, key, err := objects.Parse(s.Inputs[r.Input].URL, s.opts)
+func (s *split) linesBefore(ctx context.Context, r Range) (int64, error) {
+	store, o, err := s.object(r)
 	if err != nil {
 		return 0, err
 	}
-	o, err := store.Open(ctx, key)
-	if err != nil {
-		return 0, err
-	}
-	defer o.Close()
-	if o.ETag() != s.Inputs[r.Input].ETag {
-		return 0, objects.ErrChanged
-	}
-	body := o.Stream(ctx, 0, r.From, partsAtOnce, partLen)
-	defer body.Close()
-	buf := make([]byte, 256<<10)
-	last := byte('\n')
-	for {
-		n, err := body.Read(buf)
-		if n > 0 {
-			lines += int64(bytes.Count(buf[:n], []byte{'\n'}))
-			last = buf[n-1]
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-	if last != '\n' {
-		lines++ // the row that extends into the range
-	}
-	return lines, nil
+	return builder.LinesBefore(ctx, store, o, r.From)
 }
-
-// Parts of an object that are requested at the same time, and their length in
-// bytes.
-const (
-	partsAtOnce = 8
-	partLen     = 4 << 20
-)
