@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -123,35 +122,18 @@ func drawNasty(t *rapid.T) []byte {
 	return data
 }
 
-// An outcome is the union of what builds of parts of a data set return.
+// An outcome is the sum of the summaries of builds of parts of a data set.
 type outcome struct {
-	rows         map[string]string // by id
-	styles       map[string]bool
-	numRows      int64
+	rows         int64
 	badRows      int64
 	bad          []BadRow // at most 20
 	lines        int64
 	unterminated bool
 }
 
-// add adds a build, all of whose inputs follow the ones so far.
-func (o *outcome) add(t rapid.TB, sum Summary) {
-	t.Helper()
-	file, err := os.ReadFile(sum.File)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := format.Open(bytes.NewReader(file), int64(len(file)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, style := range x.Styles {
-		o.styles[string(style.AppendBinary(nil))] = true
-	}
-	for _, row := range dump(t, file, ',') {
-		o.rows[row[:36]] = row
-	}
-	o.numRows += sum.Rows
+// add adds a build whose inputs follow the ones so far.
+func (o *outcome) add(sum Summary) {
+	o.rows += sum.Rows
 	o.badRows += sum.BadRows
 	o.unterminated = o.unterminated || sum.Unterminated
 	for i, n := range sum.Lines {
@@ -165,13 +147,9 @@ func (o *outcome) add(t rapid.TB, sum Summary) {
 	}
 }
 
-func newOutcome() *outcome {
-	return &outcome{rows: map[string]string{}, styles: map[string]bool{}}
-}
-
-// Builds of ranges, together, have the rows, the timestamp styles, the bad rows with
-// their lines, and the numbers of one build of the whole object. One build of all
-// ranges writes the same bytes.
+// Builds of ranges, together, have the bad rows, the lines and the numbers of one
+// build of the whole object, and their merged files have its bytes. One build of all
+// ranges writes the same bytes too.
 func TestRangesMatchOneBuild(t *testing.T) {
 	dir := t.TempDir()
 	unclear := 0
@@ -179,6 +157,7 @@ func TestRangesMatchOneBuild(t *testing.T) {
 		data := drawNasty(t)
 		store, object := fileObject(t, dir, data)
 		size := sizes{chunk: 256, sort: tiny.sort, part: rapid.IntRange(20, 400).Draw(t, "part")}
+		policy := rapid.SampledFrom([]Duplicates{KeepLast, KeepFirst}).Draw(t, "duplicates")
 		build := func(continued bool, inputs ...Input) (Summary, error) {
 			data, err := os.MkdirTemp(dir, "data")
 			if err != nil {
@@ -186,7 +165,7 @@ func TestRangesMatchOneBuild(t *testing.T) {
 			}
 			return buildWith(t.Context(), size, Options{
 				Inputs: inputs, Dir: data, Generation: testGeneration, Workers: rapid.IntRange(1, 3).Draw(t, "workers"),
-				MaxBadRows: 1000, Guards: Guards{AllowEmpty: true}, Continued: continued,
+				Duplicates: policy, MaxBadRows: 1000, Guards: Guards{AllowEmpty: true}, Continued: continued,
 			})
 		}
 		cuts := drawCuts(t, size.chunk, len(data))
@@ -201,22 +180,23 @@ func TestRangesMatchOneBuild(t *testing.T) {
 			}
 			return
 		}
-		want := newOutcome()
-		want.add(t, whole)
+		var want outcome
+		want.add(whole)
 
 		all, err := build(false, ranges...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := newOutcome()
-		got.add(t, all)
+		var got outcome
+		got.add(all)
 		compareOutcomes(t, got, want)
 		sameFile(t, all.File, whole.File)
 		if all.InputBytes != int64(len(data)) {
 			t.Fatalf("read %d bytes, want %d", all.InputBytes, len(data))
 		}
 
-		got = newOutcome()
+		got = outcome{}
+		var runs []string
 		for i, in := range ranges {
 			sum, err := build(i > 0, in)
 			if errors.As(err, new(*LastRowError)) && i > 0 && data[len(data)-1] != '\n' {
@@ -226,21 +206,24 @@ func TestRangesMatchOneBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got.add(t, sum)
+			got.add(sum)
+			runs = append(runs, sum.File)
 		}
 		compareOutcomes(t, got, want)
+		merged := runs[0] + ".merged"
+		if _, err := mergeWith(t.Context(), tiny.sort, MergeOptions{Runs: runs, Out: merged, Duplicates: policy}); err != nil {
+			t.Fatal(err)
+		}
+		sameFile(t, merged, whole.File)
 	})
 	t.Logf("%d last rows were unclear", unclear)
 }
 
-func compareOutcomes(t *rapid.T, got, want *outcome) {
+func compareOutcomes(t *rapid.T, got, want outcome) {
 	t.Helper()
-	if !maps.Equal(got.rows, want.rows) || !maps.Equal(got.styles, want.styles) {
-		t.Fatalf("other rows or styles: %d rows, want %d", len(got.rows), len(want.rows))
-	}
-	if got.numRows != want.numRows || got.badRows != want.badRows || got.lines != want.lines || got.unterminated != want.unterminated {
+	if got.rows != want.rows || got.badRows != want.badRows || got.lines != want.lines || got.unterminated != want.unterminated {
 		t.Fatalf("%d rows, %d bad, %d lines, unterminated %t; want %d, %d, %d, %t",
-			got.numRows, got.badRows, got.lines, got.unterminated, want.numRows, want.badRows, want.lines, want.unterminated)
+			got.rows, got.badRows, got.lines, got.unterminated, want.rows, want.badRows, want.lines, want.unterminated)
 	}
 	if !slices.Equal(got.bad, want.bad) {
 		t.Fatalf("bad rows\n%v\nwant\n%v", got.bad, want.bad)
@@ -249,16 +232,8 @@ func compareOutcomes(t *rapid.T, got, want *outcome) {
 
 func sameFile(t rapid.TB, a, b string) {
 	t.Helper()
-	x, err := os.ReadFile(a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	y, err := os.ReadFile(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(x, y) {
-		t.Fatal("different bytes")
+	if !bytes.Equal(readFile(t, a), readFile(t, b)) {
+		t.Fatalf("%s and %s differ", a, b)
 	}
 }
 
