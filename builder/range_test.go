@@ -380,7 +380,7 @@ func TestRangeOfFileThatChangesFailsBuild(t *testing.T) {
 			return errors.Join(err, f.Close())
 		},
 		"replaced": func(path string) error {
-			return errors.Join(os.WriteFile(path+".new", data, 0o600), os.Rename(path+".new", path))
+			return errors.Join(os.WriteFile(path+".new", data[1:], 0o600), os.Rename(path+".new", path))
 		},
 	} {
 		dir := t.TempDir()
