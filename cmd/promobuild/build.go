@@ -77,7 +77,8 @@ func build(c *cli.Context) error {
 	defer stop()
 
 	var passed []string
-	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOptions(c)); err != nil {
+	store := objectOptions(c)
+	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, store); err != nil {
 		return explain(ctx, err, "")
 	}
 	rejects := &rejectsFile{}
@@ -91,7 +92,7 @@ func build(c *cli.Context) error {
 		if err := waitQuiet(ctx, args, quiet); err != nil {
 			return explain(ctx, err, "")
 		}
-		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOptions(c)); err != nil { // with their size now
+		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, store); err != nil { // with their size now
 			return explain(ctx, err, "")
 		}
 	}

@@ -46,6 +46,10 @@ type Pulled struct {
 	PassedOver []PassedOver
 	Pin        generation.Pin // of the directory
 	Bytes      int64          // that were received
+
+	// Finished means that dir has the pin and all generations that could be copied.
+	// An error is then about those that were passed over.
+	Finished bool
 }
 
 // PassedOver names a generation that Pull did not copy, and the reason.
@@ -178,6 +182,7 @@ func (p *pull) round(ctx context.Context, cancel context.CancelCauseFunc) (err e
 		cancel(errPinMoved)
 		return errPinMoved
 	}
+	p.result.Finished = true
 	if err := errors.Join(p.damage...); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,19 @@ func New(store objects.Store, prefix string) Location {
 		prefix += "/"
 	}
 	return Location{store, prefix}
+}
+
+// IsDir reports whether l is the directory dir, by whatever path.
+func (l Location) IsDir(dir string) bool {
+	if _, ok := l.store.(objects.FileStore); !ok {
+		return false
+	}
+	own, err := os.Stat(l.String())
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(dir)
+	return err == nil && os.SameFile(own, other)
 }
 
 // String returns the URL of l.
