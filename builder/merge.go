@@ -50,8 +50,8 @@ type RunError = extsort.FileError
 // among them, the result is the file in one build of all rows, byte for byte. If
 // Merge fails or ctx is done, no file remains.
 //
-// The memory holds 128 KiB for each run, 64 bytes for each 1,000 records, and the
-// numbers of timestamp styles; the rest is for records.
+// Budget 64 MiB per 300 M records, and 128 KiB for each run. Merge has one open file
+// for each run.
 //
 // The errors to check for are *RunError, *DuplicatesError, *SpaceError, ErrStyles,
 // ErrMemory, and those of the file system.

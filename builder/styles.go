@@ -18,9 +18,10 @@ import (
 // record does not hold. A record holds the number of its style in the dictionary
 // of the file.
 
-// ErrStyles fails the build for any Options.MaxBadRows. A row whose style has no
-// number could only be skipped, and which row that is would depend on the order
-// in which the workers meet the styles.
+// ErrStyles means that the rows have more timestamp styles than a file can have. It
+// fails the build for any Options.MaxBadRows. A row whose style has no number could
+// only be skipped, and which row that is would depend on the order in which the
+// workers meet the styles.
 var ErrStyles = fmt.Errorf("more than %d timestamp styles", format.MaxStyles)
 
 // isFatal reports whether an error of a row fails the build.

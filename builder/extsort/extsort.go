@@ -25,6 +25,7 @@
 // memory or the number of goroutines.
 //
 // The records of a sharded generation are passed shard by shard; see shards.go.
+// Generation files can be merged like the runs of a spill; see file.go.
 //
 // All records live in one anonymous mapping whose size is fixed at the start.
 // The Go heap holds only page tables, samples and counters.

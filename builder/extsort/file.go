@@ -43,9 +43,9 @@ const concurrentLoads = 16
 // files. It needs no Add and no Finish. Of cfg, it uses Sizes, Workers, KeepFirst and
 // MaxRepeated.
 //
-// A merge needs 32 KiB for each file and goroutine, 8 bytes for each block of 128
-// records, and up to 48 bytes for each sample of a file. With little memory, there
-// are fewer goroutines and samples.
+// Budget 64 MiB per 300 M records, and 128 KiB for each file. With more memory, more
+// goroutines merge: each needs 32 KiB for each file of up to 500,000 records, and more
+// for larger ones. Checksums take 8 bytes for each block of 128 records.
 //
 // The caller closes the files after the Sorter. In the meantime, the Sorter may
 // change them to bypass the page cache.
