@@ -77,8 +77,8 @@ func build(c *cli.Context) error {
 	defer stop()
 
 	var passed []string
-	store := objectOptions(c)
-	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, store); err != nil {
+	objectOpts := objectOptions(c)
+	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOpts); err != nil {
 		return explain(ctx, err, "")
 	}
 	rejects := &rejectsFile{}
@@ -92,7 +92,7 @@ func build(c *cli.Context) error {
 		if err := waitQuiet(ctx, args, quiet); err != nil {
 			return explain(ctx, err, "")
 		}
-		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, store); err != nil { // with their size now
+		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOpts); err != nil { // with their size now
 			return explain(ctx, err, "")
 		}
 	}

@@ -18,16 +18,35 @@ import (
 	"promostore/internal/objects"
 )
 
-// sweep removes the arriving files of other generations than wanted, which an
-// earlier pull began.
-func (p *pull) sweep(wanted []generation.ID) error {
+// sweep removes the arriving files of generations that are no longer wanted, which
+// an earlier pull began. Wanted are the pinned one and the first ones of order;
+// those with a refused file have substitutes.
+func (p *pull) sweep(order []generation.ID) error {
 	entries, err := os.ReadDir(p.incoming)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	names := map[string]generation.ID{} // of entries
+	refused := map[generation.ID]bool{}
 	for _, e := range entries {
-		name, nameErr := generation.ParseName(strings.TrimSuffix(e.Name(), refusedSuffix))
-		if nameErr != nil || !slices.Contains(wanted, name.ID) {
+		text, isRefusal := strings.CutSuffix(e.Name(), refusedSuffix)
+		if name, err := generation.ParseName(text); err == nil {
+			names[e.Name()] = name.ID
+			refused[name.ID] = refused[name.ID] || isRefusal
+		}
+	}
+	wanted := map[generation.ID]bool{}
+	if p.pin.Active {
+		wanted[p.pin.ID] = true
+	}
+	for n := 0; len(order) > 0 && n < p.Keep; order = order[1:] {
+		wanted[order[0]] = true
+		if !refused[order[0]] {
+			n++
+		}
+	}
+	for _, e := range entries {
+		if id, found := names[e.Name()]; !found || !wanted[id] {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(p.incoming, e.Name())))
 		}
 	}

@@ -150,11 +150,7 @@ func (p *pull) round(ctx context.Context, cancel context.CancelCauseFunc) (err e
 	pinned := p.wants(p.pin, list) && slices.Contains(p.have.manifests, p.pin.ID)
 	own := p.own(list)
 	order := newestFirst(slices.Concat(p.have.manifests, own))
-	likely := order[:min(p.Keep, len(order))]
-	if pinned {
-		likely = append(slices.Clip(likely), p.pin.ID)
-	}
-	if err := p.sweep(likely); err != nil {
+	if err := p.sweep(order); err != nil {
 		return err
 	}
 	if pinned { // servers wait for it

@@ -205,6 +205,30 @@ func read(t *testing.T, s objects.Store, key string) []byte {
 	return text
 }
 
+// A pull that takes an older generation in place of a damaged one continues it.
+func TestPullContinuesASubstitute(t *testing.T) {
+	m, server := newS3(t)
+	old, id := m.build(t, format.Unsharded, 20_000), m.build(t, format.Unsharded, 100)
+	gentest.Must(t, m.push(old))
+	gentest.Must(t, m.push(id))
+	m.put(t, m.prefix+m.files[id][0], bytes.Repeat([]byte{1}, len(m.built[m.files[id][0]])))
+	name := m.files[old][0]
+	server.Fail(objecttest.Where(func(r *http.Request) bool {
+		return objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, name)
+	}, objecttest.Error(http.StatusForbidden, "AccessDenied", "Access Denied")))
+	dir := m.nodes[generation.AllDigits]
+	if _, err := m.loc.Pull(t.Context(), dir, all(1)); !errors.Is(err, objects.ErrDenied) {
+		t.Fatal(err)
+	}
+	part := m.built[name][:100_000]
+	gentest.Must(t, os.WriteFile(filepath.Join(dir, ".incoming", name), part, 0o644))
+	server.Fail(nil)
+	pulled, err := m.loc.Pull(t.Context(), dir, all(1))
+	if want := int64(len(m.built[name]) - len(part)); !errors.Is(err, transfer.ErrDamaged) || pulled.Bytes != want || !slices.Equal(pulled.New, []generation.ID{old}) {
+		t.Errorf("%+v, %v; want %d bytes", pulled, err, want)
+	}
+}
+
 // A byte that changes on the way once does not refuse the object.
 func TestPullRepeatsAWrongTransfer(t *testing.T) {
 	m, server := newS3(t)
