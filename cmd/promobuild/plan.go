@@ -80,6 +80,9 @@ func plan(ctx context.Context, c *cli.Context) error {
 		if c.String(flag) == "" {
 			return program.Usagef("--%s is missing; it is s3://BUCKET/PREFIX or a directory", flag)
 		}
+		if err := checkURL(c, "--"+flag, c.String(flag)); err != nil {
+			return err
+		}
 	}
 	policies, err := policyOptions(c)
 	if err != nil {

@@ -39,6 +39,9 @@ func sweep(ctx context.Context, c *cli.Context) error {
 	if after < 0 {
 		return program.Usagef("--abandoned-after %s is negative", after)
 	}
+	if err := checkURL(c, "URL", args[0]); err != nil {
+		return err
+	}
 	removed, err := tasks.Sweep(ctx, args[0], objectOptions(c), after)
 	for _, id := range removed {
 		if _, err := fmt.Fprintf(c.App.Writer, "removed the work files of %s\n", id); err != nil {

@@ -75,7 +75,19 @@ func loadPlan(ctx context.Context, c *cli.Context) (*tasks.Plan, error) {
 	if url == "" {
 		return nil, program.Usagef("--plan is missing; promobuild plan prints the URL")
 	}
+	if err := checkURL(c, "--plan", url); err != nil {
+		return nil, err
+	}
 	return tasks.Load(ctx, url, objectOptions(c))
+}
+
+// checkURL returns a usage error if url, the value of name, cannot be accessed with
+// the flags of objectFlags.
+func checkURL(c *cli.Context, name, url string) error {
+	if _, _, err := objects.Parse(url, objectOptions(c)); err != nil {
+		return program.Usagef("%s: %v", name, err)
+	}
+	return nil
 }
 
 // taskAction returns the action of a command of internal/tasks. An error that

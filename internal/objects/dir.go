@@ -108,6 +108,26 @@ func (d *dir) list(ctx context.Context, sub, base string, yield func(Object, err
 	return true
 }
 
+// Dirs does not follow symbolic links.
+func (d *dir) Dirs(_ context.Context, dir string) (names []string, err error) {
+	p := d.URL("")
+	if dir != "" {
+		if p, err = d.path(strings.TrimSuffix(dir, "/")); err != nil {
+			return nil, err
+		}
+	}
+	entries, err := os.ReadDir(p) // sorted
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
 func element(e fs.DirEntry) string {
 	if e.IsDir() {
 		return e.Name() + "/"

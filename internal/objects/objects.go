@@ -55,6 +55,11 @@ type Store interface {
 	// a bucket has one after 1,000,000 objects.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
 
+	// Dirs returns the names of the directories in dir, which is empty or ends with
+	// a slash: the next elements of keys that have a slash after them. They are in
+	// ascending order. Directories without objects may be among them.
+	Dirs(ctx context.Context, dir string) ([]string, error)
+
 	// Open opens an object for reading. The context applies to the ReadAt calls
 	// of the Reader too.
 	Open(ctx context.Context, key string) (*Reader, error)

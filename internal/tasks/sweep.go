@@ -59,55 +59,47 @@ type planFolder struct {
 
 // scan returns the plan folders of work, oldest first.
 func scan(ctx context.Context, work folder) (list []planFolder, err error) {
-	if work.isLocal() {
-		return scanDir(work.path)
+	ids, err := planIDs(ctx, work)
+	if err != nil {
+		return nil, err
 	}
-	for o, err := range work.store.List(ctx, work.prefix) {
-		if err != nil {
+	for _, id := range ids {
+		p := planFolder{id: id, planned: id.Time()}
+		dir := work.sub(id.String())
+		if planned, found, err := dir.modified(ctx, planName); err != nil {
+			return nil, err
+		} else if found {
+			p.planned = planned
+		}
+		if _, p.published, err = dir.modified(ctx, publishedName); err != nil {
 			return nil, err
 		}
-		name, rest, below := strings.Cut(strings.TrimPrefix(o.Key, work.prefix), "/")
-		id, err := generation.ParseID(name)
-		if err != nil || !below {
-			continue
-		}
-		if i := len(list) - 1; i < 0 || list[i].id != id {
-			list = append(list, planFolder{id: id, planned: id.Time()})
-		}
-		p := &list[len(list)-1]
-		switch rest {
-		case planName:
-			p.planned = o.Modified
-		case publishedName:
-			p.published = true
-		}
+		list = append(list, p)
 	}
 	return list, nil
 }
 
-// scanDir is scan of a directory. It also finds folders without files.
-func scanDir(dir string) (list []planFolder, err error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// planIDs returns the generations that have a folder in work, in ascending order.
+func planIDs(ctx context.Context, work folder) (ids []generation.ID, err error) {
+	names, err := work.store.Dirs(ctx, work.prefix)
+	for _, name := range names { // IDs sort like their texts
+		if id, err := generation.ParseID(name); err == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids, err
+}
+
+// modified returns the time when an object was written, and whether there is one.
+func (f folder) modified(ctx context.Context, name string) (t time.Time, found bool, err error) {
+	r, err := f.store.Open(ctx, f.prefix+name)
+	if errors.Is(err, objects.ErrNotFound) {
+		return t, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return t, false, err
 	}
-	for _, e := range entries {
-		id, err := generation.ParseID(e.Name())
-		if err != nil || !e.IsDir() {
-			continue
-		}
-		p := planFolder{id: id, planned: id.Time()}
-		if info, err := os.Stat(filepath.Join(dir, e.Name(), planName)); err == nil {
-			p.planned = info.ModTime()
-		}
-		_, err = os.Stat(filepath.Join(dir, e.Name(), publishedName))
-		p.published = err == nil
-		list = append(list, p)
-	}
-	return list, nil
+	return r.Object().Modified, true, r.Close()
 }
 
 // removeAll removes the folder of a plan: plan.json first, so that no task begins,
@@ -119,13 +111,30 @@ func (f folder) removeAll(ctx context.Context) error {
 	if err := f.store.Delete(ctx, f.prefix+planName); err != nil {
 		return err
 	}
+	names, err := f.store.Dirs(ctx, f.prefix) // a listing of all of them can be too long
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := f.sub(name).removeObjects(ctx, ""); err != nil {
+			return err
+		}
+	}
+	if err := f.removeObjects(ctx, publishedName); err != nil {
+		return err
+	}
+	return f.store.Delete(ctx, f.prefix+publishedName)
+}
+
+// removeObjects deletes all objects in f except for one.
+func (f folder) removeObjects(ctx context.Context, except string) error {
 	const batch = 1000
 	var keys []string
 	for o, err := range f.store.List(ctx, f.prefix) {
 		if err != nil {
 			return err
 		}
-		if o.Key == f.prefix+publishedName {
+		if o.Key == f.prefix+except {
 			continue
 		}
 		if keys = append(keys, o.Key); len(keys) < batch {
@@ -136,7 +145,7 @@ func (f folder) removeAll(ctx context.Context) error {
 		}
 		keys = keys[:0]
 	}
-	return f.store.Delete(ctx, append(keys, f.prefix+publishedName)...)
+	return f.store.Delete(ctx, keys...)
 }
 
 func removeDir(ctx context.Context, dir string) error {
