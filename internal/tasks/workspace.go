@@ -7,19 +7,19 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
-// A workspace is a temporary directory of one task. A lock tells it from those of
-// killed tasks, which the next task removes.
+// A workspace is a temporary directory of one task. A locked file beside it tells it
+// from those of killed tasks, which the next task removes. The file is there before
+// the directory and after it.
 type workspace struct {
 	dir  string
 	lock *os.File
 }
 
 const (
-	workspacePrefix   = "promobuild-task-"
-	workspaceLockName = "lock"
+	workspacePrefix = "promobuild-task-"
+	lockSuffix      = ".lock"
 )
 
 // openWorkspace creates a workspace in parent, or in the system's directory for
@@ -30,52 +30,47 @@ func openWorkspace(parent string) (*workspace, error) {
 	}
 	sweepWorkspaces(parent)
 	for {
-		dir, err := os.MkdirTemp(parent, workspacePrefix+"*")
-		if err != nil {
-			return nil, err
-		}
-		w, err := lockWorkspace(dir)
-		if err == nil {
-			return w, nil
-		}
-		os.RemoveAll(dir)
+		w, err := newWorkspace(parent)
 		if !errors.Is(err, errSwept) {
-			return nil, err
+			return w, err
 		}
 	}
 }
 
-// errSwept means that another task has removed a workspace before it was locked.
-var errSwept = errors.New("the directory was removed")
+// errSwept means that another task has removed the lock before it was taken.
+var errSwept = errors.New("the lock was removed")
 
-func lockWorkspace(dir string) (*workspace, error) {
-	path := filepath.Join(dir, workspaceLockName)
-	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errSwept
-	}
+func newWorkspace(parent string) (w *workspace, err error) {
+	name, err := newAttempt()
 	if err != nil {
 		return nil, err
 	}
-	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		err = errSwept
+	w = &workspace{dir: filepath.Join(parent, workspacePrefix+name)}
+	w.lock, err = os.OpenFile(w.dir+lockSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		if _, serr := os.Stat(path); errors.Is(serr, fs.ErrNotExist) {
+	switch err = syscall.Flock(int(w.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		err = errSwept
+	case err == nil:
+		if _, serr := os.Stat(w.lock.Name()); errors.Is(serr, fs.ErrNotExist) {
 			err = errSwept
+		} else {
+			err = os.Mkdir(w.dir, 0o700)
 		}
 	}
 	if err != nil {
-		lock.Close()
+		os.Remove(w.lock.Name())
+		w.lock.Close()
 		return nil, err
 	}
-	return &workspace{dir, lock}, nil
+	return w, nil
 }
 
 // Close removes the workspace.
 func (w *workspace) Close() error {
-	return errors.Join(os.RemoveAll(w.dir), w.lock.Close())
+	return errors.Join(os.RemoveAll(w.dir), os.Remove(w.lock.Name()), w.lock.Close())
 }
 
 // sweepWorkspaces removes the workspaces of killed tasks. It leaves those that it
@@ -83,23 +78,17 @@ func (w *workspace) Close() error {
 func sweepWorkspaces(parent string) {
 	entries, _ := os.ReadDir(parent) // a failure does not prevent the task
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), workspacePrefix) {
+		name, isLock := strings.CutSuffix(e.Name(), lockSuffix)
+		if !isLock || !strings.HasPrefix(name, workspacePrefix) {
 			continue
 		}
-		dir := filepath.Join(parent, e.Name())
-		lock, err := os.OpenFile(filepath.Join(dir, workspaceLockName), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			// A task is creating it, or was killed in between.
-			if info, err := os.Lstat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {
-				os.RemoveAll(dir)
-			}
-			continue
-		}
+		dir := filepath.Join(parent, name)
+		lock, err := os.OpenFile(dir+lockSuffix, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			continue
 		}
-		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
-			os.RemoveAll(dir)
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil && os.RemoveAll(dir) == nil {
+			os.Remove(dir + lockSuffix)
 		}
 		lock.Close()
 	}
