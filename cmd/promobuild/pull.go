@@ -77,9 +77,9 @@ func pull(c *cli.Context) error {
 	}, printPulled)
 }
 
-// pull copies the newest keep generations and removes older ones. Generations that
-// are damaged in the store do not prevent the removal: it counts only those that are
-// servable here, the pin is the newest one, and old generations would fill the disk.
+// pull copies the newest keep generations and removes older ones. It removes them
+// after damage in the store, too: only generations that are servable here count, the
+// pin has arrived before, and the disk would fill otherwise.
 func (s source) pull(ctx context.Context, from transfer.Location, keep int) (*pullSummary, error) {
 	bar := newTransferBar(s.stderr)
 	pulled, err := from.Pull(ctx, s.dir, transfer.PullOptions{

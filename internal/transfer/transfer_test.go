@@ -531,6 +531,11 @@ func TestPushContinues(t *testing.T) {
 	gentest.Must(t, m.push(id))
 	puts := 0
 	for _, request := range server.Requests() {
+		method, url, _ := strings.Cut(request, " ")
+		if read := method == http.MethodGet || method == http.MethodHead; read && strings.HasSuffix(url, ".pgen") &&
+			!strings.HasSuffix(url, names[0]) && !strings.HasSuffix(url, names[1]) {
+			t.Errorf("%s of an absent object", request)
+		}
 		if strings.HasPrefix(request, http.MethodPut) && strings.Contains(request, ".pgen") {
 			puts++
 			if strings.Contains(request, names[0]) {
