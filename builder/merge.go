@@ -50,8 +50,7 @@ type RunError = extsort.FileError
 // among them, the result is the file in one build of all rows, byte for byte. If
 // Merge fails or ctx is done, no file remains.
 //
-// Budget 64 MiB per 300 M records, and 128 KiB for each run. Merge has one open file
-// for each run.
+// See MergeMemory for the memory. Merge has one open file for each run.
 //
 // The errors to check for are *RunError, *DuplicatesError, *SpaceError, ErrStyles,
 // ErrMemory, and those of the file system.
@@ -59,6 +58,13 @@ func Merge(ctx context.Context, opts MergeOptions) (format.Header, error) {
 	m := &merge{MergeOptions: opts}
 	m.progress.observe = opts.Observe
 	return m.merge(ctx)
+}
+
+// MergeMemory returns a MergeOptions.Memory that is enough for this number of runs,
+// which have this number of records together: 64 MiB per 300 M records, and 128 KiB for
+// each run, but at least MinMemory.
+func MergeMemory(runs int, records int64) int64 {
+	return max(MinMemory, extsort.MergeMemory(runs, records))
 }
 
 // A merge is one call of Merge. It implements extsort.Sink.

@@ -39,13 +39,20 @@ func (e *FileError) Unwrap() error { return e.Err }
 // concurrentLoads is the number of files whose fences are read at the same time.
 const concurrentLoads = 16
 
+// MergeMemory returns a memory in bytes that is enough to merge this number of files,
+// which have this number of records together: 64 MiB per 300 M records, and 128 KiB for
+// each file.
+func MergeMemory(files int, records int64) int64 {
+	return records/300*(64<<20)/1_000_000 + int64(files)<<17
+}
+
 // NewFromFiles returns a Sorter whose records are those of files, in the order of the
 // files. It needs no Add and no Finish. Of cfg, it uses Sizes, Workers, KeepFirst and
 // MaxRepeated.
 //
-// Budget 64 MiB per 300 M records, and 128 KiB for each file. With more memory, more
-// goroutines merge: each needs 32 KiB for each file of up to 500,000 records, and more
-// for larger ones. Checksums take 8 bytes for each block of 128 records.
+// See MergeMemory for the memory. With more of it, more goroutines merge: each needs
+// 32 KiB for each file of up to 500,000 records, and more for larger ones. Checksums
+// take 8 bytes for each block of 128 records.
 //
 // The caller closes the files after the Sorter. In the meantime, the Sorter may
 // change them to bypass the page cache.
@@ -98,7 +105,7 @@ func chooseSteps(runs []*run, s Sizes, workers int) (room int64, err error) {
 		}
 	}
 	if most == 0 {
-		return 0, fmt.Errorf("%w for the merge of %d files of %d records", ErrMemory, len(runs), total(runs))
+		return 0, fmt.Errorf("%w for the merge of %d files of %d records; %d MiB are enough", ErrMemory, len(runs), total(runs), MergeMemory(len(runs), total(runs))>>20+1)
 	}
 	setSteps(runs, best)
 	return room, nil

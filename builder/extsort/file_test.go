@@ -11,12 +11,12 @@ import (
 	"promostore/format"
 )
 
-// The documented memory is enough for files of any number and size.
+// MergeMemory is enough for files of any number and size.
 func TestMergeMemoryIsEnough(t *testing.T) {
 	const minMemory = 64 << 20
 	for _, records := range []int64{0, 1000, 1 << 20, 10_000_000, 100_000_000, 1 << 30, 10 << 30} {
 		for _, files := range []int64{1, 2, 16, 100, 256, 1024, 4096} {
-			memory := max(minMemory, records*(64<<20)/300_000_000+files*(128<<10)) // documented at NewFromFiles
+			memory := max(minMemory, MergeMemory(int(files), records))
 			for _, workers := range []int{1, 2, 16, 64} {
 				var even, uneven []*run
 				for i := range files {
@@ -124,7 +124,7 @@ func TestMergeOfTooManyFilesForMemory(t *testing.T) {
 		runs = append(runs, &run{n: 1 << 20})
 	}
 	s := MergeSizes(64<<20, 0)
-	if _, err := chooseSteps(runs, s, 2); err == nil || fmt.Sprint(err) != "memory budget too small for the merge of 4096 files of 4294967296 records" {
+	if _, err := chooseSteps(runs, s, 2); err == nil || fmt.Sprint(err) != "memory budget too small for the merge of 4096 files of 4294967296 records; 1429 MiB are enough" {
 		t.Errorf("error %v", err)
 	}
 }

@@ -30,7 +30,7 @@ const (
 // Needs estimates the needs of the tasks of p. Rows that are shorter than usual, or
 // uneven shards, need more disk.
 func (p *Plan) Needs() Needs {
-	n := Needs{Memory: builder.MinMemory + processMemory}
+	var n Needs
 	var total int64
 	for _, ranges := range p.Splits {
 		var rows int64
@@ -44,6 +44,7 @@ func (p *Plan) Needs() Needs {
 		total += rows
 		n.SplitDisk = max(n.SplitDisk, rows*diskRecord)
 	}
+	n.Memory = builder.MergeMemory(len(p.Splits), total/int64(p.Shards)) + processMemory
 	n.MergeDisk = 2 * total / int64(p.Shards) * format.RecordLen // the runs and the file
 	return n
 }
