@@ -163,7 +163,7 @@ func (m *Manifest) owned(digits generation.Digits) (files []File) {
 
 // checkSet returns an error if m does not describe the open files of set.
 func (m *Manifest) checkSet(set *generation.Set) error {
-	if rule := set.Header.Sharding.Rule.String(); rule != m.ShardBy {
+	if rule := set.Header.Rule.String(); rule != m.ShardBy {
 		return fmt.Errorf("files are sharded by %q, the manifest says %q", rule, m.ShardBy)
 	}
 	got, all := uint64(set.Header.Records), len(set.Open()) == m.Shards
