@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -160,6 +161,9 @@ func planFile(ctx context.Context, arg string) (tasks.Source, error) {
 	}
 	if err := checkFile(arg); err != nil {
 		return tasks.Source{}, err
+	}
+	if !utf8.ValidString(arg) {
+		return tasks.Source{}, fmt.Errorf("%s: name is not valid UTF-8; rename the file", arg)
 	}
 	info, err := os.Stat(arg)
 	if err != nil {

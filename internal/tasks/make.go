@@ -189,12 +189,8 @@ func (m *maker) chooseLive(ctx context.Context, visible []generation.ID) error {
 	if err != nil {
 		return fmt.Errorf("live generation: %w", err)
 	}
-	if m.Policies.limitsContent() && (live.Shards != m.plan.Shards || live.ShardBy != m.plan.ShardBy) {
-		return permanent(fmt.Errorf("the live generation %s has %d shards by %s, and cannot be compared with %d shards by %s; divide both in the same way, or publish one without limits of changes",
-			live.Generation, live.Shards, live.ShardBy, m.plan.Shards, m.plan.ShardBy))
-	}
 	m.plan.Live = &live
-	return nil
+	return m.plan.checkLive()
 }
 
 // write writes the plan. If another plan of the same generation is there, write

@@ -158,7 +158,8 @@ func (p *Plan) check() (err error) {
 	if p.sharding, err = shardingOf(p.Shards, p.ShardBy); err != nil {
 		return err
 	}
-	if err := checkURL(p.Out, p.opts); err != nil {
+	stores := &stores{opts: p.opts}
+	if err := checkURL(p.Out, stores); err != nil {
 		return formatError("out: %v", err)
 	}
 	if err := p.Policies.check(); err != nil {
@@ -168,7 +169,7 @@ func (p *Plan) check() (err error) {
 		return formatError("no inputs")
 	}
 	for i, in := range p.Inputs {
-		if err := checkURL(in.URL, p.opts); err != nil {
+		if err := checkURL(in.URL, stores); err != nil {
 			return formatError("input %d: %v", i, err)
 		}
 		if in.Size < 0 || in.ETag == "" {
@@ -197,8 +198,8 @@ func shardingOf(shards int, by string) (format.Sharding, error) {
 }
 
 // checkURL checks a URL of a plan: it must mean the same on all machines.
-func checkURL(url string, opts objects.Options) error {
-	s, key, err := objects.Parse(url, opts)
+func checkURL(url string, stores *stores) error {
+	s, key, err := stores.parse(url)
 	if err != nil {
 		return err
 	}

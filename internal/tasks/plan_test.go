@@ -189,7 +189,7 @@ func TestLiveGenerationIsPlanned(t *testing.T) {
 		_, err = out.store.Put(t.Context(), out.prefix+generation.PinName, strings.NewReader(string(pin)), int64(len(pin)), objects.Always)
 		must(t, err)
 		opts.Generation = testID + 9
-		if _, err := Make(t.Context(), opts); !IsPermanent(err) || !strings.Contains(err.Error(), "1 shards by none") {
+		if _, err := Make(t.Context(), opts); !IsPermanent(err) || !strings.Contains(err.Error(), "has 1 shard, and this plan 16 shards") {
 			t.Errorf("error %v", err)
 		}
 		opts.Policies.MaxRemoved = 0
