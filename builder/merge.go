@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -274,54 +273,4 @@ func (m *merge) Reserve(records []format.Record) (write func() error, err error)
 		m.progress.update(func(s *Status) { s.Records += n })
 		return err
 	}, nil
-}
-
-// A styleUnion unites the dictionaries of runs. add is safe for concurrent use.
-type styleUnion struct {
-	mu     sync.Mutex
-	number map[format.TimestampStyle]uint16
-	styles []format.TimestampStyle
-	final  []uint16 // the number of each style in the sorted dictionary; nil if none changes
-}
-
-// add adds the styles of a run and returns their numbers in the union.
-func (u *styleUnion) add(styles []format.TimestampStyle) ([]uint16, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.number == nil {
-		u.number = map[format.TimestampStyle]uint16{}
-	}
-	numbers := make([]uint16, len(styles))
-	for i, style := range styles {
-		n, ok := u.number[style]
-		if !ok {
-			if len(u.styles) == format.MaxStyles {
-				return nil, ErrStyles
-			}
-			n = uint16(len(u.styles))
-			u.number[style] = n
-			u.styles = append(u.styles, style)
-		}
-		numbers[i] = n
-	}
-	return numbers, nil
-}
-
-// sort sorts the union after all runs are added.
-func (u *styleUnion) sort() { u.styles, u.final = sortStyles(u.styles) }
-
-// renumber replaces the results of add by the numbers in the sorted dictionary, or by
-// nil if these are the numbers in the dictionary of the run.
-func (u *styleUnion) renumber(numbers *[]uint16) {
-	same := true
-	for i, n := range *numbers {
-		if u.final != nil {
-			n = u.final[n]
-		}
-		(*numbers)[i] = n
-		same = same && int(n) == i
-	}
-	if same {
-		*numbers = nil
-	}
 }

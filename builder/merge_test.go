@@ -174,6 +174,13 @@ func TestMergeFailsOnDuplicates(t *testing.T) {
 	if _, err := mergeWith(t.Context(), tinyMerge, MergeOptions{Runs: runs[:1], Out: filepath.Join(dir, "one"), Duplicates: FailOnDuplicate}); err != nil {
 		t.Error(err)
 	}
+	// A build with another policy has removed duplicates.
+	other := buildFiles(t, dir, inMemory, Options{}, []byte(rows(0, 5)+rows(0, 5)))
+	out := filepath.Join(dir, "out")
+	if _, err := mergeWith(t.Context(), tinyMerge, MergeOptions{Runs: other, Out: out, Duplicates: FailOnDuplicate}); err == nil || err.Error() != "5 rows repeat an id" {
+		t.Errorf("error %v", err)
+	}
+	wantNoFile(t, out)
 }
 
 func wantNoFile(t testing.TB, path string) {
@@ -394,7 +401,7 @@ func TestCancelMerge(t *testing.T) {
 	}
 }
 
-// Merges read the same runs at the same time.
+// Merges read the same runs at the same time, and do not change them.
 func TestConcurrentMerges(t *testing.T) {
 	dir := t.TempDir()
 	data := mixed(t, synth.KeysV4, 30_000)
@@ -402,6 +409,10 @@ func TestConcurrentMerges(t *testing.T) {
 	var runs []string
 	for _, part := range cut(data, 4) {
 		runs = append(runs, buildFiles(t, dir, inMemory, Options{MaxBadRows: 1000}, part)...)
+	}
+	var before [][]byte
+	for _, run := range runs {
+		before = append(before, readFile(t, run))
 	}
 	var wg sync.WaitGroup
 	for i := range 6 {
@@ -419,6 +430,11 @@ func TestConcurrentMerges(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	for i, run := range runs {
+		if !bytes.Equal(readFile(t, run), before[i]) {
+			t.Errorf("run %d has changed", i)
+		}
+	}
 }
 
 // A merge reports its progress in two phases.

@@ -85,8 +85,10 @@ func NewFromFiles(ctx context.Context, cfg Config, files []File) (*Sorter, error
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	s.arena, err = newArena(cfg.Sizes, 0)
-	return s, err
+	if s.arena, err = newArena(cfg.Sizes, 0); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // chooseSteps sets the steps of runs for as many goroutines as possible, up to
