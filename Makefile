@@ -13,6 +13,8 @@ KUBECTL_VALIDATE = v0.0.4
 CONTROLLER_GEN = v0.19.0
 PROMETHEUS_OPERATOR = v0.95.2
 KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)-$(PROMETHEUS_OPERATOR)
+CONTROL_PLANE_VERSION = v1.30.1
+CONTROL_PLANE = bin/control-plane-$(CONTROL_PLANE_VERSION)
 VERSITYGW = v1.8.0
 GATEWAY = bin/versitygw-$(VERSITYGW)
 PYSPARK = 4.3.0
@@ -52,7 +54,7 @@ race: modules ## run them with the race detector
 
 test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin' go test -timeout 30m -tags system ./...
+	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin' go test -timeout 30m -tags system ./...
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
@@ -75,6 +77,17 @@ $(KUBERNETES): # programs that render and validate deploy/kubernetes
 	module=$$(go mod download -json github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring@$(PROMETHEUS_OPERATOR)) && \
 		cd "$$(printf %s "$$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && '$(CURDIR)/$@.new/controller-gen' crd paths=./v1 output:dir='$(CURDIR)/$@.new/crds'
 	mv $@.new $@
+
+# Kubernetes replaces modules by directories of its repository, so "go install" refuses
+# it. The modules are published under the version with v0 instead of v1.
+$(CONTROL_PLANE): # kubectl, and the API server and the controllers that run Jobs
+	mkdir -p $@.new && cd $@.new && rm -f go.mod go.sum && go mod init kubernetes
+	cd $@.new && mod=$$(go mod download -json k8s.io/kubernetes@$(CONTROL_PLANE_VERSION) | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p') && \
+		go mod edit -require=k8s.io/kubernetes@$(CONTROL_PLANE_VERSION) \
+		$$(sed -n 's,.*\(k8s.io/[a-z-]*\) => ./staging.*,-replace=\1=\1@$(CONTROL_PLANE_VERSION:v1%=v0%),p' "$$mod")
+	cd $@.new && go build -mod=mod -o . -ldflags '-s -X k8s.io/component-base/version.gitVersion=$(CONTROL_PLANE_VERSION)' \
+		k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager go.etcd.io/etcd/server/v3
+	mv $@.new/server $@.new/etcd && mv $@.new $@
 
 $(GATEWAY): # an S3 server
 	GOBIN='$(CURDIR)/$@.new' go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
