@@ -14,6 +14,7 @@ import (
 	"promostore/builder"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/diff"
 	"promostore/internal/objects"
 	"promostore/internal/synth"
 	"promostore/internal/transfer"
@@ -441,6 +442,30 @@ func FuzzSplitDone(f *testing.F) {
 			return
 		}
 		if strings.ContainsAny(d.Attempt, "/.") || len(d.Files) != p.Shards {
+			t.Errorf("%s is accepted", text)
+		}
+	})
+}
+
+func FuzzMergeDone(f *testing.F) {
+	p, err := parsePlan(validPlan(f))
+	must(f, err)
+	text, err := json.Marshal(MergeDone{
+		Version: 1, Plan: p.digest, File: transfer.File{Name: p.fileName(3), Size: 4096, SHA256: strings.Repeat("0f", 32)},
+		Records: 1, Comparison: &diff.Counts{Added: 1},
+	})
+	must(f, err)
+	f.Add(string(text))
+	f.Fuzz(func(t *testing.T, text string) {
+		d := new(MergeDone)
+		err := decode([]byte(text), d)
+		if err == nil {
+			err = d.check(p, 3)
+		}
+		if err != nil && !errors.Is(err, ErrFormat) {
+			t.Errorf("%v is not an ErrFormat", err)
+		}
+		if err == nil && (d.File.Name != p.fileName(3) || d.File.Size <= 0) {
 			t.Errorf("%s is accepted", text)
 		}
 	})
