@@ -142,7 +142,14 @@ func warnOfPin(w io.Writer, dir, published string) {
 		return
 	}
 	pin, err := generation.ReadPin(dir)
-	if err == nil && pin.Active && pin.ID != id && !pin.ReleasedBy(id, time.Now()) {
+	if err == nil {
+		warnIfPinned(w, pin, id)
+	}
+}
+
+// warnIfPinned warns if pin keeps servers from serving a new generation.
+func warnIfPinned(w io.Writer, pin generation.Pin, id generation.ID) {
+	if pin.Active && pin.ID != id && !pin.ReleasedBy(id, time.Now()) {
 		fmt.Fprintf(w, "warning: until promobuild unpin, servers serve generation %s, not the new one: it is %s\n", pin.ID, pinText(pin))
 	}
 }

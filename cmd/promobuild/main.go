@@ -55,7 +55,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
 			pinCommand(), unpinCommand(), rollbackCommand(), pruneCommand(), pushCommand(), pullCommand(), diffCommand(),
-			planCommand(), splitCommand(), sweepCommand(),
+			planCommand(), splitCommand(), mergeCommand(), publishCommand(), sweepCommand(),
 			generateCommand(), updaterCommand(), program.CompletionCommand("promobuild"),
 		},
 		Action: program.NoCommand,
