@@ -26,7 +26,7 @@ func planFlag() cli.Flag {
 func taskFlags(index string) []cli.Flag {
 	return append([]cli.Flag{
 		planFlag(),
-		&cli.IntFlag{Name: "index", Usage: index, EnvVars: []string{"JOB_COMPLETION_INDEX"}},
+		&cli.IntFlag{Name: "index", Usage: index + "; required", DefaultText: "none", EnvVars: []string{"JOB_COMPLETION_INDEX"}},
 		memoryFlag(),
 		workersFlag(),
 		&cli.StringFlag{Name: "temp-dir", Usage: "keep temporary files in `DIR`, and remove those of killed tasks", DefaultText: "TMPDIR or /tmp", TakesFile: true},

@@ -25,6 +25,9 @@ const (
 	// diskRecord is the disk of a record in bytes: the sort takes 1.2 times its
 	// file.
 	diskRecord = format.RecordLen * 6 / 5
+
+	// diskShard is the disk in bytes of a run with few records.
+	diskShard = format.HeaderLen + format.BlockLen
 )
 
 // Needs estimates the needs of the tasks of p. Rows that are shorter than usual, or
@@ -42,9 +45,9 @@ func (p *Plan) Needs() Needs {
 			rows += (r.To - r.From) / row
 		}
 		total += rows
-		n.SplitDisk = max(n.SplitDisk, rows*diskRecord)
+		n.SplitDisk = max(n.SplitDisk, rows*diskRecord+int64(p.Shards)*diskShard)
 	}
 	n.Memory = builder.MergeMemory(len(p.Splits), total/int64(p.Shards)) + processMemory
-	n.MergeDisk = 2 * total / int64(p.Shards) * format.RecordLen // the runs and the file
+	n.MergeDisk = 2*total/int64(p.Shards)*format.RecordLen + int64(len(p.Splits))*diskShard // the runs and the file
 	return n
 }
