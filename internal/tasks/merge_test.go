@@ -257,8 +257,9 @@ func TestStragglersChangeNothing(t *testing.T) {
 
 // The tasks succeed although requests fail, connections are cut and answers are
 // lost, also those of conditional requests that succeeded.
-func TestTasksSurviveFaultsOfStorage(t *testing.T) {
-	s := newS3Site(t)
+func TestTasksSurviveFaultsOfStorage(t *testing.T) { testFaults(t, newS3Site(t)) }
+
+func testFaults(t *testing.T, s site) {
 	p, want := s.planned(t)
 	puts := func(r *http.Request) bool { return r.Method == http.MethodPut }
 	conditional := func(r *http.Request) bool { return puts(r) && r.Header.Get("If-None-Match") != "" }

@@ -177,56 +177,56 @@ func (s site) tasks(t testing.TB, r *rand.Rand, p *Plan) {
 }
 
 // The tasks of a plan publish the bytes and the numbers of one build.
-func TestTasksPublishTheBytesOfOneBuild(t *testing.T) {
-	eachSite(t, func(t *testing.T, s site) {
-		for i := range 5 {
-			seed := uint64(time.Now().UnixNano()) + uint64(i)
-			t.Run(fmt.Sprint(i), func(t *testing.T) {
-				t.Logf("seed %d", seed)
-				r := rand.New(rand.NewPCG(seed, 0))
-				s := s
-				s.url += fmt.Sprintf("/%d", i)
-				opts := s.makeOptions()
-				opts.Sharding = []format.Sharding{format.Unsharded, sharding16, {Rule: format.ShardFirst, Shards: 32}}[r.IntN(3)]
-				opts.Policies.Duplicates = []string{"last", "first"}[r.IntN(2)]
-				opts.Policies.MaxBadRows, opts.Policies.AllowEmpty = 1_000_000, true
-				opts.SplitSize = 1 << (10 + r.IntN(8))
-				for j := range 1 + r.IntN(5) {
-					data, ext := compressed(t, r, randomCSV(r))
-					opts.Inputs = append(opts.Inputs, s.put(t, fmt.Sprintf("%d%s", j, ext), data))
-				}
-				dir := t.TempDir()
-				want, err := build(t, dir, opts)
-				must(t, err)
-				p := makePlan(t, opts)
-				t.Logf("%d splits, %s by %s", len(p.Splits), opts.Sharding.Rule, opts.Policies.Duplicates)
-				s.tasks(t, r, p)
-				if visible := s.visible(t); len(visible) > 0 {
-					t.Fatalf("before publish, %v is visible", visible)
-				}
-				var wait sync.WaitGroup
-				var results [2]PublishResult
-				for i := range results {
-					wait.Go(func() {
-						var err error
-						if results[i], err = p.Publish(context.Background(), 0); err != nil {
-							t.Error(err)
-						}
-					})
-				}
-				wait.Wait()
-				again, err := p.Publish(context.Background(), 1)
-				must(t, err)
-				for _, r := range append(results[:], again) {
-					if !reflect.DeepEqual(r.Published, again.Published) {
-						t.Errorf("two calls of Publish: %+v and %+v", r.Published, again.Published)
+func TestTasksPublishTheBytesOfOneBuild(t *testing.T) { eachSite(t, testTasks) }
+
+func testTasks(t *testing.T, s site) {
+	for i := range 5 {
+		seed := uint64(time.Now().UnixNano()) + uint64(i)
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Logf("seed %d", seed)
+			r := rand.New(rand.NewPCG(seed, 0))
+			s := s
+			s.url += fmt.Sprintf("/%d", i)
+			opts := s.makeOptions()
+			opts.Sharding = []format.Sharding{format.Unsharded, sharding16, {Rule: format.ShardFirst, Shards: 32}}[r.IntN(3)]
+			opts.Policies.Duplicates = []string{"last", "first"}[r.IntN(2)]
+			opts.Policies.MaxBadRows, opts.Policies.AllowEmpty = 1_000_000, true
+			opts.SplitSize = 1 << (10 + r.IntN(8))
+			for j := range 1 + r.IntN(5) {
+				data, ext := compressed(t, r, randomCSV(r))
+				opts.Inputs = append(opts.Inputs, s.put(t, fmt.Sprintf("%d%s", j, ext), data))
+			}
+			dir := t.TempDir()
+			want, err := build(t, dir, opts)
+			must(t, err)
+			p := makePlan(t, opts)
+			t.Logf("%d splits, %s by %s", len(p.Splits), opts.Sharding.Rule, opts.Policies.Duplicates)
+			s.tasks(t, r, p)
+			if visible := s.visible(t); len(visible) > 0 {
+				t.Fatalf("before publish, %v is visible", visible)
+			}
+			var wait sync.WaitGroup
+			var results [2]PublishResult
+			for i := range results {
+				wait.Go(func() {
+					var err error
+					if results[i], err = p.Publish(context.Background(), 0); err != nil {
+						t.Error(err)
 					}
+				})
+			}
+			wait.Wait()
+			again, err := p.Publish(context.Background(), 1)
+			must(t, err)
+			for _, r := range append(results[:], again) {
+				if !reflect.DeepEqual(r.Published, again.Published) {
+					t.Errorf("two calls of Publish: %+v and %+v", r.Published, again.Published)
 				}
-				wantFiles(t, s.pulled(t), contents(t, dir, opts.Generation))
-				wantSummary(t, again.Summary, want)
-			})
-		}
-	})
+			}
+			wantFiles(t, s.pulled(t), contents(t, dir, opts.Generation))
+			wantSummary(t, again.Summary, want)
+		})
+	}
 }
 
 // visible returns the generations with a manifest.
