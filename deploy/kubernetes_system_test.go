@@ -190,7 +190,7 @@ func s3Overlay(t *testing.T) string {
 func TestKubectlFindsConfigMaps(t *testing.T) {
 	needs(t, "kubectl")
 	name := regexp.MustCompile(`(?m)configMap(?:Ref)?:\n +name: (\S+)|^kind: ConfigMap\n(?:[^-].*\n)*?  name: (\S+)`)
-	for _, dir := range []string{"kubernetes", s3Overlay(t)} {
+	for _, dir := range []string{"kubernetes", s3Overlay(t), writeBuildOverlay(t, "https://minio.example.com")} {
 		used, there := 0, map[string]bool{}
 		list := name.FindAllStringSubmatch(run(t, "kubectl", "kustomize", dir), -1)
 		for _, m := range list {
