@@ -398,7 +398,7 @@ func TestDirs(t *testing.T) {
 		for _, key := range keys {
 			put(t, s, key, nil)
 		}
-		server.Fail(objecttest.Where(objecttest.Lists, objecttest.Pages(2)))
+		objects.SetPageLen(t, 2)
 		test(t, s)
 		server.Fail(objecttest.First(3, objecttest.Lists, objecttest.Error(http.StatusServiceUnavailable, "SlowDown", "Reduce your request rate.")))
 		test(t, s)

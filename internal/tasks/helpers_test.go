@@ -31,16 +31,21 @@ type site struct {
 func newDirSite(t testing.TB) site { return site{url: t.TempDir()} }
 
 // newS3Site returns a site in a bucket of a server in this process.
-func newS3Site(t testing.TB) site {
-	server := objecttest.New(t)
+func newS3Site(t testing.TB) site { return newServerSite(t, objecttest.New(t)) }
+
+func newServerSite(t testing.TB, server *objecttest.Server) site {
 	server.Setenv(t)
 	return site{"s3://" + objecttest.Bucket + "/site", server.Options(), server}
 }
 
-// eachSite runs test in a directory and in a bucket.
+// sites make a site of each kind.
+var sites = map[string]func(t testing.TB) site{"directory": newDirSite, "s3": newS3Site}
+
+// eachSite runs test in a site of each kind.
 func eachSite(t *testing.T, test func(t *testing.T, s site)) {
-	t.Run("directory", func(t *testing.T) { test(t, newDirSite(t)) })
-	t.Run("s3", func(t *testing.T) { test(t, newS3Site(t)) })
+	for name, newSite := range sites {
+		t.Run(name, func(t *testing.T) { test(t, newSite(t)) })
+	}
 }
 
 func (s site) folder(t testing.TB, name string) folder {
