@@ -13,8 +13,12 @@ KUBECTL_VALIDATE = v0.0.4
 CONTROLLER_GEN = v0.19.0
 PROMETHEUS_OPERATOR = v0.95.2
 KUBERNETES = bin/kubernetes-$(KUSTOMIZE)-$(KUBECTL_VALIDATE)-$(PROMETHEUS_OPERATOR)
+CONTROL_PLANE_VERSION = v1.30.1
+CONTROL_PLANE = bin/control-plane-$(CONTROL_PLANE_VERSION)
 VERSITYGW = v1.8.0
 GATEWAY = bin/versitygw-$(VERSITYGW)
+PYSPARK = 4.3.0
+SPARK = bin/pyspark-$(PYSPARK)
 TOOLS = curl fish haproxy jq nginx-light procps prometheus rsync systemd tabix zsh
 BENCH ?= .
 LISTEN ?= :1321
@@ -30,7 +34,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: modules build run test race test-system campaign docker test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
+.PHONY: modules build run test race test-system campaign docker java test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
 modules: # downloads the modules if one is missing; then builds and tests need no network
 	@go list -deps -test ./... >/dev/null 2>&1 || out=$$(go mod download 2>&1) || { echo "$$out"; echo 'A Go module is missing' \
@@ -48,14 +52,17 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker $(KUBERNETES) $(GATEWAY) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(GATEWAY)':"$$PATH" go test -timeout 30m -tags system ./...
+	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin' go test -timeout 30m -tags system ./...
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	SCALE='$(SCALE)' SEED='$(SEED)' go test -count 1 -v -p 1 -timeout 2h -tags campaign -run '^TestCampaign$(CAMPAIGN)' \
 		./httpd ./reader ./deploy
+
+java: # Java and venv of Python, for Spark
+	@{ command -v java && python3 -c 'import ensurepip'; } >/dev/null 2>&1 || $(call install,default-jre-headless python3-venv)
 
 docker: # a running Docker engine and Compose; installs and starts them if none answers
 	@{ docker compose version || command -v docker-compose; } >/dev/null 2>&1 || $(call install,docker.io docker-compose)
@@ -71,8 +78,24 @@ $(KUBERNETES): # programs that render and validate deploy/kubernetes
 		cd "$$(printf %s "$$module" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')" && '$(CURDIR)/$@.new/controller-gen' crd paths=./v1 output:dir='$(CURDIR)/$@.new/crds'
 	mv $@.new $@
 
+# Kubernetes replaces modules by directories of its repository, so "go install" refuses
+# it. The modules are published under the version with v0 instead of v1.
+$(CONTROL_PLANE): # kubectl, and the API server and the controllers that run Jobs
+	mkdir -p $@.new && cd $@.new && rm -f go.mod go.sum && go mod init kubernetes
+	cd $@.new && mod=$$(go mod download -json k8s.io/kubernetes@$(CONTROL_PLANE_VERSION) | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p') && \
+		go mod edit -require=k8s.io/kubernetes@$(CONTROL_PLANE_VERSION) \
+		$$(sed -n 's,.*\(k8s.io/[a-z-]*\) => ./staging.*,-replace=\1=\1@$(CONTROL_PLANE_VERSION:v1%=v0%),p' "$$mod")
+	cd $@.new && go build -mod=mod -o . -ldflags '-s -X k8s.io/component-base/version.gitVersion=$(CONTROL_PLANE_VERSION)' \
+		k8s.io/kubernetes/cmd/kubectl k8s.io/kubernetes/cmd/kube-apiserver k8s.io/kubernetes/cmd/kube-controller-manager go.etcd.io/etcd/server/v3
+	mv $@.new/server $@.new/etcd && mv $@.new $@
+
 $(GATEWAY): # an S3 server
 	GOBIN='$(CURDIR)/$@.new' go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
+	mv $@.new $@
+
+$(SPARK): | java # Apache Spark
+	rm -rf $@.new && python3 -m venv $@.new
+	$@.new/bin/python3 -m pip install --quiet --disable-pip-version-check pyspark==$(PYSPARK)
 	mv $@.new $@
 
 test-bench: peers ## check that the peers in bench/ give right answers; installs them

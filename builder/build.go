@@ -269,11 +269,7 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 		return err
 	}
 	if b.Duplicates == FailOnDuplicate && duplicates > 0 {
-		e := &DuplicatesError{Count: duplicates}
-		for _, k := range keys {
-			e.IDs = append(e.IDs, k.String())
-		}
-		return e
+		return newDuplicatesError(duplicates, keys)
 	}
 	if renew {
 		if b.Generation, err = out.pending.Renew(b.created()); err != nil {

@@ -253,10 +253,18 @@ type DuplicatesError struct {
 	Count int64    // rows after the first of their id
 }
 
+func newDuplicatesError(count int64, keys []format.Key) *DuplicatesError {
+	e := &DuplicatesError{Count: count}
+	for _, k := range keys {
+		e.IDs = append(e.IDs, k.String())
+	}
+	return e
+}
+
 func (e *DuplicatesError) Error() string {
 	rows := "rows repeat"
 	if e.Count == 1 {
 		rows = "row repeats"
 	}
-	return fmt.Sprintf("%d %s an id\n  %s", e.Count, rows, strings.Join(e.IDs, "\n  "))
+	return strings.Join(append([]string{fmt.Sprintf("%d %s an id", e.Count, rows)}, e.IDs...), "\n  ")
 }

@@ -216,16 +216,16 @@ func (b *build) checkRecordSpace(spill, records int64) error {
 	file := fileLen(records)
 	switch {
 	case spill == 0 && b.sorter.SpilledBytes() == 0:
-		return checkSpace(b.Dir, file+shards)
+		return CheckSpace(b.Dir, file+shards)
 	case sameDisk(b.Dir, b.TempDir):
 		// The merge releases the space of merged records: the spill and the files
 		// together take 1.2 times the files.
-		return checkSpace(b.Dir, spill+file/5+shards)
+		return CheckSpace(b.Dir, spill+file/5+shards)
 	}
-	if err := checkSpace(b.TempDir, spill); err != nil {
+	if err := CheckSpace(b.TempDir, spill); err != nil {
 		return err
 	}
-	return checkSpace(b.Dir, file+shards)
+	return CheckSpace(b.Dir, file+shards)
 }
 
 // fileLen returns the approximate length of a file of this number of records.
@@ -234,8 +234,8 @@ func fileLen(records int64) int64 {
 	return (records + format.RecordsPerBlock - 1) / format.RecordsPerBlock * perBlock
 }
 
-// checkSpace returns a *SpaceError if dir has fewer than need bytes free.
-func checkSpace(dir string, need int64) error {
+// CheckSpace returns a *SpaceError if dir has fewer than need bytes free.
+func CheckSpace(dir string, need int64) error {
 	free, err := fsx.Free(dir)
 	if err != nil {
 		return err

@@ -101,6 +101,18 @@ func checkKind(b []byte, within string) error {
 	return e
 }
 
+// StartLen is the number of bytes at the start of an input that CheckStart needs.
+const StartLen = maxHead
+
+// CheckStart reports whether an input that begins with b is compressed. The error is
+// a *KindError if the input is not a CSV.
+func CheckStart(b []byte) (compressed bool, err error) {
+	if isGzip(b) || isZstd(b) {
+		return true, nil
+	}
+	return false, checkKind(b, "")
+}
+
 // kindOf returns the kind of a file that begins with b. ok is false if it can be
 // a CSV.
 func kindOf(b []byte) (k fileKind, ok bool) {

@@ -180,6 +180,7 @@ func TestPlanLanesOfObjects(t *testing.T) {
 		"minimal memory":   {inputs: list, workers: 4, memory: MinMemory, lanes: 1, open: 1, parts: 8},
 		"one worker":       {inputs: list, workers: 1, memory: 1 << 30, lanes: 1, open: 1, parts: 8},
 		"rejects":          {inputs: list, workers: 4, memory: 1 << 30, rejects: io.Discard, lanes: 1, open: 1, parts: 8},
+		"ranges":           {inputs: []Input{RangeInput(list[0].object.store, list[0].object.Object, 0, 9), RangeInput(list[0].object.store, list[0].object.Object, 9, 20)}, workers: 4, memory: 1 << 30, lanes: 2, open: 2, parts: 4},
 		"and a pipe":       {inputs: append(list[:2:2], stream("x", data)), workers: 4, memory: 1 << 30, lanes: 1, open: 1, parts: 8},
 		"and a file":       {inputs: append(list[:2:2], FileInput(filepath.Join(dir, "0.csv"))), workers: 4, memory: 1 << 30, lanes: 3, open: 3, parts: 2},
 		"no object at all": {inputs: []Input{FileInput(filepath.Join(dir, "0.csv"))}, workers: 4, memory: 1 << 30, lanes: 1, open: 1},

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sort"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"promostore/builder/extsort"
 	"promostore/format"
@@ -25,37 +22,19 @@ type output struct {
 	header   format.Header // of the generation, once the files are complete
 }
 
-// A shardWriter writes the file of one shard.
-type shardWriter struct {
-	file   *os.File
-	direct *extsort.DirectWriter // of file; nil if all data goes through the page cache
-	w      *format.Writer        // nil once the file is complete
-	header format.Header         // once the file is complete
-}
-
-// shardMemory is the memory of a shardWriter in bytes: a block of records, and
-// the state of two open files in the runtime.
-const shardMemory = format.BlockLen + 1<<10
-
 // start starts the files of at most maxRecords records together. All rows must have
 // been read, so that the styles are known. buffers are for direct writes, or nil.
 //
 // Any shard may get all records. The file of a shard is sparse until it is complete.
 func (o *output) start(maxRecords uint64, buffers extsort.WriteBuffers) error {
 	for i := range int(o.b.Sharding.Shards) {
-		s := &shardWriter{file: o.pending.File(i)}
-		o.shards = append(o.shards, s)
-		var file format.File = s.file
-		if buffers != nil {
-			var err error
-			if s.direct, err = extsort.NewDirectWriter(s.file, buffers); err != nil {
-				return o.b.explainFiles(err)
-			}
-			file = s.direct
+		s, err := newShardWriter(o.pending.File(i), maxRecords, buffers)
+		if err != nil {
+			return o.b.explainFiles(err)
 		}
-		s.w = format.NewWriter(file, maxRecords)
+		o.shards = append(o.shards, s)
 	}
-	o.styles, o.renumber = o.b.styles.sorted()
+	o.styles, o.renumber = sortStyles(o.b.styles.styles)
 	return nil
 }
 
@@ -77,12 +56,6 @@ func (o *output) Prepare(records []format.Record) {
 	}
 }
 
-// A part is the records of a batch that belong to one shard.
-type part struct {
-	shard *shardWriter
-	batch format.Batch
-}
-
 // Reserve reserves the places of a batch in the files of its shards.
 func (o *output) Reserve(records []format.Record) (write func() error, err error) {
 	n := int64(len(records))
@@ -90,36 +63,22 @@ func (o *output) Reserve(records []format.Record) (write func() error, err error
 	for len(records) > 0 {
 		shard := o.b.Sharding.ShardOf(records[0].Key())
 		end := sort.Search(len(records), func(i int) bool { return o.b.Sharding.ShardOf(records[i].Key()) != shard })
-		s := o.shards[shard]
-		batch, err := s.w.Reserve(records[:end])
+		p, err := o.shards[shard].reserve(records[:end])
 		if err != nil {
-			return nil, fmt.Errorf("BUG: %w", err)
+			return nil, err
 		}
-		parts = append(parts, part{s, batch})
+		parts = append(parts, p)
 		records = records[end:]
 	}
 	return func() error {
 		for _, p := range parts {
 			if err := p.write(); err != nil {
-				return fmt.Errorf("generation file: %w", err)
+				return err
 			}
 		}
 		o.b.progress.update(func(s *Status) { s.Records += n })
 		return nil
 	}, nil
-}
-
-func (p part) write() error {
-	if err := p.batch.Write(); err != nil {
-		return err
-	}
-	if p.shard.direct == nil {
-		// Start to write back now, so that the sync at the end has less to do.
-		off, n := p.batch.Range()
-		// The sync reports an error of the disk.
-		_ = unix.SyncFileRange(int(p.shard.file.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
-	}
-	return nil
 }
 
 // finish completes the files. duplicates has the number of each shard. Bad rows
@@ -136,12 +95,7 @@ func (o *output) finish(duplicates []int64) error {
 		if i == 0 {
 			h.BadRows = uint64(o.b.rows.badCount)
 		}
-		var err error
-		if s.header, err = s.w.Finish(h, o.styles); err != nil {
-			return fmt.Errorf("generation file: %w", err)
-		}
-		s.w = nil // frees a block of records, 16 MiB for the most shards
-		if err := s.file.Truncate(s.header.FileLen); err != nil {
+		if err := s.finish(h, o.styles); err != nil {
 			return err
 		}
 		headers = append(headers, &s.header)
@@ -177,24 +131,16 @@ func (o *output) largest() *ShardSize {
 // close closes the direct writers.
 func (o *output) close() (err error) {
 	for _, s := range o.shards {
-		if s.direct != nil {
-			err = errors.Join(err, s.direct.Close())
-		}
+		err = errors.Join(err, s.close())
 	}
 	return err
 }
 
-// writeBack writes the files from the page cache to the disk. The following sync,
-// which cannot be canceled, then has little left to do.
+// writeBack writes the files from the page cache to the disk.
 func (o *output) writeBack(ctx context.Context) error {
-	const step = 64 << 20
 	for _, s := range o.shards {
-		for off := int64(0); off < s.header.FileLen; off += step {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			// The sync reports an error of the disk.
-			_ = unix.SyncFileRange(int(s.file.Fd()), off, step, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		if err := s.writeBack(ctx); err != nil {
+			return err
 		}
 	}
 	return nil

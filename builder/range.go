@@ -10,11 +10,11 @@ import (
 )
 
 // RangeInput returns an Input of the rows of an object that begin at an offset in
-// [from, to). The object must not be compressed. Of ranges that follow each other,
-// each row belongs to one: a range above 0 begins after the first line end at or
-// after from-1, and a range ends with the row that began before to. A range within
-// one row is empty. Lines are counted from the first one of the range, see
-// LinesBefore.
+// [from, to). The object must not be compressed, unless this is all of it. Of ranges
+// that follow each other, each row belongs to one: a range above 0 begins after the
+// first line end at or after from-1, and a range ends with the row that began before
+// to. A range within one row is empty. Lines are counted from the first one of the
+// range, see LinesBefore.
 //
 // Build looks for a byte-order mark, a header row, another kind of file and a common
 // cause of bad rows only in a range that begins at 0. A header row can follow up to

@@ -61,8 +61,8 @@ func (r *rowCounter) tooManyBad() bool { return r.badCount > r.opts.MaxBadRows }
 func (r *rowCounter) add(c chunk, p *parser) (keep bool, err error) {
 	keep = true
 	in := &r.opts.Inputs[c.input]
-	if c.cut && !r.tooManyBad() {
-		if keep, err = p.checkCut(c, r.opts.Continued); err != nil {
+	if c.cut {
+		if keep, err = p.checkCut(c, r.opts.Continued && !r.tooManyBad()); err != nil {
 			return false, fmt.Errorf("%s: %w", in.Name, err)
 		}
 	}

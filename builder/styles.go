@@ -18,9 +18,10 @@ import (
 // record does not hold. A record holds the number of its style in the dictionary
 // of the file.
 
-// ErrStyles fails the build for any Options.MaxBadRows. A row whose style has no
-// number could only be skipped, and which row that is would depend on the order
-// in which the workers meet the styles.
+// ErrStyles means that the rows have more timestamp styles than a file can have. It
+// fails the build for any Options.MaxBadRows. A row whose style has no number could
+// only be skipped, and which row that is would depend on the order in which the
+// workers meet the styles.
 var ErrStyles = fmt.Errorf("more than %d timestamp styles", format.MaxStyles)
 
 // isFatal reports whether an error of a row fails the build.
@@ -132,15 +133,15 @@ var zones = strings.Fields(`ACDT ACST ADT AEDT AEST AKDT AKST AST AWST BST CAT C
 	ChST EAT EDT EEST EET EST GMT HDT HKT HST IDT IST JST KST MDT MSK MST NDT NST NZDT NZST
 	PDT PKT PST SAST SST UTC WAT WEST WET WIB WIT WITA`)
 
-// sorted returns the dictionary for the file and the new number of each style.
+// sortStyles returns the dictionary for the file and the new number of each style.
 // renumber is nil if no number changes.
-func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber []uint16) {
+func sortStyles(styles []format.TimestampStyle) (dictionary []format.TimestampStyle, renumber []uint16) {
 	type entry struct {
 		bytes []byte
 		old   int
 	}
-	entries := make([]entry, len(d.styles))
-	for i, style := range d.styles {
+	entries := make([]entry, len(styles))
+	for i, style := range styles {
 		entries[i] = entry{style.AppendBinary(nil), i}
 	}
 	slices.SortFunc(entries, func(a, b entry) int {
@@ -149,7 +150,7 @@ func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber
 	renumber = make([]uint16, len(entries))
 	identity := true
 	for i, e := range entries {
-		dictionary = append(dictionary, d.styles[e.old])
+		dictionary = append(dictionary, styles[e.old])
 		renumber[e.old] = uint16(i)
 		identity = identity && e.old == i
 	}
@@ -157,6 +158,56 @@ func (d *styleDictionary) sorted() (dictionary []format.TimestampStyle, renumber
 		renumber = nil
 	}
 	return dictionary, renumber
+}
+
+// A styleUnion unites the dictionaries of runs. add is safe for concurrent use.
+type styleUnion struct {
+	mu     sync.Mutex
+	number map[format.TimestampStyle]uint16
+	styles []format.TimestampStyle
+	final  []uint16 // the number of each style in the sorted dictionary; nil if none changes
+}
+
+// add adds the styles of a run and returns their numbers in the union.
+func (u *styleUnion) add(styles []format.TimestampStyle) ([]uint16, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.number == nil {
+		u.number = map[format.TimestampStyle]uint16{}
+	}
+	numbers := make([]uint16, len(styles))
+	for i, style := range styles {
+		n, ok := u.number[style]
+		if !ok {
+			if len(u.styles) == format.MaxStyles {
+				return nil, ErrStyles
+			}
+			n = uint16(len(u.styles))
+			u.number[style] = n
+			u.styles = append(u.styles, style)
+		}
+		numbers[i] = n
+	}
+	return numbers, nil
+}
+
+// sort sorts the union after all runs are added.
+func (u *styleUnion) sort() { u.styles, u.final = sortStyles(u.styles) }
+
+// renumber replaces the results of add by the numbers in the sorted dictionary, or by
+// nil if these are the numbers in the dictionary of the run.
+func (u *styleUnion) renumber(numbers *[]uint16) {
+	same := true
+	for i, n := range *numbers {
+		if u.final != nil {
+			n = u.final[n]
+		}
+		(*numbers)[i] = n
+		same = same && int(n) == i
+	}
+	if same {
+		*numbers = nil
+	}
 }
 
 // A styleCache remembers the last styles of one parser. Most files have few.

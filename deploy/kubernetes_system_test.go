@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,25 +33,33 @@ images:
 func rendered(t *testing.T, component, lines string) string {
 	t.Helper()
 	needs(t, "kustomize")
+	return run(t, "kustomize", "build", writeOverlay(t, func(base string) string {
+		var added string
+		for _, name := range strings.Fields(component) {
+			added += filepath.Join(base, name) + ", "
+		}
+		return fmt.Sprintf(overlay+lines, base, added)
+	}))
+}
+
+// writeOverlay writes a kustomization.yaml to a new directory. text returns its content
+// for the path of the directory kubernetes.
+func writeOverlay(t *testing.T, text func(base string) string) (dir string) {
+	t.Helper()
 	base, err := filepath.Abs("kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := filepath.EvalSymlinks(t.TempDir())
-	if err != nil {
+	if dir, err = filepath.EvalSymlinks(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}
 	if base, err = filepath.Rel(dir, base); err != nil {
 		t.Fatal(err)
 	}
-	var added string
-	for _, name := range strings.Fields(component) {
-		added += filepath.Join(base, name) + ", "
-	}
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), fmt.Appendf(nil, overlay+lines, base, added), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text(base)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return run(t, "kustomize", "build", dir)
+	return dir
 }
 
 // validate validates objects for Kubernetes 1.30, the oldest supported version, and
@@ -163,6 +172,41 @@ func TestObjectStorageOverlay(t *testing.T) {
 		}
 		if out, err := validate(t, text); err != nil {
 			t.Errorf("%s: %v\n%s", component, err, out)
+		}
+	}
+}
+
+// s3Overlay writes the example of kubernetes/s3/kustomization.yaml to a new directory.
+func s3Overlay(t *testing.T) string {
+	t.Helper()
+	example := regexp.MustCompile(`(?s)#   patches:\n.*?\n#\n`).FindString(readFile(t, "kubernetes/s3/kustomization.yaml"))
+	return writeOverlay(t, func(base string) string {
+		return fmt.Sprintf("resources: [%[1]s]\ncomponents: [%[1]s/s3]\n", base) + strings.NewReplacer("#   ", "", "#\n", "").Replace(example)
+	})
+}
+
+// TestKubectlFindsConfigMaps renders the kustomizations with the kubectl of the oldest
+// supported version, whose kustomize is old. The ConfigMaps of all pods are there.
+func TestKubectlFindsConfigMaps(t *testing.T) {
+	needs(t, "kubectl")
+	name := regexp.MustCompile(`(?m)configMap(?:Ref)?:\n +name: (\S+)|^kind: ConfigMap\n(?:[^-].*\n)*?  name: (\S+)`)
+	for _, dir := range []string{"kubernetes", s3Overlay(t), writeBuildOverlay(t, "https://minio.example.com")} {
+		used, there := 0, map[string]bool{}
+		list := name.FindAllStringSubmatch(run(t, "kubectl", "kustomize", dir), -1)
+		for _, m := range list {
+			there[m[2]] = true
+		}
+		for _, m := range list {
+			if m[1] == "" {
+				continue
+			}
+			used++
+			if !there[m[1]] {
+				t.Errorf("%s: a pod refers to the ConfigMap %s, which is missing", dir, m[1])
+			}
+		}
+		if used == 0 {
+			t.Errorf("%s: no pod refers to a ConfigMap", dir)
 		}
 	}
 }

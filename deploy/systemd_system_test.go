@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"promostore/internal/objecttest"
 )
 
 // units returns the unit files of a kind, such as service.
@@ -329,7 +331,17 @@ func TestUnitsRun(t *testing.T) {
 	m.run(t, "systemctl", "restart", "promoserve")
 	waitLive(t, url, sharded)
 
+	// The next one comes through object storage. That pull continues as well after it
+	// failed because it has no credentials.
+	m.run(t, "systemctl", "stop", "promo-pull.timer", "promo-pull.service")
+	server := objecttest.New(t)
+	server.Setenv(t)
+	m.write(t, "/etc/promostore/promo-pull-s3.env", "SOURCE=s3://bucket/promotions\nKEEP=3\nAWS_REGION=us-east-1\nAWS_ENDPOINT_URL_S3="+server.URL+"\n")
+	m.run(t, "systemctl", "start", "promo-pull-s3.timer")
+	waitFor(t, "a pull from object storage fails", func() bool { return m.property(t, "promo-pull-s3", "Result") != "success" })
 	_, second := source.publish(t, 1)
+	run(t, program(t, "promobuild"), "push", source.source, "s3://bucket/promotions")
+	m.write(t, "/etc/promostore/aws.credentials", fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", objecttest.AccessKeyID, objecttest.SecretAccessKey))
 	waitLive(t, url, second)
 	if got := m.property(t, "promoserve", "StatusText"); got != "serving generation "+second {
 		t.Errorf("the status is %q", got)
@@ -348,7 +360,7 @@ func TestUnitsRun(t *testing.T) {
 
 	// An updater takes over. A pin and a lock file that belong to root do not
 	// prevent it from publishing.
-	m.run(t, "systemctl", "stop", "promo-pull.timer", "promo-pull.service")
+	m.run(t, "systemctl", "stop", "promo-pull-s3.timer", "promo-pull-s3.service")
 	m.run(t, "rm", "-f", data+"/.lock")
 	m.run(t, "promobuild", "rollback", "--data", "/var/lib/promostore", "--reason", "test")
 	waitLive(t, url, sharded)
@@ -432,7 +444,7 @@ func TestUnitsRun(t *testing.T) {
 	waitLive(t, url, previous)
 
 	m.run(t, "systemctl", "stop", "promoserve")
-	for _, unit := range []string{"promoserve", "promo-updater", "promo-pull"} {
+	for _, unit := range []string{"promoserve", "promo-updater", "promo-pull", "promo-pull-s3"} {
 		if got := m.property(t, unit, "Result"); got != "success" {
 			t.Errorf("the result of %s is %s", unit, got)
 		}

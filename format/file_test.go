@@ -284,6 +284,29 @@ func TestIndex(t *testing.T) {
 	if total != len(full.records) {
 		t.Errorf("%d records in all blocks, want %d", total, len(full.records))
 	}
+	next := int64(0)
+	if err := x.Checksums(bytes.NewReader(b), func(block int64, sum uint32) {
+		if got := format.Checksum(b[format.BlockOff(block):][:format.BlockLen]); block != next || got != sum {
+			t.Errorf("checksum %d is %08x, want %08x of block %d", block, sum, got, next)
+		}
+		next++
+	}); err != nil || next != x.Blocks() {
+		t.Errorf("%d checksums, error %v; want %d", next, err, x.Blocks())
+	}
+}
+
+// Blocks can be verified after the dictionary has been dropped.
+func TestVerifyWithoutStyles(t *testing.T) {
+	b := genDataSet(300).Filter(func(t dataSet) bool { return len(t.records) > 200 }).Example(1).write(t)
+	r := bytes.NewReader(b)
+	x, err := format.Open(r, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Styles = nil
+	if err := x.Verify(r, nil); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestVerifyProgress(t *testing.T) {

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -12,8 +13,9 @@ import (
 // number of records. It is immutable.
 type Index struct {
 	Header
-	Styles []TimestampStyle // the dictionary, by index
+	Styles []TimestampStyle // the dictionary, by index; a caller that does not print records may set it to nil
 
+	numStyles int
 	regions
 	fencesSum, checksumsSum uint32
 	fencesChecked           bool
@@ -105,6 +107,16 @@ func (x *Index) Fences(r io.ReaderAt, yield func(block int64, fence Key)) error 
 	return readSegments(r, x.fencesOff, x.checksumsOff, func(off int64, b []byte) error {
 		for block := (off - x.fencesOff) / KeyLen; len(b) > 0; block, b = block+1, b[KeyLen:] {
 			yield(block, KeyAt(b))
+		}
+		return nil
+	})
+}
+
+// Checksums calls yield with the checksum of each block.
+func (x *Index) Checksums(r io.ReaderAt, yield func(block int64, sum uint32)) error {
+	return readSegments(r, x.checksumsOff, x.trailerOff, func(off int64, b []byte) error {
+		for block := (off - x.checksumsOff) / ChecksumLen; len(b) > 0; block, b = block+1, b[ChecksumLen:] {
+			yield(block, binary.BigEndian.Uint32(b))
 		}
 		return nil
 	})

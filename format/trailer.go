@@ -78,7 +78,8 @@ func (x *Index) parseTrailer(b []byte) error {
 		rest = rest[n:]
 		x.Styles = append(x.Styles, z)
 	}
-	if len(x.Styles) != int(numStyles) {
+	x.numStyles = int(numStyles)
+	if len(x.Styles) != x.numStyles {
 		return corrupt(ErrCorrupt, x.trailerOff+numStylesOff, "%d timestamp styles, want %d", len(x.Styles), numStyles)
 	}
 	if v := versionOf(x.Styles); v < x.Version {

@@ -74,8 +74,13 @@ func (p *Segment) ReadBlocks(x *Index, r io.ReaderAt, first, num int64) ([]Recor
 	}
 	n := 0
 	for i := range num {
-		if err := x.checkBlock(first+i, p.blocks[i*BlockLen:][:BlockLen], p.fences[i*KeyLen:], p.sums[i*ChecksumLen:]); err != nil {
-			return nil, fmt.Errorf("block %d: %w", first+i, err)
+		fence, next := KeyAt(p.fences[i*KeyLen:]), Key{}
+		if i+1 < numFences {
+			next = KeyAt(p.fences[(i+1)*KeyLen:])
+		}
+		sum := binary.BigEndian.Uint32(p.sums[i*ChecksumLen:])
+		if err := x.CheckBlock(first+i, p.blocks[i*BlockLen:][:BlockLen], fence, next, sum); err != nil {
+			return nil, err
 		}
 		n += x.RecordsIn(first + i)
 	}
@@ -97,19 +102,27 @@ func (x *Index) VerifyBlock(r io.ReaderAt, block int64) error {
 	return err
 }
 
-// checkBlock verifies a block. fences begins with its fence and, unless it is the
-// last block, the next fence; sums begins with its checksum.
-func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
+// CheckBlock verifies b, a block that was read from the file of x. fence is its
+// first id, next the first id of the following block, and sum its checksum. The last
+// block has no next.
+func (x *Index) CheckBlock(block int64, b []byte, fence, next Key, sum uint32) error {
+	if err := x.checkBlock(block, b, fence, next, sum); err != nil {
+		return fmt.Errorf("block %d: %w", block, err)
+	}
+	return nil
+}
+
+func (x *Index) checkBlock(block int64, b []byte, fence, next Key, sum uint32) error {
 	off := BlockOff(block)
-	if got, want := Checksum(b), binary.BigEndian.Uint32(sums); got != want {
-		return corrupt(ErrChecksum, off, "block: %08x, want %08x", got, want)
+	if got := Checksum(b); got != sum {
+		return corrupt(ErrChecksum, off, "block: %08x, want %08x", got, sum)
 	}
 	n := x.RecordsIn(block)
 	records := Records(b[:n*RecordLen])
-	if first, fence := records[0].Key(), KeyAt(fences); first != fence {
+	if first := records[0].Key(); first != fence {
 		return corrupt(ErrCorrupt, off, "first id %s, but fence %s", first, fence)
 	}
-	if i := numGood(records, len(x.Styles)); i < n {
+	if i := numGood(records, x.numStyles); i < n {
 		k, off := records[i].Key(), off+int64(i*RecordLen)
 		if i > 0 && !records[i-1].Key().Less(k) {
 			return corrupt(ErrOrder, off, "%s after %s", k, records[i-1].Key())
@@ -125,7 +138,7 @@ func (x *Index) checkBlock(block int64, b, fences, sums []byte) error {
 	}
 	last := records[n-1].Key()
 	if block < x.numBlocks-1 {
-		if next := KeyAt(fences[KeyLen:]); !last.Less(next) {
+		if !last.Less(next) {
 			return corrupt(ErrOrder, off+BlockLen, "%s after %s", next, last)
 		}
 	} else if last != x.MaxKey {

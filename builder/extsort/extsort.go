@@ -25,6 +25,7 @@
 // memory or the number of goroutines.
 //
 // The records of a sharded generation are passed shard by shard; see shards.go.
+// Generation files can be merged like the runs of a spill; see file.go.
 //
 // All records live in one anonymous mapping whose size is fixed at the start.
 // The Go heap holds only page tables, samples and counters.
@@ -56,25 +57,31 @@ const numDirect = 4
 
 // Sizes divides the memory of a Sorter.
 type Sizes struct {
-	Arena  int64 // bytes for records
+	Arena  int64 // bytes for records; of a merge of files, also for samples and checksums
 	Page   uint  // a page of the arena has 1<<Page records
 	Leaf   int   // records that a goroutine sorts at once
 	Direct int   // bytes of each of the 4 buffers for direct writes: a multiple of 4096
-	Cached int   // largest output written through the page cache, in records
+	Cached int   // largest output written through the page cache, in records; of a merge of files, also the largest input read through it
 }
 
 // SizesFor divides memory bytes for this number of workers. The caller uses
 // reserved bytes of the memory itself.
 func SizesFor(memory int64, workers int, reserved int64) Sizes {
-	// Both halves of a leaf sort stay in the second-level cache. The disk writes
-	// 4 MiB at once 1.5 times as fast as 1 MiB.
+	s := MergeSizes(memory, reserved)
+	s.Leaf = 1 << 15 // both halves of a leaf sort stay in the second-level cache
+	s.Arena -= int64(writers(workers) * 2 * s.Leaf * format.RecordLen)
+	return s
+}
+
+// MergeSizes divides memory bytes for a merge of files, which sorts no leaves. The
+// caller uses reserved bytes of the memory itself.
+func MergeSizes(memory, reserved int64) Sizes {
 	s := Sizes{
-		Page: 8, Leaf: 1 << 15,
-		Direct: int(min(memory>>7, 4<<20)) &^ (directLen - 1),
+		Page:   8,
+		Direct: int(min(memory>>7, 4<<20)) &^ (directLen - 1), // the disk writes 4 MiB at once 1.5 times as fast as 1 MiB
 		Cached: maxCached / format.RecordLen,
 	}
-	perWriter := 2 * s.Leaf * format.RecordLen
-	s.Arena = memory - reserved - int64(writers(workers)*perWriter+numDirect*s.Direct)
+	s.Arena = memory - reserved - int64(numDirect*s.Direct)
 	return s
 }
 
@@ -123,7 +130,8 @@ type Sorter struct {
 	rotation uint // bits by which keys are rotated while they are sorted
 	dedup    deduper
 	intake   intake
-	spill    *spill // nil before the first run; guarded by intake until Finish
+	spill    *spill // nil before the first spilled run; guarded by intake until Finish
+	runs     []*run // of the spill or of files; guarded by intake until Finish
 }
 
 // New returns a Sorter. It maps the memory, and removes from cfg.Dir the spills
@@ -166,20 +174,19 @@ func (s *Sorter) Close() error {
 // written. It returns the most records that Emit can pass to its sink;
 // duplicates in different runs are not removed yet.
 func (s *Sorter) Finish(ctx context.Context) (records int64, err error) {
-	if s.spill == nil {
-		return int64(s.intake.records), nil
+	if s.spill != nil {
+		if err := s.spillBuckets(ctx); err != nil {
+			return 0, err
+		}
+		if err := s.spill.flush(); err != nil {
+			return 0, err
+		}
 	}
-	if err := s.spillBuckets(ctx); err != nil {
-		return 0, err
-	}
-	if err := s.spill.flush(); err != nil {
-		return 0, err
-	}
-	for _, r := range s.spill.runs {
-		records += r.n
-	}
-	return records, nil
+	return s.records(), nil
 }
+
+// records returns the number of records in the buckets and in the runs.
+func (s *Sorter) records() int64 { return int64(s.intake.records) + total(s.runs) }
 
 // Emit passes all records to out, once, after Finish. When it returns, the Sorter
 // has released all memory except for the WriteBuffers.
@@ -191,10 +198,10 @@ func (s *Sorter) Emit(ctx context.Context, out Sink) error {
 		out = rotated{out, s.rotation}
 	}
 	defer s.arena.discard()
-	if s.spill == nil {
+	if len(s.runs) == 0 {
 		return s.sort(ctx, s.intake.buckets[:], out)
 	}
-	return s.merge(ctx, s.spill.runs, out)
+	return s.merge(ctx, out)
 }
 
 // An untagged is a Sink that removes the lanes from the records.
@@ -211,10 +218,15 @@ func (u untagged) Prepare(records []format.Record) {
 // Finish. It returns nil if the output is small enough to be written through the
 // page cache.
 func (s *Sorter) WriteBuffers() WriteBuffers {
-	if s.spill == nil && s.intake.records <= s.cfg.Sizes.Cached {
+	if s.isCached() {
 		return nil
 	}
 	return newWriteBuffers(s.arena.direct)
+}
+
+// isCached reports whether files are read and written through the page cache.
+func (s *Sorter) isCached() bool {
+	return s.spill == nil && s.records() <= int64(s.cfg.Sizes.Cached)
 }
 
 // SpilledBytes returns the size of the spill. It may be called after Finish and

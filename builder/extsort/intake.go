@@ -131,6 +131,7 @@ func (s *Sorter) spillBuckets(ctx context.Context) error {
 		}
 	}
 	run := s.spill.begin(in.records)
+	s.runs = append(s.runs, run)
 	if err := s.sort(ctx, in.buckets[:], run); err != nil {
 		return err
 	}
@@ -139,6 +140,6 @@ func (s *Sorter) spillBuckets(ctx context.Context) error {
 	in.buckets.clear()
 	in.records = 0
 	// Fail now, rather than after the last row, if the runs cannot be merged.
-	_, _, err := planMerge(len(s.arena.records), writers(s.cfg.Workers), s.spill.runs)
+	_, _, err := planMerge(len(s.arena.records), writers(s.cfg.Workers), s.runs)
 	return err
 }

@@ -60,11 +60,11 @@ func newPlanner(runs []*run, limit int) *planner {
 }
 
 // slack returns the most records by which samples underestimate a range: one
-// step at both ends in each run.
+// step at both ends in each run, or a whole run.
 func slack(runs []*run) int64 {
 	n := int64(0)
 	for _, r := range runs {
-		n += 2 * r.step
+		n += min(2*r.step, r.n)
 	}
 	return n
 }
@@ -124,23 +124,38 @@ const readRecords = 1 << 17
 // goroutines than workers if there are too many runs for the memory. Records in
 // progress occupy disk space twice, so there are at most 1/16 of all at a time.
 func planMerge(room, workers int, runs []*run) (mergers, records int, err error) {
-	total := int64(0)
-	for _, r := range runs {
-		total += r.n
-	}
-	least := max(int(2*slack(runs)), 2*directRecords)
+	least := leastRange(runs)
 	for ; workers > 0; workers-- {
 		if room := room / (2 * workers) / directRecords * directRecords; least <= room {
-			part := max(least, int(total/int64(16*workers))/directRecords*directRecords)
+			part := max(least, int(total(runs)/int64(16*workers))/directRecords*directRecords)
 			return workers, max(least, min(room, part, len(runs)*readRecords)), nil
 		}
 	}
 	return 0, 0, fmt.Errorf("%w for the merge of %d runs", ErrMemory, len(runs))
 }
 
-// merge merges runs into out. The arena must be empty; merge uses its memory as
+// leastRange returns the fewest records of a range that advances, of which at most
+// half are slack.
+func leastRange(runs []*run) int {
+	n, step := slack(runs), int64(directRecords)
+	for _, r := range runs {
+		step = max(step, r.step)
+	}
+	return int((n + max(n, step) + directRecords - 1) / directRecords * directRecords)
+}
+
+// total returns the number of records in runs.
+func total(runs []*run) (n int64) {
+	for _, r := range runs {
+		n += r.n
+	}
+	return n
+}
+
+// merge merges all runs into out. The arena must be empty; merge uses its memory as
 // a whole.
-func (s *Sorter) merge(ctx context.Context, runs []*run, out Sink) error {
+func (s *Sorter) merge(ctx context.Context, out Sink) error {
+	runs := s.runs
 	workers, slot, err := planMerge(len(s.arena.records), writers(s.cfg.Workers), runs)
 	if err != nil {
 		return err

@@ -29,7 +29,6 @@ const (
 // removes it when the process ends. A goroutine writes it.
 type spill struct {
 	file *directFile
-	runs []*run
 
 	buf     []byte      // data that the writer does not have yet
 	size    int64       // bytes, buf included
@@ -41,13 +40,17 @@ type spill struct {
 	err     error // the result of the writer, once flushed
 }
 
-// A run is a part of the spill. It begins at a multiple of directLen.
+// A run is a part of the spill, or the blocks of a generation file, see file.go. It
+// begins at a multiple of directLen.
 type run struct {
-	spill   *spill
+	file    *directFile
 	off     int64 // bytes
 	n       int64 // records
 	step    int64 // records from one sample to the next: a multiple of directRecords
 	samples []format.Key
+
+	spill   *spill   // nil for a generation file
+	checker *checker // nil for a part of the spill
 
 	mu      sync.Mutex
 	punched int64 // bytes from the start that the file system has got back
@@ -147,9 +150,7 @@ func sweepSpills(dir string) {
 
 // begin starts a run of at most n records. The run is the Sink of one sort.
 func (s *spill) begin(n int) *run {
-	r := &run{spill: s, off: s.size, step: stepFor(int64(n))}
-	s.runs = append(s.runs, r)
-	return r
+	return &run{file: s.file, off: s.size, step: stepFor(int64(n)), spill: s}
 }
 
 // stepFor returns the number of records from one sample to the next in a run of
@@ -182,11 +183,15 @@ func (r *run) Reserve(records []format.Record) (func() error, error) {
 // read reads records lo to hi into dst. lo must be a multiple of directRecords.
 // dst must be aligned to directLen and have room for a multiple of directRecords.
 func (r *run) read(dst []format.Record, lo, hi int64) ([]format.Record, error) {
-	whole := (hi - lo + directRecords - 1) / directRecords * directRecords
-	if _, err := r.spill.file.ReadAt(format.Bytes(dst[:whole]), r.off+lo*format.RecordLen); err != nil {
-		return nil, spillError(err)
+	whole := dst[:(hi-lo+directRecords-1)/directRecords*directRecords]
+	n, err := r.file.ReadAt(format.Bytes(whole), r.off+lo*format.RecordLen)
+	switch {
+	case r.checker != nil:
+		err = r.checker.check(r, whole, lo, n, err)
+	case err != nil:
+		err = spillError(err)
 	}
-	return dst[:hi-lo], nil
+	return dst[:hi-lo], err
 }
 
 // around returns the range of records, between two samples, in which keys reach
@@ -196,10 +201,13 @@ func (r *run) around(k format.Key) (lo, hi int64) {
 	return max(0, int64(i-1)) * r.step, min(int64(i)*r.step, r.n)
 }
 
-// consumed releases the disk space of the first n records, in steps of a
-// sixteenth of the run or less. A file system that cannot do it needs more space
-// and nothing else.
+// consumed releases the disk space of the first n records of a part of the spill, in
+// steps of a sixteenth of the run or less. A file system that cannot do it needs more
+// space and nothing else.
 func (r *run) consumed(n int64) {
+	if r.spill == nil {
+		return
+	}
 	end := r.off + n*format.RecordLen
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,5 +216,5 @@ func (r *run) consumed(n int64) {
 		return
 	}
 	r.punched = end - r.off
-	_ = r.spill.file.punch(start, end-start)
+	_ = r.file.punch(start, end-start)
 }

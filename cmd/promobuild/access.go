@@ -50,7 +50,7 @@ func isDenied(err error) bool {
 // flagOf returns the flag whose directory contains the file of at, or could not be
 // created, and the directory. Both are empty if there is none.
 func flagOf(c *cli.Context, at *fs.PathError) (flag, dir string) {
-	for _, flag := range []string{"data", "tmp", "inbox"} {
+	for _, flag := range []string{"data", "tmp", "inbox", "temp-dir", "work", "out", "plan"} {
 		if dir := c.String(flag); dir != "" && (isWithin(at.Path, dir) || at.Op == "mkdir" && isWithin(dir, at.Path)) {
 			return "--" + flag, dir
 		}

@@ -78,7 +78,8 @@ func build(c *cli.Context) error {
 	defer stop()
 
 	var passed []string
-	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOptions(c)); err != nil {
+	objectOpts := objectOptions(c)
+	if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOpts); err != nil {
 		return explain(ctx, err, "")
 	}
 	rejects := &rejectsFile{}
@@ -92,7 +93,7 @@ func build(c *cli.Context) error {
 		if err := waitQuiet(ctx, args, quiet); err != nil {
 			return explain(ctx, err, "")
 		}
-		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOptions(c)); err != nil { // with their size now
+		if opts.Inputs, passed, err = inputs(ctx, args, c.App.Reader, objectOpts); err != nil { // with their size now
 			return explain(ctx, err, "")
 		}
 	}
@@ -142,7 +143,14 @@ func warnOfPin(w io.Writer, dir, published string) {
 		return
 	}
 	pin, err := generation.ReadPin(dir)
-	if err == nil && pin.Active && pin.ID != id && !pin.ReleasedBy(id, time.Now()) {
+	if err == nil {
+		warnIfPinned(w, pin, id)
+	}
+}
+
+// warnIfPinned warns if pin keeps servers from serving a new generation.
+func warnIfPinned(w io.Writer, pin generation.Pin, id generation.ID) {
+	if pin.Active && pin.ID != id && !pin.ReleasedBy(id, time.Now()) {
 		fmt.Fprintf(w, "warning: until promobuild unpin, servers serve generation %s, not the new one: it is %s\n", pin.ID, pinText(pin))
 	}
 }

@@ -7,19 +7,19 @@ import (
 	"path"
 	"strings"
 
-	"promostore/builder"
 	"promostore/cmd/internal/program"
 	"promostore/internal/objects"
+	"promostore/internal/tasks"
 	"promostore/updater"
 )
 
 // patternChars are the characters that make a key a pattern.
 const patternChars = `*?[\`
 
-// objectInputs returns the inputs that an s3:// URL names: an object, or all data
-// sets that a pattern matches, in ascending order of their keys. passed are the
-// URLs of the other objects that it matches.
-func objectInputs(ctx context.Context, arg string, opts objects.Options) (list []builder.Input, passed []string, err error) {
+// namedObjects returns the objects that an s3:// URL names: one, or all data sets
+// that a pattern matches, in ascending order of their keys. passed are the URLs of
+// the other objects that it matches.
+func namedObjects(ctx context.Context, arg string, opts objects.Options) (list []tasks.Source, passed []string, err error) {
 	s, key, err := objects.Parse(arg, opts)
 	if err != nil {
 		return nil, nil, err
@@ -30,7 +30,7 @@ func objectInputs(ctx context.Context, arg string, opts objects.Options) (list [
 	if key == "" {
 		return nil, nil, prefixError(ctx, s, key)
 	}
-	r, err := s.Open(ctx, key)
+	o, err := statObject(ctx, s, key)
 	if errors.Is(err, objects.ErrNotFound) {
 		if perr := prefixError(ctx, s, key); perr != nil {
 			err = perr
@@ -39,11 +39,19 @@ func objectInputs(ctx context.Context, arg string, opts objects.Options) (list [
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.Close()
-	if isDirectory(r.Object()) {
+	if isDirectory(o) {
 		return nil, nil, prefixError(ctx, s, key)
 	}
-	return []builder.Input{builder.ObjectInput(s, r.Object())}, nil, nil
+	return []tasks.Source{{Store: s, Object: o}}, nil, nil
+}
+
+// statObject describes an object.
+func statObject(ctx context.Context, s objects.Store, key string) (objects.Object, error) {
+	r, err := s.Open(ctx, key)
+	if err != nil {
+		return objects.Object{}, err
+	}
+	return r.Object(), r.Close()
 }
 
 // prefixError returns an error that names the pattern of the objects that begin
@@ -65,8 +73,8 @@ func prefixError(ctx context.Context, s objects.Store, prefix string) error {
 	return nil
 }
 
-// matchObjects returns the inputs that pattern matches.
-func matchObjects(ctx context.Context, s objects.Store, pattern string) (list []builder.Input, passed []string, err error) {
+// matchObjects returns the data sets that pattern matches.
+func matchObjects(ctx context.Context, s objects.Store, pattern string) (list []tasks.Source, passed []string, err error) {
 	if _, err := path.Match(pattern, ""); err != nil {
 		return nil, nil, program.Usagef(`%s: invalid pattern; write \ before a character that stands for itself`, s.URL(pattern))
 	}
@@ -77,7 +85,7 @@ func matchObjects(ctx context.Context, s objects.Store, pattern string) (list []
 		switch ok, _ := path.Match(pattern, o.Key); {
 		case !ok, isDirectory(o), strings.Count(o.Key, "/") != strings.Count(pattern, "/"): // path.Match lets [^a] match a slash
 		case isDataSetKey(pattern, o.Key):
-			list = append(list, builder.ObjectInput(s, o))
+			list = append(list, tasks.Source{Store: s, Object: o})
 		default:
 			passed = append(passed, s.URL(o.Key))
 		}

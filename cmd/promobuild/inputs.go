@@ -23,19 +23,19 @@ func inputs(ctx context.Context, args []string, stdin io.Reader, opts objects.Op
 	standard := false
 	for _, arg := range args {
 		if objects.IsURL(arg) {
-			found, others, err := objectInputs(ctx, arg, opts)
+			found, others, err := namedObjects(ctx, arg, opts)
 			if err != nil {
 				return nil, nil, err
 			}
-			list, passed = append(list, found...), append(passed, others...)
+			for _, o := range found {
+				list = append(list, builder.ObjectInput(o.Store, o.Object))
+			}
+			passed = append(passed, others...)
 			continue
 		}
-		if isDir(arg) {
-			return nil, nil, fmt.Errorf("%s is a directory; name its files, as in %s", arg, filepath.Join(arg, "*.csv"))
-		}
 		if arg != "-" {
-			if !exists(arg) {
-				return nil, nil, errNoFile(arg)
+			if err := checkFile(arg); err != nil {
+				return nil, nil, err
 			}
 			list = append(list, builder.FileInput(arg))
 			continue
@@ -47,6 +47,17 @@ func inputs(ctx context.Context, args []string, stdin io.Reader, opts objects.Op
 		list = append(list, standardInput(stdin))
 	}
 	return list, passed, nil
+}
+
+// checkFile returns an error if arg is a directory or does not exist.
+func checkFile(arg string) error {
+	if isDir(arg) {
+		return fmt.Errorf("%s is a directory; name its files, as in %s", arg, filepath.Join(arg, "*.csv"))
+	}
+	if !exists(arg) {
+		return errNoFile(arg)
+	}
+	return nil
 }
 
 // errNoFile returns the error for an input that does not exist.

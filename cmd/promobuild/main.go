@@ -2,7 +2,7 @@
 // inspects and manages them. "promobuild help" lists its commands.
 //
 // It exits with 0 on success, with 1 on failure and with 2 if the command line
-// is wrong.
+// is wrong. Tasks exit with 3 if another attempt would fail in the same way.
 package main
 
 import (
@@ -30,7 +30,8 @@ Examples:
 Exit codes:
    0   the command succeeded
    1   the command failed
-   2   the command line is wrong`
+   2   the command line is wrong
+   3   plan, split, merge, publish or sweep failed; another attempt would fail too`
 
 func main() {
 	os.Exit(run(context.Background(), os.Args, os.Stdin, os.Stdout, os.Stderr))
@@ -54,6 +55,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Commands: []*cli.Command{
 			buildCommand(), verifyCommand(), inspectCommand(), getCommand(), dumpCommand(), listCommand(),
 			pinCommand(), unpinCommand(), rollbackCommand(), pruneCommand(), pushCommand(), pullCommand(), diffCommand(), historyCommand(),
+			planCommand(), splitCommand(), mergeCommand(), publishCommand(), sweepCommand(),
 			generateCommand(), updaterCommand(), program.CompletionCommand("promobuild"),
 		},
 		Action: program.NoCommand,

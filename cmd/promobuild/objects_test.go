@@ -180,10 +180,10 @@ func testPatterns(t *testing.T, server *objecttest.Server) {
 		"d/c.csv.tmp":    "d/c.csv.tmp",
 		"d/_SUCCESS":     "d/_SUCCESS",
 	} {
-		list, passed, err := objectInputs(t.Context(), "s3://bucket/"+pattern, server.Options())
+		list, passed, err := namedObjects(t.Context(), "s3://bucket/"+pattern, server.Options())
 		var got []string
-		for _, in := range list {
-			got = append(got, strings.TrimPrefix(in.Name, "s3://bucket/"))
+		for _, o := range list {
+			got = append(got, o.Object.Key)
 		}
 		if strings.Join(got, " ") != want || (err == nil) != (want != "") {
 			t.Errorf("%s: %q, error %v, want %q", pattern, got, err, want)
@@ -280,7 +280,7 @@ func TestInterruptedBuildOfObjectsEnds(t *testing.T) {
 func TestObjectsHaveSizes(t *testing.T) {
 	server := bucketOf(t, "d/a.csv")
 	put(t, server.Options(), map[string][]byte{"d/b.csv": nil})
-	list, _, err := objectInputs(t.Context(), "s3://bucket/d/*", server.Options())
+	list, _, err := inputs(t.Context(), []string{"s3://bucket/d/*"}, nil, server.Options())
 	if err != nil {
 		t.Fatal(err)
 	}

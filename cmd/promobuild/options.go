@@ -23,15 +23,29 @@ import (
 
 // buildFlags returns the flags that build and updater share.
 func buildFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		dataFlag("publish in `DIR`, and create it if it is missing"),
-		&cli.StringFlag{Name: "memory", Usage: "use `SIZE` of memory, such as 512MiB or 4GiB; at least 64MiB", DefaultText: "a quarter of the memory of the machine or its cgroup"},
+		memoryFlag(),
 		&cli.StringFlag{Name: "tmp", Usage: "spill to `DIR`", DefaultText: "the directory of --data", TakesFile: true},
-		&cli.IntFlag{Name: "workers", Usage: "parse and sort with `N` goroutines", DefaultText: "one per processor"},
+		workersFlag(),
+	}, policyFlags(1)...)
+}
+
+func memoryFlag() cli.Flag {
+	return &cli.StringFlag{Name: "memory", Usage: "use `SIZE` of memory, such as 512MiB or 4GiB; at least 64MiB", DefaultText: "a quarter of the memory of the machine or its cgroup"}
+}
+
+func workersFlag() cli.Flag {
+	return &cli.IntFlag{Name: "workers", Usage: "parse and sort with `N` goroutines", DefaultText: "one per processor"}
+}
+
+// policyFlags returns the flags that decide about the result of a build.
+func policyFlags(shards int) []cli.Flag {
+	return []cli.Flag{
 		&cli.StringFlag{Name: "duplicates", Value: "last", Usage: "which row of a repeated ID to keep: `last|first|error`; error fails the build"},
 		&cli.Int64Flag{Name: "max-bad-rows", Usage: "skip up to `N` bad rows; one more fails the build"},
 		&cli.StringFlag{Name: "delimiter", Value: ",", Usage: "separate fields at the character `C`; tab, \\t, \\x01, \\001 and ^A name control characters"},
-		&cli.IntFlag{Name: "shards", Value: 1, Usage: "divide each generation into `N` files: 1, or a power of two from 16 to 4096"},
+		&cli.IntFlag{Name: "shards", Value: shards, Usage: "divide each generation into `N` files: 1, or a power of two from 16 to 4096"},
 		&cli.StringFlag{Name: "shard-by", Value: "last", Usage: "choose the shard of an ID by its `last|first` digits; last divides v4, v7 and numbered IDs evenly, first divides v1 and v4"},
 		&cli.BoolFlag{Name: "require-final-newline", Usage: "fail a build of a CSV whose last row has no line end, because it may be cut"},
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
@@ -54,10 +68,41 @@ func changeFlag(kind, which string) cli.Flag {
 
 // buildOptions returns the options that the flags of buildFlags select.
 func buildOptions(c *cli.Context) (builder.Options, error) {
+	opts, err := policyOptions(c)
+	if err != nil {
+		return opts, err
+	}
+	opts.Dir, opts.TempDir = c.String("data"), c.String("tmp")
+	if opts.Dir == "" {
+		return opts, program.Usagef("--data is empty")
+	}
+	if opts.Workers, err = workers(c); err != nil {
+		return opts, err
+	}
+	if opts.Memory, err = memory(c.String("memory")); err != nil {
+		return opts, err
+	}
+	if isFile(opts.Dir) {
+		return opts, fmt.Errorf("--data %s: %w", opts.Dir, syscall.ENOTDIR)
+	}
+	if err := checkWritableDir(opts.TempDir); err != nil {
+		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, denied(err))
+	}
+	return opts, nil
+}
+
+// workers returns the value of --workers.
+func workers(c *cli.Context) (int, error) {
+	n := c.Int("workers")
+	if n < 0 {
+		return 0, program.Usagef("--workers %d is negative", n)
+	}
+	return n, nil
+}
+
+// policyOptions returns the options that the flags of policyFlags select.
+func policyOptions(c *cli.Context) (builder.Options, error) {
 	opts := builder.Options{
-		Dir:        c.String("data"),
-		TempDir:    c.String("tmp"),
-		Workers:    c.Int("workers"),
 		MaxBadRows: c.Int64("max-bad-rows"),
 		Guards: builder.Guards{
 			AllowEmpty: c.Bool("allow-empty"),
@@ -70,10 +115,6 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 		RequireFinalNewline: c.Bool("require-final-newline"),
 	}
 	switch {
-	case opts.Dir == "":
-		return opts, program.Usagef("--data is empty")
-	case opts.Workers < 0:
-		return opts, program.Usagef("--workers %d is negative", opts.Workers)
 	case opts.MaxBadRows < 0:
 		return opts, program.Usagef("--max-bad-rows %d is negative", opts.MaxBadRows)
 	case opts.MinRecords < 0:
@@ -92,15 +133,6 @@ func buildOptions(c *cli.Context) (builder.Options, error) {
 	var err error
 	if opts.Sharding, err = sharding(c); err != nil {
 		return opts, err
-	}
-	if opts.Memory, err = memory(c.String("memory")); err != nil {
-		return opts, err
-	}
-	if isFile(opts.Dir) {
-		return opts, fmt.Errorf("--data %s: %w", opts.Dir, syscall.ENOTDIR)
-	}
-	if err := checkWritableDir(opts.TempDir); err != nil {
-		return opts, fmt.Errorf("--tmp %s: %w", opts.TempDir, denied(err))
 	}
 	opts.Duplicates = map[string]builder.Duplicates{
 		"last": builder.KeepLast, "first": builder.KeepFirst, "error": builder.FailOnDuplicate,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -73,27 +72,15 @@ func pull(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	from, err := transfer.Parse(args[0], objectOptions(c))
-	if err != nil {
-		return program.Usagef("%v", err)
-	}
-	ctx, stop := program.Interruptible(c.Context)
-	defer stop()
-	summary, err := s.pull(ctx, from, keep)
-	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the next pull continues: %w", context.Cause(ctx))
-	}
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(summary)
-	}
-	return printPulled(c.App.Writer, summary)
+	return transferAction(c, s.dir, args[0], func(ctx context.Context, from transfer.Location) (*pullSummary, error) {
+		return s.pull(ctx, from, keep)
+	}, printPulled)
 }
 
-// pull copies the newest keep generations and removes older ones.
-func (s source) pull(ctx context.Context, from transfer.Location, keep int) (pullSummary, error) {
+// pull copies the newest keep generations and removes older ones. It removes them
+// after damage in the store, too: only generations that are servable here count, the
+// pin has arrived before, and the disk would fill otherwise.
+func (s source) pull(ctx context.Context, from transfer.Location, keep int) (*pullSummary, error) {
 	bar := newTransferBar(s.stderr)
 	pulled, err := from.Pull(ctx, s.dir, transfer.PullOptions{
 		Keep:     keep,
@@ -101,32 +88,45 @@ func (s source) pull(ctx context.Context, from transfer.Location, keep int) (pul
 		Progress: bar.progress("pull"),
 	})
 	bar.end()
-	summary := pullSummary{Generations: texts(pulled.Wanted), New: texts(pulled.New), PassedOver: []passedOverSummary{}, Bytes: pulled.Bytes}
+	summary := &pullSummary{
+		Generations: texts(pulled.Wanted), New: texts(pulled.New), PassedOver: []passedOverSummary{},
+		Bytes: pulled.Bytes, Removed: []string{},
+	}
 	for _, p := range pulled.PassedOver {
 		summary.PassedOver = append(summary.PassedOver, passedOverSummary{p.ID.String(), p.Err.Error()})
 		if errors.Is(p.Err, objects.ErrNotFound) || errors.Is(p.Err, generation.ErrIncomplete) {
 			fmt.Fprintf(s.stderr, "skipped: %s\n", escape.Name(p.Err.Error()))
 		}
 	}
-	if err != nil {
-		return summary, fmt.Errorf("%s of %s arrived: %w", count(int64(len(pulled.New)), "generation"), from, err)
-	}
 	if pulled.Pin.Active {
 		summary.Pinned = pulled.Pin.ID.String()
 	}
+	if err != nil {
+		err = fmt.Errorf("%s of %s arrived: %w", count(int64(len(pulled.New)), "generation"), from, err)
+	}
+	if !pulled.Finished {
+		return nil, err
+	}
+	removed, pruneErr := s.removeOld(ctx, keep, pulled.New)
+	summary.Removed = removed
+	return summary, errors.Join(err, pruneErr)
+}
+
+// removeOld removes all but the newest keep generations. Those of verified have been
+// checked when they arrived.
+func (s source) removeOld(ctx context.Context, keep int, verified []generation.ID) (removed []string, err error) {
 	w, err := generation.OpenWriter(s.dir)
 	if err != nil {
-		return summary, err
+		return []string{}, err
 	}
 	defer w.Close()
 	pruned, err := w.Prune(ctx, generation.PruneOptions{Keep: keep, Check: func(g generation.Generation) error {
-		if slices.Contains(pulled.New, g.ID) && len(g.MissingOf(s.digits)) == 0 {
-			return nil // verified on arrival
+		if slices.Contains(verified, g.ID) && len(g.MissingOf(s.digits)) == 0 {
+			return nil
 		}
 		return s.check(ctx, g)
 	}})
-	summary.Removed = idsOf(pruned.Removed)
-	return summary, err
+	return idsOf(pruned.Removed), err
 }
 
 func texts(ids []generation.ID) []string {

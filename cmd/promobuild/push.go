@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,44 +64,30 @@ func push(c *cli.Context) error {
 	if err := checkDir(s.dir); err != nil {
 		return err
 	}
-	to, err := transfer.Parse(args[1], objectOptions(c))
-	if err != nil {
-		return program.Usagef("%v", err)
-	}
-	ctx, stop := program.Interruptible(c.Context)
-	defer stop()
-	summary, err := s.push(ctx, to, c.String("generation"), keep)
-	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted; the next push continues: %w", context.Cause(ctx))
-	}
-	if err != nil {
-		return err
-	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(summary)
-	}
-	return printPushed(c.App.Writer, summary)
+	return transferAction(c, s.dir, args[1], func(ctx context.Context, to transfer.Location) (*pushSummary, error) {
+		return s.push(ctx, to, c.String("generation"), keep)
+	}, printPushed)
 }
 
 // push copies the pin, and the generation with this ID or else the live one. It
 // deletes old generations unless keep is 0.
-func (s source) push(ctx context.Context, to transfer.Location, id string, keep int) (pushSummary, error) {
+func (s source) push(ctx context.Context, to transfer.Location, id string, keep int) (*pushSummary, error) {
 	pin, err := to.PushPin(ctx, s.dir) // a rollback must not wait
 	if err != nil {
-		return pushSummary{}, err
+		return nil, err
 	}
 	o, err := s.openVerified(ctx, id)
 	if err != nil {
-		return pushSummary{}, err
+		return nil, err
 	}
 	defer o.Close()
 	bar := newTransferBar(s.stderr)
 	pushed, err := to.Push(ctx, o.Set, bar.progress("push"))
 	bar.end()
 	if err != nil {
-		return pushSummary{}, err
+		return nil, err
 	}
-	summary := pushSummary{
+	summary := &pushSummary{
 		Generation: o.ID().String(), URL: to.String(), New: pushed.New, Files: pushed.Files, Bytes: pushed.Bytes,
 		Removed: []string{},
 	}

@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 //	chop FILE               remove the last byte, a line end
 //	flip FILE OFFSET        change the byte at OFFSET; a negative one counts from the end
 //	truncate FILE LENGTH    truncate FILE to LENGTH bytes
+//	dotasks WORK            do all splits and merges of the newest plan in WORK
 //	jsonkeys KEY...         check that standard output is a JSON object with exactly these keys
 //	lines N                 check that standard output has N lines
 func TestScripts(t *testing.T) {
@@ -53,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"exits":    scripttest.Exits,
 			"jsonkeys": jsonKeys,
 			"lines":    lines,
+			"dotasks":  doTasks,
 			"gzip": change(".gz", func(text []byte) []byte {
 				var b strings.Builder
 				w := gzip.NewWriter(&b)
@@ -101,6 +103,17 @@ func jsonKeys(ts *testscript.TestScript, neg bool, args []string) {
 	slices.Sort(args)
 	if got := slices.Sorted(maps.Keys(object)); neg || !slices.Equal(got, args) {
 		ts.Fatalf("keys %v, want %v", got, args)
+	}
+}
+
+// doTasks does all splits and merges of the newest plan.
+func doTasks(ts *testscript.TestScript, _ bool, args []string) {
+	for _, command := range []string{"split", "merge"} {
+		for i := range 16 {
+			if err := ts.Exec("promobuild", command, "--plan", args[0], "--index", strconv.Itoa(i)); err != nil {
+				ts.Fatalf("%s %d: %v", command, i, err)
+			}
+		}
 	}
 }
 

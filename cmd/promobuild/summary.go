@@ -10,6 +10,7 @@ import (
 
 	"promostore/builder"
 	"promostore/internal/escape"
+	"promostore/internal/tasks"
 )
 
 // shardWarning returns a warning if the shards of a generation are uneven.
@@ -29,11 +30,12 @@ func printSummary(w io.Writer, s builder.Summary) error {
 		perRecord = fmt.Sprintf(", %.1f bytes per record", float64(s.FileBytes)/float64(s.Records))
 	}
 	var phases []string
-	for _, phase := range []builder.Phase{builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhaseCompare, builder.PhasePublish} {
+	for _, phase := range []builder.Phase{tasks.PhaseSplit, builder.PhaseRead, builder.PhaseSort, builder.PhaseMerge, builder.PhaseCompare, builder.PhasePublish} {
 		if seconds, ok := s.Phases[phase]; ok {
 			phases = append(phases, fmt.Sprintf("%s %.2f s", phase, seconds))
 		}
 	}
+	isTasks := s.PeakRSSBytes == 0 // the build was that of many processes
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "generation\t%s\n", s.Generation)
 	label := "file"
@@ -60,9 +62,17 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	}
 	fmt.Fprintf(t, "input\t%s\n", humanize.IBytes(uint64(s.InputBytes)))
 	fmt.Fprintf(t, "output\t%s%s\n", humanize.IBytes(uint64(s.FileBytes)), perRecord)
-	fmt.Fprintf(t, "spilled\t%s\n", humanize.IBytes(uint64(s.SpilledBytes)))
-	fmt.Fprintf(t, "time\t%.2f s: %s\n", s.Seconds, strings.Join(phases, ", "))
+	if !isTasks {
+		fmt.Fprintf(t, "spilled\t%s\n", humanize.IBytes(uint64(s.SpilledBytes)))
+	}
+	of := ""
+	if isTasks {
+		of = " since the plan; of all tasks"
+	}
+	fmt.Fprintf(t, "time\t%.2f s%s: %s\n", s.Seconds, of, strings.Join(phases, ", "))
 	fmt.Fprintf(t, "speed\t%s rows/s\n", humanize.Comma(int64(float64(s.Rows)/max(s.Seconds, 1e-9))))
-	fmt.Fprintf(t, "peak memory\t%s\n", humanize.IBytes(uint64(s.PeakRSSBytes)))
+	if !isTasks {
+		fmt.Fprintf(t, "peak memory\t%s\n", humanize.IBytes(uint64(s.PeakRSSBytes)))
+	}
 	return t.Flush()
 }

@@ -108,6 +108,26 @@ func (d *dir) list(ctx context.Context, sub, base string, yield func(Object, err
 	return true
 }
 
+// Dirs does not follow symbolic links.
+func (d *dir) Dirs(_ context.Context, dir string) (names []string, err error) {
+	p := d.URL("")
+	if dir != "" {
+		if p, err = d.path(strings.TrimSuffix(dir, "/")); err != nil {
+			return nil, err
+		}
+	}
+	entries, err := os.ReadDir(p) // sorted
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
 func element(e fs.DirEntry) string {
 	if e.IsDir() {
 		return e.Name() + "/"
@@ -119,14 +139,12 @@ func object(key string, info fs.FileInfo) Object {
 	return Object{Key: key, Size: info.Size(), ETag: fileETag(info), Modified: info.ModTime()}
 }
 
-// fileETag identifies the content of a file by its inode, size and modification
-// time. The change time is no part of it: a new link updates it.
+// fileETag identifies the content of a file by its size and modification time. It
+// is the same on all machines that mount the directory; some network file systems
+// number the inodes on each machine. The change time is no part of it: a new link
+// updates it.
 func fileETag(info fs.FileInfo) string {
-	var inode uint64
-	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
-		inode = sys.Ino
-	}
-	return fmt.Sprintf("%x-%x-%x", inode, info.Size(), info.ModTime().UnixNano())
+	return fmt.Sprintf("%x-%x", info.Size(), info.ModTime().UnixNano())
 }
 
 func (d *dir) Open(ctx context.Context, key string) (*Reader, error) {

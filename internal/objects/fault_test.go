@@ -326,6 +326,20 @@ func TestPutBeginsAgainAfterConflict(t *testing.T) {
 	}
 }
 
+// A Put without condition whose upload is gone does not report an object that was
+// there before.
+func TestPutOfAGoneUpload(t *testing.T) {
+	server, s := newS3(t)
+	put(t, s, "o", []byte("old"))
+	server.Fail(objecttest.Where(func(r *http.Request) bool {
+		return r.Method == http.MethodPost && r.URL.Query().Has("uploadId")
+	}, objecttest.Error(http.StatusNotFound, "NoSuchUpload", "The specified upload does not exist.")))
+	_, err := s.Put(t.Context(), "o", bytes.NewReader(random(11<<20)), 11<<20, objects.Always)
+	if err == nil || errors.Is(err, objects.ErrExists) || !strings.Contains(err.Error(), "upload does not exist") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // A Put that cannot tell whether the object is its own does not claim that another
 // writer was faster.
 func TestPutThatCannotReadItsObject(t *testing.T) {

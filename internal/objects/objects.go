@@ -17,6 +17,7 @@ import (
 	"iter"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -53,6 +54,11 @@ type Store interface {
 	// directory that does not exist has no objects. An error ends the sequence;
 	// a bucket has one after 1,000,000 objects.
 	List(ctx context.Context, prefix string) iter.Seq2[Object, error]
+
+	// Dirs returns the names of the directories in dir, which is empty or ends with
+	// a slash: the next elements of keys that have a slash after them. They are in
+	// ascending order. Directories without objects may be among them.
+	Dirs(ctx context.Context, dir string) ([]string, error)
 
 	// Open opens an object for reading. The context applies to the ReadAt calls
 	// of the Reader too.
@@ -93,6 +99,37 @@ type FileStore interface {
 type Options struct {
 	Endpoint string // URL of a server that speaks S3; empty: AWS
 	Region   string // empty: found out from AWS, or us-east-1 of another endpoint
+
+	shared *shared // nil: Parse returns another Store each time
+}
+
+// Shared returns options with which Parse returns the same Store for all keys of a
+// bucket. The region and the credentials are then found out once.
+func (o Options) Shared() Options {
+	o.shared = &shared{buckets: map[string]*s3{}}
+	return o
+}
+
+// shared holds the stores of Options.
+type shared struct {
+	mu      sync.Mutex
+	buckets map[string]*s3
+}
+
+func (o Options) bucket(name string) (*s3, error) {
+	if o.shared == nil {
+		return newS3(name, o)
+	}
+	o.shared.mu.Lock()
+	defer o.shared.mu.Unlock()
+	if s, found := o.shared.buckets[name]; found {
+		return s, nil
+	}
+	s, err := newS3(name, o)
+	if err == nil {
+		o.shared.buckets[name] = s
+	}
+	return s, err
 }
 
 const scheme = "s3://"
@@ -108,7 +145,7 @@ func IsURL(name string) bool { return strings.HasPrefix(name, scheme) }
 func Parse(name string, opts Options) (s Store, key string, err error) {
 	if rest, ok := strings.CutPrefix(name, scheme); ok {
 		bucket, key, _ := strings.Cut(rest, "/")
-		s, err := newS3(bucket, opts)
+		s, err := opts.bucket(bucket)
 		if err != nil {
 			return nil, "", fmt.Errorf("%s: %w", name, err)
 		}

@@ -77,3 +77,25 @@ func TestParseErrors(t *testing.T) {
 		}
 	}
 }
+
+// Shared options have one Store for each bucket.
+func TestSharedOptions(t *testing.T) {
+	opts := objects.Options{Endpoint: "http://localhost:9000"}
+	parse := func(name string, opts objects.Options) objects.Store {
+		s, _ := parse(t, name, opts)
+		return s
+	}
+	if parse("s3://a/1", opts) == parse("s3://a/1", opts) {
+		t.Error("options share a Store by default")
+	}
+	first, second := opts.Shared(), opts.Shared()
+	if parse("s3://a/1", first) != parse("s3://a/2", first) {
+		t.Error("one bucket has two Stores")
+	}
+	if parse("s3://a/1", first) == parse("s3://b/1", first) {
+		t.Error("two buckets have one Store")
+	}
+	if parse("s3://a/1", first) == parse("s3://a/1", second) {
+		t.Error("two options have one Store")
+	}
+}

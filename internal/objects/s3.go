@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -128,6 +129,36 @@ func (s *s3) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
 			yield(Object{}, err)
 		}
 	}
+}
+
+// Dirs begins again if a page fails.
+func (s *s3) Dirs(ctx context.Context, dir string) (names []string, err error) {
+	owner := false
+	err = s.retry(ctx, dir, func(*attempts) error {
+		names = nil
+		pages := new(pages)
+		list := s.core.ListObjectsIter(context.WithValue(ctx, pagesKey{}, pages), s.bucket, minio.ListObjectsOptions{
+			Prefix: dir, FetchOwner: &owner, MaxKeys: pageLen,
+		})
+		for info := range list {
+			if info.Err != nil {
+				return info.Err
+			}
+			rest, below := strings.CutPrefix(info.Key, dir)
+			if !below {
+				return permanent{fmt.Errorf("the listing has %q, which is not below %q", info.Key, dir)}
+			}
+			if pages.empty = 0; len(names) == maxListed {
+				return permanent{fmt.Errorf("the listing has more than %d directories", maxListed)}
+			}
+			if name, slash := strings.CutSuffix(rest, "/"); slash && name != "" {
+				names = append(names, name)
+			}
+		}
+		return ctx.Err() // ends the pages without an error
+	})
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 func (s *s3) Delete(ctx context.Context, keys ...string) error {

@@ -65,8 +65,8 @@ func (s *s3) writeOnce(ctx context.Context, key string, opts minio.PutObjectOpti
 		info, err := write()
 		etag = info.ETag
 		e := minio.ToErrorResponse(err)
-		lostUpload := e.Code == minio.NoSuchUpload || errors.Is(err, errConflict)
-		if err == nil || e.StatusCode != http.StatusPreconditionFailed && !lostUpload {
+		gone, conflict := e.Code == minio.NoSuchUpload, errors.Is(err, errConflict)
+		if err == nil || e.StatusCode != http.StatusPreconditionFailed && !gone && !conflict {
 			return err
 		}
 		there, statErr := s.stat(ctx, key)
@@ -76,7 +76,7 @@ func (s *s3) writeOnce(ctx context.Context, key string, opts minio.PutObjectOpti
 			return nil // by an attempt whose answer was lost
 		case statErr != nil && code != minio.NoSuchKey:
 			return statErr // the next attempt asks again
-		case statErr != nil && lostUpload:
+		case gone, conflict && statErr != nil:
 			return permanent{err}
 		}
 		return permanent{ErrExists}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -371,4 +372,39 @@ func TestDirectoryRemovesOldTemporaryFiles(t *testing.T) {
 	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("old file: %v", err)
 	}
+}
+
+// Dirs names the elements of keys that have a slash after them, once each, whatever
+// the pages of the listing and their failures.
+func TestDirs(t *testing.T) {
+	keys := []string{"a", "b/1", "b/2", "b/c/1", "b/c/d/2", "b/e-/1", "b/e/1", "b/f", "g h/ä/1"}
+	test := func(t *testing.T, s objects.Store) {
+		t.Helper()
+		for dir, want := range map[string]string{"": "b g h", "b/": "c e e-", "b/c/": "d", "b/c/d/": "", "g h/": "ä", "none/": "", "a/": ""} {
+			got, err := s.Dirs(t.Context(), dir)
+			must(t, err)
+			if strings.Join(got, " ") != want {
+				t.Errorf("directories %q of %q, want %q", got, dir, want)
+			}
+		}
+	}
+	eachStore(t, func(t *testing.T, s objects.Store) {
+		for _, key := range keys {
+			put(t, s, key, nil)
+		}
+		test(t, s)
+	})
+	eachServer(t, func(t *testing.T, server *objecttest.Server, s objects.Store) {
+		for _, key := range keys {
+			put(t, s, key, nil)
+		}
+		objects.SetPageLen(t, 2)
+		test(t, s)
+		server.Fail(objecttest.First(3, objecttest.Lists, objecttest.Error(http.StatusServiceUnavailable, "SlowDown", "Reduce your request rate.")))
+		test(t, s)
+		server.Fail(objecttest.Error(http.StatusForbidden, "AccessDenied", "Access Denied"))
+		if _, err := s.Dirs(t.Context(), ""); !errors.Is(err, objects.ErrDenied) {
+			t.Errorf("error %v", err)
+		}
+	})
 }

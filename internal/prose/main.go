@@ -84,7 +84,7 @@ func skippedDir(path string) bool {
 func isText(path string) bool {
 	name := filepath.Base(path)
 	switch filepath.Ext(name) {
-	case ".go", ".md", ".tmpl", ".sh", ".yml", ".yaml", ".conf", ".cfg", ".service", ".timer":
+	case ".go", ".md", ".tmpl", ".sh", ".yml", ".yaml", ".conf", ".cfg", ".service", ".timer", ".py":
 		return name != "THIRD_PARTY.md"
 	case ".txt", ".txtar":
 		return strings.Contains(filepath.ToSlash(path), "testdata/script/")

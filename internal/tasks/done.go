@@ -40,7 +40,7 @@ type BadRow struct {
 	Line   int64  `json:"line"`  // counted from 1 at the first row of the range
 	Column int    `json:"column"`
 	Reason string `json:"reason"`
-	Text   string `json:"text"` // cut
+	Text   []byte `json:"text"` // cut; in base64, because it may not be valid UTF-8
 }
 
 // A MergeDone describes the file of a shard.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,10 +100,7 @@ func Load(ctx context.Context, url string, opts objects.Options) (*Plan, error) 
 	}
 	id, err := generation.ParseID(filepath.Base(strings.TrimSuffix(dir.prefix, "/")))
 	if err != nil {
-		if id, err = newestPlan(ctx, dir); err != nil {
-			return nil, err
-		}
-		dir = dir.sub(id.String())
+		return newestPlan(ctx, dir, opts)
 	}
 	return loadPlan(ctx, dir, id, opts)
 }
@@ -133,22 +131,19 @@ func digestOf(text []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// newestPlan returns the highest ID of which work has a plan.
-func newestPlan(ctx context.Context, work folder) (id generation.ID, err error) {
-	found := false
-	for o, err := range work.store.List(ctx, work.prefix) {
-		if err != nil {
-			return 0, err
-		}
-		name, rest, _ := strings.Cut(strings.TrimPrefix(o.Key, work.prefix), "/")
-		if parsed, err := generation.ParseID(name); err == nil && rest == planName && (!found || parsed > id) {
-			id, found = parsed, true
+// newestPlan reads the plan of the highest ID in work that has one.
+func newestPlan(ctx context.Context, work folder, opts objects.Options) (*Plan, error) {
+	ids, err := planIDs(ctx, work)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Backward(ids) {
+		p, err := loadPlan(ctx, work.sub(id.String()), id, opts)
+		if !errors.Is(err, ErrNoPlan) {
+			return p, err
 		}
 	}
-	if !found {
-		return 0, fmt.Errorf("%s: %w; write one with promobuild plan", work.url(""), ErrNoPlan)
-	}
-	return id, nil
+	return nil, fmt.Errorf("%s: %w; write one with promobuild plan", work.url(""), ErrNoPlan)
 }
 
 // URL returns the URL of the plan, WORK/ID.
@@ -163,7 +158,8 @@ func (p *Plan) check() (err error) {
 	if p.sharding, err = shardingOf(p.Shards, p.ShardBy); err != nil {
 		return err
 	}
-	if err := checkURL(p.Out, p.opts); err != nil {
+	stores := &stores{opts: p.opts}
+	if err := checkURL(p.Out, stores); err != nil {
 		return formatError("out: %v", err)
 	}
 	if err := p.Policies.check(); err != nil {
@@ -173,7 +169,7 @@ func (p *Plan) check() (err error) {
 		return formatError("no inputs")
 	}
 	for i, in := range p.Inputs {
-		if err := checkURL(in.URL, p.opts); err != nil {
+		if err := checkURL(in.URL, stores); err != nil {
 			return formatError("input %d: %v", i, err)
 		}
 		if in.Size < 0 || in.ETag == "" {
@@ -202,8 +198,8 @@ func shardingOf(shards int, by string) (format.Sharding, error) {
 }
 
 // checkURL checks a URL of a plan: it must mean the same on all machines.
-func checkURL(url string, opts objects.Options) error {
-	s, key, err := objects.Parse(url, opts)
+func checkURL(url string, stores *stores) error {
+	s, key, err := stores.parse(url)
 	if err != nil {
 		return err
 	}
@@ -277,7 +273,9 @@ func PoliciesOf(o *builder.Options) Policies {
 }
 
 // limitsContent reports whether the limits need a comparison of the records.
-func (p *Policies) limitsContent() bool { return p.MaxAdded > 0 || p.MaxRemoved > 0 || p.MaxChanged > 0 }
+func (p *Policies) limitsContent() bool {
+	return p.MaxAdded > 0 || p.MaxRemoved > 0 || p.MaxChanged > 0
+}
 
 // limitsShrink reports whether MaxShrink is a limit.
 func (p *Policies) limitsShrink() bool { return p.MaxShrink > 0 && p.MaxShrink < 100 }

@@ -42,8 +42,10 @@ type File struct {
 //	1  the first one
 const manifestVersion = 1
 
-// maxManifestLen bounds the bytes of a manifest. One of 4,096 files has 900 kB.
-const maxManifestLen = 4 << 20
+// maxManifestLen bounds the bytes of a manifest. One of 4,096 files has up to 900 kB.
+const maxManifestLen = 2 << 20
+
+const maxFileLen = 1 << 50 // bytes; the sum of all files fits into an int64
 
 const (
 	manifestPrefix = "promotions-"
@@ -126,7 +128,7 @@ func (m *Manifest) check(id generation.ID) error {
 		if name := (generation.Name{ID: id, Shard: shard, Shards: m.Shards}).String(); f.Name != name {
 			return fmt.Errorf("file %d has the name %q, want %s", shard, f.Name, name)
 		}
-		if f.Size <= 0 {
+		if f.Size <= 0 || f.Size > maxFileLen {
 			return fmt.Errorf("%s: size %d", f.Name, f.Size)
 		}
 		if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 || strings.ToLower(f.SHA256) != f.SHA256 {
@@ -157,6 +159,18 @@ func (m *Manifest) owned(digits generation.Digits) (files []File) {
 		}
 	}
 	return files
+}
+
+// checkSet returns an error if m does not describe the open files of set.
+func (m *Manifest) checkSet(set *generation.Set) error {
+	if rule := set.Header.Rule.String(); rule != m.ShardBy {
+		return fmt.Errorf("files are sharded by %q, the manifest says %q", rule, m.ShardBy)
+	}
+	got, all := uint64(set.Header.Records), len(set.Open()) == m.Shards
+	if got > m.Records || all && got < m.Records {
+		return fmt.Errorf("files have %d records, the manifest says %d", got, m.Records)
+	}
+	return nil
 }
 
 func sizeOf(files []File) (n int64) {

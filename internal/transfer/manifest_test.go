@@ -3,6 +3,7 @@ package transfer
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,7 @@ func TestManifestRefusesWrongFields(t *testing.T) {
 		{`promotions-`, `../promotions-`},
 		{`4096`, `-1`},
 		{`4096`, `0`},
+		{`4096`, `1125899906842625`},
 		{`0f0f`, `0F0F`},
 		{`0f0f`, `0f`},
 		{`"digits":"3"`, `"digits":"4"`},
@@ -90,6 +92,22 @@ func TestManifestRefusesWrongFields(t *testing.T) {
 		if _, err := parseManifest([]byte(text), testID); !errors.Is(err, ErrManifest) || text == good {
 			t.Errorf("%s → %s: %v", change[0], change[1], err)
 		}
+	}
+}
+
+// The largest manifest fits into maxManifestLen, also if it is indented.
+func TestLargestManifestFits(t *testing.T) {
+	s := format.Sharding{Rule: format.ShardFirst, Shards: format.MaxShards}
+	files := make([]File, s.Shards)
+	for shard := range files {
+		files[shard] = File{Size: maxFileLen, SHA256: strings.Repeat("0f", 32)}
+	}
+	text, err := json.MarshalIndent(NewManifest(testID, s, math.MaxUint64, files), "", "    ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseManifest(text, testID); err != nil || len(text) > maxManifestLen {
+		t.Errorf("%d bytes, at most %d are read; %v", len(text), maxManifestLen, err)
 	}
 }
 

@@ -171,12 +171,15 @@ func (m *model) pull(t gentest.T, digits generation.Digits) {
 	dir := m.nodes[digits]
 	var want []generation.ID
 	damaged := false
+	complete := func(id generation.ID) bool { // on the node
+		return !slices.ContainsFunc(m.owned(id, digits), func(name string) bool {
+			_, err := os.Stat(filepath.Join(dir, name))
+			return err != nil
+		})
+	}
 	try := func(id generation.ID) bool {
-		here, there, good := true, true, true
+		here, there, good := complete(id), true, true
 		for _, name := range m.owned(id, digits) {
-			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-				here = false
-			}
 			isGood, found := m.objects[name]
 			there, good = there && found, good && isGood
 		}
@@ -191,9 +194,20 @@ func (m *model) pull(t gentest.T, digits generation.Digits) {
 	if pinned {
 		try(m.pin.ID)
 	}
-	kept := 0
+	// Generations that only the node has count, too.
+	kept, none := 0, len(want) == 0
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(m.files))) {
-		if kept < keep && m.visible(id) && (slices.Contains(want, id) || !(pinned && id == m.pin.ID) && try(id)) {
+		switch {
+		case m.visible(id) && kept == keep:
+			none = false
+		case kept == keep:
+		case m.visible(id):
+			if slices.Contains(want, id) || !(pinned && id == m.pin.ID) && try(id) {
+				kept++
+				none = false
+			}
+		case complete(id):
+			want = append(want, id)
 			kept++
 		}
 	}
@@ -202,7 +216,7 @@ func (m *model) pull(t gentest.T, digits generation.Digits) {
 	var wantErr error
 	if damaged {
 		wantErr = transfer.ErrDamaged
-	} else if len(want) == 0 {
+	} else if none {
 		wantErr = transfer.ErrNone
 	}
 	if !errors.Is(err, wantErr) || !slices.Equal(pulled.Wanted, want) {

@@ -15,10 +15,14 @@ import (
 	"promostore/internal/objects"
 )
 
-const (
-	maxPinLen   = 64 << 10        // bytes of the object
-	pinInterval = 5 * time.Second // between two looks at the pin during a transfer
-)
+const maxPinLen = 64 << 10 // bytes of the object
+
+// pinInterval is the time between two looks at the pin during a transfer. Variable
+// for tests.
+var pinInterval = 5 * time.Second
+
+// errPinMoved ends the round of a pull.
+var errPinMoved = errors.New("the pin has moved")
 
 // Pin returns the pin of l. It reports false if l has none. The error wraps
 // generation.ErrPin if its text is not a pin.
@@ -70,13 +74,13 @@ func (l Location) PushPin(ctx context.Context, dir string) (generation.Pin, erro
 	}
 }
 
-// wantsPinned reports whether the pinned generation is to be copied. Where a newer
-// generation has released the pin, Prune may have removed the pinned one.
-func (p *pull) wantsPinned(pin generation.Pin, there []generation.ID) (bool, error) {
-	list, err := generation.List(p.dir)
+// wants reports whether the generation of pin is to be copied to the directory, which
+// has list. Where a newer generation has released the pin, Prune may have removed
+// the pinned one.
+func (p *pull) wants(pin generation.Pin, list []generation.Generation) bool {
 	now := time.Now()
 	released := slices.ContainsFunc(list, func(g generation.Generation) bool { return pin.ReleasedBy(g.ID, now) })
-	return pin.Active && !released && slices.Contains(there, pin.ID), err
+	return pin.Active && !released
 }
 
 // pullPin copies the pin, if it differs. The pinned generation may arrive later.
@@ -94,9 +98,10 @@ func (p *pull) pullPin(ctx context.Context) error {
 	return generation.CopyPin(p.dir, pin)
 }
 
-// followPin copies the pin at intervals until stop is called.
-func (p *pull) followPin(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+// followPin copies the pin at intervals until stop is called. If the pin has moved
+// to a generation that is not here, it cancels the round.
+func (p *pull) followPin(ctx context.Context, cancel context.CancelCauseFunc) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -107,12 +112,27 @@ func (p *pull) followPin(ctx context.Context) (stop func()) {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				_ = p.pullPin(ctx) // the last call reports errors
+				if err := p.pullPin(ctx); err == nil && p.pinMoved() { // the last call reports errors
+					cancel(errPinMoved)
+				}
 			}
 		}
 	}()
 	return func() {
-		cancel()
+		end()
 		<-done
 	}
+}
+
+// pinMoved reports whether the pin names another generation than at the start of
+// the round, one that the directory lacks.
+func (p *pull) pinMoved() bool {
+	p.pinMu.Lock()
+	pin := p.result.Pin
+	p.pinMu.Unlock()
+	list, err := generation.List(p.dir)
+	return err == nil && !pin.Equal(p.pin) && p.wants(pin, list) &&
+		!slices.ContainsFunc(list, func(g generation.Generation) bool {
+			return g.ID == pin.ID && len(g.MissingOf(p.Digits)) == 0
+		})
 }

@@ -76,10 +76,15 @@ func (c contents) ids() []generation.ID {
 }
 
 // remove deletes the manifest before the files, so that no Pull begins with a
-// generation that loses its files, and the summary before them, so that the next
-// Prune finds what an interrupted one has left.
+// generation that loses its files. It deletes the manifest again after them: a Push
+// at the same time may have found the files and written it. A later manifest is
+// that of a Push which lists the files after this.
+//
+// It deletes the summary before the files, because Prune finds a generation by its
+// manifest and its files.
 func (l Location) remove(ctx context.Context, id generation.ID, files []file) error {
-	if err := l.store.Delete(ctx, l.prefix+manifestName(id)); err != nil {
+	manifest := l.prefix + manifestName(id)
+	if err := l.store.Delete(ctx, manifest); err != nil {
 		return err
 	}
 	if err := l.store.Delete(ctx, l.prefix+generation.SummaryName(id)); err != nil {
@@ -89,5 +94,8 @@ func (l Location) remove(ctx context.Context, id generation.ID, files []file) er
 	for i, f := range files {
 		keys[i] = l.prefix + f.String()
 	}
-	return l.store.Delete(ctx, keys...)
+	if err := l.store.Delete(ctx, keys...); err != nil {
+		return err
+	}
+	return l.store.Delete(ctx, manifest)
 }

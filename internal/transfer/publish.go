@@ -38,6 +38,18 @@ func (l Location) TempPath(name string) (path string, ok bool, err error) {
 	return path, ok, err
 }
 
+// HasSize reports whether l has f in its size. It does not read it.
+func (l Location) HasSize(ctx context.Context, f File) (bool, error) {
+	r, err := l.open(ctx, f.Name)
+	if errors.Is(err, objects.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return r.Size() == f.Size, r.Close()
+}
+
 // compareFile returns putErr, the error of writing f, unless it is that l has the
 // same file.
 func (l Location) compareFile(ctx context.Context, f File, putErr error) error {
@@ -56,18 +68,21 @@ func (l Location) compareFile(ctx context.Context, f File, putErr error) error {
 // if one of the files is missing, and ErrConflict if a file has another size or l
 // has another manifest of this generation.
 func (l Location) Publish(ctx context.Context, m Manifest) (absent bool, err error) {
-	have, err := l.list(ctx)
-	if err != nil {
+	if err := l.checkFiles(ctx, m); err != nil {
 		return false, err
 	}
-	if err := l.checkFiles(have, m); err != nil {
+	if absent, err = l.putManifest(ctx, m); err != nil {
 		return false, err
 	}
-	return l.putManifest(ctx, m)
+	return absent, l.checkFiles(ctx, m) // a Prune of another process may have deleted some
 }
 
 // checkFiles checks that the files of m are there.
-func (l Location) checkFiles(have contents, m Manifest) error {
+func (l Location) checkFiles(ctx context.Context, m Manifest) error {
+	have, err := l.list(ctx)
+	if err != nil {
+		return err
+	}
 	missing := &generation.IncompleteError{ID: m.id, Shards: m.Shards}
 	for shard, f := range m.Files {
 		size, found := have.sizes[f.Name]

@@ -4,20 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"promostore/format"
 	"promostore/format/generation"
-	"promostore/internal/fsx"
-	"promostore/internal/objects"
 )
 
 var (
@@ -52,6 +46,10 @@ type Pulled struct {
 	PassedOver []PassedOver
 	Pin        generation.Pin // of the directory
 	Bytes      int64          // that were received
+
+	// Finished means that dir has the pin and all generations that could be copied.
+	// An error is then about those that were passed over.
+	Finished bool
 }
 
 // PassedOver names a generation that Pull did not copy, and the reason.
@@ -107,47 +105,64 @@ type pull struct {
 	PullOptions
 	dir      string
 	incoming string
-	have     contents
-	damage   []error
 	result   Pulled
 
-	pinMu sync.Mutex // serializes pullPin
+	// Of the current round.
+	pin    generation.Pin // at its start
+	have   contents
+	damage []error
+
+	pinMu sync.Mutex // serializes pullPin, and guards result.Pin
 }
 
+// run pulls again after the pin has moved to a generation that is not here: its
+// transfer must not wait for that of another one.
 func (p *pull) run(ctx context.Context) error {
+	for {
+		roundCtx, cancel := context.WithCancelCause(ctx)
+		err := p.round(roundCtx, cancel)
+		moved := errors.Is(context.Cause(roundCtx), errPinMoved)
+		cancel(nil)
+		if !moved || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (p *pull) round(ctx context.Context, cancel context.CancelCauseFunc) (err error) {
+	p.result.Wanted, p.result.PassedOver, p.damage = nil, nil, nil
 	// A rollback must not wait for the transfer of a generation.
 	if err := p.pullPin(ctx); err != nil {
 		return err
 	}
-	stop := p.followPin(ctx)
+	if p.pin, err = generation.ReadPin(p.dir); err != nil {
+		return err
+	}
+	stop := p.followPin(ctx, cancel)
 	defer stop()
-	var err error
 	if p.have, err = p.list(ctx); err != nil {
 		return err
 	}
-	pin, err := generation.ReadPin(p.dir)
+	list, err := generation.List(p.dir)
 	if err != nil {
 		return err
 	}
-	order := newestFirst(p.have.manifests)
-	pinned, err := p.wantsPinned(pin, order)
-	if err != nil {
-		return err
-	}
-	likely := order[:min(p.Keep, len(order))]
-	if pinned {
-		likely = append(slices.Clip(likely), pin.ID)
-	}
-	if err := p.sweep(likely); err != nil {
+	pinned := p.wants(p.pin, list) && slices.Contains(p.have.manifests, p.pin.ID)
+	own := p.own(list)
+	order := newestFirst(slices.Concat(p.have.manifests, own))
+	if err := p.sweep(order); err != nil {
 		return err
 	}
 	if pinned { // servers wait for it
-		if err := p.try(ctx, pin.ID); err != nil {
+		if err := p.try(ctx, p.pin.ID); err != nil {
 			return err
 		}
 	}
 	for kept := 0; len(order) > 0 && kept < p.Keep; order = order[1:] {
-		if id := order[0]; !pinned || id != pin.ID {
+		switch id := order[0]; {
+		case slices.Contains(own, id):
+			p.result.Wanted = append(p.result.Wanted, id)
+		case !pinned || id != p.pin.ID:
 			if err := p.try(ctx, id); err != nil {
 				return err
 			}
@@ -159,13 +174,35 @@ func (p *pull) run(ctx context.Context) error {
 	if err := p.pullPin(ctx); err != nil {
 		return err
 	}
+	if p.pinMoved() {
+		cancel(errPinMoved)
+		return errPinMoved
+	}
+	p.result.Finished = true
 	if err := errors.Join(p.damage...); err != nil {
 		return err
 	}
-	if len(p.result.Wanted) == 0 {
+	isThere := func(id generation.ID) bool { return slices.Contains(p.have.manifests, id) }
+	if !slices.ContainsFunc(p.result.Wanted, isThere) && !slices.ContainsFunc(order, isThere) {
 		return fmt.Errorf("%s: %w", p.Location, ErrNone)
 	}
 	return os.RemoveAll(p.incoming) // has only files of generations that are gone
+}
+
+// own returns the generations of the directory that l does not have. They count as
+// kept ones, or else each pull would copy older ones that the caller removes again.
+// Their blocks are not read.
+func (p *pull) own(list []generation.Generation) (ids []generation.ID) {
+	for _, g := range list[len(generation.Future(list)):] {
+		if slices.Contains(p.have.manifests, g.ID) || len(g.MissingOf(p.Digits)) > 0 {
+			continue
+		}
+		if set, err := g.OpenSet(p.Digits); err == nil {
+			set.Close()
+			ids = append(ids, g.ID)
+		}
+	}
+	return slices.Compact(ids)
 }
 
 // newestFirst returns the ids in the reverse order of ID.Before.
@@ -182,153 +219,4 @@ func newestFirst(ids []generation.ID) []generation.ID {
 		return 0
 	})
 	return ids
-}
-
-// sweep removes the arriving files of other generations than wanted, which an
-// earlier pull began.
-func (p *pull) sweep(wanted []generation.ID) error {
-	entries, err := os.ReadDir(p.incoming)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, e := range entries {
-		name, nameErr := generation.ParseName(strings.TrimSuffix(e.Name(), refusedSuffix))
-		if nameErr != nil || !slices.Contains(wanted, name.ID) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(p.incoming, e.Name())))
-		}
-	}
-	return err
-}
-
-// try copies a generation unless it is here. It passes over a generation that is
-// incomplete or damaged. Any other error ends the pull.
-func (p *pull) try(ctx context.Context, id generation.ID) error {
-	arrived, err := p.fetch(ctx, id)
-	switch {
-	case err == nil:
-		p.result.Wanted = append(p.result.Wanted, id)
-		if arrived {
-			p.result.New = append(p.result.New, id)
-		}
-		return nil
-	case errors.Is(err, objects.ErrNotFound), errors.Is(err, generation.ErrIncomplete):
-	case errors.Is(err, objects.ErrChanged) && p.isGone(ctx, id):
-		err = fmt.Errorf("%s: removed during the transfer: %w", p.url(manifestName(id)), objects.ErrNotFound)
-	case errors.Is(err, ErrDamaged), errors.Is(err, ErrManifest),
-		errors.Is(err, objects.ErrChanged), errors.Is(err, format.ErrVersion):
-		p.damage = append(p.damage, err)
-	default:
-		return err
-	}
-	p.result.PassedOver = append(p.result.PassedOver, PassedOver{id, err})
-	return nil
-}
-
-// isGone reports whether Prune has removed a generation.
-func (p *pull) isGone(ctx context.Context, id generation.ID) bool {
-	_, err := p.readManifest(ctx, id)
-	return errors.Is(err, objects.ErrNotFound)
-}
-
-// fetch copies a generation unless it is here.
-func (p *pull) fetch(ctx context.Context, id generation.ID) (arrived bool, err error) {
-	m, err := p.readManifest(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	files := m.owned(p.Digits)
-	needed := slices.DeleteFunc(slices.Clone(files), p.isHere)
-	if len(needed) == 0 {
-		return false, nil
-	}
-	if len(needed) < len(files) { // one of those that are here may be damaged
-		needed = slices.DeleteFunc(slices.Clone(files), p.isGood)
-	}
-	if len(needed) == 0 {
-		return false, nil
-	}
-	if missing := p.have.missing(needed); len(missing) > 0 {
-		return false, fmt.Errorf("%s: %w: %d of %d objects are missing or have another size, such as %s",
-			p.url(manifestName(id)), generation.ErrIncomplete, len(missing), len(needed), missing[0].Name)
-	}
-	if err := os.MkdirAll(p.incoming, 0o755); err != nil {
-		return false, err
-	}
-	if err := p.receive(ctx, id, needed); err != nil {
-		return false, err
-	}
-	if err := p.verify(ctx, m, files, needed); err != nil {
-		return false, err
-	}
-	// A generation that was rolled back during the transfer never becomes live.
-	if err := p.pullPin(ctx); err != nil {
-		return false, err
-	}
-	p.pullSummary(ctx, id)
-	return true, p.publish(needed)
-}
-
-// isHere reports whether the directory has f. Like rsync, it does not read it.
-func (p *pull) isHere(f File) bool {
-	info, err := os.Lstat(filepath.Join(p.dir, f.Name))
-	return err == nil && info.Mode().IsRegular() && info.Size() == f.Size
-}
-
-// isGood reports whether the directory has f with its checksum.
-func (p *pull) isGood(f File) bool {
-	r, err := fsx.OpenRegular(filepath.Join(p.dir, f.Name))
-	if err != nil {
-		return false
-	}
-	defer r.Close()
-	sum, err := checksum(r)
-	return err == nil && sum == f.SHA256
-}
-
-// verify checks the generation of files, of which arrived are in the incoming
-// directory.
-func (p *pull) verify(ctx context.Context, m Manifest, files, arrived []File) error {
-	g := generation.Generation{ID: m.id, Shards: m.Shards}
-	for _, f := range files {
-		dir := p.dir
-		if slices.Contains(arrived, f) {
-			dir = p.incoming
-		}
-		g.Files = append(g.Files, filepath.Join(dir, f.Name))
-	}
-	set, err := g.OpenSet(p.Digits)
-	if err == nil {
-		err = set.Verify(ctx, runtime.GOMAXPROCS(0), nil)
-		set.Close()
-	}
-	var errno syscall.Errno
-	switch {
-	case err == nil, ctx.Err() != nil:
-		return err
-	case fsx.IsTooManyOpen(err):
-		return fmt.Errorf("%w; each shard needs an open file: raise the limit, ulimit -n", err)
-	case errors.As(err, &errno): // of the disk here
-		return err
-	case errors.Is(err, format.ErrVersion):
-		return fmt.Errorf("%s: %w; upgrade promobuild and promoserve on this node", p.url(manifestName(m.id)), err)
-	}
-	return fmt.Errorf("%s: %w: %w", p.url(manifestName(m.id)), ErrDamaged, err)
-}
-
-// publish gives files that have arrived their names, durably. If they replace
-// others, the generation lacks its first file meanwhile, so that no server sees a
-// mixture.
-func (p *pull) publish(files []File) error {
-	path := func(f File) string { return filepath.Join(p.dir, f.Name) }
-	if len(files) > 1 {
-		if err := os.Remove(path(files[0])); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	for _, f := range slices.Backward(files) {
-		if err := os.Rename(filepath.Join(p.incoming, f.Name), path(f)); err != nil {
-			return err
-		}
-	}
-	return fsx.SyncDir(p.dir)
 }

@@ -27,40 +27,54 @@ type Pushed struct {
 	Bytes int64 // that were sent
 }
 
+const pushRounds = 5 // of a Push whose objects another process deletes
+
 // Push copies a generation to l. The set must have all files, and the caller has
 // verified them. The error wraps ErrConflict if l has a generation of the same ID
 // with other content.
-func (l Location) Push(ctx context.Context, set *generation.Set, progress Progress) (Pushed, error) {
+func (l Location) Push(ctx context.Context, set *generation.Set, progress Progress) (p Pushed, err error) {
 	m, err := describe(ctx, set)
 	if err != nil {
-		return Pushed{}, err
-	}
-	have, err := l.list(ctx)
-	if err != nil {
-		return Pushed{}, err
-	}
-	exists := slices.Contains(have.manifests, m.id)
-	if exists {
-		if err := l.compare(ctx, m); err != nil {
-			return Pushed{}, err
-		}
-	}
-	send := m.Files
-	if exists { // they were there before the manifest
-		send = slices.DeleteFunc(slices.Clone(send), have.has)
-	}
-	p, err := l.putFiles(ctx, set, m.id, send, progress)
-	if err != nil {
-		return Pushed{}, err
-	}
-	if exists {
-		return p, nil
-	}
-	if err := l.putSummary(ctx, filepath.Dir(set.Files[0].Name()), m.id); err != nil {
 		return p, err
 	}
-	p.New, err = l.putManifest(ctx, m)
-	return p, err
+	// The listing after the manifest finds what a Prune of another process deleted
+	// meanwhile.
+	for range pushRounds {
+		have, err := l.list(ctx)
+		if err != nil {
+			return p, err
+		}
+		send := m.Files
+		visible := slices.Contains(have.manifests, m.id)
+		if visible {
+			switch err := l.compare(ctx, m); {
+			case errors.Is(err, objects.ErrNotFound): // deleted after the listing
+				visible = false
+			case err != nil:
+				return p, err
+			default: // the files were there before the manifest
+				send = have.missing(m.Files)
+			}
+		}
+		if visible && len(send) == 0 {
+			return p, nil
+		}
+		if err := l.putFiles(ctx, set, have, send, progress, &p); err != nil {
+			return p, err
+		}
+		if visible {
+			continue
+		}
+		if err := l.putSummary(ctx, filepath.Dir(set.Files[0].Name()), m.id); err != nil {
+			return p, err
+		}
+		written, err := l.putManifest(ctx, m)
+		if err != nil && !errors.Is(err, objects.ErrNotFound) {
+			return p, err
+		}
+		p.New = p.New || written
+	}
+	return p, fmt.Errorf("%s: another process deletes its objects", l.url(manifestName(m.id)))
 }
 
 // describe returns the manifest of a generation. It reads all files.
@@ -86,21 +100,21 @@ func describe(ctx context.Context, set *generation.Set) (Manifest, error) {
 	return NewManifest(generation.ID(set.Header.Generation), set.Header.Sharding, set.Header.Records, files), err
 }
 
-// putFiles sends the files of set that l lacks.
-func (l Location) putFiles(ctx context.Context, set *generation.Set, id generation.ID, files []File, progress Progress) (Pushed, error) {
-	if len(files) == 0 {
-		return Pushed{}, nil
-	}
-	meter := progress.meter(id, files)
+// putFiles sends those files of set that have lacks or has with other content, and
+// adds them to p.
+func (l Location) putFiles(ctx context.Context, set *generation.Set, have contents, files []File, progress Progress, p *Pushed) error {
+	meter := progress.meter(generation.ID(set.Header.Generation), files)
 	var sent atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
 	for _, f := range files {
 		g.Go(func() error {
-			same, err := l.hasSame(ctx, f)
-			if same || err != nil {
-				meter.skip(f.Size)
-				return err
+			if have.has(f) {
+				same, err := l.hasSame(ctx, f)
+				if same || err != nil {
+					meter.skip(f.Size)
+					return err
+				}
 			}
 			name, err := generation.ParseName(f.Name)
 			if err != nil {
@@ -115,7 +129,9 @@ func (l Location) putFiles(ctx context.Context, set *generation.Set, id generati
 		})
 	}
 	err := g.Wait()
-	return Pushed{Files: int(sent.Load()), Bytes: meter.moved}, err
+	p.Files += int(sent.Load())
+	p.Bytes += meter.moved
+	return err
 }
 
 // hasSame reports whether the object of f has its checksum. An interrupted Push

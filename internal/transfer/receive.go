@@ -11,20 +11,31 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+	"time"
 
+	"github.com/dustin/go-humanize"
 	"golang.org/x/sync/errgroup"
 
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 )
 
 // refusedSuffix follows the name of a file whose object has another checksum. The
-// refusal holds the ETag of the object, so that the next pull does not receive it
-// again.
-const refusedSuffix = ".refused"
+// refusal holds the ETag of the object, so that the next pulls do not receive it
+// again until it expires.
+const (
+	refusedSuffix = ".refused"
+	refusalAge    = time.Hour
+	maxStarts     = 2 // of one object in a pull, from its first byte, before it is refused
+)
 
 // receive copies files to the incoming directory, durably, and compares their
 // checksums. It continues those that an earlier pull began.
 func (p *pull) receive(ctx context.Context, id generation.ID, files []File) error {
+	if err := p.checkSpace(id, files); err != nil {
+		return err
+	}
 	m := p.Progress.meter(id, files)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(filesAtOnce)
@@ -33,6 +44,22 @@ func (p *pull) receive(ctx context.Context, id generation.ID, files []File) erro
 	}
 	err := g.Wait()
 	p.result.Bytes += m.moved
+	return err
+}
+
+// checkSpace returns an error that wraps syscall.ENOSPC if the disk has no room for
+// the rest of the files.
+func (p *pull) checkSpace(id generation.ID, files []File) error {
+	need := sizeOf(files)
+	for _, f := range files {
+		if info, err := os.Stat(filepath.Join(p.incoming, f.Name)); err == nil {
+			need -= min(info.Size(), f.Size)
+		}
+	}
+	free, err := fsx.Free(p.incoming)
+	if err == nil && free < need {
+		err = fmt.Errorf("%s: generation %s needs %s, %s free: %w", p.dir, id, humanize.IBytes(uint64(need)), humanize.IBytes(uint64(free)), syscall.ENOSPC)
+	}
 	return err
 }
 
@@ -50,61 +77,76 @@ func (p *pull) receiveFile(ctx context.Context, f File, m *meter) error {
 		return err
 	}
 	m.skip(off)
-	sum, err := p.append(ctx, w, h, f, off, m)
-	if err == nil && sum != f.SHA256 && off > 0 {
-		m.skip(-off)
+	starts := 0
+	if off == 0 {
+		starts++
+	}
+	sum, etag, err := p.append(ctx, w, h, f, off, m)
+	for err == nil && sum != f.SHA256 && starts < maxStarts {
+		starts++
+		m.skip(-f.Size)
 		h.Reset()
-		sum, err = p.append(ctx, w, h, f, 0, m)
+		sum, etag, err = p.append(ctx, w, h, f, 0, m)
 	}
 	if err != nil {
 		return err
 	}
 	if sum != f.SHA256 {
-		return fmt.Errorf("%s: %w: SHA-256 %s, want %s", p.url(f.Name), ErrDamaged, sum, f.SHA256)
+		err := fmt.Errorf("%s: %w: SHA-256 %s, want %s", p.url(f.Name), ErrDamaged, sum, f.SHA256)
+		return errors.Join(err, os.WriteFile(p.refusal(f), []byte(etag+f.SHA256), 0o644), os.Remove(w.Name()))
 	}
-	if err := w.Sync(); err != nil {
+	if err := errors.Join(removeIfThere(p.refusal(f)), w.Sync()); err != nil {
 		return err
 	}
 	return w.Close()
 }
 
-// append receives the object of f from off to its end, appends it to w and h, and
-// returns the checksum. If the checksum is wrong although off is 0, it removes w
-// and remembers the object.
-func (p *pull) append(ctx context.Context, w *os.File, h hash.Hash, f File, off int64, m *meter) (sum string, err error) {
+// append receives the object of f from off to its end and appends it to w and h. It
+// returns the checksum of the file and the ETag of the object, unless nothing was
+// missing.
+func (p *pull) append(ctx context.Context, w *os.File, h hash.Hash, f File, off int64, m *meter) (sum, etag string, err error) {
 	if err := w.Truncate(off); err != nil {
-		return "", err
+		return "", "", err
 	}
 	if off == f.Size {
-		return hex.EncodeToString(h.Sum(nil)), nil
+		return hex.EncodeToString(h.Sum(nil)), "", nil
 	}
 	r, err := p.open(ctx, f.Name)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer r.Close()
-	refused := filepath.Join(p.incoming, f.Name+refusedSuffix)
-	if etag, err := os.ReadFile(refused); err == nil && string(etag) == r.ETag()+f.SHA256 {
-		return "", fmt.Errorf("%s: %w: its SHA-256 was wrong in an earlier pull; delete the object and push the generation again", p.url(f.Name), ErrDamaged)
+	if p.isRefused(f, r.ETag()) {
+		return "", "", fmt.Errorf("%s: %w: its SHA-256 was wrong in a pull less than an hour ago; delete the object and push the generation again", p.url(f.Name), ErrDamaged)
 	}
 	if r.Size() != f.Size {
-		return "", fmt.Errorf("%s: %w: %d bytes, want %d", p.url(f.Name), ErrDamaged, r.Size(), f.Size)
+		return "", "", fmt.Errorf("%s: %w: %d bytes, want %d", p.url(f.Name), ErrDamaged, r.Size(), f.Size)
 	}
 	body := r.Stream(ctx, off, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
 	if _, err := w.Seek(off, io.SeekStart); err != nil {
-		return "", err
+		return "", "", err
 	}
 	if _, err := io.Copy(io.MultiWriter(w, h, m), body); err != nil {
-		return "", err
+		return "", "", err
 	}
-	sum = hex.EncodeToString(h.Sum(nil))
-	if sum == f.SHA256 {
-		err = removeIfThere(refused)
-	} else if off == 0 {
-		err = errors.Join(os.WriteFile(refused, []byte(r.ETag()+f.SHA256), 0o644), os.Remove(w.Name()))
+	return hex.EncodeToString(h.Sum(nil)), r.ETag(), nil
+}
+
+func (p *pull) refusal(f File) string { return filepath.Join(p.incoming, f.Name+refusedSuffix) }
+
+// isRefused reports whether the object of f had a wrong checksum lately.
+func (p *pull) isRefused(f File, etag string) bool {
+	text, err := os.ReadFile(p.refusal(f))
+	if err != nil || string(text) != etag+f.SHA256 {
+		return false
 	}
-	return sum, err
+	info, err := os.Stat(p.refusal(f))
+	if err != nil {
+		return false
+	}
+	age := time.Since(info.ModTime()) // negative if the clock was changed
+	return age >= 0 && age < refusalAge
 }
 
 func removeIfThere(path string) error {

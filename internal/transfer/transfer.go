@@ -16,8 +16,10 @@
 // and the next call continues. Push sends no file again that is there with the
 // same checksum; Pull continues in the middle of a file.
 //
-// The package does not exclude two writers of one Location. Each generation is
-// still whole: a Pull refuses files that do not fit their manifest.
+// Several processes may push to one Location and prune it at the same time. Push
+// lists the objects after it has written the manifest, and sends again what another
+// process has deleted. Two generations of the same ID with other content may mix,
+// but Pull refuses files that do not fit their manifest.
 package transfer
 
 import (
@@ -26,6 +28,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -63,6 +66,19 @@ func New(store objects.Store, prefix string) Location {
 		prefix += "/"
 	}
 	return Location{store, prefix}
+}
+
+// IsDir reports whether l is the directory dir, by whatever path.
+func (l Location) IsDir(dir string) bool {
+	if _, ok := l.store.(objects.FileStore); !ok {
+		return false
+	}
+	own, err := os.Stat(l.String())
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(dir)
+	return err == nil && os.SameFile(own, other)
 }
 
 // String returns the URL of l.

@@ -17,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/fsx"
 	"promostore/internal/gentest"
 	"promostore/internal/objects"
 	"promostore/internal/objecttest"
@@ -100,8 +103,8 @@ func TestPullContinuesAFile(t *testing.T) {
 	}
 }
 
-// A damaged object is received once, until it changes.
-func TestPullRefusesADamagedObjectOnce(t *testing.T) {
+// A damaged object is received twice, then not until it changes or an hour is over.
+func TestPullRefusesADamagedObject(t *testing.T) {
 	m, server := newS3(t)
 	old, id := m.build(t, format.Unsharded, 100), m.build(t, format.Unsharded, 20_000)
 	gentest.Must(t, m.push(old))
@@ -113,7 +116,12 @@ func TestPullRefusesADamagedObjectOnce(t *testing.T) {
 	m.put(t, m.prefix+name, damaged)
 	var n atomic.Int64
 	server.Fail(received(&n))
-	for i, want := range []int64{int64(len(damaged) + len(m.built[m.files[old][0]])), 0, 0} {
+	twice := int64(2 * len(damaged))
+	for i, want := range []int64{twice + int64(len(m.built[m.files[old][0]])), 0, 0, twice, 0} {
+		if i == 3 {
+			refusal := filepath.Join(dir, ".incoming", name+".refused")
+			gentest.Must(t, os.Chtimes(refusal, time.Time{}, time.Now().Add(-61*time.Minute)))
+		}
 		n.Store(0)
 		pulled, err := m.loc.Pull(t.Context(), dir, all(1))
 		if !errors.Is(err, transfer.ErrDamaged) || n.Load() != want || !slices.Equal(pulled.Wanted, []generation.ID{old}) {
@@ -131,6 +139,119 @@ func TestPullRefusesADamagedObjectOnce(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, ".incoming")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the incoming directory remains: %v", err)
 	}
+}
+
+// The files of a generation must have the number of records of its manifest. A node of
+// some digits has no more.
+func TestPullComparesRecords(t *testing.T) {
+	m, _ := newS3(t)
+	id := m.build(t, shardings[1], 1000)
+	gentest.Must(t, m.push(id))
+	text := read(t, m.store, m.prefix+manifest(id))
+	for _, c := range []struct {
+		records string
+		digits  generation.Digits
+		want    error
+	}{
+		{"999", generation.AllDigits, transfer.ErrDamaged},
+		{"1001", generation.AllDigits, transfer.ErrDamaged},
+		{"1", 0x00ff, transfer.ErrDamaged},
+		{"999", 0x00ff, nil},
+		{"1000", generation.AllDigits, nil},
+	} {
+		m.put(t, m.prefix+manifest(id), bytes.Replace(text, []byte(`"records":1000`), []byte(`"records":`+c.records), 1))
+		pulled, err := m.loc.Pull(t.Context(), m.nodes[c.digits], transfer.PullOptions{Keep: 1, Digits: c.digits})
+		if !errors.Is(err, c.want) || (len(pulled.New) > 0) != (c.want == nil) {
+			t.Errorf("%s records, digits %s: %+v, %v, want %v", c.records, c.digits, pulled, err, c.want)
+		}
+	}
+}
+
+// A pull of more bytes than the disk has free fails before the transfer.
+func TestPullNeedsSpace(t *testing.T) {
+	dir := t.TempDir()
+	store, prefix, err := objects.Parse(filepath.Join(dir, "store"), objects.Options{})
+	gentest.Must(t, err)
+	m := newModel(t, dir, store, prefix)
+	id := m.build(t, format.Unsharded, 100)
+	gentest.Must(t, m.push(id))
+	// A sparse file is larger than the disk.
+	free, err := fsx.Free(dir)
+	gentest.Must(t, err)
+	size := free + 1<<40
+	name := m.files[id][0]
+	gentest.Must(t, os.Truncate(filepath.Join(dir, "store", name), size))
+	text := read(t, m.store, m.prefix+manifest(id))
+	m.put(t, m.prefix+manifest(id), bytes.Replace(text, fmt.Appendf(nil, `"size":%d`, len(m.built[name])), fmt.Appendf(nil, `"size":%d`, size), 1))
+
+	node := m.nodes[generation.AllDigits]
+	_, err = m.loc.Pull(t.Context(), node, all(1))
+	if want := fmt.Sprintf("%s: generation %s needs %s, ", node, id, humanize.IBytes(uint64(size))); !errors.Is(err, syscall.ENOSPC) || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+	if list, err := os.ReadDir(filepath.Join(node, ".incoming")); err != nil || len(list) > 0 {
+		t.Errorf("the transfer has begun: %v, %v", list, err)
+	}
+}
+
+func read(t *testing.T, s objects.Store, key string) []byte {
+	t.Helper()
+	r, err := s.Open(t.Context(), key)
+	gentest.Must(t, err)
+	defer r.Close()
+	text := make([]byte, r.Size())
+	_, err = r.ReadAt(text, 0)
+	gentest.Must(t, err)
+	return text
+}
+
+// A pull that takes an older generation in place of a damaged one continues it.
+func TestPullContinuesASubstitute(t *testing.T) {
+	m, server := newS3(t)
+	old, id := m.build(t, format.Unsharded, 20_000), m.build(t, format.Unsharded, 100)
+	gentest.Must(t, m.push(old))
+	gentest.Must(t, m.push(id))
+	m.put(t, m.prefix+m.files[id][0], bytes.Repeat([]byte{1}, len(m.built[m.files[id][0]])))
+	name := m.files[old][0]
+	server.Fail(objecttest.Where(func(r *http.Request) bool {
+		return objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, name)
+	}, objecttest.Error(http.StatusForbidden, "AccessDenied", "Access Denied")))
+	dir := m.nodes[generation.AllDigits]
+	if _, err := m.loc.Pull(t.Context(), dir, all(1)); !errors.Is(err, objects.ErrDenied) {
+		t.Fatal(err)
+	}
+	part := m.built[name][:100_000]
+	gentest.Must(t, os.WriteFile(filepath.Join(dir, ".incoming", name), part, 0o644))
+	server.Fail(nil)
+	pulled, err := m.loc.Pull(t.Context(), dir, all(1))
+	if want := int64(len(m.built[name]) - len(part)); !errors.Is(err, transfer.ErrDamaged) || pulled.Bytes != want || !slices.Equal(pulled.New, []generation.ID{old}) {
+		t.Errorf("%+v, %v; want %d bytes", pulled, err, want)
+	}
+}
+
+// A byte that changes on the way once does not refuse the object.
+func TestPullRepeatsAWrongTransfer(t *testing.T) {
+	m, server := newS3(t)
+	id := m.build(t, format.Unsharded, 20_000)
+	gentest.Must(t, m.push(id))
+	server.Fail(objecttest.First(1, func(r *http.Request) bool {
+		return objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, ".pgen")
+	}, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(flippingWriter{w}, r)
+	}))
+	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
+	if size := int64(len(m.built[m.files[id][0]])); err != nil || !slices.Equal(pulled.New, []generation.ID{id}) || pulled.Bytes != 2*size {
+		t.Errorf("%+v, %v; want %d bytes", pulled, err, 2*size)
+	}
+	m.checkNode(t, m.nodes[generation.AllDigits], generation.AllDigits)
+}
+
+type flippingWriter struct{ http.ResponseWriter }
+
+func (w flippingWriter) Write(p []byte) (int, error) {
+	p = bytes.Clone(p)
+	p[0] ^= 1
+	return w.ResponseWriter.Write(p)
 }
 
 // A generation that is pruned during its transfer is not damaged.
@@ -166,11 +287,7 @@ func TestPullPassesOverANewerFormat(t *testing.T) {
 	newer := bytes.Clone(m.built[name])
 	newer[11] = 99 // the version
 	m.put(t, m.prefix+name, newer)
-	r, err := m.store.Open(t.Context(), m.prefix+manifest(id))
-	gentest.Must(t, err)
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
-	gentest.Must(t, errors.Join(err, r.Close()))
+	text := read(t, m.store, m.prefix+manifest(id))
 	m.put(t, m.prefix+manifest(id), bytes.ReplaceAll(text, checksum(m.built[name]), checksum(newer)))
 	pulled, err := m.loc.Pull(t.Context(), m.nodes[generation.AllDigits], all(1))
 	if !errors.Is(err, format.ErrVersion) || errors.Is(err, transfer.ErrDamaged) || !strings.Contains(err.Error(), "upgrade promobuild") || !slices.Equal(pulled.Wanted, []generation.ID{old}) {
@@ -220,6 +337,80 @@ func TestPinTravelsFirst(t *testing.T) {
 	}
 	if live := m.live(t, dir, generation.AllDigits); live != old {
 		t.Errorf("%s is live, want the pinned %s", live, old)
+	}
+}
+
+// A rollback to a generation that is not here interrupts the transfer of another one,
+// which continues after it.
+func TestRollbackDoesNotWaitForATransfer(t *testing.T) {
+	transfer.SetPinInterval(t, time.Millisecond)
+	m, server := newS3(t)
+	old, id := m.build(t, format.Unsharded, 100), m.build(t, format.Unsharded, 20_000)
+	gentest.Must(t, m.push(old))
+	gentest.Must(t, m.push(id))
+	dir := m.nodes[generation.AllDigits]
+	var order []string // of the files that are requested
+	server.Fail(objecttest.Where(objecttest.Gets, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		name := filepath.Base(r.URL.Path)
+		switch {
+		case strings.HasPrefix(name, "promotions-"+id.String()+"-") && len(order) == 0:
+			gentest.Must(t, generation.SetPin(m.dir, generation.Pin{Active: true, ID: old, Reason: "wrong"}))
+			_, err := m.loc.PushPin(context.Background(), m.dir)
+			gentest.Must(t, err)
+			order = append(order, name)
+			<-r.Context().Done() // the transfer lasts until it is interrupted
+			panic(http.ErrAbortHandler)
+		case strings.HasSuffix(name, ".pgen"):
+			order = append(order, name)
+		}
+		next.ServeHTTP(w, r)
+	}))
+	pulled, err := m.loc.Pull(t.Context(), dir, all(1))
+	if err != nil || !slices.Equal(pulled.Wanted, []generation.ID{old, id}) || !slices.Equal(pulled.New, []generation.ID{old, id}) {
+		t.Errorf("%+v, %v; want the pinned %s first", pulled, err, old)
+	}
+	if want := []string{m.files[id][0], m.files[old][0], m.files[id][0]}; !slices.Equal(order, want) {
+		t.Errorf("requested %v, want %v", order, want)
+	}
+	if live := m.live(t, dir, generation.AllDigits); live != old {
+		t.Errorf("%s is live, want the pinned %s", live, old)
+	}
+}
+
+// A node that has newer generations than the location receives no older ones, which
+// it would remove again.
+func TestPullLeavesOlderGenerations(t *testing.T) {
+	m, _ := newS3(t)
+	var ids []generation.ID
+	for range 4 {
+		ids = append(ids, m.build(t, shardings[1], 1000))
+		gentest.Must(t, m.send(ids[len(ids)-1]))
+	}
+	dir := m.nodes[generation.AllDigits]
+	for i, c := range []struct {
+		keep   int
+		lose   []generation.ID
+		wanted []generation.ID
+		isNew  int
+	}{
+		{2, nil, []generation.ID{ids[3], ids[2]}, 2},
+		{2, ids[2:], []generation.ID{ids[3], ids[2]}, 0},
+		{3, nil, []generation.ID{ids[3], ids[2], ids[1]}, 1},
+	} {
+		for _, id := range c.lose {
+			gentest.Must(t, m.store.Delete(t.Context(), m.prefix+manifest(id)))
+		}
+		pulled, err := m.loc.Pull(t.Context(), dir, all(c.keep))
+		if err != nil || !slices.Equal(pulled.Wanted, c.wanted) || len(pulled.New) != c.isNew {
+			t.Errorf("pull %d: %+v, %v, want %v", i, pulled, err, c.wanted)
+		}
+	}
+	// A damaged one does not count.
+	first := filepath.Join(dir, m.files[ids[3]][0])
+	gentest.Must(t, os.Truncate(first, 4096))
+	pulled, err := m.loc.Pull(t.Context(), dir, all(2))
+	if err != nil || !slices.Equal(pulled.Wanted, []generation.ID{ids[2], ids[1]}) {
+		t.Errorf("with a damaged one: %+v, %v", pulled, err)
 	}
 }
 
@@ -340,6 +531,11 @@ func TestPushContinues(t *testing.T) {
 	gentest.Must(t, m.push(id))
 	puts := 0
 	for _, request := range server.Requests() {
+		method, url, _ := strings.Cut(request, " ")
+		if read := method == http.MethodGet || method == http.MethodHead; read && strings.HasSuffix(url, ".pgen") &&
+			!strings.HasSuffix(url, names[0]) && !strings.HasSuffix(url, names[1]) {
+			t.Errorf("%s of an absent object", request)
+		}
 		if strings.HasPrefix(request, http.MethodPut) && strings.Contains(request, ".pgen") {
 			puts++
 			if strings.Contains(request, names[0]) {

@@ -85,8 +85,10 @@ func unknownFlag(app *cli.App, flags []cli.Flag, dashed string, ofCommand bool) 
 	switch {
 	case len(owners) > 0 && !ofCommand:
 		return Usagef("unknown flag %s; write it after the command, as in \"%s COMMAND %s\"", dashed, app.Name, dashed)
-	case len(owners) == 1 || len(owners) == 2:
-		return Usagef("unknown flag %s here; it belongs to %s", dashed, strings.Join(owners, " and "))
+	case len(owners) > 0 && len(owners) <= 3:
+		last := len(owners) - 1
+		list := strings.Join(append([]string{strings.Join(owners[:last], ", ")}, owners[last]), " and ")
+		return Usagef("unknown flag %s here; it belongs to %s", dashed, strings.TrimPrefix(list, " and "))
 	}
 	return Usagef("unknown flag %s", dashed)
 }

@@ -68,7 +68,7 @@ func commandList(app *cli.App) string {
 // sisters lists the commands of each program, for users who call the other one.
 // promoserve without a command is the server.
 var sisters = map[string][]string{
-	"promobuild": {"build", "verify", "inspect", "get", "dump", "list", "pin", "unpin", "rollback", "prune", "push", "pull", "diff", "history", "generate", "updater"},
+	"promobuild": {"build", "verify", "inspect", "get", "dump", "list", "pin", "unpin", "rollback", "prune", "push", "pull", "diff", "history", "generate", "updater", "plan", "split", "merge", "publish", "sweep"},
 	"promoserve": {"health"},
 }
 

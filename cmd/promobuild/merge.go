@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"promostore/internal/tasks"
+)
+
+func mergeCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "merge",
+		Usage:     "do a merge of a plan: make the file of a shard",
+		ArgsUsage: " ",
+		Description: `Merge the runs that all splits of a plan have written for one shard, and put the file
+of the shard at the --out of the plan. promobuild pull does not see it before
+promobuild publish. It does no harm to call it again, at the same time, or on another
+machine after it was killed. An index above those of the plan does nothing.
+
+Exit with 1 if another attempt may succeed, such as after a missing split is done, and
+with 3 if it would fail too.
+
+Examples:
+   promobuild merge --plan s3://bucket/work/20261122T103000123Z --index 3
+   JOB_COMPLETION_INDEX=3 promobuild merge --plan /mnt/work --memory 2GiB --temp-dir /scratch`,
+		Flags:  taskFlags("make the file of shard `N`, counted from 0"),
+		Action: taskAction(merge),
+	}
+}
+
+// mergeSummary is the JSON object that merge prints.
+type mergeSummary struct {
+	Shard      int     `json:"shard"`
+	Shards     int     `json:"shards"`
+	Done       bool    `json:"done"`    // false: the plan has no such shard
+	Earlier    bool    `json:"earlier"` // another attempt has done it
+	Records    int64   `json:"records"`
+	Duplicates int64   `json:"duplicates"`
+	FileBytes  int64   `json:"file_bytes"`
+	Seconds    float64 `json:"seconds"`
+}
+
+func merge(ctx context.Context, c *cli.Context) error {
+	t, err := newTask(ctx, c)
+	if err != nil {
+		return err
+	}
+	r, err := t.merge(ctx, c)
+	if err != nil {
+		return fmt.Errorf("shard %d of %d: %w", t.index, t.plan.Shards, adviseMissing(err))
+	}
+	s := mergeSummary{Shard: t.index, Shards: t.plan.Shards, Done: r.MergeDone != nil, Earlier: r.Earlier}
+	if s.Done {
+		s.Records, s.Duplicates, s.FileBytes, s.Seconds = r.Records, r.Duplicates, r.File.Size, r.Seconds
+	}
+	if c.Bool("json") {
+		return json.NewEncoder(c.App.Writer).Encode(s)
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "merge %d of %d: %s\n", s.Shard, s.Shards, s.text())
+	return err
+}
+
+func (t task) merge(ctx context.Context, c *cli.Context) (tasks.MergeResult, error) {
+	p := newProgress(c.App.ErrWriter)
+	defer p.finish()
+	return t.plan.Merge(ctx, t.index, t.options, p.observe)
+}
+
+func (s mergeSummary) text() string {
+	if !s.Done {
+		return "nothing to do"
+	}
+	text := fmt.Sprintf("%s, %s, %.1f s", count(s.Records, "record"), count(s.Duplicates, "duplicate"), s.Seconds)
+	if s.Earlier {
+		text += ", by another attempt"
+	}
+	return text
+}
+
+// adviseMissing adds the command of the missing tasks to an error of one that needs
+// them.
+func adviseMissing(err error) error {
+	var missing *tasks.MissingError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("%w\nRun promobuild %s --index N for each of them, and try again", err, missing.Kind)
+	}
+	return err
+}

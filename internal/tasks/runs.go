@@ -1,0 +1,122 @@
+package tasks
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"promostore/builder"
+	"promostore/internal/objects"
+)
+
+// A run is the run of the shard in one split.
+type run struct {
+	folder
+	RunFile
+}
+
+// runs returns the runs of the shard, in the order of the splits.
+func (m *merge) runs(ctx context.Context) ([]run, error) {
+	runs := make([]run, len(m.Splits))
+	err := forEach(ctx, "split", len(runs), func(ctx context.Context, i int) error {
+		done, err := m.readSplitDone(ctx, i)
+		if err == nil {
+			runs[i] = run{m.dir.sub(splitName(i)).sub(done.Attempt), done.Files[m.shard]}
+		}
+		return err
+	})
+	return runs, err
+}
+
+// receive returns the paths of the runs. Those of object storage are received; those
+// of a directory remain where they are.
+func (m *merge) receive(ctx context.Context, runs []run) ([]string, error) {
+	paths := make([]string, len(runs))
+	var size int64
+	for _, r := range runs {
+		size += r.Size
+	}
+	if !m.dir.isLocal() {
+		if err := builder.CheckSpace(m.temp, size); err != nil {
+			return nil, err
+		}
+		if err := os.Mkdir(m.received(), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(filesAtOnce)
+	for i, r := range runs {
+		g.Go(func() (err error) {
+			paths[i], err = m.receiveRun(ctx, r, i)
+			return err
+		})
+	}
+	return paths, g.Wait()
+}
+
+// received is the directory of received runs.
+func (m *merge) received() string { return filepath.Join(m.temp, "runs") }
+
+func (m *merge) removeReceived() error { return os.RemoveAll(m.received()) }
+
+func (m *merge) receiveRun(ctx context.Context, f run, split int) (path string, err error) {
+	r, err := f.store.Open(ctx, f.prefix+f.Name)
+	if errors.Is(err, objects.ErrNotFound) {
+		return "", fmt.Errorf("run of split %d: %w; plan again if it remains missing", split, err)
+	}
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if r.Size() != f.Size || r.ETag() != f.ETag {
+		return "", permanent(fmt.Errorf("run of split %d: %s: %w: %d bytes, ETag %s, want %d and %s; plan again",
+			split, f.url(f.Name), objects.ErrChanged, r.Size(), r.ETag(), f.Size, f.ETag))
+	}
+	if f.isLocal() {
+		return filepath.Join(f.path, f.Name), nil
+	}
+	path = filepath.Join(m.received(), splitName(split))
+	_, err = download(ctx, r, path)
+	return path, err
+}
+
+// Parts of a file that are received at the same time, and their length in bytes.
+// With filesAtOnce files they take builder.MinMemory, before the merge begins.
+const (
+	partsOfFile = 4
+	partLen     = 4 << 20
+)
+
+// download writes an object to a new file and returns its SHA-256.
+func download(ctx context.Context, r *objects.Reader, path string) (sum string, err error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", err
+	}
+	body := r.Stream(ctx, 0, r.Size(), partsOfFile, partLen)
+	defer body.Close()
+	h := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, h), body)
+	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Close())
+}
+
+// explainRun makes the error of a run that is damaged, or of another build,
+// permanent.
+func explainRun(err error) error {
+	if errors.As(err, new(*builder.RunError)) && isDamage(err) {
+		return permanent(fmt.Errorf("%w; plan again", err))
+	}
+	return err
+}
+
+// isDamage reports whether err, of reading a file, is about its content.
+func isDamage(err error) bool { return !errors.As(err, new(syscall.Errno)) }
