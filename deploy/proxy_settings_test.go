@@ -11,7 +11,7 @@ import (
 func TestShardProxiesKeepSettings(t *testing.T) {
 	for path, except := range map[string][]string{
 		"proxy/haproxy.cfg": nil,
-		"proxy/nginx.conf":  {"location /promotions/ {", "proxy_pass http://group1;", "location = /promotions {"},
+		"proxy/nginx.conf":  {"location /promotions/ {", "proxy_pass http://group1;", "location = /promotions {", `location ~ ^/promotions/.*/history\z {`},
 	} {
 		of := strings.Split(readFile(t, strings.Replace(path, ".", "-shards.", 1)), "\n")
 		for line := range strings.Lines(readFile(t, path)) {
