@@ -305,28 +305,20 @@ func (b *build) publish(ctx context.Context, out *output, renew bool) (err error
 
 // summaryFile returns the summary that is published with the files.
 func (b *build) summaryFile(out *output) *generation.Summary {
-	s := &generation.Summary{
-		Program:    b.Program,
-		Source:     b.Source,
-		NumInputs:  len(b.Inputs),
-		Started:    b.started.UTC().Round(time.Millisecond),
-		Seconds:    time.Since(b.started).Round(time.Millisecond).Seconds(),
+	s := Summary{
 		Rows:       int64(out.header.Rows),
 		Records:    int64(out.header.Records),
 		Duplicates: int64(out.header.Duplicates),
 		BadRows:    int64(out.header.BadRows),
+		Seconds:    time.Since(b.started).Seconds(),
+		Comparison: b.summary.Comparison,
 	}
-	for _, in := range b.Inputs[:min(len(b.Inputs), generation.MaxSummaryList)] {
-		s.Inputs = append(s.Inputs, generation.SummaryInput{Name: in.Name, Size: in.Size})
+	s.Bad, _ = b.rows.first()
+	file := s.SummaryFile(b.Source, b.Program, b.started)
+	for _, in := range b.Inputs {
+		file.Inputs = append(file.Inputs, generation.SummaryInput{Name: in.Name, Size: in.Size})
 	}
-	bad, _ := b.rows.first()
-	for _, r := range bad {
-		s.Bad = append(s.Bad, generation.SummaryBadRow{File: r.Input, Line: r.Line, Column: r.Column, Reason: r.Reason, Row: r.Text})
-	}
-	if c := b.summary.Comparison; c != nil {
-		s.Comparison = &generation.SummaryComparison{Live: c.Live, LiveRecords: c.LiveRecords, Added: c.Added, Removed: c.Removed, Changed: c.Changed, Unchanged: c.Unchanged}
-	}
-	return s
+	return file
 }
 
 // created returns the time that names the generation: the start of the build, or

@@ -36,7 +36,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
+	"time"
 
 	"promostore/builder/extsort"
 	"promostore/format"
@@ -158,6 +160,24 @@ var (
 	// rows.
 	ErrMemory = extsort.ErrMemory
 )
+
+// SummaryFile returns the file that tells people about the build, without its inputs.
+func (s *Summary) SummaryFile(source generation.Source, program string, started time.Time) *generation.Summary {
+	f := &generation.Summary{
+		Program: program,
+		Source:  source,
+		Started: started.UTC().Round(time.Millisecond),
+		Seconds: math.Round(s.Seconds*1000) / 1000,
+		Rows:    s.Rows, Records: s.Records, Duplicates: s.Duplicates, BadRows: s.BadRows,
+	}
+	for _, r := range s.Bad {
+		f.Bad = append(f.Bad, generation.SummaryBadRow{File: r.Input, Line: r.Line, Column: r.Column, Reason: r.Reason, Row: r.Text})
+	}
+	if c := s.Comparison; c != nil {
+		f.Comparison = &generation.SummaryComparison{Live: c.Live, LiveRecords: c.LiveRecords, Added: c.Added, Removed: c.Removed, Changed: c.Changed, Unchanged: c.Unchanged}
+	}
+	return f
+}
 
 // maxShown is the number of bad rows or repeated ids that an error lists.
 const maxShown = 20

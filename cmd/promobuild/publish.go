@@ -60,6 +60,7 @@ func publish(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	plan.Program = program.Version()
 	r, err := plan.Publish(ctx, keep)
 	if err != nil {
 		return adviseMissing(err)

@@ -37,6 +37,8 @@ type Plan struct {
 	// nil if there is none, or no limit needs it.
 	Live *transfer.Manifest `json:"live,omitempty"`
 
+	Program string `json:"-"` // version of the program, for the summary that Publish writes
+
 	id       generation.ID
 	sharding format.Sharding
 	digest   string // SHA-256 of plan.json

@@ -85,6 +85,14 @@ func (p *Plan) publish(ctx context.Context, out transfer.Location) (*Published, 
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	published := t.published(out)
+	file := published.SummaryFile(generation.SourceCommand, p.Program, p.Planned)
+	for _, in := range p.Inputs {
+		file.Inputs = append(file.Inputs, generation.SummaryInput{Name: in.URL, Size: in.Size})
+	}
+	if err := out.PutSummary(ctx, p.id, *file); err != nil {
+		return nil, err
+	}
 	_, err := out.Publish(ctx, transfer.NewManifest(p.id, p.sharding, uint64(t.sum.Records), t.files))
 	if errors.Is(err, transfer.ErrConflict) {
 		err = permanent(err)
@@ -92,7 +100,7 @@ func (p *Plan) publish(ctx context.Context, out transfer.Location) (*Published, 
 	if err != nil {
 		return nil, err
 	}
-	_, err = p.dir.putJSON(ctx, publishedName, t.published(out))
+	_, err = p.dir.putJSON(ctx, publishedName, published)
 	if err != nil && !errors.Is(err, objects.ErrExists) {
 		return nil, err
 	}

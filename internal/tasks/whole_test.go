@@ -110,6 +110,9 @@ func (s site) pulled(t testing.TB) map[string]string {
 	dir := filepath.Join(t.TempDir(), "node")
 	pulled, err := s.out(t).Pull(context.Background(), dir, transfer.PullOptions{Keep: 1, Digits: generation.AllDigits})
 	must(t, err)
+	if sum, err := generation.ReadSummary(dir, pulled.New[0]); err != nil || sum.Source != generation.SourceCommand || sum.NumInputs == 0 {
+		t.Errorf("summary %+v, %v", sum, err)
+	}
 	return contents(t, dir, pulled.New[0])
 }
 

@@ -14,6 +14,11 @@ func (l Location) putSummary(ctx context.Context, dir string, id generation.ID) 
 	if err != nil {
 		return nil
 	}
+	return l.PutSummary(ctx, id, s)
+}
+
+// PutSummary writes the summary of a generation.
+func (l Location) PutSummary(ctx context.Context, id generation.ID, s generation.Summary) error {
 	return l.putSmall(ctx, generation.SummaryName(id), s.Encode(id), objects.Always)
 }
 
