@@ -89,6 +89,7 @@ async function act(name, generation) {
   $("confirm-title").textContent = action.title;
   $("confirm-text").textContent = action.text;
   $("reason").value = "";
+  $("reason").required = name !== "unpin";
   const dialog = $("confirm");
   dialog.returnValue = "";
   dialog.showModal();
