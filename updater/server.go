@@ -14,8 +14,8 @@
 //	hook.go     queue the command to run after publishing
 //	answer.go   answer with the result
 //
-// generations.go answers requests about the published generations, and pin.go
-// changes which of them servers serve.
+// generations.go answers requests about the published generations, pin.go changes
+// which of them servers serve, and page.go serves the page.
 //
 // A file of the inbox takes the same path from slot.go on; inbox.go polls the
 // inbox, inboxready.go finds the complete files, and inboxdir.go moves files from
@@ -87,7 +87,7 @@ type Options struct {
 	// May be nil.
 	Hint func(err error) Hint
 
-	Page bool // answer requests about the generations
+	Page bool // serve the page, and answer requests about the generations
 
 	Logger  *slog.Logger
 	Version string // of the program, for the metrics and the summaries of builds
@@ -270,6 +270,8 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))
 	mux.HandleFunc("/metrics", only(http.MethodGet, s.local(s.prometheus)))
 	if s.history != nil {
+		mux.HandleFunc("/{$}", only(http.MethodGet, s.local(s.index)))
+		mux.HandleFunc("/assets/", only(http.MethodGet, s.asset))
 		mux.HandleFunc("/generations", only(http.MethodGet, s.local(s.generations)))
 		mux.HandleFunc("/promotions/{ID}/history", only(http.MethodGet, s.local(s.promotionHistory)))
 		mux.HandleFunc("/generations/{FROM}/diff/{TO}", only(http.MethodGet, s.local(s.diff)))
@@ -327,7 +329,7 @@ func only(allow string, next http.HandlerFunc) http.HandlerFunc {
 		if !slices.Contains(methods, r.Method) && !isGet {
 			w.Header().Set("Allow", allow)
 			text := "method not allowed"
-			if r.URL.Path == "/upload" {
+			if r.URL.Path == "/upload" || r.URL.Path == "/" {
 				text += howToUpload
 			}
 			reply(w, http.StatusMethodNotAllowed, problem{Error: text})
