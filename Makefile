@@ -19,22 +19,37 @@ VERSITYGW = v1.8.0
 GATEWAY = bin/versitygw-$(VERSITYGW)
 PYSPARK = 4.3.0
 SPARK = bin/pyspark-$(PYSPARK)
-TOOLS = curl fish haproxy jq nginx-light procps prometheus rsync systemd tabix zsh
+NFPM = v2.45.1
+CYCLONEDX = v1.10.0
+PACKAGERS = bin/packagers-$(NFPM)-$(CYCLONEDX)
+TOOLS = curl fish haproxy jq lintian man-db nginx-light procps prometheus rpm rsync systemd tabix zsh
 BENCH ?= .
 LISTEN ?= :1321
 UPDATER ?= 127.0.0.1:1322
 DATA ?= sample
 SAMPLE ?= testdata/promotions.csv
+PREFIX ?= /usr/local
+BIN ?= bin
+DIST ?= dist
+ARCHITECTURES ?= amd64 arm64
 
 export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
+EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
+MAINTAINER ?= $(shell git log -1 --format='%an <%ae>' 2>/dev/null)
+# v1.2.3 is 1.2.3, v1.2.3-rc.1 is 1.2.3~rc.1, and v1.2.3-4-gabcdef0 is 1.2.3+4.gabcdef0.
+# A commit without a tag is ordered by its date.
+PACKAGE_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/-(alpha|beta|rc)/~\1/; s/-/+/; s/-/./g; '"/^[0-9]+\\./!s/^/0~$$(date -u -d @$(EPOCH) +%Y%m%d%H%M%S)./")
+COMPLETIONS = $(foreach p,promobuild promoserve,share/bash-completion/completions/$(p) share/zsh/site-functions/_$(p) share/fish/vendor_completions.d/$(p).fish)
+INSTALLED = $(addprefix bin/,promobuild promoserve promo-pull) $(addprefix lib/systemd/system/,$(notdir $(wildcard deploy/systemd/*))) \
+	$(addprefix share/man/man1/,$(addsuffix .gz,$(notdir $(wildcard docs/man/*)))) $(COMPLETIONS)
 SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: modules build run test race test-system campaign docker java test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
+.PHONY: modules build install uninstall packages run test race test-system campaign docker java test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
 modules: # downloads the modules if one is missing; then builds and tests need no network
 	@go list -deps -test ./... >/dev/null 2>&1 || out=$$(go mod download 2>&1) || { echo "$$out"; echo 'A Go module is missing' \
@@ -42,6 +57,50 @@ modules: # downloads the modules if one is missing; then builds and tests need n
 
 build: modules ## build both programs in bin/
 	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
+
+install: ## copy the programs of BIN=bin, units, manual pages and completion scripts to DESTDIR/PREFIX, by default /usr/local
+	@test -x '$(BIN)/promobuild' -a -x '$(BIN)/promoserve' || { echo '$(BIN) lacks the programs. Run "make build" first.'; exit 1; } >&2
+	@set -eu; umask 022; to='$(DESTDIR)$(PREFIX)'; bin=$$(realpath '$(BIN)'); \
+	for f in $(INSTALLED); do \
+		mkdir -p "$$to/$${f%/*}"; name=$${f##*/}; \
+		case $$f in \
+		bin/promo-pull) cat deploy/rsync/promo-pull ;; \
+		bin/*) cat "$$bin/$$name" ;; \
+		lib/*) sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "deploy/systemd/$$name" ;; \
+		*.1.gz) sed "s/@VERSION@/$(VERSION)/; s/@DATE@/$$(date -u -d @$(EPOCH) +%F)/" "docs/man/$${name%.gz}" | gzip -9n ;; \
+		*.fish) "$$bin/$${name%.fish}" completion fish ;; \
+		*/_*) "$$bin/$${name#_}" completion zsh ;; \
+		*) "$$bin/$$name" completion bash ;; \
+		esac >"$$to/$$f.new"; \
+		case $$f in bin/*) chmod 755 "$$to/$$f.new" ;; esac; \
+		mv "$$to/$$f.new" "$$to/$$f"; \
+	done
+
+uninstall: ## remove the files of "make install"
+	cd '$(DESTDIR)$(PREFIX)' && rm -f $(INSTALLED)
+
+packages: modules $(PACKAGERS) ## build deb and rpm packages in dist/, and for each program the list of its components (SBOM)
+	@rm -rf '$(DIST)' && mkdir -p '$(DIST)' && go run ./internal/thirdparty -texts '$(DIST)/copyright'
+	@go build -o '$(DIST)/bin/' ./cmd/... # for completion scripts
+	@gzip -9n <CHANGELOG.md >'$(DIST)/changelog.gz'
+	@printf 'promostore (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)-1' '$(MAINTAINER)' \
+		"$$(date -uR -d @$(EPOCH))" | gzip -9n >'$(DIST)/changelog.Debian.gz'
+	@set -eu; for arch in $(ARCHITECTURES); do \
+		$(MAKE) --no-print-directory install BIN='$(DIST)/bin' DESTDIR='$(DIST)'/$$arch PREFIX=/usr; \
+		GOARCH=$$arch go build -trimpath -ldflags '-s -w -X promostore/cmd/internal/program.stamp=$(VERSION)' -o '$(DIST)'/$$arch/usr/bin/ ./cmd/...; \
+		for p in deb rpm; do \
+			SOURCE_DATE_EPOCH=$(EPOCH) ROOT='$(DIST)'/$$arch DIST='$(DIST)' ARCH=$$arch VERSION='$(PACKAGE_VERSION)' MAINTAINER='$(MAINTAINER)' \
+				$(PACKAGERS)/nfpm package --config deploy/packages/nfpm.yaml --packager $$p --target '$(DIST)'; \
+		done; \
+		for p in promobuild promoserve; do GOARCH=$$arch $(PACKAGERS)/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp \
+			-main cmd/$$p -output '$(DIST)'/$${p}_$(PACKAGE_VERSION)_$$arch.cdx.json; done; \
+	done
+	@cd '$(DIST)' && rm -rf bin $(ARCHITECTURES) copyright changelog.*
+
+$(PACKAGERS): # programs that build packages and list components
+	GOBIN='$(CURDIR)/$@.new' go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
+	GOBIN='$(CURDIR)/$@.new' go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX)
+	mv $@.new $@
 
 run: build ## serve testdata/promotions.csv and accept uploads; LISTEN=, UPDATER=, DATA= choose addresses and a directory
 	@LISTEN='$(LISTEN)' UPDATER='$(UPDATER)' DATA='$(DATA)' SAMPLE='$(SAMPLE)' exec deploy/run.sh
@@ -52,7 +111,7 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) $(PACKAGERS) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin' go test -timeout 30m -tags system ./...
 
@@ -148,8 +207,8 @@ cover: ## print the coverage of all tests
 golden: ## regenerate the golden files, docs/reference.md, the manual pages, and the rules and routers for Kubernetes
 	go test ./format ./docs ./deploy -update
 
-clean: ## remove built programs, but no generations
-	rm -rf bin cover.out
+clean: ## remove built programs and packages, but no generations
+	rm -rf bin dist cover.out
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 14

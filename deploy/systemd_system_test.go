@@ -118,9 +118,22 @@ type machine struct {
 	root string // its files
 }
 
-// boot boots a machine that has only our programs and units. The services write
-// to /log.
+// boot boots a machine that has our programs and units.
 func boot(t *testing.T) *machine {
+	t.Helper()
+	files := map[string]string{}
+	for _, path := range installed(t) {
+		files["usr/local/bin/"+filepath.Base(path)] = path
+	}
+	for _, path := range append(units(t, "service"), units(t, "timer")...) {
+		files["units/"+filepath.Base(path)] = path
+	}
+	return bootWith(t, files)
+}
+
+// bootWith boots a machine that has copies of files, by their names there, and no
+// units of this machine. The services write to /log.
+func bootWith(t *testing.T, copies map[string]string) *machine {
 	t.Helper()
 	needs(t, "unshare", "nsenter", "/lib/systemd/systemd", "systemctl", "/bin/kill")
 	files := t.TempDir()
@@ -134,11 +147,12 @@ func boot(t *testing.T) *machine {
 	if err := os.Chmod(files, 0o755); err != nil { // becomes the root directory
 		t.Fatal(err)
 	}
-	for _, path := range installed(t) {
-		put("usr/local/bin/"+filepath.Base(path), readFile(t, path), 0o755)
-	}
-	for _, path := range append(units(t, "service"), units(t, "timer")...) {
-		put("units/"+filepath.Base(path), readFile(t, path), 0o644)
+	for name, path := range copies {
+		mode := os.FileMode(0o644)
+		if strings.Contains(name, "/bin/") {
+			mode = 0o755
+		}
+		put(name, readFile(t, path), mode)
 	}
 	for _, target := range []string{"sysinit", "basic", "network-online", "timers", "shutdown", "test"} {
 		put("units/"+target+".target", "[Unit]\nDefaultDependencies=no\n", 0o644)

@@ -79,6 +79,11 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.promotion(ctx, shard, id)
 		return
 	}
+	if bytes.HasPrefix(ctx.URI().PathOriginal(), promotionsPrefix) {
+		// It has dot segments, and may have passed a proxy that forwards only promotions.
+		fail(ctx, fasthttp.StatusNotFound, "not found")
+		return
+	}
 	switch string(path) {
 	case "/healthz":
 		s.healthz(ctx)
@@ -89,7 +94,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	case "/prometheus", "/metrics":
 		s.prometheus(ctx)
 	default:
-		if s.history == nil || !s.generations(ctx, path) {
+		if s.history == nil || !s.page(ctx, path) && !s.generations(ctx, path) {
 			fail(ctx, fasthttp.StatusNotFound, "not found")
 		}
 	}

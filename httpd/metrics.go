@@ -3,6 +3,8 @@ package httpd
 import (
 	"sync/atomic"
 	"time"
+
+	"promostore/page"
 )
 
 // Values of the label endpoint.
@@ -123,4 +125,26 @@ func (m *metrics) sum(counter func(*shard) *atomic.Uint64) (n uint64) {
 		n += counter(&m.shards[i]).Load()
 	}
 	return n
+}
+
+// totals returns the counters of the requests for promotions, alone or in batches.
+// Others, such as probes, would hide them.
+func (m *metrics) totals() page.Totals {
+	t := page.Totals{Buckets: make([]uint64, len(bounds)+1)}
+	for i := range m.shards {
+		s := &m.shards[i]
+		for _, endpoint := range [...]int{endpointPromotion, endpointLookup} {
+			for c, code := range codes {
+				n := s.requests[endpoint][c].Load()
+				t.Requests += n
+				if code == 429 || code >= 500 {
+					t.Errors += n
+				}
+			}
+			for b := range t.Buckets {
+				t.Buckets[b] += s.buckets[endpoint][b].Load()
+			}
+		}
+	}
+	return t
 }

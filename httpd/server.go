@@ -14,6 +14,7 @@ import (
 
 	"promostore/format"
 	"promostore/internal/sysmem"
+	"promostore/page"
 	"promostore/reader"
 	"promostore/web"
 )
@@ -27,7 +28,7 @@ type Options struct {
 	TLSOnly       bool              // reject plain http; needs Certificates
 	CacheControl  string            // header of promotions; empty: none. CheckCacheControl checks it
 	MaxConnsPerIP int               // concurrent connections of one address; 0: no limit
-	Page          bool              // answer requests about the generations
+	Page          bool              // serve the page, and answer requests about the generations
 	Memory        int64             // bytes that the process may use; 0: those of the machine or of its cgroup
 	Version       string            // of the program, for the metrics
 }
@@ -41,7 +42,8 @@ type Server struct {
 	admission  admission
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
-	history    *web.History // nil: without Options.Page
+	history    *web.History   // nil: without Options.Page
+	recorder   *page.Recorder // nil: without Options.Page
 
 	slow          slowLog
 	cacheControl  []byte // header of promotions; empty: none
@@ -63,6 +65,7 @@ func New(opts Options) *Server {
 	s.SetLogSlow(-1)
 	if opts.Page {
 		s.history = web.NewHistory(opts.Store.Dir(), opts.Store.Digits(), opts.Store.Status, opts.JSON)
+		s.recorder = page.NewRecorder(bounds[:], s.metrics.totals)
 	}
 	s.fast = newFastServer(s.handle)
 	s.fast.ErrorHandler = s.reject
@@ -104,6 +107,13 @@ func (s *Server) Serve(ln net.Listener) error {
 	}
 	s.ln = ln
 	s.mu.Unlock()
+	if s.recorder != nil {
+		minutes := time.NewTicker(time.Minute)
+		defer minutes.Stop()
+		done := make(chan struct{})
+		defer close(done)
+		go s.recorder.Run(minutes.C, done)
+	}
 	return s.fast.Serve(ln)
 }
 

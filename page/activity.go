@@ -11,7 +11,8 @@ const Minutes = 60
 
 // Activity holds the requests of the last hour.
 type Activity struct {
-	Minutes [Minutes]Minute `json:"minutes"` // the oldest first; the last one is complete
+	Until   *time.Time      `json:"until"`   // end of the last minute; null: none is complete
+	Minutes [Minutes]Minute `json:"minutes"` // complete ones, the oldest first; those before the start have no requests
 }
 
 // A Minute holds the requests of one minute.

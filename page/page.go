@@ -4,8 +4,9 @@
 // lookups and comparisons are forms that send GET requests. The script of the page
 // only refreshes it, sends uploads and changes the pin.
 //
-// The package serves no requests, and gets all data from its caller. All texts are
-// escaped. The headers of Headers allow nothing but the assets of the page.
+// The servers of both programs route requests to Respond and FindAsset, and send the
+// answers with Headers, which allow nothing but the assets of the page. All texts are
+// escaped.
 package page
 
 import (
@@ -16,13 +17,13 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"mime"
+	"net/http"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
 
+	"promostore/internal/escape"
 	"promostore/web"
 )
 
@@ -35,6 +36,7 @@ type View struct {
 	Query       string    // the ID that the client typed
 	Lookup      *Lookup   // nil: no ID was typed
 	Generations []Generation
+	Omitted     int         // generations that are older
 	From, To    string      // generations that are selected for a comparison
 	Comparison  *Comparison // nil: none was asked for
 	Updater     *Updater    // nil: the program is a server
@@ -44,7 +46,8 @@ type View struct {
 type Lookup struct {
 	ID      string
 	Error   string // why nothing was looked up
-	Now     string // JSON object that GET returns; empty: not found
+	Now     string // JSON object that GET returns; empty: it returns none
+	Absent  bool   // from the live generation
 	Entries []Entry
 }
 
@@ -68,17 +71,16 @@ type Generation struct {
 	States     []string // live, pinned, future, incomplete, refused
 	Live       bool
 	Created    string
-	Error      string // why it is not servable
-	Records    uint64
+	Error      string  // why it is not servable
+	Records    *uint64 // nil: unknown
 	Bytes      int64
 	Build      string // summary of the build in words
 	BadRows    *BadRows
 }
 
-// BadRows are the first bad rows of a build.
+// BadRows are the first bad rows of a build. Only operators may see them.
 type BadRows struct {
 	Title string
-	Texts bool // the rows have texts
 	Rows  []BadRow
 }
 
@@ -206,33 +208,33 @@ func (v *View) Notices() (list []Notice) {
 //go:embed index.html page.css page.js icon.svg
 var files embed.FS
 
-// An Asset is a file that the page loads. Its path contains a checksum, so that it
-// never changes.
-type Asset struct {
-	ContentType string
-	Body        []byte
-}
-
-// assets has the assets by their paths below the root, such as "assets/0a1b2c3d/page.css".
+// assets has the answers to requests for the files that the page loads, by their
+// paths, such as "/assets/0a1b2c3d/page.css". A path contains a checksum, so that the
+// file never changes.
 var assets, assetPaths = loadAssets("page.css", "page.js", "icon.svg")
 
-func loadAssets(names ...string) (byPath map[string]Asset, paths map[string]string) {
-	byPath, paths = map[string]Asset{}, map[string]string{}
+// contentTypes has the types of the assets. The tables of a system may have others,
+// which browsers refuse because of the header nosniff.
+var contentTypes = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+// loadAssets returns the assets by their paths, and their paths below the root by name.
+func loadAssets(names ...string) (byPath map[string]Answer, paths map[string]string) {
+	byPath, paths = map[string]Answer{}, map[string]string{}
 	for _, name := range names {
 		body, err := files.ReadFile(name)
 		if err != nil {
 			panic("BUG: " + err.Error())
 		}
 		sum := sha256.Sum256(body)
-		p := "assets/" + hex.EncodeToString(sum[:6]) + "/" + name
-		byPath[p], paths[name] = Asset{mime.TypeByExtension(path.Ext(name)), body}, p
+		paths[name] = "assets/" + hex.EncodeToString(sum[:6]) + "/" + name
+		byPath["/"+paths[name]] = Answer{Code: http.StatusOK, ContentType: contentTypes[path.Ext(name)], CacheControl: "public, max-age=31536000, immutable", Body: body}
 	}
 	return byPath, paths
 }
 
-// FindAsset returns the asset of a request path. Browsers may keep it for ever.
-func FindAsset(requestPath string) (Asset, bool) {
-	a, ok := assets[strings.TrimPrefix(requestPath, "/")]
+// FindAsset returns the answer to a request for an asset.
+func FindAsset(requestPath string) (a Answer, ok bool) {
+	a, ok = assets[requestPath]
 	return a, ok
 }
 
@@ -254,13 +256,14 @@ var index = template.Must(template.New("index.html").Funcs(template.FuncMap{
 	"age":    age,
 }).ParseFS(files, "index.html"))
 
-// Render writes the page as HTML.
+// Render writes the page as HTML. Its texts have no characters that change the order
+// of others, or that are invisible.
 func Render(w io.Writer, v *View) error {
 	var b bytes.Buffer // nothing is written if the template fails
 	if err := index.Execute(&b, v); err != nil {
 		return err
 	}
-	_, err := b.WriteTo(w)
+	_, err := io.WriteString(w, escape.Text(b.String()))
 	return err
 }
 

@@ -8,10 +8,11 @@ const $ = (id) => document.getElementById(id);
 const token = () => $("token")?.value ?? "";
 const headers = () => (token() ? { Authorization: "Bearer " + token() } : {});
 
-// refresh replaces the parts with data-live by those of a new page.
+// refresh replaces the parts with data-live by those of a new page. It tells an error
+// to a user who asked for it.
 let refreshing = false;
-async function refresh() {
-  if (refreshing || document.hidden || $("confirm")?.open) return;
+async function refresh(asked = false) {
+  if (refreshing || (!asked && document.hidden) || $("confirm")?.open) return;
   refreshing = true;
   try {
     // Without the query: lookups and comparisons stay as they are.
@@ -21,8 +22,10 @@ async function refresh() {
     for (const part of document.querySelectorAll("[data-live]")) replace(part, next);
     document.title = next.title;
     document.body.classList.remove("stale");
-  } catch {
+    if (asked) $("result").replaceChildren();
+  } catch (error) {
     document.body.classList.add("stale");
+    if (asked) show("bad", error.message);
   } finally {
     refreshing = false;
   }
@@ -89,6 +92,7 @@ async function act(name, generation) {
   $("confirm-title").textContent = action.title;
   $("confirm-text").textContent = action.text;
   $("reason").value = "";
+  $("reason").required = name !== "unpin";
   const dialog = $("confirm");
   dialog.returnValue = "";
   dialog.showModal();
@@ -128,7 +132,8 @@ function send(file) {
   upload.setRequestHeader("Prefer", "respond-async");
   for (const [name, value] of Object.entries(headers())) upload.setRequestHeader(name, value);
   upload.upload.onprogress = (e) => e.lengthComputable && bar(e.loaded / e.total, `${(e.loaded / 1e6).toFixed(1)} of ${(e.total / 1e6).toFixed(1)} MB`);
-  upload.onload = () => (upload.status === 202 ? follow(upload.getResponseHeader("Location")) : end(upload.status, upload.responseText));
+  // 202: the file has arrived. Otherwise the answer is that of a build that has ended.
+  upload.onload = () => (upload.status === 202 ? follow(JSON.parse(upload.responseText).upload) : end(upload.status, upload.responseText));
   upload.onerror = () => end(0, "The connection was lost.");
   upload.onabort = () => end(0, "Canceled. Nothing was published.");
   $("cancel").hidden = false;
@@ -150,13 +155,13 @@ function progress(title) {
 }
 
 // follow shows the progress of a build until it ends.
-async function follow(location) {
+async function follow(id) {
   $("cancel").hidden = true;
   const bar = progress("Building");
   for (;;) {
     await new Promise((done) => setTimeout(done, 500));
     try {
-      const response = await fetch(location, { headers: headers(), cache: "no-store" });
+      const response = await fetch("uploads/" + encodeURIComponent(id), { headers: headers(), cache: "no-store" });
       const state = await response.json();
       if (!response.ok) return end(response.status, JSON.stringify(state));
       if (state.answer) return end(state.status, JSON.stringify(state.answer));
@@ -184,7 +189,9 @@ function end(status, text) {
   } else {
     show("bad", answer.error ?? `${status}`);
   }
-  if (answer.bad?.length) $("result").append(badRows(answer.bad));
+  // The rows of an error; those that a published generation lacks have another name.
+  const bad = Array.isArray(answer.rows) ? answer.rows : (answer.bad ?? []);
+  if (bad.length) $("result").append(badRows(bad));
   refresh();
 }
 
@@ -217,7 +224,7 @@ if ($("upload-form")) {
     send($("file").files[0]);
   });
   $("cancel").addEventListener("click", () => upload?.abort());
-  $("show")?.addEventListener("click", refresh);
+  $("show")?.addEventListener("click", () => refresh(true));
   const drop = $("drop");
   for (const type of ["dragenter", "dragover"]) {
     drop.addEventListener(type, (event) => {

@@ -26,8 +26,8 @@ func sample() *View {
 		}},
 		Generations: []Generation{
 			{Generation: "20261127T100000000Z", States: []string{"refused"}, Created: "2026-11-27T10:00:00Z", Error: "block 17: checksum differs"},
-			{Generation: "20261127T093000000Z", States: []string{"live", "pinned"}, Live: true, Created: "2026-11-27T09:30:00Z", Records: 199900, Bytes: 6431232, Build: "upload, 200,000 rows, 3 bad, 97 duplicates, 0.4 s", BadRows: &BadRows{Title: "3 bad rows", Texts: true, Rows: []BadRow{{"upload", 1, 4, "not an id", "id,price,x"}}}},
-			{Generation: "20261127T090000000Z", Created: "2026-11-27T09:00:00Z", Records: 199900, Bytes: 6431232},
+			{Generation: "20261127T093000000Z", States: []string{"live", "pinned"}, Live: true, Created: "2026-11-27T09:30:00Z", Records: ptr(uint64(199900)), Bytes: 6431232, Build: "upload, 200,000 rows, 3 bad, 97 duplicates, 0.4 s", BadRows: &BadRows{Title: "3 bad rows", Rows: []BadRow{{"upload", 1, 4, "not an id", "id,price,x"}}}},
+			{Generation: "20261127T090000000Z", Created: "2026-11-27T09:00:00Z", Records: ptr(uint64(199900)), Bytes: 6431232},
 		},
 		From: "20261127T090000000Z", To: "20261127T093000000Z",
 		Comparison: &Comparison{From: "20261127T090000000Z", To: "20261127T093000000Z", Added: 12, Removed: 3, Changed: 1, Same: 199884, Changes: []Change{{"changed", "172FFC14-D229-4C93-B06B-F48B8C095512", "9.5", "9.68", "2022-06-04 06:01:20", "2022-06-04 06:01:20"}, {"added", "272FFC14-D229-4C93-B06B-F48B8C095512", "", "1.00", "", "2022-06-04"}}},

@@ -128,11 +128,11 @@ func statusOf(err error) (code int, reason string) {
 		return http.StatusUnprocessableEntity, "refused"
 	case errors.Is(err, errBusy), errors.Is(err, generation.ErrLocked):
 		return http.StatusConflict, "busy"
-	case errors.As(err, new(*TooLargeError)), errors.Is(err, builder.ErrExpansion):
+	case errors.As(err, new(*TooLargeError)), errors.Is(err, builder.ErrExpansion), errors.Is(err, errLongBody):
 		return http.StatusRequestEntityTooLarge, "too_large"
 	case isNoSpace(err):
 		return http.StatusInsufficientStorage, "no_space"
-	case errors.Is(err, errStalled):
+	case errors.Is(err, errStalled), errors.Is(err, errSlowBody):
 		return http.StatusRequestTimeout, "stalled"
 	case errors.Is(err, errStopped), errors.Is(err, errClosed):
 		return http.StatusServiceUnavailable, "interrupted"
@@ -144,6 +144,10 @@ func statusOf(err error) (code int, reason string) {
 		return http.StatusUnsupportedMediaType, "unsupported"
 	case errors.As(err, new(*malformedError)), errors.As(err, new(*builder.CompressionError)), errors.Is(err, builder.ErrNoRows), errors.Is(err, errCut):
 		return http.StatusBadRequest, "malformed"
+	case errors.As(err, new(*unservableError)) && errors.Is(err, generation.ErrAbsent):
+		return http.StatusNotFound, "absent"
+	case errors.As(err, new(*unservableError)):
+		return http.StatusUnprocessableEntity, "unservable"
 	}
 	return http.StatusInternalServerError, "failed"
 }

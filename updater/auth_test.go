@@ -295,9 +295,9 @@ func TestUploadRequiresClientCertificate(t *testing.T) {
 	f.wantGenerations(t, 10)
 }
 
-// certificate returns a certificate that parent signs, or a self-signed
+// certificate returns a certificate for names that parent signs, or a self-signed
 // authority if parent is nil.
-func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.PrivateKey, names ...string) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	must(t, err)
@@ -305,6 +305,9 @@ func certificate(t *testing.T, parent *x509.Certificate, parentKey *ecdsa.Privat
 		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IsCA: parent == nil, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	for _, name := range names {
+		template.Subject.CommonName = name
 	}
 	if parent == nil {
 		parent, parentKey = template, key

@@ -28,13 +28,7 @@ func (s *Server) diff(w http.ResponseWriter, r *http.Request) {
 
 // tell sends an answer, with details to clients that have the required credentials.
 func (s *Server) tell(w http.ResponseWriter, r *http.Request, answer func(details bool) web.Answer) {
-	details := s.auth.offers(r)
-	if details {
-		if err := s.auth.checkCredentials(r); err != nil { // a way to try tokens
-			s.refusals.refuse(r, err)
-			s.reject(w, err, nil)
-			return
-		}
+	if details, ok := s.details(w, r); ok {
+		answer(details).Write(w, r, answerTimeout)
 	}
-	answer(details).Write(w, r, answerTimeout)
 }

@@ -21,6 +21,7 @@ type counters struct {
 	mu          sync.Mutex // guards the fields below
 	builds      map[string]uint64
 	uploads     map[int]uint64
+	pins        map[int]uint64
 	last        builder.Summary
 	publishedAt time.Time           // zero: this process has published nothing
 	comparison  *builder.Comparison // the last one; nil: none
@@ -29,6 +30,9 @@ type counters struct {
 // uploadCodes lists the codes that are exposed from the start. A series that
 // begins with its first event at 1 would show no increase.
 var uploadCodes = []int{201, 202, 400, 401, 403, 408, 409, 413, 415, 422, statusGone, 500, 503, 507}
+
+// pinCodes is like uploadCodes, for requests that change the pin.
+var pinCodes = []int{200, 400, 401, 403, 404, 408, 413, 415, 422, statusGone, 500, 503, 507}
 
 func (c *counters) countBytes(n int) { c.bytes.Add(uint64(n)) }
 
@@ -55,6 +59,15 @@ func (c *counters) countUpload(code int) {
 		c.uploads = map[int]uint64{}
 	}
 	c.uploads[code]++
+}
+
+func (c *counters) countPin(code int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pins == nil {
+		c.pins = map[int]uint64{}
+	}
+	c.pins[code]++
 }
 
 func (c *counters) countComparison(x builder.Comparison) {
@@ -102,6 +115,10 @@ func (c *counters) write(e *web.ExpositionWriter) {
 	e.Family("promobuild_uploads_total", "counter", "Uploads by status code; 499 is a client that went away before the whole body arrived.")
 	for _, code := range uploadCodes {
 		e.Sample("", float64(c.uploads[code]), "code", strconv.Itoa(code))
+	}
+	e.Family("promobuild_pin_requests_total", "counter", "Requests to pin, unpin and roll back by status code; 499 is a client that went away before the generation was verified.")
+	for _, code := range pinCodes {
+		e.Sample("", float64(c.pins[code]), "code", strconv.Itoa(code))
 	}
 	e.Counter("promobuild_upload_bytes_total", c.bytes.Load(), "Bytes of uploads received, as sent.")
 	if x := c.comparison; x != nil {

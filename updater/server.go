@@ -14,7 +14,8 @@
 //	hook.go     queue the command to run after publishing
 //	answer.go   answer with the result
 //
-// generations.go answers requests about the published generations.
+// generations.go answers requests about the published generations, pin.go changes
+// which of them servers serve, and page.go serves the page.
 //
 // A file of the inbox takes the same path from slot.go on; inbox.go polls the
 // inbox, inboxready.go finds the complete files, and inboxdir.go moves files from
@@ -36,6 +37,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,7 +87,7 @@ type Options struct {
 	// May be nil.
 	Hint func(err error) Hint
 
-	Page bool // answer requests about the generations
+	Page bool // serve the page, and answer requests about the generations
 
 	Logger  *slog.Logger
 	Version string // of the program, for the metrics and the summaries of builds
@@ -104,6 +106,8 @@ type Server struct {
 	uploads  uploads
 	inbox    *inbox       // nil: none
 	history  *web.History // nil: without Options.Page
+
+	verifying chan struct{} // holds an element while a generation is verified to be pinned
 
 	acceptErrors atomic.Uint64
 
@@ -145,6 +149,8 @@ func New(opts Options) (*Server, error) {
 		started: time.Now(),
 		auth:    authorizer{tokens, opts.ClientCert, opts.AllowedHosts, http.NewCrossOriginProtection()},
 		cancel:  cancel,
+
+		verifying: make(chan struct{}, 1),
 	}
 	s.pipeline = &pipeline{opts: opts.Build, keep: opts.Keep, hint: opts.Hint, log: opts.Logger, ctx: ctx, slot: newSlot()}
 	s.refusals = refusals{log: opts.Logger, closing: s.pipeline.slot.closing, after: func() <-chan time.Time { return time.After(refusalPause) }}
@@ -256,12 +262,16 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/upload", only(http.MethodPost, s.upload))
 	mux.HandleFunc("/uploads/{ID}", only(http.MethodGet, s.result))
+	mux.HandleFunc("/pin", only("PUT, DELETE", s.pin))
+	mux.HandleFunc("/rollback", only(http.MethodPost, s.rollback))
 	mux.HandleFunc("/status", only(http.MethodGet, s.local(s.status)))
 	mux.HandleFunc("/healthz", only(http.MethodGet, s.healthz))
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
 	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))
 	mux.HandleFunc("/metrics", only(http.MethodGet, s.local(s.prometheus)))
 	if s.history != nil {
+		mux.HandleFunc("/{$}", only(http.MethodGet, s.local(s.index)))
+		mux.HandleFunc("/assets/", only(http.MethodGet, s.asset))
 		mux.HandleFunc("/generations", only(http.MethodGet, s.local(s.generations)))
 		mux.HandleFunc("/promotions/{ID}/history", only(http.MethodGet, s.local(s.promotionHistory)))
 		mux.HandleFunc("/generations/{FROM}/diff/{TO}", only(http.MethodGet, s.local(s.diff)))
@@ -310,14 +320,17 @@ func (s *Server) local(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// only restricts next to one method. GET includes HEAD.
-func only(method string, next http.HandlerFunc) http.HandlerFunc {
+// only restricts next to the methods of allow, the value of the header Allow. GET
+// includes HEAD.
+func only(allow string, next http.HandlerFunc) http.HandlerFunc {
+	methods := strings.Split(allow, ", ")
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method && !(method == http.MethodGet && r.Method == http.MethodHead) {
-			w.Header().Set("Allow", method)
+		isGet := r.Method == http.MethodHead && allow == http.MethodGet
+		if !slices.Contains(methods, r.Method) && !isGet {
+			w.Header().Set("Allow", allow)
 			text := "method not allowed"
-			if method == http.MethodPost {
-				text += howToUpload // only /upload takes POST
+			if r.URL.Path == "/upload" || r.URL.Path == "/" {
+				text += howToUpload
 			}
 			reply(w, http.StatusMethodNotAllowed, problem{Error: text})
 			return

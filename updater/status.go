@@ -31,18 +31,36 @@ type privateStatus struct {
 // status answers with the state of the directory and, if the client has the
 // required credentials, with the builds and the inbox.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	st := s.publicStatus()
-	if !s.auth.offers(r) {
-		st.Status = st.Public()
-		reply(w, http.StatusOK, st)
+	details, ok := s.details(w, r)
+	if !ok {
 		return
 	}
-	if err := s.auth.checkCredentials(r); err != nil { // a way to try tokens
+	st := s.publicStatus()
+	if details {
+		st.privateStatus = s.privateStatus()
+	} else {
+		st.Status = st.Public()
+	}
+	reply(w, http.StatusOK, st)
+}
+
+// details reports whether the client may see private parts of an answer: it has the
+// required credentials, or none are required. It rejects wrong credentials, which are
+// a way to try tokens, and reports ok false.
+func (s *Server) details(w http.ResponseWriter, r *http.Request) (details, ok bool) {
+	if !s.auth.offers(r) {
+		return false, true
+	}
+	if err := s.auth.checkCredentials(r); err != nil {
 		s.refusals.refuse(r, err)
 		s.reject(w, err, nil)
-		return
+		return false, false
 	}
-	st.privateStatus = &privateStatus{Builds: s.pipeline.history.latest()}
+	return true, true
+}
+
+func (s *Server) privateStatus() *privateStatus {
+	st := &privateStatus{Builds: s.pipeline.history.latest()}
 	if p, ok := s.pipeline.history.current(); ok {
 		st.Building = &p
 	}
@@ -50,7 +68,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		in := s.inbox.counts()
 		st.Inbox = &in
 	}
-	reply(w, http.StatusOK, st)
+	return st
 }
 
 // publicStatus returns a status without its privateStatus.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -66,42 +65,28 @@ func pin(c *cli.Context) error {
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	g, err := s.find(id)
-	if err == nil {
-		err = s.check(ctx, g)
-	}
+	p, err := pinChange(c).Pin(s.dir, id, s.digits, func(g generation.Generation) error { return s.check(ctx, g) })
 	if err != nil {
-		return unchanged(ctx, err)
+		return unchanged(ctx, adviseShards(s.dir, err))
 	}
-	return setPin(c, s.dir, generation.Pin{Active: true, ID: id})
+	return printPin(c, s.dir, p)
 }
 
-// setPin completes p from the flags, writes it and prints it.
-func setPin(c *cli.Context, dir string, p generation.Pin) error {
-	p.By, p.Reason, p.At = c.String("by"), c.String("reason"), time.Now().UTC().Truncate(time.Millisecond)
-	if p.By == "" {
-		p.By = whoami()
+// pinChange returns the change that the flags describe.
+func pinChange(c *cli.Context) generation.PinChange {
+	change := generation.PinChange{By: c.String("by"), Reason: c.String("reason"), UntilNewer: c.Bool("until-newer")}
+	if change.By == "" {
+		change.By = whoami()
 	}
-	if p.Active && c.Bool("until-newer") {
-		list, err := generation.List(dir)
-		if err != nil {
-			return err
-		}
-		if len(list) > 0 { // SetPin fails if it is empty
-			p.UntilNewer, p.Newest = true, list[len(list)-1].ID
-		}
-	}
-	if err := generation.SetPin(dir, p); err != nil {
-		return err
-	}
-	var err error
-	switch {
-	case c.Bool("json"):
+	return change
+}
+
+// printPin prints the new pin of dir.
+func printPin(c *cli.Context, dir string, p generation.Pin) (err error) {
+	if c.Bool("json") {
 		err = json.NewEncoder(c.App.Writer).Encode(p)
-	case p.Active:
-		_, err = fmt.Fprintf(c.App.Writer, "%s: generation %s is %s\n", escape.Name(dir), p.ID, pinText(p))
-	default:
-		_, err = fmt.Fprintf(c.App.Writer, "%s: un%s; servers serve the newest servable generation\n", escape.Name(dir), pinText(p))
+	} else {
+		_, err = fmt.Fprintf(c.App.Writer, "%s: %s\n", escape.Name(dir), escape.Name(p.Message()))
 	}
 	if err != nil {
 		return fmt.Errorf("the pin is written, but cannot be printed: %w", err)
@@ -109,23 +94,8 @@ func setPin(c *cli.Context, dir string, p generation.Pin) error {
 	return nil
 }
 
-// pinText describes p, except its generation.
-func pinText(p generation.Pin) string {
-	text := "pinned"
-	if p.UntilNewer {
-		text += " until one newer than " + p.Newest.String() + " is servable,"
-	}
-	if p.By != "" {
-		text += " by " + escape.Name(p.By)
-	}
-	if !p.At.IsZero() {
-		text += " at " + p.At.UTC().Format(time.DateTime) + " UTC"
-	}
-	if p.Reason != "" {
-		text += ": " + escape.Name(p.Reason)
-	}
-	return text
-}
+// pinText describes p, except its generation, on one line.
+func pinText(p generation.Pin) string { return escape.Name(p.Details()) }
 
 // whoami returns user@host.
 func whoami() string {

@@ -1,11 +1,6 @@
 package main
 
 import (
-	"context"
-	"fmt"
-	"slices"
-	"time"
-
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
@@ -43,33 +38,10 @@ func rollback(c *cli.Context) error {
 	}
 	ctx, stop := program.Interruptible(c.Context)
 	defer stop()
-	g, _, err := s.previous(ctx)
+	s.warnOfPin(s.dir)
+	p, err := pinChange(c).Rollback(ctx, s.dir, func(g generation.Generation) error { return s.check(ctx, g) })
 	if err != nil {
-		return unchanged(ctx, err)
+		return unchanged(ctx, adviseShards(s.dir, err))
 	}
-	return setPin(c, s.dir, generation.Pin{Active: true, ID: g.ID})
-}
-
-// previous returns the generation that a server of s.dir serves, and the servable
-// one before it, which is not one that a released pin held back if there are
-// others. A pin that cannot be read does not prevent a rollback.
-func (s source) previous(ctx context.Context) (before, served generation.Generation, err error) {
-	if served, err = s.live(ctx, s.dir, nil); err != nil {
-		return before, served, err
-	}
-	list, err := generation.List(s.dir)
-	if err != nil {
-		return before, served, err
-	}
-	pin, _ := generation.ReadPin(s.dir)
-	now := time.Now()
-	list = slices.DeleteFunc(list, func(g generation.Generation) bool { return !g.ID.Before(served.ID, now) })
-	if len(list) == 0 {
-		return before, served, fmt.Errorf("%s: %w before %s, which is served", s.dir, generation.ErrNoneServable, served.ID)
-	}
-	before, err = generation.First(ctx, pin.Candidates(list), func(g generation.Generation) error { return s.check(ctx, g) })
-	if err != nil {
-		err = fmt.Errorf("%s: before %s, which is served: %w", s.dir, served.ID, err)
-	}
-	return before, served, err
+	return printPin(c, s.dir, p)
 }

@@ -184,9 +184,7 @@ func (s source) openLive(ctx context.Context, dir string) (opened, error) {
 // live returns the generation that a server of dir serves. skip, which may be
 // nil, receives the preferred ones that are not servable, and the reasons.
 func (s source) live(ctx context.Context, dir string, skip func(generation.Generation, error)) (generation.Generation, error) {
-	if _, err := generation.ReadPin(dir); err != nil {
-		fmt.Fprintln(s.stderr, escape.Name(err.Error()))
-	}
+	s.warnOfPin(dir)
 	g, err := generation.Live(ctx, dir, func(g generation.Generation) error {
 		err := s.check(ctx, g)
 		if err != nil && skip != nil && ctx.Err() == nil && !fsx.IsTooManyOpen(err) {
@@ -195,6 +193,21 @@ func (s source) live(ctx context.Context, dir string, skip func(generation.Gener
 		return err
 	})
 	return g, adviseShards(dir, err)
+}
+
+// previous returns the generation that a server of s.dir serves, and the one to
+// which a rollback goes.
+func (s source) previous(ctx context.Context) (before, served generation.Generation, err error) {
+	s.warnOfPin(s.dir)
+	before, served, err = generation.Previous(ctx, s.dir, func(g generation.Generation) error { return s.check(ctx, g) })
+	return before, served, adviseShards(s.dir, err)
+}
+
+// warnOfPin warns if the pin of dir cannot be read, which counts as none.
+func (s source) warnOfPin(dir string) {
+	if _, err := generation.ReadPin(dir); err != nil {
+		fmt.Fprintln(s.stderr, escape.Name(err.Error()))
+	}
 }
 
 // skip warns that a generation is not servable. An incomplete one may still be

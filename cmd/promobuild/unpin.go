@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"promostore/cmd/internal/program"
-	"promostore/format/generation"
 )
 
 func unpinCommand() *cli.Command {
@@ -29,5 +28,9 @@ func unpin(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return setPin(c, dir, generation.Pin{})
+	p, err := pinChange(c).Unpin(dir)
+	if err != nil {
+		return err
+	}
+	return printPin(c, dir, p)
 }

@@ -17,6 +17,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/page"
 	"promostore/web"
 )
 
@@ -69,6 +70,9 @@ func adminHandler(srv *httpd.Server, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /version", version)
 	mux.HandleFunc("GET /status", status(srv))
 	if srv.History() != nil {
+		mux.HandleFunc("GET /{$}", index(srv))
+		mux.HandleFunc("GET /activity", activity(srv))
+		mux.HandleFunc("GET /assets/", asset)
 		mux.HandleFunc("GET /generations", generations(srv))
 		mux.HandleFunc("GET /promotions/{ID}/history", promotionHistory(srv))
 		mux.HandleFunc("GET /generations/{FROM}/diff/{TO}", diff(srv))
@@ -132,6 +136,29 @@ func status(srv *httpd.Server) http.HandlerFunc {
 
 // adminTimeout bounds the time that a client of the admin listener does not read.
 const adminTimeout = 10 * time.Second
+
+// index serves the page with the details of `/status` and `/generations`.
+func index(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a := page.Respond(r.Context(), srv.History(), srv.View(), page.QueryOf(r), true)
+		a.Write(w, adminTimeout)
+	}
+}
+
+// activity tells the same as that of the public port.
+func activity(srv *httpd.Server) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Activity()) }
+}
+
+// asset serves a file that the page loads.
+func asset(w http.ResponseWriter, r *http.Request) {
+	a, ok := page.FindAsset(r.URL.Path)
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	a.Write(w, adminTimeout)
+}
 
 // generations lists the same as `/generations` of the public port, and the inputs and
 // the first bad rows of their builds.

@@ -5,7 +5,8 @@
 #   unshare --mount boot.sh DIR GROUP FILES
 #
 # DIR is an empty directory to mount on, GROUP the name of a new control group.
-# The only units are those in FILES/units; systemd boots test.target.
+# The only units are those in FILES/units and those that are installed later;
+# systemd boots test.target.
 set -euo pipefail
 root=$1 group=$2 files=$3
 
@@ -21,6 +22,7 @@ mount -t tmpfs tmpfs "$root"
 mkdir "$root"/{changes,work,root}
 mount -t overlay -o "lowerdir=/,upperdir=$root/changes,workdir=$root/work" overlay "$root/root"
 root+=/root
+rm -rf "$root"/etc/systemd/system "$root"/usr/lib/systemd/system # of this machine
 cp -a "$files/." "$root"
 mkdir -p "$root/var/lib/private"
 mount --bind "$files/state" "$root/var/lib/private"
@@ -37,5 +39,6 @@ pivot_root . mnt
 umount -l /mnt
 cd /
 mount --make-rshared / # the default of systemd, except in containers
-exec env -i container=test PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_UNIT_PATH=/units \
+exec env -i container=test PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+	SYSTEMD_UNIT_PATH=/units:/etc/systemd/system:/usr/lib/systemd/system \
 	/lib/systemd/systemd --system --unit=test.target --log-target=null --show-status=no

@@ -46,7 +46,8 @@ func Endpoints(dir string) (list []Endpoint, err error) {
 				if s, ok := n.Fun.(*ast.SelectorExpr); !ok || s.Sel.Name != "HandleFunc" {
 					break
 				}
-				if method, path := pathOf(n.Args); path != "" && path != "/" {
+				method, path := pathOf(n.Args)
+				if path = strings.TrimSuffix(path, "{$}"); path != "" && path != "/assets/" && lastName(n.Args[1]) != "notFound" {
 					list = append(list, Endpoint{path, method, docs[lastName(n.Args[1])]})
 				}
 			case *ast.ValueSpec: // the paths with an id have no case

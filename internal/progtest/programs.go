@@ -229,7 +229,7 @@ func look(url, pkg string) (Observation, error) {
 	}
 	for i := range o.Endpoints {
 		e := &o.Endpoints[i]
-		req, err := http.NewRequest(http.MethodDelete, url+e.Path, nil)
+		req, err := http.NewRequest(http.MethodPatch, url+e.Path, nil)
 		if err != nil {
 			return o, err
 		}
@@ -240,7 +240,7 @@ func look(url, pkg string) (Observation, error) {
 		resp.Body.Close()
 		e.Methods = resp.Header.Get("Allow")
 		if resp.StatusCode != http.StatusMethodNotAllowed || e.Methods == "" {
-			return o, fmt.Errorf("DELETE %s: %s, Allow %q", e.Path, resp.Status, e.Methods)
+			return o, fmt.Errorf("PATCH %s: %s, Allow %q", e.Path, resp.Status, e.Methods)
 		}
 	}
 	return o, nil

@@ -1,0 +1,59 @@
+package updater
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"promostore/page"
+)
+
+// index serves the page: the generations, lookups and uploads and, if the client has
+// the required credentials, the builds and the inbox. `?id=ID` looks a promotion up,
+// and `?from=ID&to=ID` compares two generations.
+func (s *Server) index(w http.ResponseWriter, r *http.Request) {
+	details, ok := s.details(w, r)
+	if !ok {
+		return
+	}
+	v := page.View{Program: "promobuild updater", Status: s.publicStatus().Status, Updater: &page.Updater{Token: s.auth.tokens != nil, Private: details}}
+	if details {
+		s.privateStatus().show(v.Updater)
+	}
+	a := page.Respond(r.Context(), s.history, v, page.QueryOf(r), details)
+	a.Write(w, answerTimeout)
+}
+
+// show fills u.
+func (st *privateStatus) show(u *page.Updater) {
+	if p := st.Building; p != nil {
+		u.Building = &page.Building{Title: fmt.Sprintf("Building %s %s", p.Source, p.Name), Text: fmt.Sprintf("%s: %d rows", p.Phase, p.Rows), Percent: p.Percent}
+	}
+	if in := st.Inbox; in != nil {
+		u.Inbox = &page.Inbox{Waiting: in.Waiting, Ignored: in.Ignored, Done: in.Done, Failed: in.Failed, Stuck: in.Stuck, Names: in.Names}
+	}
+	for _, r := range st.Builds {
+		b := page.Build{Until: r.Until.UTC().Format(time.RFC3339), Source: r.Source, Name: r.Name, Result: r.Outcome, Class: "bad", Text: r.Error}
+		if r.Outcome == outcomePublished {
+			b.Class, b.Text = "good", fmt.Sprintf("generation %s, %d records in %.1f s", r.Summary.Generation, r.Summary.Records, r.Summary.Seconds)
+			if r.Pinned != "" {
+				b.Text += "; servers keep the pinned generation " + r.Pinned
+			}
+			if r.Hook != nil && r.Hook.Error != "" {
+				b.Class, b.Text = "warn", b.Text+"; the command after publishing failed: "+r.Hook.Error
+			}
+		}
+		u.Builds = append(u.Builds, b)
+	}
+}
+
+// asset serves a file that the page loads. Its path changes with its content, and
+// caches keep it.
+func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
+	a, ok := page.FindAsset(r.URL.Path)
+	if !ok {
+		notFound(w, r)
+		return
+	}
+	a.Write(w, answerTimeout)
+}
