@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"promostore/format"
@@ -185,18 +184,17 @@ func (s sets) compare(ctx context.Context, visit func(Change) error, progress fu
 	return counts, err
 }
 
-// sourceOf returns the records of s. After each part it pauses for as long as the
-// part took, so that a comparison leaves at least half of two processors to the
-// requests of a server. Without pauses, a request waits for up to 10 ms, the time
-// slice of the scheduler.
+// sourceOf returns the records of s. After each part, up to 1 MiB, it pauses for
+// three times as long as the part took, so that a comparison leaves most of two
+// processors to the requests of a server. Without pauses, a request may wait for
+// 10 ms, the time slice of the scheduler.
 func sourceOf(s *generation.Set) diff.Source {
 	return diff.Source{Styles: s.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
 		began := time.Now()
 		return s.Scan(ctx, func(records []format.Record) error {
 			read := time.Since(began)
 			err := yield(records)
-			runtime.Gosched()
-			time.Sleep(min(read, maxPause))
+			time.Sleep(min(3*read, maxPause))
 			began = time.Now()
 			return err
 		})
@@ -204,4 +202,4 @@ func sourceOf(s *generation.Set) diff.Source {
 }
 
 // maxPause bounds a pause, because a slow read of the disk takes no processor.
-const maxPause = time.Millisecond
+const maxPause = 2 * time.Millisecond
