@@ -204,8 +204,8 @@ peers: # programs that promostore is compared with
 cover: ## print the coverage of all tests
 	go test -coverpkg ./... -coverprofile cover.out ./... && go tool cover -func cover.out | tail -1
 
-golden: ## regenerate the golden files, docs/reference.md, the manual pages, and the rules and routers for Kubernetes
-	go test ./format ./docs ./deploy -update
+golden: ## regenerate the golden files and the golden page, docs/reference.md, the manual pages, and the rules and routers for Kubernetes
+	go test ./format ./page ./docs ./deploy -update
 
 clean: ## remove built programs and packages, but no generations
 	rm -rf bin dist cover.out

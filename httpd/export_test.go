@@ -87,3 +87,6 @@ func Parse(body []byte) error {
 	var b batch
 	return b.parse(body)
 }
+
+// RecordMinutes ends a minute of the activity with each tick. Call it before Serve.
+func (s *Server) RecordMinutes(ticks <-chan time.Time) { s.minutes = ticks }

@@ -42,8 +42,9 @@ type Server struct {
 	admission  admission
 	generation atomic.Pointer[generationName]
 	draining   atomic.Bool
-	history    *web.History   // nil: without Options.Page
-	recorder   *page.Recorder // nil: without Options.Page
+	history    *web.History     // nil: without Options.Page
+	recorder   *page.Recorder   // nil: without Options.Page
+	minutes    <-chan time.Time // ends the minutes of the recorder; nil: a ticker does
 
 	slow          slowLog
 	cacheControl  []byte // header of promotions; empty: none
@@ -108,11 +109,14 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.ln = ln
 	s.mu.Unlock()
 	if s.recorder != nil {
-		minutes := time.NewTicker(time.Minute)
-		defer minutes.Stop()
+		if s.minutes == nil {
+			ticker := time.NewTicker(time.Minute)
+			defer ticker.Stop()
+			s.minutes = ticker.C
+		}
 		done := make(chan struct{})
 		defer close(done)
-		go s.recorder.Run(minutes.C, done)
+		go s.recorder.Run(s.minutes, done)
 	}
 	return s.fast.Serve(ln)
 }

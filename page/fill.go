@@ -136,7 +136,7 @@ func sentence(s *generation.Summary) string {
 	if s.Duplicates > 0 {
 		parts = append(parts, plural(s.Duplicates, "duplicate"))
 	}
-	took := "<0.1 s"
+	took := "under 0.1 s"
 	if s.Seconds >= 0.1 {
 		took = fmt.Sprintf("%.1f s", s.Seconds)
 	}

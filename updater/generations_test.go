@@ -125,7 +125,7 @@ func TestGenerationsRefuseForeignHosts(t *testing.T) {
 
 func TestUpdaterWithoutPage(t *testing.T) {
 	f := start(t, nil)
-	for _, path := range []string{"/generations", "/promotions/1/history", "/generations/1/diff/2"} {
+	for _, path := range []string{"/", "/?id=1", "/assets/x/page.js", "/generations", "/promotions/1/history", "/generations/1/diff/2"} {
 		f.get(t, path).want(t, http.StatusNotFound, "")
 	}
 }

@@ -11,7 +11,7 @@ import (
 func ExactPaths(mux *http.ServeMux, notFound http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := r.URL.Path
-		if clean := path.Clean("/" + p); clean != p && clean+"/" != p {
+		if clean := path.Clean("/" + p); clean != p && (clean == "/" || clean+"/" != p) {
 			notFound(w, r)
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -209,8 +210,56 @@ func TestAdminTellsDetailsOfGenerations(t *testing.T) {
 
 	s = start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s", "--page", "off")
 	address = s.await(t, "admin")["address"].(string)
-	if code, _ := getFrom(t, address, "/generations"); code != 404 {
-		t.Errorf("with --page off: %d", code)
+	for _, path := range []string{"/generations", "/", "/activity", "/assets/x"} {
+		if code, _ := getFrom(t, address, path); code != 404 {
+			t.Errorf("%s with --page off: %d", path, code)
+		}
+		s.want(t, "http", path, 404, `{"error":"not found"}`)
 	}
-	s.want(t, "http", "/generations", 404, `{"error":"not found"}`)
+}
+
+// The page of the admin listener names persons and inputs, and shows bad rows.
+func TestAdminServesPageWithDetails(t *testing.T) {
+	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s")
+	address := s.await(t, "admin")["address"].(string)
+	s.build(t, "1")
+	s.await(t, "generation live")
+	list, err := generation.List(s.dir)
+	must(t, err)
+	id := list[0].ID
+	must(t, generation.SetPin(s.dir, generation.Pin{Active: true, ID: id, By: "ana", Reason: "<script>secret"}))
+	s.await(t, "generation pinned")
+	must(t, generation.WriteSummary(s.dir, id, generation.Summary{Source: generation.SourceCommand, Inputs: []generation.SummaryInput{{Name: "secret.csv"}}, NumInputs: 2, Rows: 1, BadRows: 1,
+		Bad: []generation.SummaryBadRow{{File: "secret.csv", Line: 1, Column: 2, Reason: "price", Row: "<script>secret"}}}))
+	for _, query := range []string{"", "?id=" + exampleID, "?from=" + id.String() + "&to=" + id.String()} {
+		code, private := getFrom(t, address, "/"+query)
+		publicCode, public := s.get(t, "http", "/"+query)
+		if code != 200 || publicCode != 200 {
+			t.Errorf("%q: %d, public %d", query, code, publicCode)
+		}
+		for _, part := range []string{"By ana", "Reason: &lt;script&gt;secret", "command secret.csv and 1 more, 1 row, 1 bad", "<code>&lt;script&gt;secret</code>", "1 bad row<"} {
+			if !strings.Contains(private, part) || strings.Contains(public, part) {
+				t.Errorf("%q: %q: %t, public %t", query, part, strings.Contains(private, part), strings.Contains(public, part))
+			}
+		}
+		if strings.Contains(public, "secret") || strings.Contains(private, "<script>") || !strings.Contains(public, "command, 1 row, 1 bad") {
+			t.Errorf("%q: public %s", query, public)
+		}
+		asset := regexp.MustCompile(`assets/[^"]*js`).FindString(private)
+		if code, body := getFrom(t, address, "/"+asset); code != 200 || body == "" {
+			t.Errorf("%s: %d", asset, code)
+		}
+	}
+	if code, body := getFrom(t, address, "/activity"); code != 200 || !strings.HasPrefix(body, `{"until":null,"minutes":[{"requests":0,`) {
+		t.Errorf("/activity: %d %s", code, body)
+	}
+	req, err := http.NewRequest(http.MethodGet, "http://"+address+"/", nil)
+	must(t, err)
+	req.Host = "evil.example"
+	res, err := http.DefaultClient.Do(req)
+	must(t, err)
+	res.Body.Close()
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("host %s: %d", req.Host, res.StatusCode)
+	}
 }
