@@ -124,7 +124,7 @@ func TestLookup(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := tempDir(t)
 		var models []*model
-		for i := range rapid.IntRange(0, 6).Draw(rt, "generations") {
+		for i := range rapid.IntRange(0, 4).Draw(rt, "generations") {
 			m := drawModel(rt, generation.ID(1000+i), true)
 			m.publish(rt, dir)
 			models = append(models, m)

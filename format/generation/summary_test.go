@@ -85,8 +85,10 @@ func TestPublishWritesSummary(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(dir, generation.SummaryName(id)))
 	gentest.Must(t, err)
-	if info.Mode().Perm() != 0o644 {
-		t.Errorf("permissions %v", info.Mode())
+	file, err := os.Stat(gentest.Path(dir, id))
+	gentest.Must(t, err)
+	if info.Mode() != file.Mode() || info.Mode().Perm()&^0o644 != 0 {
+		t.Errorf("permissions %v, of the generation %v", info.Mode(), file.Mode())
 	}
 	if list, err := generation.List(dir); err != nil || len(list) != 1 || len(list[0].Files) != 1 {
 		t.Errorf("List: %v, %v", list, err)
