@@ -37,6 +37,7 @@ export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
+STAMP = -X promostore/cmd/internal/program.stamp=$(VERSION)
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
 MAINTAINER ?= $(shell git log -1 --format='%an <%ae>' 2>/dev/null)
 # v1.2.3 is 1.2.3, v1.2.3-rc.1 is 1.2.3~rc.1, and v1.2.3-4-gabcdef0 is 1.2.3+4.gabcdef0.
@@ -56,18 +57,18 @@ modules: # downloads the modules if one is missing; then builds and tests need n
 		'and cannot be downloaded. Run "go mod download" once with a network, or set GOPROXY to a mirror.'; exit 1; } >&2
 
 build: modules ## build both programs in bin/
-	go build -trimpath -ldflags '-X promostore/cmd/internal/program.stamp=$(VERSION)' -o bin/ ./cmd/...
+	go build -trimpath -ldflags '$(STAMP)' -o bin/ ./cmd/...
 
 install: ## copy the programs of BIN=bin, units, manual pages and completion scripts to DESTDIR/PREFIX, by default /usr/local
 	@test -x '$(BIN)/promobuild' -a -x '$(BIN)/promoserve' || { echo '$(BIN) lacks the programs. Run "make build" first.'; exit 1; } >&2
-	@set -eu; umask 022; to='$(DESTDIR)$(PREFIX)'; bin=$$(realpath '$(BIN)'); \
+	@set -eu; umask 022; to='$(DESTDIR)$(PREFIX)'; bin=$$(realpath '$(BIN)'); version=$$("$$bin/promoserve" --version); \
 	for f in $(INSTALLED); do \
 		mkdir -p "$$to/$${f%/*}"; name=$${f##*/}; \
 		case $$f in \
 		bin/promo-pull) cat deploy/rsync/promo-pull ;; \
 		bin/*) cat "$$bin/$$name" ;; \
 		lib/*) sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "deploy/systemd/$$name" ;; \
-		*.1.gz) sed "s/@VERSION@/$(VERSION)/; s/@DATE@/$$(date -u -d @$(EPOCH) +%F)/" "docs/man/$${name%.gz}" | gzip -9n ;; \
+		*.1.gz) sed "s/@VERSION@/$${version##* }/; s/@DATE@/$$(date -u -d @$(EPOCH) +%F)/" "docs/man/$${name%.gz}" | gzip -9n ;; \
 		*.fish) "$$bin/$${name%.fish}" completion fish ;; \
 		*/_*) "$$bin/$${name#_}" completion zsh ;; \
 		*) "$$bin/$$name" completion bash ;; \
@@ -80,22 +81,28 @@ uninstall: ## remove the files of "make install"
 	cd '$(DESTDIR)$(PREFIX)' && rm -f $(INSTALLED)
 
 packages: modules $(PACKAGERS) ## build deb and rpm packages in dist/, and for each program the list of its components (SBOM)
-	@rm -rf '$(DIST)' && mkdir -p '$(DIST)' && go run ./internal/thirdparty -texts '$(DIST)/copyright'
-	@go build -o '$(DIST)/bin/' ./cmd/... # for completion scripts
-	@gzip -9n <CHANGELOG.md >'$(DIST)/changelog.gz'
-	@printf 'promostore (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)-1' '$(MAINTAINER)' \
-		"$$(date -uR -d @$(EPOCH))" | gzip -9n >'$(DIST)/changelog.Debian.gz'
-	@set -eu; for arch in $(ARCHITECTURES); do \
+	@set -eu; umask 022; rm -rf '$(DIST)'; mkdir -p '$(DIST)/examples'; \
+	cp -R LICENSE deploy/packages '$(DIST)'; \
+	cp -R deploy/grafana deploy/prometheus deploy/proxy deploy/rsync/rsyncd.conf '$(DIST)/examples'; \
+	chmod -R u=rwX,go=rX '$(DIST)'; \
+	go run ./internal/thirdparty -texts '$(DIST)/copyright'; \
+	gzip -9n <CHANGELOG.md >'$(DIST)/changelog.gz'; \
+	printf 'promostore (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)-1' '$(MAINTAINER)' \
+		"$$(date -uR -d @$(EPOCH))" | gzip -9n >'$(DIST)/changelog.Debian.gz'; \
+	go build -ldflags '$(STAMP)' -o '$(DIST)/bin/' ./cmd/...; \
+	for arch in $(ARCHITECTURES); do \
 		$(MAKE) --no-print-directory install BIN='$(DIST)/bin' DESTDIR='$(DIST)'/$$arch PREFIX=/usr; \
-		GOARCH=$$arch go build -trimpath -ldflags '-s -w -X promostore/cmd/internal/program.stamp=$(VERSION)' -o '$(DIST)'/$$arch/usr/bin/ ./cmd/...; \
+		GOARCH=$$arch go build -trimpath -ldflags '-s -w $(STAMP)' -o '$(DIST)'/$$arch/usr/bin/ ./cmd/...; \
 		for p in deb rpm; do \
 			SOURCE_DATE_EPOCH=$(EPOCH) ROOT='$(DIST)'/$$arch DIST='$(DIST)' ARCH=$$arch VERSION='$(PACKAGE_VERSION)' MAINTAINER='$(MAINTAINER)' \
 				$(PACKAGERS)/nfpm package --config deploy/packages/nfpm.yaml --packager $$p --target '$(DIST)'; \
 		done; \
-		for p in promobuild promoserve; do GOARCH=$$arch $(PACKAGERS)/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp \
-			-main cmd/$$p -output '$(DIST)'/$${p}_$(PACKAGE_VERSION)_$$arch.cdx.json; done; \
-	done
-	@cd '$(DIST)' && rm -rf bin $(ARCHITECTURES) copyright changelog.*
+		for p in promobuild promoserve; do \
+			GOARCH=$$arch $(PACKAGERS)/cyclonedx-gomod bin -json -std -noserial -notimestamp -version '$(VERSION)' \
+				-output '$(DIST)'/$${p}_$(PACKAGE_VERSION)_$$arch.cdx.json '$(DIST)'/$$arch/usr/bin/$$p; \
+		done; \
+	done; \
+	cd '$(DIST)' && rm -rf LICENSE packages examples bin $(ARCHITECTURES) copyright changelog.*
 
 $(PACKAGERS): # programs that build packages and list components
 	GOBIN='$(CURDIR)/$@.new' go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)

@@ -105,6 +105,11 @@ func TestInstall(t *testing.T) {
 			}
 		}
 	}
+	page, err := exec.Command("gzip", "-dc", filepath.Join(dir, "share/man/man1/promoserve.1.gz")).Output()
+	_, version, _ := strings.Cut(strings.TrimSpace(run(t, program(t, "promoserve"), "--version")), "version ")
+	if err != nil || !strings.Contains(string(page), `"promostore `+version+`"`) || strings.Contains(string(page), "@") {
+		t.Errorf("the manual page does not have the version %s and a date: %v\n%.300s", version, err, page)
+	}
 	makeTarget(t, append(args, "uninstall")...)
 	if got := modes(t, root); !slices.Equal(got, want[:1]) {
 		t.Errorf("after uninstall there are %q, want %q", got, want[:1])

@@ -56,7 +56,8 @@ func list() ([]byte, error) {
 	}
 	var page bytes.Buffer
 	page.WriteString("# Third-party software\n\n" +
-		"The modules that are linked into promobuild and promoserve. `make audit` writes this page.\n\n" +
+		"The modules that are linked into promobuild and promoserve. `make audit` writes this page. " +
+		"The packages of `make packages` contain the texts of the licences.\n\n" +
 		"| module | version | licence |\n|---|---|---|\n")
 	for _, m := range modules {
 		names, err := licences(m.dir)
