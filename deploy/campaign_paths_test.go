@@ -23,7 +23,7 @@ import (
 
 // Parts of paths. Those with internal endpoints must not be reached.
 var (
-	internal   = []string{"status", "metrics", "prometheus", "readyz", "debug/pprof/", "debug/pprof/heap", "debug/pprof/cmdline", "version", "upload", "healthz"}
+	internal   = []string{"status", "metrics", "prometheus", "readyz", "debug/pprof/", "debug/pprof/heap", "debug/pprof/cmdline", "version", "upload", "healthz", "activity", "generations", "assets/x", "openapi.json"}
 	separators = []string{"/", "/", "//", "/./", "/../", "/x/../", "/.//", "\\", "/..\\", "%2f", "%2F", "%5c", "%252f", "/%2e/", "/%2e%2e/", "/%2E%2e%2f", "/..;/", "/;/", "/.%00/", "%c0%af", "/%c0%ae%c0%ae/", "/\u2025/", "\uff0f", "/..%c0%af", "/..%ef%bc%8f"}
 	tails      = []string{"", "", "", "?", "?x=/status", "#", "#/status", ";x", "%00", "%00/status", "\x00", "/", "/.", "/..", "%20", "%0d%0aHost:%20x", "%", "%zz", "%u002f", "..", "~", "*", "\u00e9", "\xff"}
 	hosts      = []string{"", "", "", "", "http://x", "http://x:1321", "http://127.0.0.1", "https://x", "//x", "HTTP://X"}

@@ -198,14 +198,16 @@ func TestProxySkipsDrainingServer(t *testing.T) {
 	}
 }
 
-// wantHidden checks that no spelling of a path reaches an endpoint for operators.
+// wantHidden checks that no spelling of a path reaches an endpoint for operators, or
+// the page.
 // root is the path that the proxy forwards.
 func wantHidden(t *testing.T, address, root string) {
 	t.Helper()
 	for _, path := range []string{
 		"/status", "/prometheus", "/metrics", "/readyz", "//status", "/promotions/../status", "/promotions/./../prometheus",
 		"/promotions/%2e%2e/status", "/promotions/..%2fstatus", "/promotions/%2E%2E%2Fprometheus", "/promotions//../status",
-		"/promotions/x/../../prometheus", "/promotions", "/", "http://x/status",
+		"/promotions/x/../../prometheus", "/promotions", "/", "http://x/status", "//", "/?id=x", "/activity", "/generations", "/assets/x/page.js", "/openapi.json",
+		"/promotions/..", "/promotions/../", "/promotions/../?id=x", "/promotions/%2e%2e/", "/promotions/..%2f", "/promotions/x/../../", "/promotions/../activity", "/promotions/%2e%2e/generations",
 	} {
 		path = strings.ReplaceAll(path, "/promotions", root)
 		conn, err := net.Dial("tcp", address)

@@ -11,18 +11,20 @@ import (
 // Header names and values in canonical form, which fasthttp neither copies nor
 // normalizes.
 var (
-	headerAcceptEncoding = []byte("Accept-Encoding")
-	headerAllow          = []byte("Allow")
-	headerCacheControl   = []byte("Cache-Control")
-	headerContentType    = []byte("Content-Type")
-	headerETag           = []byte("ETag")
-	headerGeneration     = []byte("X-Promotions-Generation")
-	headerIfNoneMatch    = []byte("If-None-Match")
-	headerRetryAfter     = []byte("Retry-After")
+	headerAcceptEncoding     = []byte("Accept-Encoding")
+	headerAllow              = []byte("Allow")
+	headerCacheControl       = []byte("Cache-Control")
+	headerContentType        = []byte("Content-Type")
+	headerContentTypeOptions = []byte("X-Content-Type-Options")
+	headerETag               = []byte("ETag")
+	headerGeneration         = []byte("X-Promotions-Generation")
+	headerIfNoneMatch        = []byte("If-None-Match")
+	headerRetryAfter         = []byte("Retry-After")
 
 	typeJSON         = []byte("application/json")
 	encodingIdentity = []byte("identity")
 	noStore          = []byte("no-store")
+	noSniff          = []byte("nosniff") // the answer may have texts of clients
 
 	// A generation appears, or an older one replaces it, within about a poll.
 	retryAfter = []byte("1")
@@ -37,6 +39,26 @@ func answerJSON(ctx *fasthttp.RequestCtx, v any) {
 	}
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.SetBody(append(text, '\n'))
+}
+
+// setText makes text the body of the answer. Until the client has read it, it counts as
+// memory of the answers to lookups, because it exceeds what the kernel holds for a
+// client that does not read. Without room for it, setText reports false.
+func (s *Server) setText(ctx *fasthttp.RequestCtx, text []byte) bool {
+	if ctx.IsHead() {
+		ctx.Response.SetBodyRaw(text) // it is not sent
+		return true
+	}
+	a := answers.Get().(*answer)
+	a.admission = &s.admission
+	if !a.reserve(cap(text)) {
+		a.free()
+		return false
+	}
+	a.text = text
+	a.Reset(text)
+	ctx.Response.SetBodyStream(a, len(text))
+	return true
 }
 
 // fail answers with an error. The reason is plain text.

@@ -34,17 +34,19 @@ func NewListener(ln net.Listener, c *web.Certificates, failed func(net.Conn, err
 
 // Limits of every server.
 const (
-	ReadTimeout    = readTimeout
-	WriteTimeout   = writeTimeout
-	IdleTimeout    = idleTimeout
-	MaxLookupIDs   = maxLookupIDs
-	MaxIDLen       = maxIDLen
-	LookupMemory   = maxLookupMemory
-	MaxWaiting     = maxWaiting
-	MaxLinger      = maxLinger
-	MaxSlowLines   = maxSlowLines
-	MaxLingering   = maxLingering
-	LookupsPerProc = lookupsPerProc
+	ReadTimeout  = readTimeout
+	WriteTimeout = writeTimeout
+	IdleTimeout  = idleTimeout
+	MaxLookupIDs = maxLookupIDs
+	MaxIDLen     = maxIDLen
+	LookupMemory = maxLookupMemory
+	MaxWaiting   = maxWaiting
+
+	MinLookupMemory = minLookupMemory
+	MaxLinger       = maxLinger
+	MaxSlowLines    = maxSlowLines
+	MaxLingering    = maxLingering
+	LookupsPerProc  = lookupsPerProc
 )
 
 // SetReadTimeout changes the read timeout. Call it before Serve.

@@ -73,12 +73,15 @@ func (s *Server) tell(ctx *fasthttp.RequestCtx, a web.Answer) {
 	ctx.SetStatusCode(a.Code)
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.Header.SetCanonical(headerCacheControl, noStore)
+	ctx.Response.Header.SetCanonical(headerContentTypeOptions, noSniff)
 	if a.RetryAfter != "" {
 		ctx.Response.Header.SetCanonical(headerRetryAfter, []byte(a.RetryAfter))
 	}
 	switch {
 	case a.Diff == nil:
-		ctx.Response.SetBodyRaw(a.Body)
+		if !s.setText(ctx, a.Body) {
+			unavailable(ctx, errBusy.Error())
+		}
 	case ctx.IsHead():
 		a.Diff.Close()
 	default:

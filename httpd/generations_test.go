@@ -48,7 +48,7 @@ func TestGenerationsAnswersList(t *testing.T) {
 		`{"generation":%q,"created":"2026-11-22T10:30:00Z","records":5,"bytes":8264,"shards":1,"state":"live","pinned":true,`+
 		`"summary":{"source":"command","num_inputs":1,"started":"2026-11-22T10:30:00Z","seconds":1.5,"rows":6,"records":5,"duplicates":0,"bad_rows":1}}]}`,
 		genID(2), genID(1), genID(0)))
-	if a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" {
+	if a.header.Get("Content-Type") != "application/json" || a.header.Get("Cache-Control") != "no-store" || a.header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("headers %v", a.header)
 	}
 }

@@ -147,6 +147,32 @@ func TestLookupMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestPageMemoryIsBounded requests pages and lists that together are far larger than the
+// memory of all answers. The clients do not read.
+func TestPageMemoryIsBounded(t *testing.T) {
+	const connections, most = 600, 8 << 20 // of at least 40 KiB
+	f := newFixture(t, httpd.Options{Page: true, Memory: 64 << 20}, reader.StoreOptions{})
+	f.SetLookupWait(time.Millisecond)
+	for i := range 100 {
+		publish(t, f.dir, genID(i), rows)
+	}
+	f.poll(t)
+	for _, path := range []string{"/", "/?id=" + exampleID} {
+		if a := f.exchange(t, request(path)); !strings.HasPrefix(a, "HTTP/1.1 200 ") || len(a) < 40<<10 {
+			t.Fatalf("%d bytes: %.300q", len(a), a)
+		}
+		buffers := f.held(request("/healthz"), 1<<20, connections, true)
+		used := f.held(request(path), 1<<20, connections, true) - buffers
+		t.Logf("%s: %d KiB", path, used>>10)
+		if limit := httpd.MinLookupMemory + most; used > limit {
+			t.Errorf("%s: %d MiB are in use, more than %d", path, used>>20, limit>>20)
+		}
+	}
+	if a := f.exchange(t, request("/")); !strings.HasPrefix(a, "HTTP/1.1 200 ") { // the memory is free again
+		t.Errorf("the page after them: %.100q", a)
+	}
+}
+
 // TestFinishedLookupsKeepLittleMemory ends many lookups at once. The buffers left
 // for later ones are bounded, too.
 func TestFinishedLookupsKeepLittleMemory(t *testing.T) {

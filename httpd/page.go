@@ -33,7 +33,12 @@ func (s *Server) index(ctx *fasthttp.RequestCtx) {
 	if readOnly(ctx) {
 		args := ctx.QueryArgs()
 		q := page.Query{ID: string(args.Peek("id")), From: string(args.Peek("from")), To: string(args.Peek("to"))}
-		show(ctx, page.Respond(ctx, s.history, s.View(), q, false))
+		a := page.Respond(ctx, s.history, s.View(), q, false)
+		if a.Shared || s.setText(ctx, a.Body) {
+			show(ctx, a)
+		} else {
+			show(ctx, page.Busy(fasthttp.StatusServiceUnavailable, string(retryAfter)))
+		}
 	}
 }
 
@@ -70,9 +75,11 @@ func (s *Server) asset(ctx *fasthttp.RequestCtx, path []byte) {
 	show(ctx, a)
 }
 
-// show sends an answer of the page.
+// show sends an answer of the page, but not a body that setText has set.
 func show(ctx *fasthttp.RequestCtx, a page.Answer) {
 	ctx.SetStatusCode(a.Code)
 	a.Header(ctx.Response.Header.Set)
-	ctx.Response.SetBodyRaw(a.Body)
+	if a.Shared {
+		ctx.Response.SetBodyRaw(a.Body)
+	}
 }

@@ -14,10 +14,20 @@ type Answer struct {
 	CacheControl string
 	RetryAfter   string // seconds; empty: none
 	Body         []byte
+	Shared       bool // Body is that of all such answers, and takes no memory
 }
 
+// htmlAnswer returns an answer with a page that no cache keeps.
 func htmlAnswer(code int, retryAfter string, body []byte) Answer {
-	return Answer{code, "text/html; charset=utf-8", "no-store", retryAfter, body}
+	return Answer{Code: code, ContentType: "text/html; charset=utf-8", CacheControl: "no-store", RetryAfter: retryAfter, Body: body}
+}
+
+// Busy returns the answer of a program that has no room for the page. It takes neither
+// time nor memory.
+func Busy(code int, retryAfter string) Answer {
+	a := htmlAnswer(code, retryAfter, busy)
+	a.Shared = true
+	return a
 }
 
 // Header calls set with the headers of a.

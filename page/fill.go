@@ -36,7 +36,7 @@ var errSlowComparison = fmt.Errorf("the comparison takes longer than %s: use pro
 func Respond(ctx context.Context, h *web.History, v View, q Query, details bool) Answer {
 	list := h.Generations(ctx, details)
 	if list.Code != http.StatusOK {
-		return htmlAnswer(list.Code, list.RetryAfter, busy)
+		return Busy(list.Code, list.RetryAfter)
 	}
 	if v.Now = time.Now(); !details {
 		v.Status = v.Status.Public()

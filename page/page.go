@@ -227,7 +227,7 @@ func loadAssets(names ...string) (byPath map[string]Answer, paths map[string]str
 		}
 		sum := sha256.Sum256(body)
 		paths[name] = "assets/" + hex.EncodeToString(sum[:6]) + "/" + name
-		byPath["/"+paths[name]] = Answer{Code: http.StatusOK, ContentType: contentTypes[path.Ext(name)], CacheControl: "public, max-age=31536000, immutable", Body: body}
+		byPath["/"+paths[name]] = Answer{Code: http.StatusOK, ContentType: contentTypes[path.Ext(name)], CacheControl: "public, max-age=31536000, immutable", Body: body, Shared: true}
 	}
 	return byPath, paths
 }

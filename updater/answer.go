@@ -56,6 +56,7 @@ func reply(w http.ResponseWriter, code int, v any) {
 	}
 	body := escape.JSON(b.Bytes()) // names of files and hosts
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body))) // a flush completes the response
 	w.WriteHeader(code)
 	_, _ = w.Write(body) // it fails only if the client has gone

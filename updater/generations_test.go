@@ -49,7 +49,7 @@ func TestGenerationsTellOfBuilds(t *testing.T) {
 	f.post(t, strings.NewReader(rows), "Authorization", "Bearer secret").want(t, http.StatusCreated, "")
 	for token, want := range map[string]bool{"": false, "secret": true} {
 		code, text, header := f.getText(t, "/generations", token)
-		if code != 200 || header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" {
+		if code != 200 || header.Get("Cache-Control") != "no-store" || header.Get("Content-Type") != "application/json" || header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%d %v", code, header)
 		}
 		for _, part := range []string{`"summary":{`, `"source":"upload"`, `"bad_rows":1`, `"records":2`, `"state":"live"`} {

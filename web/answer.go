@@ -11,6 +11,7 @@ func (a Answer) Write(w http.ResponseWriter, r *http.Request, timeout time.Durat
 	out := &deadlineWriter{w, http.NewResponseController(w), timeout}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if a.RetryAfter != "" {
 		w.Header().Set("Retry-After", a.RetryAfter)
 	}

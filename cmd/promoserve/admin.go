@@ -226,5 +226,6 @@ func setLogSlow(srv *httpd.Server, log *slog.Logger) http.HandlerFunc {
 // reply answers with v as JSON.
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_ = json.NewEncoder(w).Encode(v) // fails if the client has gone
 }
