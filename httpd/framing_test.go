@@ -133,6 +133,7 @@ func TestIgnoredChunksEndConnection(t *testing.T) {
 			fmt.Fprint(c, method+" /healthz HTTP/1.1\r\nHost: x\r\n"+chunked+"\r\n"+chunks)
 			answer, err := http.ReadResponse(r, &http.Request{Method: method})
 			must(t, err)
+			api.Observe(t, method, "/healthz", answer)
 			if !answer.Close {
 				t.Errorf("%s with %q: the answer does not announce the end of the connection", method, chunks)
 			}

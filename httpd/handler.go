@@ -89,6 +89,8 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		s.healthz(ctx)
 	case "/readyz":
 		s.readyz(ctx)
+	case "/openapi.json":
+		s.openapi(ctx)
 	case "/status":
 		s.status(ctx)
 	case "/prometheus", "/metrics":

@@ -20,6 +20,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/httpd"
+	"promostore/internal/apitest"
 	"promostore/internal/gentest"
 	"promostore/reader"
 )
@@ -98,6 +99,15 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
+// api compares answers with the OpenAPI document.
+var api = func() *apitest.Checker {
+	c, err := apitest.New(apitest.Promoserve)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}()
+
 // A fixture is a server over a directory of generations.
 type fixture struct {
 	*httpd.Server
@@ -165,7 +175,7 @@ func (f *fixture) listen(t testing.TB) {
 
 func (f *fixture) serve(t testing.TB, ln net.Listener, transport *http.Transport) {
 	f.ln = ln
-	f.client = &http.Client{Transport: transport}
+	f.client = &http.Client{Transport: api.Transport(t, transport)}
 	served := make(chan error, 1)
 	go func() { served <- f.Serve(ln) }()
 	t.Cleanup(func() {
@@ -289,6 +299,9 @@ func receive(t testing.TB, r *bufio.Reader) answer {
 // the answer does not have.
 func answerOf(t testing.TB, res *http.Response) answer {
 	t.Helper()
+	if res.Request == nil { // read from a connection
+		api.Observe(t, "", "", res)
+	}
 	b, err := io.ReadAll(res.Body)
 	must(t, err)
 	body, ended := strings.CutSuffix(string(b), "\n")

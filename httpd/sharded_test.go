@@ -152,6 +152,7 @@ func TestForeignIDHasNoBodyForHEAD(t *testing.T) {
 	must(t, err)
 	head, err := http.ReadResponse(r, &http.Request{Method: http.MethodHead})
 	must(t, err)
+	api.Observe(t, http.MethodHead, "/promotions/"+foreign, head)
 	if want := int64(len(foreignJSON(byLast, "0-7", foreign) + "\n")); head.StatusCode != 421 || head.ContentLength != want {
 		t.Errorf("HEAD: %d, length %d, want 421, %d", head.StatusCode, head.ContentLength, want)
 	}

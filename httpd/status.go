@@ -3,6 +3,7 @@ package httpd
 import (
 	"github.com/valyala/fasthttp"
 
+	"promostore/openapi"
 	"promostore/web"
 )
 
@@ -14,6 +15,14 @@ func (s *Server) Status() web.Status {
 	st.Digits = s.opts.Store.Digits().String()
 	st.Swaps = s.metrics.swaps[swapLive].Load()
 	return st
+}
+
+// openapi describes all requests as an OpenAPI document.
+func (s *Server) openapi(ctx *fasthttp.RequestCtx) {
+	if readOnly(ctx) {
+		ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
+		ctx.Response.SetBodyRaw(openapi.Document())
+	}
 }
 
 // status reports the live, the pinned and the newest generation, and the problems

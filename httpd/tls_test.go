@@ -86,7 +86,7 @@ func TestPortAcceptsHTTPAndHTTPS(t *testing.T) {
 	roots.AddCert(c.ConnectionState().PeerCertificates[0])
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
-	secure := &fixture{base: "https://" + f.ln.Addr().String(), client: &http.Client{Transport: transport}}
+	secure := &fixture{base: "https://" + f.ln.Addr().String(), client: &http.Client{Transport: api.Transport(t, transport)}}
 	secure.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)
 	secure.base = strings.Replace(secure.base, "127.0.0.1", "localhost", 1)
 	secure.get(t, "/promotions/"+exampleID).want(t, 200, exampleJSON)

@@ -274,7 +274,7 @@ func TestUploadRequiresClientCertificate(t *testing.T) {
 				return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}, nil
 			}
 		}
-		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		client := &http.Client{Transport: api.Transport(t, transport), Timeout: 20 * time.Second}
 		return client.Post("https://"+f.address+"/upload", "text/csv", strings.NewReader(dataSet(t, 10)))
 	}
 	res, err := upload(nil, nil)

@@ -126,6 +126,7 @@ func TestInvalidHTTPIsAnsweredWithText(t *testing.T) {
 	} {
 		res, err := http.ReadResponse(bufio.NewReader(f.dial(t, request)), nil)
 		must(t, err)
+		api.Observe(t, "", "", res)
 		res.Body.Close()
 		if res.StatusCode != code || !res.Close {
 			t.Errorf("%.80q: %s, closes the connection: %t; want %d", request, res.Status, res.Close, code)

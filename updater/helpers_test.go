@@ -22,6 +22,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/apitest"
 	"promostore/internal/synth"
 	"promostore/updater"
 )
@@ -34,6 +35,15 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// api compares answers with the OpenAPI document.
+var api = func() *apitest.Checker {
+	c, err := apitest.New(apitest.Updater)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}()
 
 // A fixture is an updater on a loopback port.
 type fixture struct {
@@ -82,7 +92,7 @@ func (f *fixture) serve(t *testing.T, config *tls.Config) {
 	must(t, err)
 	f.address = ln.Addr().String()
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ExpectContinueTimeout: 10 * time.Second}
-	f.client = &http.Client{Transport: transport, Timeout: 5 * time.Minute}
+	f.client = &http.Client{Transport: api.Transport(t, transport), Timeout: 5 * time.Minute}
 	f.served = make(chan error, 1)
 	go func() { f.served <- f.Serve(ln, config) }()
 	t.Cleanup(func() { f.stop(t) })
@@ -125,6 +135,9 @@ func (a answer) String() string { return fmt.Sprintf("%d %s", a.code, a.text) }
 func read(t *testing.T, res *http.Response) answer {
 	t.Helper()
 	defer res.Body.Close()
+	if res.Request == nil { // read from a connection
+		api.Observe(t, "", "", res)
+	}
 	body, err := io.ReadAll(res.Body)
 	must(t, err)
 	a := answer{code: res.StatusCode, header: res.Header, text: string(body)}

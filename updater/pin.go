@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 
@@ -18,9 +19,12 @@ import (
 	"promostore/internal/fsx"
 )
 
-// maxPinRequest bounds the body of a request to change the pin. The file of a pin
-// has room for a reason of this length, even if every character is escaped.
-const maxPinRequest = 4 << 10
+// Limits of a request to change the pin. The file of a pin has room for a reason of
+// this length, even if every character is escaped.
+const (
+	maxReason     = 1000 // characters
+	maxPinRequest = 16 << 10
+)
 
 var (
 	errLongBody = errors.New("the body is longer than " + humanize.Comma(maxPinRequest) + " bytes: shorten the reason")
@@ -145,7 +149,9 @@ func (s *Server) changePin(w http.ResponseWriter, r *http.Request, do pinFunc) (
 	}
 	change := generation.PinChange{By: authorOf(r)}
 	if req.Reason != nil {
-		change.Reason = *req.Reason
+		if change.Reason = *req.Reason; utf8.RuneCountInString(change.Reason) > maxReason {
+			return generation.Pin{}, malformed("the field reason is longer than %s characters", humanize.Comma(maxReason))
+		}
 	}
 	if req.UntilNewer != nil {
 		change.UntilNewer = *req.UntilNewer

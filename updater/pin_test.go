@@ -105,7 +105,8 @@ func TestRefusedPinRequestsChangeNothing(t *testing.T) {
 		{"form", closed, ok, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "unsupported", "not application/json"},
 		{"text", closed, ok, []string{"Content-Type", "text/plain; charset=application/json"}, 415, "unsupported", "not application/json"},
 		{"no content type", closed, ok, []string{"Content-Type", ""}, 415, "unsupported", "not application/json"},
-		{"long body", closed, body(strings.Repeat("x", 4<<10)), nil, 413, "too_large", "longer than 4,096 bytes"},
+		{"long body", closed, body(strings.Repeat("x", 16<<10)), nil, 413, "too_large", "longer than 16,384 bytes"},
+		{"long reason", closed, `{"generation":"` + good + `","reason":"` + strings.Repeat("ü", 1001) + `"}`, nil, 400, "malformed", "reason is longer than 1,000 characters"},
 		{"empty body", closed, "", nil, 400, "malformed", "not a JSON object"},
 		{"null", closed, "null", nil, 400, "malformed", "not a JSON object"},
 		{"array", closed, "[" + ok + "]", nil, 400, "malformed", "not a JSON object"},
@@ -344,7 +345,7 @@ func TestPinNamesSubjectOfCertificate(t *testing.T) {
 		InsecureSkipVerify: true,
 		Certificates:       []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: certKey}},
 	}}
-	for _, client := range []*http.Client{f.client, {Transport: transport}} {
+	for _, client := range []*http.Client{f.client, {Transport: api.Transport(t, transport)}} {
 		req, err := http.NewRequest("DELETE", "https://"+f.address+"/pin", nil)
 		must(t, err)
 		res, err := client.Do(req)

@@ -265,6 +265,7 @@ func (s *Server) handler() http.Handler {
 	mux.HandleFunc("/pin", only("PUT, DELETE", s.pin))
 	mux.HandleFunc("/rollback", only(http.MethodPost, s.rollback))
 	mux.HandleFunc("/status", only(http.MethodGet, s.local(s.status)))
+	mux.HandleFunc("/openapi.json", only(http.MethodGet, s.openapi))
 	mux.HandleFunc("/healthz", only(http.MethodGet, s.healthz))
 	mux.HandleFunc("/readyz", only(http.MethodGet, s.readyz))
 	mux.HandleFunc("/prometheus", only(http.MethodGet, s.local(s.prometheus)))

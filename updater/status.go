@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"promostore/openapi"
 	"promostore/web"
 )
 
@@ -78,6 +80,13 @@ func (s *Server) publicStatus() status {
 	st.Swaps = s.pipeline.counters.published()
 	_, st.Running = s.pipeline.history.current()
 	return st
+}
+
+// openapi describes all requests as an OpenAPI document.
+func (s *Server) openapi(w http.ResponseWriter, _ *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openapi.Document()) // it fails only if the client has gone
 }
 
 // health is the JSON body of /healthz and /readyz.

@@ -17,6 +17,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/openapi"
 	"promostore/page"
 	"promostore/web"
 )
@@ -68,6 +69,7 @@ func adminHandler(srv *httpd.Server, log *slog.Logger) http.Handler {
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /version", version)
+	mux.HandleFunc("GET /openapi.json", describe)
 	mux.HandleFunc("GET /status", status(srv))
 	if srv.History() != nil {
 		mux.HandleFunc("GET /{$}", index(srv))
@@ -126,6 +128,12 @@ func version(w http.ResponseWriter, _ *http.Request) {
 		answer.Commit = answer.Settings["vcs.revision"]
 	}
 	reply(w, answer)
+}
+
+// describe describes all requests as an OpenAPI document.
+func describe(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(openapi.Document()) // fails if the client has gone
 }
 
 // status reports the same as /status of the public port, and the author and the
