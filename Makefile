@@ -85,7 +85,7 @@ packages: modules $(PACKAGERS) ## build deb and rpm packages in dist/, and for e
 	cp -R LICENSE deploy/packages '$(DIST)'; \
 	cp -R deploy/grafana deploy/prometheus deploy/proxy deploy/rsync/rsyncd.conf '$(DIST)/examples'; \
 	chmod -R u=rwX,go=rX '$(DIST)'; \
-	go run ./internal/thirdparty -texts '$(DIST)/copyright'; \
+	go run ./internal/thirdparty texts '$(DIST)/copyright'; \
 	gzip -9n <CHANGELOG.md >'$(DIST)/changelog.gz'; \
 	printf 'promostore (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)-1' '$(MAINTAINER)' \
 		"$$(date -uR -d @$(EPOCH))" | gzip -9n >'$(DIST)/changelog.Debian.gz'; \

@@ -1,6 +1,6 @@
 // Thirdparty writes the modules that are linked into the programs, with the names
-// of their licences, to the file named by its argument. With -texts it writes the
-// licences themselves, which a package with the programs has to contain.
+// of their licences, to the file named by its argument. With the argument texts
+// before it, it writes the licences themselves, which packages have to contain.
 //
 // It recognizes a licence by a phrase that no other licence contains. A module
 // without a known licence is an error: a person has to read its licence.
@@ -9,7 +9,6 @@ package main
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,19 +21,17 @@ import (
 const programs = "promostore/cmd/..."
 
 func main() {
-	withTexts := flag.Bool("texts", false, "write the texts of the licences")
-	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: thirdparty [-texts] FILE")
-		os.Exit(2)
+	write, args := list, os.Args[1:]
+	if len(args) == 2 && args[0] == "texts" {
+		write, args = texts, args[1:]
 	}
-	write := list
-	if *withTexts {
-		write = texts
+	if len(args) != 1 {
+		fmt.Fprintln(os.Stderr, "usage: thirdparty [texts] FILE")
+		os.Exit(2)
 	}
 	page, err := write()
 	if err == nil {
-		err = os.WriteFile(flag.Arg(0), page, 0o644)
+		err = os.WriteFile(args[0], page, 0o644)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "thirdparty:", err)
