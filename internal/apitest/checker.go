@@ -149,8 +149,8 @@ func (c *Checker) Check(a Answer) error {
 	return c.checkResponse(a, c.doc.Components.Responses[name].Value)
 }
 
-// ignored lists the headers that HTTP itself needs.
-var ignored = []string{"Connection", "Content-Length", "Content-Type", "Date", "Server", "Transfer-Encoding"}
+// ignored lists the headers that HTTP itself needs, and one that only browsers read.
+var ignored = []string{"Connection", "Content-Length", "Content-Type", "Date", "Server", "Transfer-Encoding", "X-Content-Type-Options"}
 
 func (c *Checker) checkResponse(a Answer, r *openapi3.Response) error {
 	documented := slices.Clone(ignored)
