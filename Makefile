@@ -19,6 +19,8 @@ VERSITYGW = v1.8.0
 GATEWAY = bin/versitygw-$(VERSITYGW)
 PYSPARK = 4.3.0
 SPARK = bin/pyspark-$(PYSPARK)
+SCHEMATHESIS_VERSION = 4.32.5
+SCHEMATHESIS = bin/schemathesis-$(SCHEMATHESIS_VERSION)/bin/schemathesis
 NFPM = v2.45.1
 CYCLONEDX = v1.10.0
 PACKAGERS = bin/packagers-$(NFPM)-$(CYCLONEDX)
@@ -50,7 +52,7 @@ SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
-.PHONY: modules build install uninstall packages run test race test-system campaign docker java test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
+.PHONY: modules build install uninstall packages run test race test-system campaign docker java python test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
 
 modules: # downloads the modules if one is missing; then builds and tests need no network
 	@go list -deps -test ./... >/dev/null 2>&1 || out=$$(go mod download 2>&1) || { echo "$$out"; echo 'A Go module is missing' \
@@ -118,17 +120,20 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) $(PACKAGERS) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) $(SCHEMATHESIS) $(PACKAGERS) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin' go test -timeout 30m -tags system ./...
+	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin:$(CURDIR)/$(dir $(SCHEMATHESIS))' go test -timeout 30m -tags system ./...
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	SCALE='$(SCALE)' SEED='$(SEED)' go test -count 1 -v -p 1 -timeout 2h -tags campaign -run '^TestCampaign$(CAMPAIGN)' \
 		./httpd ./reader ./deploy
 
-java: # Java and venv of Python, for Spark
-	@{ command -v java && python3 -c 'import ensurepip'; } >/dev/null 2>&1 || $(call install,default-jre-headless python3-venv)
+python: # venv of Python, for Spark and Schemathesis
+	@python3 -c 'import ensurepip' 2>/dev/null || $(call install,python3-venv)
+
+java: # Java, for Spark
+	@command -v java >/dev/null || $(call install,default-jre-headless)
 
 docker: # a running Docker engine and Compose; installs and starts them if none answers
 	@{ docker compose version || command -v docker-compose; } >/dev/null 2>&1 || $(call install,docker.io docker-compose)
@@ -159,10 +164,14 @@ $(GATEWAY): # an S3 server
 	GOBIN='$(CURDIR)/$@.new' go install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW)
 	mv $@.new $@
 
-$(SPARK): | java # Apache Spark
+$(SPARK): | java python # Apache Spark
 	rm -rf $@.new && python3 -m venv $@.new
 	$@.new/bin/python3 -m pip install --quiet --disable-pip-version-check pyspark==$(PYSPARK)
 	mv $@.new $@
+
+$(SCHEMATHESIS): | python # sends requests that openapi/openapi.json describes, and others; its path is part of the program
+	rm -rf bin/schemathesis-* && python3 -m venv $(patsubst %/bin/,%,$(dir $@))
+	$(@D)/python3 -m pip install --quiet --disable-pip-version-check schemathesis==$(SCHEMATHESIS_VERSION)
 
 test-bench: peers ## check that the peers in bench/ give right answers; installs them
 	cd bench && CGO_ENABLED=1 go test ./...

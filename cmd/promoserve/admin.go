@@ -155,7 +155,10 @@ func index(srv *httpd.Server) http.HandlerFunc {
 
 // activity tells the same as that of the public port.
 func activity(srv *httpd.Server) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Activity()) }
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		reply(w, srv.Activity())
+	}
 }
 
 // asset serves a file that the page loads.

@@ -17,6 +17,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/apitest"
 )
 
 // Profiles are on the admin address, and not on the public port.
@@ -108,7 +109,9 @@ func TestAdminServesFullStatus(t *testing.T) {
 
 func getFrom(t *testing.T, address, path string) (int, string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	api, err := apitest.New(apitest.Admin)
+	must(t, err)
+	client := &http.Client{Transport: api.Transport(t, &http.Transport{DisableKeepAlives: true})}
 	res, err := client.Get("http://" + address + path)
 	must(t, err)
 	defer res.Body.Close()
