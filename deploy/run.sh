@@ -71,6 +71,7 @@ Try:
   curl -k https://$api/promotions/${id:-ID}
   curl --form data=@$SAMPLE http://$address/upload
 
+Or open http://$api/ and http://$address/ in a browser.
 Generations are in $DATA. Ctrl-C stops both programs.
 
 END

@@ -22,7 +22,7 @@ async function refresh(asked = false) {
     for (const part of document.querySelectorAll("[data-live]")) replace(part, next);
     document.title = next.title;
     document.body.classList.remove("stale");
-    if (asked) $("result").replaceChildren();
+    if (asked && !upload) $("result").replaceChildren();
   } catch (error) {
     document.body.classList.add("stale");
     if (asked) show("bad", error.message);
@@ -189,7 +189,7 @@ function end(status, text) {
   } else {
     show("bad", answer.error ?? `${status}`);
   }
-  // The rows of an error; those that a published generation lacks have another name.
+  // Bad rows of a refused data set are in rows, and those of a published one in bad.
   const bad = Array.isArray(answer.rows) ? answer.rows : (answer.bad ?? []);
   if (bad.length) $("result").append(badRows(bad));
   refresh();
@@ -209,7 +209,7 @@ function badRows(rows) {
   const body = table.createTBody();
   for (const row of rows) {
     const tr = body.insertRow();
-    for (const value of [row.line, row.column, row.reason, row.text]) tr.insertCell().textContent = value;
+    for (const value of [row.line, row.column, row.reason, row.row]) tr.insertCell().textContent = value;
   }
   const scroll = document.createElement("div");
   scroll.className = "scroll";

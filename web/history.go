@@ -233,7 +233,7 @@ func encodeAnswer(v any) []byte {
 
 // WriteMetrics writes the metrics of h, whose names begin with prefix.
 func (h *History) WriteMetrics(e *ExpositionWriter, prefix string) {
-	e.Family(prefix+"_history_requests_total", "counter", "Requests about the generations (generations, history, diff) by result: answered, refused (others were under way, or it took too long).")
+	e.Family(prefix+"_history_requests_total", "counter", "Requests about the generations (generations, history, diff), also of the page, by result: answered, refused (others were under way, or it took too long).")
 	for i, name := range requestNames {
 		e.Sample("", float64(h.answered[i].Load()), "request", name, "result", "answered")
 		e.Sample("", float64(h.refused[i].Load()), "request", name, "result", "refused")
