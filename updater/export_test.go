@@ -12,8 +12,11 @@ var IgnoredExtensions, IgnoredNames = ignoredExtensions, ignoredNames
 // MinProgress is the number of bytes that a client must send in a stall timeout.
 const MinProgress = minProgress
 
-// SetHeaderTimeout sets the time to receive a header. Call it before Serve.
-func (s *Server) SetHeaderTimeout(d time.Duration) { s.http.ReadHeaderTimeout = d }
+// SetHeaderTimeout sets the time to receive a header, or a short body. Call it
+// before Serve.
+func (s *Server) SetHeaderTimeout(d time.Duration) {
+	s.http.ReadHeaderTimeout, s.http.ReadTimeout = d, d
+}
 
 // PollInbox polls the inbox once.
 func (s *Server) PollInbox() error { return s.inbox.pollOnce() }
