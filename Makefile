@@ -21,10 +21,12 @@ PYSPARK = 4.3.0
 SPARK = bin/pyspark-$(PYSPARK)
 SCHEMATHESIS_VERSION = 4.32.5
 SCHEMATHESIS = bin/schemathesis-$(SCHEMATHESIS_VERSION)/bin/schemathesis
+AXE_CORE = 4.14.1
+AXE = bin/axe-core-$(AXE_CORE)
 NFPM = v2.45.1
 CYCLONEDX = v1.10.0
 PACKAGERS = bin/packagers-$(NFPM)-$(CYCLONEDX)
-TOOLS = curl fish haproxy jq lintian man-db nginx-light procps prometheus rpm rsync systemd tabix zsh
+TOOLS = chromium curl fish haproxy jq lintian man-db nginx-light procps prometheus rpm rsync systemd tabix zsh
 BENCH ?= .
 LISTEN ?= :1321
 UPDATER ?= 127.0.0.1:1322
@@ -120,9 +122,9 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) $(SCHEMATHESIS) $(PACKAGERS) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) $(SCHEMATHESIS) $(PACKAGERS) $(AXE) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin:$(CURDIR)/$(dir $(SCHEMATHESIS))' go test -timeout 30m -tags system ./...
+	AXE='$(CURDIR)/$(AXE)/axe.min.js' PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin:$(CURDIR)/$(dir $(SCHEMATHESIS))' go test -timeout 30m -tags system ./...
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
@@ -173,6 +175,12 @@ $(SCHEMATHESIS): | python # sends requests that openapi/openapi.json describes, 
 	rm -rf bin/schemathesis-* && python3 -m venv $(patsubst %/bin/,%,$(dir $@))
 	$(@D)/python3 -m pip install --quiet --disable-pip-version-check schemathesis==$(SCHEMATHESIS_VERSION)
 
+$(AXE): # the script that looks for barriers in pages
+	@command -v npm >/dev/null || $(call install,npm)
+	rm -rf $@.new && mkdir -p $@.new
+	cd $@.new && npm pack --silent axe-core@$(AXE_CORE) >/dev/null && tar -xzf axe-core-*.tgz --strip-components 1 package/axe.min.js package/LICENSE
+	mv $@.new $@
+
 test-bench: peers ## check that the peers in bench/ give right answers; installs them
 	cd bench && CGO_ENABLED=1 go test ./...
 
@@ -222,6 +230,10 @@ cover: ## print the coverage of all tests
 
 golden: ## regenerate the golden files and the golden page, docs/reference.md, the manual pages, and the rules and routers for Kubernetes
 	go test ./format ./page ./docs ./deploy -update
+
+screenshots: modules ## write docs/page-light.png and docs/page-dark.png again
+	@dpkg -s chromium >/dev/null 2>&1 || $(call install,chromium)
+	go test -count 1 -tags system -run TestScreenshots ./deploy -update
 
 clean: ## remove built programs and packages, but no generations
 	rm -rf bin dist cover.out

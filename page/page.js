@@ -246,3 +246,4 @@ if ($("upload-form")) {
 
 enable();
 setInterval(refresh, refreshEvery);
+document.addEventListener("visibilitychange", () => refresh());
