@@ -157,7 +157,9 @@ func (b *tab) rows(table string) [][]string {
 // fill fills an input, as a user does.
 func (b *tab) fill(selector, text string) {
 	b.Helper()
-	b.do(chromedp.Clear(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), text))
+	b.do(chromedp.Focus(chromedp.CSS(selector)))
+	eval[bool](b, "(document.activeElement.select(), true)")
+	b.do(chromedp.KeyEvent(text))
 }
 
 // click clicks an element.

@@ -31,18 +31,25 @@ async function refresh(asked = false) {
   }
 }
 
-// replace replaces a part, unless the user is in it, and keeps what the user has
-// chosen and opened.
+// replace replaces a part. It keeps the focus, and what the user has chosen and opened.
 function replace(part, next) {
   const fresh = next.querySelector(`[data-live="${part.dataset.live}"]`);
-  if (!fresh || part.innerHTML === fresh.innerHTML || part.contains(document.activeElement)) return;
+  if (!fresh || part.querySelector("details[open]")) return;
+  enable(fresh);
+  if (part.innerHTML === fresh.innerHTML) return;
+  const focused = part.contains(document.activeElement) ? counterparts(document.activeElement, fresh) : [];
+  if (part.contains(document.activeElement) && focused.length !== 1) return;
   for (const input of part.querySelectorAll("input:checked")) {
-    const same = [...fresh.querySelectorAll("input")].find((i) => i.name === input.name && i.value === input.value);
-    if (same) same.checked = true;
+    for (const same of counterparts(input, fresh)) same.checked = true;
   }
-  if (part.querySelector("details[open]")) return;
   part.replaceWith(document.adoptNode(fresh));
-  enable();
+  for (const same of focused) same.focus({ preventScroll: true });
+}
+
+// counterparts returns the elements of root that have the tag and the names of element.
+function counterparts(element, root) {
+  const names = ["name", "value", "aria-label", "data-action", "data-generation"];
+  return [...root.querySelectorAll(element.tagName)].filter((e) => names.every((n) => e.getAttribute(n) === element.getAttribute(n)));
 }
 
 // reason returns why a response is an error.
@@ -63,9 +70,9 @@ function show(kind, text) {
   $("result").replaceChildren(p);
 }
 
-// enable shows the buttons that need this script.
-function enable() {
-  for (const button of document.querySelectorAll("button[data-action]")) button.hidden = false;
+// enable shows the buttons below root that need this script.
+function enable(root) {
+  for (const button of root.querySelectorAll("button[data-action]")) button.hidden = false;
 }
 
 // Pin, unpin and rollback. Each says what it does before it does it.
@@ -87,8 +94,10 @@ const actions = {
   }),
 };
 
-async function act(name, generation) {
-  const action = actions[name](generation);
+let action = null; // that the dialog asks about
+
+function ask(name, generation) {
+  action = actions[name](generation);
   $("confirm-title").textContent = action.title;
   $("confirm-text").textContent = action.text;
   $("reason").value = "";
@@ -96,9 +105,14 @@ async function act(name, generation) {
   const dialog = $("confirm");
   dialog.returnValue = "";
   dialog.showModal();
-  await new Promise((done) => dialog.addEventListener("close", done, { once: true }));
-  if (dialog.returnValue !== "yes") return;
+}
+
+// act does what the dialog asked about. The event of an earlier dialog may come when
+// the next one is open.
+async function act() {
+  if ($("confirm").open || $("confirm").returnValue !== "yes" || !action) return;
   const [method, path, body] = action.request($("reason").value);
+  action = null;
   try {
     const response = await fetch(path, {
       method,
@@ -116,8 +130,9 @@ async function act(name, generation) {
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-action]");
-  if (button) act(button.dataset.action, button.dataset.generation);
+  if (button) ask(button.dataset.action, button.dataset.generation);
 });
+$("confirm")?.addEventListener("close", act);
 
 // Upload. XMLHttpRequest reports the progress of the transfer, which fetch cannot.
 let upload = null;
@@ -159,7 +174,6 @@ async function follow(id) {
   $("cancel").hidden = true;
   const bar = progress("Building");
   for (;;) {
-    await new Promise((done) => setTimeout(done, 500));
     try {
       const response = await fetch("uploads/" + encodeURIComponent(id), { headers: headers(), cache: "no-store" });
       const state = await response.json();
@@ -170,6 +184,7 @@ async function follow(id) {
     } catch {
       bar(0, "The updater does not answer; trying again.");
     }
+    await new Promise((done) => setTimeout(done, 500));
   }
 }
 
@@ -213,6 +228,9 @@ function badRows(rows) {
   }
   const scroll = document.createElement("div");
   scroll.className = "scroll";
+  scroll.tabIndex = 0;
+  scroll.role = "region";
+  scroll.ariaLabel = "First bad rows";
   scroll.append(table);
   return scroll;
 }
@@ -244,6 +262,6 @@ if ($("upload-form")) {
   });
 }
 
-enable();
+enable(document);
 setInterval(refresh, refreshEvery);
 document.addEventListener("visibilitychange", () => refresh());
