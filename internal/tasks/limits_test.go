@@ -88,6 +88,8 @@ func TestTasksApplyTheLimitsOfABuild(t *testing.T) {
 		{"changed by the limits", rows(0, 100, "2") + rows(100, 950, "1") + rows(n, 1020, "1"), Policies{MaxChanged: 10, MaxAdded: 2, MaxRemoved: 5}, nil},
 		{"a row repeats an ID of another split", rows(0, 2000, "1") + rows(7, 8, "1"), Policies{Duplicates: "error"}, new(*builder.DuplicatesError)},
 		{"a row repeats an ID of its split", rows(0, 2000, "1") + rows(1999, 2000, "1"), Policies{Duplicates: "error"}, new(*builder.DuplicatesError)},
+		{"no line end", strings.TrimSuffix(rows(0, 100, "1"), "\n"), Policies{}, nil},
+		{"no line end where one is required", strings.TrimSuffix(rows(0, 100, "1"), "\n"), Policies{RequireFinalNewline: true}, builder.ErrUnterminated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := []func(testing.TB) site{newDirSite, newS3Site}[i%2](t)

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"promostore/builder"
@@ -350,4 +351,65 @@ func TestPublishNeedsTheFilesInOut(t *testing.T) {
 		must(t, err)
 		wantFiles(t, s.pulled(t), want)
 	})
+}
+
+// An interrupted merge leaves nothing, wherever it is.
+func TestInterruptedMergeLeavesNothing(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		opts := s.makeOptions(s.put(t, "in.csv", []byte(rows(0, 2000, "1"))))
+		live, err := build(t, t.TempDir(), opts)
+		must(t, err)
+		s.push(t, live)
+		opts.Generation++
+		opts.Policies.MaxRemoved = 50
+		opts.SplitSize = 64 << 10
+		p := makePlan(t, opts)
+		splitAll(t, p)
+		before := s.keys(t, "out")
+		canceled := errors.New("canceled by the test")
+		interrupted := 0
+		for after := 0; ; after++ {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			o := taskOptions(t)
+			_, err := p.Merge(&countedContext{Context: ctx, n: after, cancel: func() { cancel(canceled) }}, 3, o, nil)
+			if left := filesIn(t, o.TempDir); len(left) > 0 {
+				t.Errorf("after %d looks at the context, the temporary directory has %v", after, left)
+			}
+			if err == nil {
+				break
+			}
+			interrupted++
+			if !errors.Is(err, canceled) && !errors.Is(err, context.Canceled) || IsPermanent(err) {
+				t.Errorf("after %d looks at the context: %v, permanent: %v", after, err, IsPermanent(err))
+			}
+			if keys := s.keys(t, "out"); !slices.Equal(keys, before) && len(keys) != len(before)+1 { // the last step is done.json
+				t.Errorf("after %d looks at the context, Out has %v", after, keys)
+			}
+		}
+		if interrupted < 10 {
+			t.Errorf("%d merges were interrupted", interrupted)
+		}
+	})
+}
+
+// A countedContext is canceled when it is asked for the n-th time.
+type countedContext struct {
+	context.Context
+	n      int
+	cancel func()
+	asked  atomic.Int64
+}
+
+func (c *countedContext) Err() error {
+	if c.asked.Add(1) > int64(c.n) {
+		c.cancel()
+	}
+	return c.Context.Err()
+}
+
+func (c *countedContext) Done() <-chan struct{} {
+	if c.asked.Add(1) > int64(c.n) {
+		c.cancel()
+	}
+	return c.Context.Done()
 }
