@@ -89,9 +89,10 @@ func (m *merge) receiveRun(ctx context.Context, f run, split int) (path string, 
 	return path, err
 }
 
-// Parts of a file that are received at the same time, and their length in bytes.
-// With filesAtOnce files they take builder.MinMemory, before the merge begins.
+// Files are received at the same time, each in several parts of partLen bytes. They
+// take builder.MinMemory, before the merge begins.
 const (
+	filesAtOnce = 4
 	partsOfFile = 4
 	partLen     = 4 << 20
 )

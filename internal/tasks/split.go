@@ -183,7 +183,7 @@ func (s *split) rangeOf(url string) int {
 func (s *split) store(ctx context.Context, runs folder, paths []string) ([]RunFile, error) {
 	files := make([]RunFile, len(paths))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(filesAtOnce)
+	g.SetLimit(sentAtOnce)
 	for i, path := range paths {
 		g.Go(func() (err error) {
 			name := filepath.Base(path)
@@ -198,9 +198,9 @@ func (s *split) store(ctx context.Context, runs folder, paths []string) ([]RunFi
 	return files, g.Wait()
 }
 
-// filesAtOnce is the number of files that are sent or received at the same time,
-// each in several parts.
-const filesAtOnce = 4
+// sentAtOnce is the number of runs that are sent at the same time. Thousands of small
+// ones take the time of a request each.
+const sentAtOnce = 16
 
 func describeRun(ctx context.Context, runs folder, name string) (RunFile, error) {
 	r, err := runs.store.Open(ctx, runs.prefix+name)
