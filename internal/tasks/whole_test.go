@@ -130,9 +130,7 @@ func wantFiles(t testing.TB, got, want map[string]string) {
 func everyTask(t testing.TB, r *rand.Rand, n int, task func(i int) error) {
 	t.Helper()
 	order := r.Perm(n)
-	for _, i := range order[:n/3] {
-		order = append(order, i)
-	}
+	order = append(order, order[:n/3]...)
 	r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	next := make(chan int)
 	errs := make(chan error, 4)
