@@ -51,7 +51,9 @@ var sizingRows = []struct {
 	{"input, plain", func(s sizing) string { return size(s.rows * plainRow) }},
 	{"input, `gzip -1`", func(s sizing) string { return size(s.rows * gzipRow) }},
 	{"machines", func(s sizing) string { return count(s.machines) }},
-	{"`--split-size`, plain", func(s sizing) string { return strings.Replace(humanize.IBytes(splitSize(s.rows*plainRow)), ".0", "", 1) }},
+	{"`--split-size`, plain", func(s sizing) string {
+		return strings.Replace(humanize.IBytes(splitSize(s.rows*plainRow)), ".0", "", 1)
+	}},
 	{"splits, plain", func(s sizing) string { return count(s.splits(plainRow)) }},
 	{"splits, `gzip -1`", func(s sizing) string { return count(s.splits(gzipRow)) }},
 	{"`--shards`", func(s sizing) string { return count(s.shards()) }},
