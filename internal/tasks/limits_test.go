@@ -99,7 +99,7 @@ func TestTasksApplyTheLimitsOfABuild(t *testing.T) {
 			must(t, err)
 			s.push(t, live)
 			opts.Generation++
-			opts.SplitSize = 8 << 10
+			opts.SplitSize = 24 << 10
 			opts.Inputs = []Source{s.put(t, "in.csv", []byte(c.csv))}
 			opts.Policies = c.limits
 			opts.Policies.Delimiter = ","

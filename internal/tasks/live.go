@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -105,9 +107,12 @@ func (m *merge) downloadLive(ctx context.Context, out folder, f transfer.File, p
 	if err := builder.CheckSpace(m.temp, r.Size()); err != nil {
 		return err
 	}
-	sum, err := download(ctx, r, path)
-	if err == nil && sum != f.SHA256 {
-		err = fmt.Errorf("%s: %w: SHA-256 %s, want %s", out.url(f.Name), transfer.ErrDamaged, sum, f.SHA256)
+	h := sha256.New()
+	if err := download(ctx, r, path, h); err != nil {
+		return err
 	}
-	return err
+	if sum := hex.EncodeToString(h.Sum(nil)); sum != f.SHA256 {
+		return fmt.Errorf("%s: %w: SHA-256 %s, want %s", out.url(f.Name), transfer.ErrDamaged, sum, f.SHA256)
+	}
+	return nil
 }

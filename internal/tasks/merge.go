@@ -53,9 +53,9 @@ func (p *Plan) Merge(ctx context.Context, shard int, opts Options, observe func(
 	if err != nil {
 		return MergeResult{}, err
 	}
-	m := &merge{Plan: p, shard: shard, out: out, temp: w.dir, started: time.Now()}
+	m := &merge{Plan: p, shard: shard, out: out, temp: w.dir, started: time.Now(), observe: observe}
 	earlier := false
-	done, err = m.run(ctx, opts, observe)
+	done, err = m.run(ctx, opts)
 	if err == nil {
 		done, earlier, err = m.finish(ctx, done)
 	}
@@ -78,11 +78,12 @@ type merge struct {
 	out     transfer.Location
 	temp    string
 	started time.Time
+	observe func(builder.Status) // may be nil
 }
 
 // run merges the runs, compares the result with the live generation, and puts it
 // into Out.
-func (m *merge) run(ctx context.Context, opts Options, observe func(builder.Status)) (*MergeDone, error) {
+func (m *merge) run(ctx context.Context, opts Options) (*MergeDone, error) {
 	if err := m.checkLive(); err != nil {
 		return nil, err
 	}
@@ -104,10 +105,10 @@ func (m *merge) run(ctx context.Context, opts Options, observe func(builder.Stat
 		return nil, err
 	}
 	header, err := builder.Merge(ctx, builder.MergeOptions{
-		Runs: paths, Out: path, Memory: opts.Memory, Workers: opts.Workers, Duplicates: policyNames[m.Policies.Duplicates], Observe: observe,
+		Runs: paths, Out: path, Memory: opts.Memory, Workers: opts.Workers, Duplicates: policyNames[m.Policies.Duplicates], Observe: m.observe,
 	})
 	if err != nil {
-		return nil, explainRun(err)
+		return nil, m.explainRun(err)
 	}
 	if err := m.removeReceived(); err != nil { // before the live file needs the space
 		return nil, err
