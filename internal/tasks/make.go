@@ -90,7 +90,7 @@ func (m *maker) make(ctx context.Context) (err error) {
 		m.Sharding = format.Unsharded
 	}
 	m.plan = &Plan{
-		Version: formatVersion, Planned: m.now.UTC().Truncate(time.Second), Out: m.Out,
+		Version: formatVersion, Planned: m.now.UTC(), Out: m.Out,
 		Shards: int(m.Sharding.Shards), ShardBy: m.Sharding.Rule.String(), Policies: m.Policies, opts: m.Objects,
 	}
 	for _, in := range m.Inputs {
@@ -211,7 +211,7 @@ func (m *maker) write(ctx context.Context) (p *Plan, isNew bool, err error) {
 			return nil, false, err
 		}
 		if there.equal(m.plan) {
-			return there, false, nil
+			return there, there.digest == digestOf(text), nil // the answer of the Put may have been lost
 		}
 		if m.Generation != 0 {
 			return nil, false, permanent(fmt.Errorf("%s: another plan of generation %s is there, with other inputs or policies; use another generation", m.plan.URL(), m.plan.Generation))
