@@ -413,3 +413,20 @@ func (c *countedContext) Done() <-chan struct{} {
 	}
 	return c.Context.Done()
 }
+
+// A published.json of another plan, or one that is not valid, is not believed.
+func TestPublishChecksItsSummary(t *testing.T) {
+	s := newDirSite(t)
+	p, _ := s.planned(t)
+	for _, text := range []string{
+		``, `{`, `{"version":2}`, `{"version":1}`, `{"version":1,"plan":"` + p.digest + `"}`,
+		`{"version":1,"plan":"` + p.digest + `","generation":"` + p.Generation + `","shards":16,"shard_by":"last"}`,
+		`{"version":1,"plan":"` + p.digest + `","generation":"` + p.Generation + `","shards":0,"shard_by":"last","largest_shard":{"shard":1,"records":2000}}`,
+	} {
+		_, err := p.dir.store.Put(t.Context(), p.dir.prefix+publishedName, strings.NewReader(text), int64(len(text)), objects.Always)
+		must(t, err)
+		if r, err := p.Publish(t.Context(), 0); !errors.Is(err, ErrFormat) || !IsPermanent(err) {
+			t.Errorf("%q: %+v, %v", text, r.Published, err)
+		}
+	}
+}

@@ -109,6 +109,9 @@ func (p *Plan) readPublished(ctx context.Context) (*Published, error) {
 	if published.Plan != p.digest {
 		return nil, fmt.Errorf("%s: %w", p.dir.url(publishedName), errOtherPlan)
 	}
+	if s := published.Summary; s.Generation != p.Generation || s.Shards != p.Shards || s.ShardBy != p.ShardBy || (s.LargestShard != nil) != (p.Shards > 1) {
+		return nil, formatError("%s: generation %s of %s", p.dir.url(publishedName), s.Generation, shardsText(s.Shards, s.ShardBy))
+	}
 	published.Summary.UnterminatedInputs = published.UnterminatedInputs
 	return published, nil
 }
