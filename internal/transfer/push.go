@@ -130,13 +130,19 @@ func (l Location) putFiles(ctx context.Context, set *generation.Set, have conten
 	return err
 }
 
-// hasSame reports whether the object of f has its checksum. An interrupted Push
+// hasSame reports whether l has an object of f with its checksum. An interrupted Push
 // may have left it, of the same generation or of another one with this ID.
 func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
-	r, err := l.open(ctx, f.Name)
-	if errors.Is(err, objects.ErrNotFound) {
+	same, err := l.isSame(ctx, f)
+	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {
 		return false, nil
 	}
+	return same, err
+}
+
+// isSame reports whether the object of f has its checksum.
+func (l Location) isSame(ctx context.Context, f File) (bool, error) {
+	r, err := l.open(ctx, f.Name)
 	if err != nil {
 		return false, err
 	}
@@ -147,9 +153,6 @@ func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
 	body := r.Stream(ctx, 0, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
 	sum, err := checksum(body)
-	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {
-		return false, nil
-	}
 	return sum == f.SHA256, err
 }
 
