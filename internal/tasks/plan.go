@@ -92,7 +92,8 @@ func mergeName(shard int) string { return fmt.Sprintf("merge-%05d", shard) }
 var ErrNoPlan = errors.New("no plan")
 
 // Load reads and checks the plan at url, which is WORK/ID. If url is WORK, Load
-// reads the newest plan there.
+// reads the newest plan there. Shared options save the tasks a search for
+// credentials for each input.
 func Load(ctx context.Context, url string, opts objects.Options) (*Plan, error) {
 	dir, err := openFolder(url, opts)
 	if err != nil {
@@ -158,8 +159,7 @@ func (p *Plan) check() (err error) {
 	if p.sharding, err = shardingOf(p.Shards, p.ShardBy); err != nil {
 		return err
 	}
-	stores := &stores{opts: p.opts}
-	if err := checkURL(p.Out, stores); err != nil {
+	if err := checkURL(p.Out, p.opts); err != nil {
 		return formatError("out: %v", err)
 	}
 	if err := p.Policies.check(); err != nil {
@@ -169,7 +169,7 @@ func (p *Plan) check() (err error) {
 		return formatError("no inputs")
 	}
 	for i, in := range p.Inputs {
-		if err := checkURL(in.URL, stores); err != nil {
+		if err := checkURL(in.URL, p.opts); err != nil {
 			return formatError("input %d: %v", i, err)
 		}
 		if in.Size < 0 || in.ETag == "" {
@@ -198,8 +198,8 @@ func shardingOf(shards int, by string) (format.Sharding, error) {
 }
 
 // checkURL checks a URL of a plan: it must mean the same on all machines.
-func checkURL(url string, stores *stores) error {
-	s, key, err := stores.parse(url)
+func checkURL(url string, opts objects.Options) error {
+	s, key, err := objects.Parse(url, opts)
 	if err != nil {
 		return err
 	}

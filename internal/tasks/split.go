@@ -44,7 +44,7 @@ func (p *Plan) Split(ctx context.Context, index int, opts Options, observe func(
 	if err != nil {
 		return SplitResult{}, err
 	}
-	s := &split{Plan: p, index: index, dir: p.dir.sub(splitName(index)), temp: w.dir, stores: stores{opts: p.opts}, observe: observe}
+	s := &split{Plan: p, index: index, dir: p.dir.sub(splitName(index)), temp: w.dir, observe: observe}
 	s.attempt, err = newAttempt()
 	if err == nil {
 		done, err = s.run(ctx, opts)
@@ -69,7 +69,6 @@ type split struct {
 	dir     folder // of the split
 	attempt string
 	temp    string
-	stores  stores
 	observe func(builder.Status)
 }
 
@@ -121,7 +120,7 @@ func (s *split) run(ctx context.Context, opts Options) (done *SplitDone, err err
 // object returns the object of a range as the plan has it.
 func (s *split) object(r Range) (objects.Store, objects.Object, error) {
 	in := s.Inputs[r.Input]
-	store, key, err := s.stores.parse(in.URL)
+	store, key, err := objects.Parse(in.URL, s.opts)
 	if err != nil {
 		return nil, objects.Object{}, permanent(err)
 	}

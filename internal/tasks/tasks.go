@@ -55,30 +55,6 @@ func openFolder(url string, opts objects.Options) (folder, error) {
 	return f, nil
 }
 
-// stores opens the inputs of a plan. Those of one bucket share a Store, so that its
-// credentials are searched once.
-type stores struct {
-	opts    objects.Options
-	buckets []objects.Store
-}
-
-// parse is objects.Parse with the options of s.
-func (s *stores) parse(url string) (objects.Store, string, error) {
-	if !objects.IsURL(url) {
-		return objects.Parse(url, s.opts)
-	}
-	for _, b := range s.buckets {
-		if key, ok := strings.CutPrefix(url, b.URL("")+"/"); ok {
-			return b, key, nil
-		}
-	}
-	store, key, err := objects.Parse(url, s.opts)
-	if err == nil {
-		s.buckets = append(s.buckets, store)
-	}
-	return store, key, err
-}
-
 // sub returns the folder of this name in f.
 func (f folder) sub(name string) folder {
 	s := folder{store: f.store, prefix: f.prefix + name + "/"}
