@@ -126,8 +126,8 @@ func (c *sparkCluster) testLostWorker(t *testing.T) {
 	job.await(t, "a split of the first worker runs", func() bool {
 		for _, pid := range descendants(t, lost) {
 			var isSplit bool
-			if index, isSplit = splitOf(pid); !isSplit {
-				continue
+			if index, isSplit = splitOf(pid); !isSplit || c.attempts(t, id, "split", index) == 0 {
+				continue // the worker has not yet written the line to the log
 			}
 			_ = syscall.Kill(pid, syscall.SIGSTOP)
 			if !isDone(fmt.Sprintf("split-%05d/", index)) {
