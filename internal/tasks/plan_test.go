@@ -217,6 +217,35 @@ func TestDataDirectoryIsRefused(t *testing.T) {
 	}
 }
 
+// A place that a sweep would remove is refused for the generations and the inputs.
+func TestPlacesWithinAPlanAreRefused(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		in := s.put(t, "a.csv", []byte("x"))
+		plan := s.url + "/work/" + testID.String()
+		for _, set := range []func(*MakeOptions){
+			func(o *MakeOptions) { o.Work = plan },
+			func(o *MakeOptions) { o.Work = plan + "/" },
+			func(o *MakeOptions) { o.Out = plan },
+			func(o *MakeOptions) { o.Out = s.url + "/work/" + (testID + 1).String() + "/out/" },
+			func(o *MakeOptions) { o.Work, o.Out = s.url, s.url+"/"+testID.String() },
+			func(o *MakeOptions) { o.Inputs = []Source{s.putIn(t, "work/"+testID.String(), "a.csv", nil)} },
+		} {
+			opts := s.makeOptions(in)
+			set(&opts)
+			if _, err := Make(t.Context(), opts); !IsPermanent(err) {
+				t.Errorf("work %s, out %s: error %v", opts.Work, opts.Out, err)
+			}
+		}
+		for _, out := range []string{"/work", "/work/out", "/work/" + testID.String() + "-out", "/out/" + testID.String()} {
+			opts := s.makeOptions(in)
+			opts.Out = s.url + out
+			makePlan(t, opts)
+			_, err := Sweep(t.Context(), opts.Work, s.opts, -1)
+			must(t, err)
+		}
+	})
+}
+
 // Large plain inputs are cut; large compressed ones are not. An input of another
 // kind is refused before it is split.
 func TestCompressedInputsAreNotCut(t *testing.T) {
