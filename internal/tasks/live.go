@@ -71,10 +71,19 @@ func (m *merge) compare(ctx context.Context, path string) (*diff.Counts, error) 
 // explainLive makes the error of a live file that is gone or damaged a
 // *builder.ContentError.
 func explainLive(err error) error {
-	if errors.Is(err, os.ErrNotExist) || isDamage(err) {
+	if errors.Is(err, os.ErrNotExist) {
+		return errLiveDeleted(err)
+	}
+	if isDamage(err) {
 		return &builder.ContentError{Cause: err}
 	}
 	return err
+}
+
+// errLiveDeleted returns the error of a live file that was deleted after the plan,
+// such as by the publish of a later plan.
+func errLiveDeleted(err error) error {
+	return &builder.ContentError{Cause: fmt.Errorf("%w; plan again to compare with the present one", err)}
 }
 
 // receiveLive returns the path of the file of this shard in the live generation,
@@ -90,10 +99,11 @@ func (m *merge) receiveLive(ctx context.Context) (path string, err error) {
 	}
 	path = filepath.Join(m.temp, f.Name)
 	err = m.downloadLive(ctx, out, f, path)
-	for _, target := range []error{objects.ErrNotFound, objects.ErrChanged, transfer.ErrDamaged} {
-		if errors.Is(err, target) {
-			return "", &builder.ContentError{Cause: err}
-		}
+	switch {
+	case errors.Is(err, objects.ErrNotFound):
+		err = errLiveDeleted(err)
+	case errors.Is(err, objects.ErrChanged), errors.Is(err, transfer.ErrDamaged):
+		err = &builder.ContentError{Cause: err}
 	}
 	return path, err
 }

@@ -332,6 +332,41 @@ func TestPublishReportsWhatNodesPrefer(t *testing.T) {
 	})
 }
 
+// A generation is published although the pin is damaged, which is an error that does
+// not pass, and prevents a plan with limits.
+func TestPublishReportsADamagedPin(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		p, want := s.planned(t)
+		splitAll(t, p)
+		mergeAll(t, p)
+		damage := func(name string) {
+			t.Helper()
+			out := s.folder(t, "out")
+			_, err := out.store.Put(t.Context(), out.prefix+name, strings.NewReader("pin"), 3, objects.Always)
+			must(t, err)
+		}
+		damage(generation.PinName)
+		for range 2 {
+			if _, err := p.Publish(t.Context(), 0); !errors.Is(err, generation.ErrPin) || !IsPermanent(err) {
+				t.Errorf("error %v", err)
+			}
+		}
+		opts := s.makeOptions(s.put(t, "a.csv", nil))
+		opts.Generation++
+		opts.Policies.MaxShrink = 5
+		if _, err := Make(t.Context(), opts); !errors.Is(err, generation.ErrPin) || !IsPermanent(err) {
+			t.Errorf("error %v", err)
+		}
+		out := s.folder(t, "out")
+		must(t, out.store.Delete(t.Context(), out.prefix+generation.PinName))
+		wantFiles(t, s.pulled(t), want)
+		damage("promotions-" + p.Generation + ".json")
+		if _, err := Make(t.Context(), opts); !errors.Is(err, transfer.ErrManifest) || !IsPermanent(err) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 // A file that disappears from Out before publish can be merged again.
 func TestPublishNeedsTheFilesInOut(t *testing.T) {
 	eachSite(t, func(t *testing.T, s site) {

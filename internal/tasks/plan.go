@@ -111,7 +111,7 @@ func loadPlan(ctx context.Context, dir folder, id generation.ID, opts objects.Op
 	p := &Plan{dir: dir, opts: opts}
 	text, err := dir.readJSON(ctx, planName, maxPlanLen, p)
 	if errors.Is(err, objects.ErrNotFound) {
-		return nil, fmt.Errorf("%w: %w", ErrNoPlan, err)
+		return nil, fmt.Errorf("%s: %w; a plan is swept after it is published, or if it is abandoned", dir.url(""), ErrNoPlan)
 	}
 	if err != nil {
 		return nil, err

@@ -69,6 +69,9 @@ func (p *Plan) Publish(ctx context.Context, keep int) (PublishResult, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("generation %s is published, but it is unknown whether nodes prefer another one: %w", p.id, err)
+		if errors.Is(err, generation.ErrPin) {
+			err = permanent(fmt.Errorf("%w; delete this file, or push it again", err))
+		}
 	}
 	return result, err
 }
