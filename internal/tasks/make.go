@@ -103,6 +103,9 @@ func (m *maker) make(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		if in.Object.ETag == "" { // such as in a listing
+			return permanent(fmt.Errorf("%s: the server sends no ETag", url))
+		}
 		if !utf8.ValidString(url) {
 			return permanent(fmt.Errorf("%s: name is not valid UTF-8; rename it", url))
 		}

@@ -246,6 +246,26 @@ func TestPlacesWithinAPlanAreRefused(t *testing.T) {
 	})
 }
 
+// Servers of object storage resolve other elements of a prefix in different ways.
+func TestPrefixesAreClean(t *testing.T) {
+	s := newS3Site(t)
+	for _, sub := range []string{"/a//b", "/a/./b", "/a/../b", "/..", "/a\xff"} {
+		for _, set := range []func(*MakeOptions){
+			func(o *MakeOptions) { o.Work = s.url + sub },
+			func(o *MakeOptions) { o.Out = s.url + sub },
+		} {
+			opts := s.makeOptions(s.put(t, "a.csv", nil))
+			set(&opts)
+			if _, err := Make(t.Context(), opts); !IsPermanent(err) {
+				t.Errorf("work %s, out %s: error %v", opts.Work, opts.Out, err)
+			}
+		}
+		if _, err := Load(t.Context(), s.url+sub, s.opts); !IsPermanent(err) {
+			t.Errorf("%s: error %v", sub, err)
+		}
+	}
+}
+
 // Large plain inputs are cut; large compressed ones are not. An input of another
 // kind is refused before it is split.
 func TestCompressedInputsAreNotCut(t *testing.T) {

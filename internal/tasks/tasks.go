@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -47,6 +48,9 @@ func openFolder(url string, opts objects.Options) (folder, error) {
 	}
 	f := folder{store: store}
 	if key = strings.Trim(key, "/"); key != "" {
+		if !fs.ValidPath(key) { // servers resolve it, or do not
+			return folder{}, permanent(fmt.Errorf("%s: an element is empty, . or .., or not valid UTF-8; use another prefix", url))
+		}
 		f.prefix = key + "/"
 	}
 	if !objects.IsURL(url) {
