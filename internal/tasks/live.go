@@ -18,7 +18,7 @@ import (
 )
 
 // comparesContent reports whether the records of the live generation matter.
-func (p *Plan) comparesContent() bool { return p.Live != nil && p.Policies.limitsContent() }
+func (p *Plan) comparesContent() bool { return p.Live != nil && p.Policies.guards().ComparesContent() }
 
 // checkLive checks that the live generation can be compared shard by shard.
 func (p *Plan) checkLive() error {

@@ -212,7 +212,7 @@ func (m *maker) chooseGeneration(visible []generation.ID) error {
 
 // chooseLive sets the generation that limits compare with.
 func (m *maker) chooseLive(ctx context.Context, visible []generation.ID) error {
-	if !m.Policies.limitsShrink() && !m.Policies.limitsContent() {
+	if g := m.Policies.guards(); !g.LimitsShrink() && !g.ComparesContent() {
 		return nil
 	}
 	out, err := transfer.Parse(m.Out, m.Objects)

@@ -2,11 +2,8 @@ package tasks
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -155,22 +152,6 @@ func (m *merge) finish(ctx context.Context, done *MergeDone) (_ *MergeDone, earl
 
 // describe returns the entry of the merged file in the manifest.
 func (m *merge) describe(ctx context.Context, f *os.File) (transfer.File, error) {
-	h := sha256.New()
-	var size int64
-	buf := make([]byte, 1<<20)
-	for {
-		if ctx.Err() != nil {
-			return transfer.File{}, context.Cause(ctx)
-		}
-		n, err := f.ReadAt(buf, size)
-		h.Write(buf[:n])
-		size += int64(n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return transfer.File{}, err
-		}
-	}
-	return transfer.File{Name: m.fileName(m.shard), Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+	sum, size, err := transfer.Checksum(ctx, f)
+	return transfer.File{Name: m.fileName(m.shard), Size: size, SHA256: sum}, err
 }

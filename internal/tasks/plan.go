@@ -156,8 +156,9 @@ func (p *Plan) check() (err error) {
 	if p.id, err = generation.ParseID(p.Generation); err != nil {
 		return formatError("%v", err)
 	}
-	if p.sharding, err = shardingOf(p.Shards, p.ShardBy); err != nil {
-		return err
+	var ok bool
+	if p.sharding, ok = format.ParseSharding(p.Shards, p.ShardBy); !ok {
+		return formatError("%d shards by %q", p.Shards, p.ShardBy)
 	}
 	if err := checkURL(p.Out, p.opts); err != nil {
 		return formatError("out: %v", err)
@@ -185,16 +186,6 @@ func (p *Plan) check() (err error) {
 		}
 	}
 	return nil
-}
-
-// shardingOf returns the sharding of a plan.
-func shardingOf(shards int, by string) (format.Sharding, error) {
-	for _, rule := range []format.ShardRule{format.ShardNone, format.ShardLast, format.ShardFirst} {
-		if s := (format.Sharding{Rule: rule, Shards: uint32(max(0, min(shards, math.MaxUint32)))}); by == rule.String() && s.Valid() {
-			return s, nil
-		}
-	}
-	return format.Sharding{}, formatError("%d shards by %q", shards, by)
 }
 
 // checkURL checks a URL of a plan: it must mean the same on all machines.
@@ -272,10 +263,10 @@ func PoliciesOf(o *builder.Options) Policies {
 	return p
 }
 
-// limitsContent reports whether the limits need a comparison of the records.
-func (p *Policies) limitsContent() bool {
-	return p.MaxAdded > 0 || p.MaxRemoved > 0 || p.MaxChanged > 0
+// guards returns the limits for the sums of all shards.
+func (p *Policies) guards() *builder.Guards {
+	return &builder.Guards{
+		AllowEmpty: p.AllowEmpty, MinRecords: p.MinRecords, MaxShrink: p.MaxShrink,
+		MaxAdded: p.MaxAdded, MaxRemoved: p.MaxRemoved, MaxChanged: p.MaxChanged,
+	}
 }
-
-// limitsShrink reports whether MaxShrink is a limit.
-func (p *Policies) limitsShrink() bool { return p.MaxShrink > 0 && p.MaxShrink < 100 }

@@ -231,14 +231,6 @@ func (t *totals) check() error {
 	return g.CheckContent(t.comparison())
 }
 
-// guards returns the limits for the sums of all shards.
-func (p *Policies) guards() builder.Guards {
-	return builder.Guards{
-		AllowEmpty: p.AllowEmpty, MinRecords: p.MinRecords, MaxShrink: p.MaxShrink,
-		MaxAdded: p.MaxAdded, MaxRemoved: p.MaxRemoved, MaxChanged: p.MaxChanged,
-	}
-}
-
 // live returns the generation that the limits compare with.
 func (t *totals) live() (builder.Live, error) {
 	if t.Live == nil {

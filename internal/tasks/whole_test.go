@@ -74,7 +74,7 @@ func build(t testing.TB, dir string, opts MakeOptions) (builder.Summary, error) 
 	p := opts.Policies
 	o := builder.Options{
 		Dir: dir, Generation: opts.Generation, AllowFuture: true, Sharding: opts.Sharding, Memory: builder.MinMemory,
-		Duplicates: policyNames[p.Duplicates], MaxBadRows: p.MaxBadRows, Guards: p.guards(), RequireFinalNewline: p.RequireFinalNewline,
+		Duplicates: policyNames[p.Duplicates], MaxBadRows: p.MaxBadRows, Guards: *p.guards(), RequireFinalNewline: p.RequireFinalNewline,
 	}
 	for _, s := range opts.Inputs {
 		o.Inputs = append(o.Inputs, builder.ObjectInput(s.Store, s.Object))

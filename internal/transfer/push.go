@@ -87,8 +87,8 @@ func describe(ctx context.Context, set *generation.Set) (Manifest, error) {
 			if err != nil {
 				return err
 			}
-			files[shard].Size = info.Size()
-			files[shard].SHA256, err = checksum(&cancelReader{ctx, io.NewSectionReader(f, 0, info.Size())})
+			file := &files[shard]
+			file.SHA256, file.Size, err = Checksum(ctx, io.NewSectionReader(f, 0, info.Size()))
 			return err
 		})
 	}
@@ -152,24 +152,11 @@ func (l Location) isSame(ctx context.Context, f File) (bool, error) {
 	}
 	body := r.Stream(ctx, 0, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
-	sum, err := checksum(body)
+	sum, _, err := Checksum(ctx, body)
 	return sum == f.SHA256, err
 }
 
 func (l Location) putSmall(ctx context.Context, name string, text []byte, cond objects.Cond) error {
 	_, err := l.store.Put(ctx, l.prefix+name, bytes.NewReader(text), int64(len(text)), cond)
 	return err
-}
-
-// A cancelReader fails after its context is canceled.
-type cancelReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *cancelReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }

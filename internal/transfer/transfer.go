@@ -145,11 +145,25 @@ func (c contents) missing(files []File) []File {
 	return slices.DeleteFunc(slices.Clone(files), c.has)
 }
 
-// checksum returns the SHA-256 of what r holds.
-func checksum(r io.Reader) (string, error) {
+// Checksum returns the SHA-256 of the bytes of r in lower-case hex digits, and their
+// number. Canceling ctx ends it between two reads.
+func Checksum(ctx context.Context, r io.Reader) (sum string, size int64, err error) {
 	h := sha256.New()
-	_, err := io.Copy(h, r)
-	return hex.EncodeToString(h.Sum(nil)), err
+	size, err = io.Copy(h, &cancelReader{ctx, r})
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+// A cancelReader fails after its context is canceled.
+type cancelReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *cancelReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
 }
 
 // Progress receives the progress of a transfer. Its functions may be nil; calls do
