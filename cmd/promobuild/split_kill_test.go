@@ -71,11 +71,7 @@ func (x *splitTest) check(t *testing.T, plan string) (done bool) {
 	if !done {
 		return false
 	}
-	r, err := s.Open(t.Context(), o.Key)
-	gentest.Must(t, err)
-	defer r.Close()
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
+	text, err := objects.ReadAll(t.Context(), s, o.Key, o.Size)
 	gentest.Must(t, err)
 	var d tasks.SplitDone
 	gentest.Must(t, json.Unmarshal(text, &d))

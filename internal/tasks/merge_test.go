@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"path"
@@ -127,11 +128,7 @@ func TestMergeIsIdempotent(t *testing.T) {
 
 func (s site) read(t testing.TB, f folder, name string) string {
 	t.Helper()
-	r, err := f.store.Open(context.Background(), f.prefix+name)
-	must(t, err)
-	defer r.Close()
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
+	text, err := objects.ReadAll(context.Background(), f.store, f.prefix+name, math.MaxInt64)
 	must(t, err)
 	return string(text)
 }

@@ -25,7 +25,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -79,16 +78,11 @@ func (f folder) isLocal() bool { return f.path != "" }
 // readJSON reads an object of up to maxLen bytes and decodes it into v, strictly.
 // The error wraps ErrFormat if the text is not valid.
 func (f folder) readJSON(ctx context.Context, name string, maxLen int64, v any) (text []byte, err error) {
-	r, err := f.store.Open(ctx, f.prefix+name)
+	text, err = objects.ReadAll(ctx, f.store, f.prefix+name, maxLen)
+	if errors.Is(err, objects.ErrTooLong) {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	if r.Size() > maxLen {
-		return nil, fmt.Errorf("%s: %w: %d bytes, above the maximum of %d", f.url(name), ErrFormat, r.Size(), maxLen)
-	}
-	text = make([]byte, r.Size())
-	if _, err := r.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if err := decode(text, v); err != nil {

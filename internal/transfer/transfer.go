@@ -25,7 +25,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -91,17 +90,7 @@ func (l Location) open(ctx context.Context, name string) (*objects.Reader, error
 
 // readSmall reads an object of up to maxLen bytes.
 func (l Location) readSmall(ctx context.Context, name string, maxLen int64) ([]byte, error) {
-	r, err := l.open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	if r.Size() > maxLen {
-		return nil, fmt.Errorf("%s: %d bytes, above the maximum of %d", l.url(name), r.Size(), maxLen)
-	}
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0) // no io.EOF: it does not read beyond the end
-	return text, err
+	return objects.ReadAll(ctx, l.store, l.prefix+name, maxLen)
 }
 
 // contents holds the names at a Location.
