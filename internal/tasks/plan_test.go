@@ -197,6 +197,14 @@ func TestLiveGenerationIsPlanned(t *testing.T) {
 		if p := makePlan(t, opts); p.Live.Generation != (testID + 6).String() {
 			t.Errorf("live %+v", p.Live)
 		}
+		// No other attempt can read it.
+		for _, name := range []string{"promotions-" + (testID + 6).String() + ".json", generation.PinName} {
+			_, err = out.store.Put(t.Context(), out.prefix+name, strings.NewReader("x"), 1, objects.Always)
+			must(t, err)
+			if _, err := Make(t.Context(), opts); !IsPermanent(err) || !strings.Contains(err.Error(), name) {
+				t.Errorf("with a damaged %s: %v", name, err)
+			}
+		}
 	})
 }
 
