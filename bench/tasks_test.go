@@ -47,7 +47,7 @@ func BenchmarkTasks(b *testing.B) {
 			compareBuilds(b, rows, 6, byTasks(processes, nil, in.files), byOne(in.files), Target{})
 		})
 		run(b, in.name+" by Spark, one build", rows, func(b *testing.B) {
-			compareBuilds(b, rows, 6, startSpark(b).build(in.files), byOne(in.files), Target{})
+			compareBuilds(b, rows, 3, startSpark(b).build(in.files), byOne(in.files), Target{})
 		})
 		s3 := startStorage(b, in.files)
 		run(b, in.name+" of object storage, files; one build", rows, func(b *testing.B) {
@@ -57,7 +57,7 @@ func BenchmarkTasks(b *testing.B) {
 			compareBuilds(b, rows, 6, byTasks(processes, s3, s3.urls), byTasks(processes, nil, in.files), Target{})
 		})
 		run(b, in.name+" of object storage by Spark, one build", rows, func(b *testing.B) {
-			compareBuilds(b, rows, 6, startSpark(b).buildStored(s3), byOne(s3.urls), Target{})
+			compareBuilds(b, rows, 3, startSpark(b).buildStored(s3), byOne(s3.urls), Target{})
 		})
 		s3.stop()
 	}
