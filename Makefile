@@ -7,7 +7,7 @@ AUDITOR = bin/govulncheck-$(GOVULNCHECK)
 VULNDB ?= https://vuln.go.dev
 FUZZTIME ?= 10s
 PEERS = fio gcc g++ isal libdeflate-tools mariadb-server nginx-light tabix wrk zstd
-SUITES ?= build compressed lookup http limits scale shards
+SUITES ?= build compressed lookup http limits scale shards tasks
 KUSTOMIZE = v5.8.0
 KUBECTL_VALIDATE = v0.0.4
 CONTROLLER_GEN = v0.19.0
@@ -181,8 +181,10 @@ $(AXE): # the script that looks for barriers in pages
 	cd $@.new && npm pack --silent axe-core@$(AXE_CORE) >/dev/null && tar -xzf axe-core-*.tgz --strip-components 1 package/axe.min.js package/LICENSE
 	mv $@.new $@
 
-test-bench: peers ## check that the peers in bench/ give right answers; installs them
-	cd bench && CGO_ENABLED=1 go test ./...
+STORAGE_PATH = PATH="$(CURDIR)/$(GATEWAY):$$PATH:$(CURDIR)/$(SPARK)/bin"
+
+test-bench: peers java $(GATEWAY) $(SPARK) ## check that the peers in bench/ give right answers; installs them
+	cd bench && $(STORAGE_PATH) CGO_ENABLED=1 go test ./...
 
 lint: $(LINTER) prose ## run gofmt, go vet, golangci-lint, shellcheck and the prose check
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
@@ -215,10 +217,10 @@ fuzz: ## run every fuzz target for FUZZTIME
 bench: ## run the benchmarks of the packages; BENCH=regexp chooses
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-scorecard: peers ## measure against the peers and the machine, for docs/benchmarks.md; SUITES=, ROWS= and DIR= choose
+scorecard: peers java $(GATEWAY) $(SPARK) ## measure against the peers and the machine, for docs/benchmarks.md; SUITES=, ROWS= and DIR= choose
 	@mkdir -p bench/results
 	cd bench && for suite in $(SUITES); do out=results/$$suite.txt; \
-		DIR='$(if $(DIR),$(abspath $(DIR)))' ROWS=$(ROWS) CGO_ENABLED=1 go test -run '^$$' -bench "(?i)^benchmark$$suite\$$" -benchtime 1x -timeout 0 . | tee $$out.new; \
+		DIR='$(if $(DIR),$(abspath $(DIR)))' ROWS=$(ROWS) $(STORAGE_PATH) CGO_ENABLED=1 go test -run '^$$' -bench "(?i)^benchmark$$suite\$$" -benchtime 1x -timeout 0 . | tee $$out.new; \
 		grep -q '^ok' $$out.new && mv $$out.new $$out || exit 1; done
 	cd bench && go run ./cmd/report results ../docs/benchmarks.md
 

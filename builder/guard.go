@@ -86,6 +86,10 @@ type Live struct {
 	Records int64
 }
 
+// LimitsShrink reports whether a limit needs the number of records of the live
+// generation.
+func (g *Guards) LimitsShrink() bool { return g.MaxShrink > 0 && g.MaxShrink < maxShrinkOff }
+
 // CheckRecords returns a *GuardError if there are too few records. atMost means
 // that some of them may be duplicates. CheckRecords calls live if MaxShrink is a
 // limit; an error of live that wraps generation.ErrNoneServable means that there is
@@ -94,7 +98,7 @@ func (g *Guards) CheckRecords(records int64, atMost bool, live func() (Live, err
 	if records < g.MinRecords {
 		return &GuardError{Records: records, AtMost: atMost, Min: g.MinRecords}
 	}
-	if g.MaxShrink <= 0 || g.MaxShrink >= maxShrinkOff {
+	if !g.LimitsShrink() {
 		return nil
 	}
 	l, err := live()

@@ -68,13 +68,15 @@ func (c *sparkCluster) testBadRow(t *testing.T) {
 	waitFor(t, "the process of the other split ends", func() bool { return !isRunning(pid) })
 }
 
-// Spark repeats a task that fails, and runs a copy of one that hangs.
+// Spark repeats a task that fails, and runs a copy of one that hangs. The process
+// that hangs is ended during the job: a merge waits for that.
 func (c *sparkCluster) testRepeats(t *testing.T) {
 	parts, id, out, once := smallParts(t), generation.IDOf(time.Now()), t.TempDir(), t.TempDir()
 	promobuild := wrap(t, fmt.Sprintf(`cd '%s'
-		if [ "$task" = split-1 ] && mkdir hung 2>/dev/null; then exec sleep 1000; fi
+		if [ "$task" = split-1 ] && mkdir hung 2>/dev/null; then echo $$ >hung/pid; exec sleep 1000; fi
 		if [ "$task" = split-2 ] && mkdir failed 2>/dev/null; then exit 1; fi
-		if [ "$task" = merge-3 ] && mkdir killed 2>/dev/null; then kill -KILL $$; fi`, once))
+		if [ "$task" = merge-3 ] && mkdir killed 2>/dev/null; then kill -KILL $$; fi
+		if [ "$task" = merge-0 ]; then while grep -q . "/proc/$(cat hung/pid)/cmdline" 2>/dev/null; do sleep 0.1; done; fi`, once))
 	args := []string{"--work", t.TempDir(), "--out", out, "--generation", id.String(), "--split-size", "64KiB", "--shards", "16"}
 	copies := []string{"speculation=true", "speculation.quantile=0.5", "speculation.minTaskRuntime=1s"}
 	if output, code := c.submit(t, promobuild, copies, append(args, parts...)...).wait(t); code != 0 {
@@ -124,8 +126,8 @@ func (c *sparkCluster) testLostWorker(t *testing.T) {
 	job.await(t, "a split of the first worker runs", func() bool {
 		for _, pid := range descendants(t, lost) {
 			var isSplit bool
-			if index, isSplit = splitOf(pid); !isSplit {
-				continue
+			if index, isSplit = splitOf(pid); !isSplit || c.attempts(t, id, "split", index) == 0 {
+				continue // the worker has not yet written the line to the log
 			}
 			_ = syscall.Kill(pid, syscall.SIGSTOP)
 			if !isDone(fmt.Sprintf("split-%05d/", index)) {

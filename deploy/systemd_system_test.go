@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 
+	store "promostore/internal/objects"
 	"promostore/internal/objecttest"
 )
 
@@ -292,6 +293,46 @@ func usesRing(t *testing.T, url string) string {
 	return m[1]
 }
 
+// buildByTasks runs the script of a comment of promo-build.service with the data set of
+// a seed, and returns the generation. A bad row fails it at once.
+func (m *machine) buildByTasks(t *testing.T, server *objecttest.Server, seed uint64) string {
+	t.Helper()
+	var script strings.Builder
+	for line := range strings.Lines(readFile(t, "systemd/promo-build.service")) {
+		if line, ok := strings.CutPrefix(line, "#   "); ok && regexp.MustCompile(`^(export|result|plan|for|promobuild)\b`).MatchString(line) {
+			script.WriteString(line)
+		}
+	}
+	url := "s3://" + objecttest.Bucket
+	text := strings.NewReplacer("s3://exports/$(date -u +%F)/part-*.csv.gz", url+"/exports/part-*.csv", "s3://bucket", url).Replace(script.String())
+	m.write(t, "/etc/promostore/build", "export AWS_ENDPOINT_URL_S3="+server.URL+"\n"+text)
+	bucket, _, err := store.Parse(url, server.Options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(text string) {
+		if _, err := bucket.Put(t.Context(), "exports/part-0.csv", strings.NewReader(text), int64(len(text)), store.Always); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("id,price,expiration_date\nbad,row\n")
+	m.write(t, "/units/promo-build.service.d/credentials.conf", "[Service]\nLoadCredential=aws.credentials:/etc/promostore/aws.credentials\n")
+	m.run(t, "systemctl", "daemon-reload")
+	if out, err := m.try("systemctl", "start", "promo-build"); err == nil {
+		t.Errorf("a build of a bad row succeeds: %s", out)
+	}
+	if status, state := m.property(t, "promo-build", "ExecMainStatus"), m.property(t, "promo-build", "ActiveState"); status != "3" || state != "failed" {
+		t.Errorf("a build of a bad row ends with %s and is %s", status, state)
+	}
+	put(readFile(t, writeCSV(t, seed, pullRows)))
+	m.run(t, "systemctl", "start", "promo-build")
+	g := regexp.MustCompile(`(?m)^generation +([0-9TZ]+)$`).FindStringSubmatch(readFile(t, m.root+"/log"))
+	if g == nil {
+		t.Fatal("no generation is in the log")
+	}
+	return g[1]
+}
+
 // TestUnitsRun runs all units: first on a serving node that pulls, which then
 // becomes a building node as well.
 func TestUnitsRun(t *testing.T) {
@@ -353,9 +394,8 @@ func TestUnitsRun(t *testing.T) {
 	m.write(t, "/etc/promostore/promo-pull-s3.env", "SOURCE=s3://bucket/promotions\nKEEP=3\nAWS_REGION=us-east-1\nAWS_ENDPOINT_URL_S3="+server.URL+"\n")
 	m.run(t, "systemctl", "start", "promo-pull-s3.timer")
 	waitFor(t, "a pull from object storage fails", func() bool { return m.property(t, "promo-pull-s3", "Result") != "success" })
-	_, second := source.publish(t, 1)
-	run(t, program(t, "promobuild"), "push", source.source, "s3://bucket/promotions")
 	m.write(t, "/etc/promostore/aws.credentials", fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", objecttest.AccessKeyID, objecttest.SecretAccessKey))
+	second := m.buildByTasks(t, server, 1)
 	waitLive(t, url, second)
 	if got := m.property(t, "promoserve", "StatusText"); got != "serving generation "+second {
 		t.Errorf("the status is %q", got)
@@ -363,7 +403,7 @@ func TestUnitsRun(t *testing.T) {
 
 	// The filter of system calls permits io_uring if this machine has it.
 	unlimited := serve(t, source.source, "--access", "pread")
-	waitLive(t, unlimited.url, second)
+	waitLive(t, unlimited.url, sharded)
 	if got, want := usesRing(t, url), usesRing(t, unlimited.url); got != want {
 		t.Errorf("as a service promoserve_io_uring is %s, without limits %s", got, want)
 	}
@@ -458,7 +498,7 @@ func TestUnitsRun(t *testing.T) {
 	waitLive(t, url, previous)
 
 	m.run(t, "systemctl", "stop", "promoserve")
-	for _, unit := range []string{"promoserve", "promo-updater", "promo-pull", "promo-pull-s3"} {
+	for _, unit := range []string{"promoserve", "promo-updater", "promo-pull", "promo-pull-s3", "promo-build"} {
 		if got := m.property(t, unit, "Result"); got != "success" {
 			t.Errorf("the result of %s is %s", unit, got)
 		}

@@ -15,9 +15,9 @@ import (
 // Replace them after a measurement and run "make golden".
 const (
 	buildCPU      = 115e-9 // promobuild build --shards 16; docs/benchmarks.md#shards
-	splitPlainCPU = 115e-9 // promobuild split of plain CSV. Not measured: that of a build
-	splitGzipCPU  = 200e-9 // promobuild split of gzip -1. Not measured: that of a build
-	mergeCPU      = 60e-9  // promobuild merge. Not measured: a guess
+	splitPlainCPU = 118e-9 // promobuild split of plain CSV, one processor; docs/benchmarks.md#tasks
+	splitGzipCPU  = 188e-9 // promobuild split of gzip -1
+	mergeCPU      = 78e-9  // promobuild merge
 
 	plainRow  = 77.9 // in the CSV
 	gzipRow   = 38   // in the CSV, compressed with gzip -1

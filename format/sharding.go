@@ -46,6 +46,20 @@ func (r ShardRule) String() string {
 	return fmt.Sprintf("ShardRule(%d)", uint32(r))
 }
 
+// ParseSharding returns the valid Sharding of this number of shards whose rule has the
+// text by.
+func ParseSharding(shards int, by string) (s Sharding, ok bool) {
+	if shards < 1 || shards > MaxShards {
+		return Sharding{}, false
+	}
+	for _, rule := range []ShardRule{ShardNone, ShardLast, ShardFirst} {
+		if s := (Sharding{rule, uint32(shards)}); by == rule.String() && s.Valid() {
+			return s, true
+		}
+	}
+	return Sharding{}, false
+}
+
 // Valid reports whether a generation can be divided so.
 func (s Sharding) Valid() bool {
 	switch s.Rule {

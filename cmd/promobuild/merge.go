@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"promostore/format/generation"
 	"promostore/internal/tasks"
 )
 
@@ -85,8 +86,12 @@ func (s mergeSummary) text() string {
 // them.
 func adviseMissing(err error) error {
 	var missing *tasks.MissingError
-	if errors.As(err, &missing) {
-		return fmt.Errorf("%w\nRun promobuild %s --index N for each of them, and try again", err, missing.Kind)
+	kind := "merge"
+	switch {
+	case errors.As(err, &missing):
+		kind = missing.Kind
+	case !errors.As(err, new(*generation.IncompleteError)): // a file was deleted after its merge
+		return err
 	}
-	return err
+	return fmt.Errorf("%w\nRun promobuild %s --index N for each of them, and try again", err, kind)
 }

@@ -163,7 +163,7 @@ func planFile(ctx context.Context, arg string) (tasks.Source, error) {
 		return tasks.Source{}, err
 	}
 	if !utf8.ValidString(arg) {
-		return tasks.Source{}, fmt.Errorf("%s: name is not valid UTF-8; rename the file", arg)
+		return tasks.Source{}, program.Usagef("%s: name is not valid UTF-8; rename the file", arg)
 	}
 	info, err := os.Stat(arg)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"promostore/builder"
+	"promostore/internal/tasks"
 )
 
 // refresh is the time between two drawings of a bar.
@@ -100,7 +101,12 @@ func (p *progress) show(s builder.Status) {
 	if p.bar == nil {
 		return
 	}
-	if s.Phase != builder.PhaseRead {
+	switch s.Phase {
+	case builder.PhaseRead:
+	case tasks.PhaseReceive:
+		_ = p.bar.Set64(s.InputBytes)
+		return
+	default:
 		_ = p.bar.Set64(s.Records)
 		return
 	}
@@ -121,6 +127,8 @@ func (p *progress) begin(s builder.Status) {
 		if s.InputSize > 0 {
 			line, total = fmt.Sprintf("read %s of input", humanize.IBytes(uint64(s.InputSize))), s.InputSize
 		}
+	case tasks.PhaseReceive:
+		line, total, bytes = "receive "+humanize.IBytes(uint64(s.InputSize)), s.InputSize, true
 	case builder.PhaseCompare:
 		line, total = "compare with the live generation", -1
 	case builder.PhasePublish:

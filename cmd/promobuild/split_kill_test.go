@@ -71,11 +71,7 @@ func (x *splitTest) check(t *testing.T, plan string) (done bool) {
 	if !done {
 		return false
 	}
-	r, err := s.Open(t.Context(), o.Key)
-	gentest.Must(t, err)
-	defer r.Close()
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
+	text, err := objects.ReadAll(t.Context(), s, o.Key, o.Size)
 	gentest.Must(t, err)
 	var d tasks.SplitDone
 	gentest.Must(t, json.Unmarshal(text, &d))
@@ -104,7 +100,7 @@ func TestKilledSplitIsRepeated(t *testing.T) {
 	splitTests(t, func(t *testing.T, x *splitTest) {
 		took := complete(t, x.command(x.plan(t)))
 		seen := map[bool]int{} // the split was done after the kill
-		for killed := 0; killed < kills/2; {
+		for killed := 0; killed < kills/6; {
 			plan := x.plan(t)
 			for range 3 {
 				if kill(t, x.command(plan), took) {

@@ -150,7 +150,7 @@ func taskHint(err error) string {
 	case errors.Is(err, objects.ErrDenied):
 		return "Check the credentials, and the place of the bucket: --s3-endpoint URL --s3-region NAME"
 	case errors.Is(err, syscall.ENOSPC):
-		return "Free space, or use another disk: --temp-dir DIR"
+		return "Free space; temporary files can be on another disk: --temp-dir DIR"
 	}
 	return ""
 }

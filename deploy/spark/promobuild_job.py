@@ -59,7 +59,7 @@ def execute(command, aws):
     shipped = SparkFiles.get(os.path.basename(command[0]))
     if os.path.exists(shipped):
         command = [shipped] + command[1:]
-    print(*command, file=sys.stderr, flush=True)
+    print(" ".join(command), file=sys.stderr, flush=True)
     messages = collections.deque(maxlen=40)
     with start(command, env=environment(aws), stdout=2, encoding="utf-8",
                stderr=subprocess.PIPE, errors="replace") as process:

@@ -64,6 +64,8 @@ func TestParseErrors(t *testing.T) {
 		{"", "", "path is empty"},
 		{"s3://", "", "bucket is missing"},
 		{"s3:///key", "", "bucket is missing"},
+		{"s3://b/key", "", `bucket "b" is not valid`},
+		{"s3://my bucket/key", "", `bucket "my bucket" is not valid`},
 		{"gs://bucket/key", "", "unknown scheme"},
 		{"s3://b/k", "minio:9000", "endpoint is not a URL"},
 		{"s3://b/k", "ftp://minio", "endpoint is not a URL"},
@@ -85,17 +87,17 @@ func TestSharedOptions(t *testing.T) {
 		s, _ := parse(t, name, opts)
 		return s
 	}
-	if parse("s3://a/1", opts) == parse("s3://a/1", opts) {
+	if parse("s3://bucket/1", opts) == parse("s3://bucket/1", opts) {
 		t.Error("options share a Store by default")
 	}
 	first, second := opts.Shared(), opts.Shared()
-	if parse("s3://a/1", first) != parse("s3://a/2", first) {
+	if parse("s3://bucket/1", first) != parse("s3://bucket/2", first) {
 		t.Error("one bucket has two Stores")
 	}
-	if parse("s3://a/1", first) == parse("s3://b/1", first) {
+	if parse("s3://bucket/1", first) == parse("s3://other/1", first) {
 		t.Error("two buckets have one Store")
 	}
-	if parse("s3://a/1", first) == parse("s3://a/1", second) {
+	if parse("s3://bucket/1", first) == parse("s3://bucket/1", second) {
 		t.Error("two options have one Store")
 	}
 }

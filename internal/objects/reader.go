@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 )
 
@@ -51,3 +52,21 @@ func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 
 // Close releases the resources of the Reader. Streams must be closed before.
 func (r *Reader) Close() error { return r.src.Close() }
+
+// ErrTooLong reports an object that has more bytes than ReadAll may read.
+var ErrTooLong = errors.New("object is too long")
+
+// ReadAll returns the bytes of an object of up to maxLen bytes.
+func ReadAll(ctx context.Context, s Store, key string, maxLen int64) ([]byte, error) {
+	r, err := s.Open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if r.Size() > maxLen {
+		return nil, fmt.Errorf("%s: %w: %d bytes, above the maximum of %d", s.URL(key), ErrTooLong, r.Size(), maxLen)
+	}
+	text := make([]byte, r.Size())
+	_, err = r.ReadAt(text, 0)
+	return text, err
+}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -38,6 +39,9 @@ func newS3(bucket string, opts Options) (*s3, error) {
 	endpoint, err := parseEndpoint(cmp.Or(opts.Endpoint, awsEndpoint))
 	if err != nil {
 		return nil, err
+	}
+	if err := s3utils.CheckValidBucketName(bucket); err != nil {
+		return nil, fmt.Errorf("bucket %q is not valid: %w", bucket, err)
 	}
 	s := &s3{bucket: bucket, region: opts.Region, chain: newChain()}
 	if opts.Endpoint != "" {

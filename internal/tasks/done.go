@@ -60,10 +60,12 @@ const (
 	maxBad     = 20       // bad rows of a SplitDone
 )
 
-// fileName returns the name of the file of a shard.
-func (p *Plan) fileName(shard int) string {
-	return generation.Name{ID: p.id, Shard: shard, Shards: p.Shards}.String()
+// name returns the name of the file of a shard.
+func (p *Plan) name(shard int) generation.Name {
+	return generation.Name{ID: p.id, Shard: shard, Shards: p.Shards}
 }
+
+func (p *Plan) fileName(shard int) string { return p.name(shard).String() }
 
 // readSplitDone reads and checks the done file of a split. The error wraps
 // objects.ErrNotFound if the split is not done.
@@ -138,9 +140,8 @@ func (d *MergeDone) check(p *Plan, shard int) error {
 	if d.Plan != p.digest {
 		return errOtherPlan
 	}
-	sum, err := hex.DecodeString(d.File.SHA256)
-	if d.File.Name != p.fileName(shard) || d.File.Size <= 0 || err != nil || len(sum) != 32 || strings.ToLower(d.File.SHA256) != d.File.SHA256 {
-		return formatError("file %+v", d.File)
+	if err := d.File.Check(p.name(shard)); err != nil {
+		return formatError("%v", err)
 	}
 	if d.Records < 0 || d.Duplicates < 0 || d.BadRows < 0 {
 		return formatError("%d records, %d duplicates, %d bad rows", d.Records, d.Duplicates, d.BadRows)

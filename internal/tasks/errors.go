@@ -5,6 +5,7 @@ import (
 
 	"promostore/builder"
 	"promostore/format/generation"
+	"promostore/internal/transfer"
 )
 
 // A permanentError is an error that another attempt would have too.
@@ -21,12 +22,12 @@ func permanent(err error) error {
 }
 
 // IsPermanent reports whether another attempt at a task would fail in the same way,
-// because of the inputs, the policies or the plan. Other errors, such as those of
-// the network or of a full disk, may pass.
+// because of the inputs, the policies, the plan, or a damaged manifest or pin of Out.
+// Other errors, such as those of the network or of a full disk, may pass.
 func IsPermanent(err error) bool {
 	for _, target := range []error{
 		ErrFormat, builder.ErrEmpty, builder.ErrUnterminated, builder.ErrExpansion, builder.ErrNoRows,
-		builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, generation.ErrFuture,
+		builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, generation.ErrFuture, generation.ErrPin, transfer.ErrManifest,
 	} {
 		if errors.Is(err, target) {
 			return true

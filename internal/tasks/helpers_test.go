@@ -58,7 +58,13 @@ func (s site) folder(t testing.TB, name string) folder {
 // put writes an input and returns it.
 func (s site) put(t testing.TB, name string, data []byte) Source {
 	t.Helper()
-	f := s.folder(t, "in")
+	return s.putIn(t, "in", name, data)
+}
+
+// putIn writes an input into a folder of the site and returns it.
+func (s site) putIn(t testing.TB, folder, name string, data []byte) Source {
+	t.Helper()
+	f := s.folder(t, folder)
 	_, err := f.store.Put(context.Background(), f.prefix+name, bytes.NewReader(data), int64(len(data)), objects.Always)
 	must(t, err)
 	r, err := f.store.Open(context.Background(), f.prefix+name)

@@ -88,6 +88,8 @@ func TestTasksApplyTheLimitsOfABuild(t *testing.T) {
 		{"changed by the limits", rows(0, 100, "2") + rows(100, 950, "1") + rows(n, 1020, "1"), Policies{MaxChanged: 10, MaxAdded: 2, MaxRemoved: 5}, nil},
 		{"a row repeats an ID of another split", rows(0, 2000, "1") + rows(7, 8, "1"), Policies{Duplicates: "error"}, new(*builder.DuplicatesError)},
 		{"a row repeats an ID of its split", rows(0, 2000, "1") + rows(1999, 2000, "1"), Policies{Duplicates: "error"}, new(*builder.DuplicatesError)},
+		{"no line end", strings.TrimSuffix(rows(0, 100, "1"), "\n"), Policies{}, nil},
+		{"no line end where one is required", strings.TrimSuffix(rows(0, 100, "1"), "\n"), Policies{RequireFinalNewline: true}, builder.ErrUnterminated},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := []func(testing.TB) site{newDirSite, newS3Site}[i%2](t)
@@ -97,7 +99,7 @@ func TestTasksApplyTheLimitsOfABuild(t *testing.T) {
 			must(t, err)
 			s.push(t, live)
 			opts.Generation++
-			opts.SplitSize = 8 << 10
+			opts.SplitSize = 24 << 10
 			opts.Inputs = []Source{s.put(t, "in.csv", []byte(c.csv))}
 			opts.Policies = c.limits
 			opts.Policies.Delimiter = ","
@@ -152,12 +154,13 @@ func TestContentLimitsNeedTheLiveGeneration(t *testing.T) {
 		out := s.folder(t, "out")
 		name := generation.Name{ID: testID, Shard: 3, Shards: 16}.String()
 		must(t, out.store.Delete(t.Context(), out.prefix+name))
-		for range 2 {
+		for i := range 2 {
 			var content *builder.ContentError
-			if _, err := p.Merge(t.Context(), 3, o, nil); !errors.As(err, &content) || content.Cause == nil || !IsPermanent(err) {
+			_, err := p.Merge(t.Context(), 3, o, nil)
+			if !errors.As(err, &content) || content.Cause == nil || !IsPermanent(err) || strings.Contains(err.Error(), "plan again") != (i == 0) {
 				t.Errorf("error %v", err)
 			}
-			_, err := out.store.Put(t.Context(), out.prefix+name, bytes.NewReader(make([]byte, 12<<10)), 12<<10, objects.Always)
+			_, err = out.store.Put(t.Context(), out.prefix+name, bytes.NewReader(make([]byte, 12<<10)), 12<<10, objects.Always)
 			must(t, err)
 		}
 		_, err = p.Merge(t.Context(), 4, o, nil)

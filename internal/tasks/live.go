@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -16,7 +18,7 @@ import (
 )
 
 // comparesContent reports whether the records of the live generation matter.
-func (p *Plan) comparesContent() bool { return p.Live != nil && p.Policies.limitsContent() }
+func (p *Plan) comparesContent() bool { return p.Live != nil && p.Policies.guards().ComparesContent() }
 
 // checkLive checks that the live generation can be compared shard by shard.
 func (p *Plan) checkLive() error {
@@ -69,10 +71,19 @@ func (m *merge) compare(ctx context.Context, path string) (*diff.Counts, error) 
 // explainLive makes the error of a live file that is gone or damaged a
 // *builder.ContentError.
 func explainLive(err error) error {
-	if errors.Is(err, os.ErrNotExist) || isDamage(err) {
+	if errors.Is(err, os.ErrNotExist) {
+		return errLiveDeleted(err)
+	}
+	if isDamage(err) {
 		return &builder.ContentError{Cause: err}
 	}
 	return err
+}
+
+// errLiveDeleted returns the error of a live file that was deleted after the plan,
+// such as by the publish of a later plan.
+func errLiveDeleted(err error) error {
+	return &builder.ContentError{Cause: fmt.Errorf("%w; plan again to compare with the present one", err)}
 }
 
 // receiveLive returns the path of the file of this shard in the live generation,
@@ -88,10 +99,11 @@ func (m *merge) receiveLive(ctx context.Context) (path string, err error) {
 	}
 	path = filepath.Join(m.temp, f.Name)
 	err = m.downloadLive(ctx, out, f, path)
-	for _, target := range []error{objects.ErrNotFound, objects.ErrChanged, transfer.ErrDamaged} {
-		if errors.Is(err, target) {
-			return "", &builder.ContentError{Cause: err}
-		}
+	switch {
+	case errors.Is(err, objects.ErrNotFound):
+		err = errLiveDeleted(err)
+	case errors.Is(err, objects.ErrChanged), errors.Is(err, transfer.ErrDamaged):
+		err = &builder.ContentError{Cause: err}
 	}
 	return path, err
 }
@@ -105,9 +117,12 @@ func (m *merge) downloadLive(ctx context.Context, out folder, f transfer.File, p
 	if err := builder.CheckSpace(m.temp, r.Size()); err != nil {
 		return err
 	}
-	sum, err := download(ctx, r, path)
-	if err == nil && sum != f.SHA256 {
-		err = fmt.Errorf("%s: %w: SHA-256 %s, want %s", out.url(f.Name), transfer.ErrDamaged, sum, f.SHA256)
+	h := sha256.New()
+	if err := download(ctx, r, path, h); err != nil {
+		return err
 	}
-	return err
+	if sum := hex.EncodeToString(h.Sum(nil)); sum != f.SHA256 {
+		return fmt.Errorf("%s: %w: SHA-256 %s, want %s", out.url(f.Name), transfer.ErrDamaged, sum, f.SHA256)
+	}
+	return nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -86,11 +88,14 @@ func (m *maker) make(ctx context.Context) (err error) {
 	if m.work, err = openFolder(m.Work, m.Objects); err != nil {
 		return err
 	}
+	if err := m.checkPlaces(); err != nil {
+		return err
+	}
 	if m.Sharding == (format.Sharding{}) {
 		m.Sharding = format.Unsharded
 	}
 	m.plan = &Plan{
-		Version: formatVersion, Planned: m.now.UTC().Truncate(time.Second), Out: m.Out,
+		Version: formatVersion, Planned: m.now.UTC(), Out: m.Out,
 		Shards: int(m.Sharding.Shards), ShardBy: m.Sharding.Rule.String(), Policies: m.Policies, opts: m.Objects,
 	}
 	for _, in := range m.Inputs {
@@ -98,8 +103,14 @@ func (m *maker) make(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		if in.Object.ETag == "" { // such as in a listing
+			return permanent(fmt.Errorf("%s: the server sends no ETag", url))
+		}
 		if !utf8.ValidString(url) {
 			return permanent(fmt.Errorf("%s: name is not valid UTF-8; rename it", url))
+		}
+		if err := m.checkSwept(url); err != nil {
+			return err
 		}
 		m.plan.Inputs = append(m.plan.Inputs, Input{url, in.Object.Size, in.Object.ETag})
 	}
@@ -118,6 +129,33 @@ func (m *maker) make(ctx context.Context) (err error) {
 	}
 	m.plan.dir = m.work.sub(m.plan.Generation)
 	return m.plan.check()
+}
+
+// checkPlaces checks that Work is not a plan itself, and that Out is not within one.
+func (m *maker) checkPlaces() error {
+	if url := m.work.url(""); isPlanName(path.Base(url)) {
+		return permanent(fmt.Errorf("%s has the name of one plan; use another directory for all plans", url))
+	}
+	out, err := openFolder(m.Out, m.Objects)
+	if err != nil {
+		return err
+	}
+	return m.checkSwept(out.url(""))
+}
+
+// checkSwept refuses a URL within the folder of a plan, which Sweep removes.
+func (m *maker) checkSwept(url string) error {
+	rest, within := strings.CutPrefix(url, strings.TrimSuffix(m.work.url(""), "/")+"/")
+	if name, _, _ := strings.Cut(rest, "/"); within && isPlanName(name) {
+		return permanent(fmt.Errorf("%s is among the work files of plan %s, which are removed after it is published; use another place", url, name))
+	}
+	return nil
+}
+
+// isPlanName reports whether a folder of this name in Work is that of a plan.
+func isPlanName(name string) bool {
+	_, err := generation.ParseID(name)
+	return err == nil
 }
 
 // absolute returns the URL with an absolute path, so that it means the same in
@@ -174,7 +212,7 @@ func (m *maker) chooseGeneration(visible []generation.ID) error {
 
 // chooseLive sets the generation that limits compare with.
 func (m *maker) chooseLive(ctx context.Context, visible []generation.ID) error {
-	if !m.Policies.limitsShrink() && !m.Policies.limitsContent() {
+	if g := m.Policies.guards(); !g.LimitsShrink() && !g.ComparesContent() {
 		return nil
 	}
 	out, err := transfer.Parse(m.Out, m.Objects)
@@ -187,7 +225,11 @@ func (m *maker) chooseLive(ctx context.Context, visible []generation.ID) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("live generation: %w", err)
+		err = fmt.Errorf("live generation: %w", err)
+		if errors.Is(err, transfer.ErrManifest) || errors.Is(err, generation.ErrPin) {
+			return permanent(fmt.Errorf("%w; delete this file, or push it again", err))
+		}
+		return err
 	}
 	m.plan.Live = &live
 	return m.plan.checkLive()
@@ -211,7 +253,7 @@ func (m *maker) write(ctx context.Context) (p *Plan, isNew bool, err error) {
 			return nil, false, err
 		}
 		if there.equal(m.plan) {
-			return there, false, nil
+			return there, there.digest == digestOf(text), nil // the answer of the Put may have been lost
 		}
 		if m.Generation != 0 {
 			return nil, false, permanent(fmt.Errorf("%s: another plan of generation %s is there, with other inputs or policies; use another generation", m.plan.URL(), m.plan.Generation))

@@ -2,11 +2,8 @@ package tasks
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -53,9 +50,9 @@ func (p *Plan) Merge(ctx context.Context, shard int, opts Options, observe func(
 	if err != nil {
 		return MergeResult{}, err
 	}
-	m := &merge{Plan: p, shard: shard, out: out, temp: w.dir, started: time.Now()}
+	m := &merge{Plan: p, shard: shard, out: out, temp: w.dir, started: time.Now(), observe: observe}
 	earlier := false
-	done, err = m.run(ctx, opts, observe)
+	done, err = m.run(ctx, opts)
 	if err == nil {
 		done, earlier, err = m.finish(ctx, done)
 	}
@@ -78,11 +75,12 @@ type merge struct {
 	out     transfer.Location
 	temp    string
 	started time.Time
+	observe func(builder.Status) // may be nil
 }
 
 // run merges the runs, compares the result with the live generation, and puts it
 // into Out.
-func (m *merge) run(ctx context.Context, opts Options, observe func(builder.Status)) (*MergeDone, error) {
+func (m *merge) run(ctx context.Context, opts Options) (*MergeDone, error) {
 	if err := m.checkLive(); err != nil {
 		return nil, err
 	}
@@ -104,10 +102,10 @@ func (m *merge) run(ctx context.Context, opts Options, observe func(builder.Stat
 		return nil, err
 	}
 	header, err := builder.Merge(ctx, builder.MergeOptions{
-		Runs: paths, Out: path, Memory: opts.Memory, Workers: opts.Workers, Duplicates: policyNames[m.Policies.Duplicates], Observe: observe,
+		Runs: paths, Out: path, Memory: opts.Memory, Workers: opts.Workers, Duplicates: policyNames[m.Policies.Duplicates], Observe: m.observe,
 	})
 	if err != nil {
-		return nil, explainRun(err)
+		return nil, m.explainRun(err)
 	}
 	if err := m.removeReceived(); err != nil { // before the live file needs the space
 		return nil, err
@@ -154,22 +152,6 @@ func (m *merge) finish(ctx context.Context, done *MergeDone) (_ *MergeDone, earl
 
 // describe returns the entry of the merged file in the manifest.
 func (m *merge) describe(ctx context.Context, f *os.File) (transfer.File, error) {
-	h := sha256.New()
-	var size int64
-	buf := make([]byte, 1<<20)
-	for {
-		if ctx.Err() != nil {
-			return transfer.File{}, context.Cause(ctx)
-		}
-		n, err := f.ReadAt(buf, size)
-		h.Write(buf[:n])
-		size += int64(n)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return transfer.File{}, err
-		}
-	}
-	return transfer.File{Name: m.fileName(m.shard), Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+	sum, size, err := transfer.Checksum(ctx, f)
+	return transfer.File{Name: m.fileName(m.shard), Size: size, SHA256: sum}, err
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"promostore/builder"
@@ -126,11 +128,7 @@ func TestMergeIsIdempotent(t *testing.T) {
 
 func (s site) read(t testing.TB, f folder, name string) string {
 	t.Helper()
-	r, err := f.store.Open(context.Background(), f.prefix+name)
-	must(t, err)
-	defer r.Close()
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
+	text, err := objects.ReadAll(context.Background(), f.store, f.prefix+name, math.MaxInt64)
 	must(t, err)
 	return string(text)
 }
@@ -331,6 +329,41 @@ func TestPublishReportsWhatNodesPrefer(t *testing.T) {
 	})
 }
 
+// A generation is published although the pin is damaged, which is an error that does
+// not pass, and prevents a plan with limits.
+func TestPublishReportsADamagedPin(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		p, want := s.planned(t)
+		splitAll(t, p)
+		mergeAll(t, p)
+		damage := func(name string) {
+			t.Helper()
+			out := s.folder(t, "out")
+			_, err := out.store.Put(t.Context(), out.prefix+name, strings.NewReader("pin"), 3, objects.Always)
+			must(t, err)
+		}
+		damage(generation.PinName)
+		for range 2 {
+			if _, err := p.Publish(t.Context(), 0); !errors.Is(err, generation.ErrPin) || !IsPermanent(err) {
+				t.Errorf("error %v", err)
+			}
+		}
+		opts := s.makeOptions(s.put(t, "a.csv", nil))
+		opts.Generation++
+		opts.Policies.MaxShrink = 5
+		if _, err := Make(t.Context(), opts); !errors.Is(err, generation.ErrPin) || !IsPermanent(err) {
+			t.Errorf("error %v", err)
+		}
+		out := s.folder(t, "out")
+		must(t, out.store.Delete(t.Context(), out.prefix+generation.PinName))
+		wantFiles(t, s.pulled(t), want)
+		damage("promotions-" + p.Generation + ".json")
+		if _, err := Make(t.Context(), opts); !errors.Is(err, transfer.ErrManifest) || !IsPermanent(err) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 // A file that disappears from Out before publish can be merged again.
 func TestPublishNeedsTheFilesInOut(t *testing.T) {
 	eachSite(t, func(t *testing.T, s site) {
@@ -350,4 +383,82 @@ func TestPublishNeedsTheFilesInOut(t *testing.T) {
 		must(t, err)
 		wantFiles(t, s.pulled(t), want)
 	})
+}
+
+// An interrupted merge leaves nothing, wherever it is.
+func TestInterruptedMergeLeavesNothing(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		opts := s.makeOptions(s.put(t, "in.csv", []byte(rows(0, 2000, "1"))))
+		live, err := build(t, t.TempDir(), opts)
+		must(t, err)
+		s.push(t, live)
+		opts.Generation++
+		opts.Policies.MaxRemoved = 50
+		opts.SplitSize = 64 << 10
+		p := makePlan(t, opts)
+		splitAll(t, p)
+		before := s.keys(t, "out")
+		canceled := errors.New("canceled by the test")
+		interrupted := 0
+		for after := 0; ; after++ {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			o := taskOptions(t)
+			_, err := p.Merge(&countedContext{Context: ctx, n: after, cancel: func() { cancel(canceled) }}, 3, o, nil)
+			if left := filesIn(t, o.TempDir); len(left) > 0 {
+				t.Errorf("after %d looks at the context, the temporary directory has %v", after, left)
+			}
+			if err == nil {
+				break
+			}
+			interrupted++
+			if !errors.Is(err, canceled) && !errors.Is(err, context.Canceled) || IsPermanent(err) {
+				t.Errorf("after %d looks at the context: %v, permanent: %v", after, err, IsPermanent(err))
+			}
+			if keys := s.keys(t, "out"); !slices.Equal(keys, before) && len(keys) != len(before)+1 { // the last step is done.json
+				t.Errorf("after %d looks at the context, Out has %v", after, keys)
+			}
+		}
+		if interrupted < 10 {
+			t.Errorf("%d merges were interrupted", interrupted)
+		}
+	})
+}
+
+// A countedContext is canceled when it is asked for the n-th time.
+type countedContext struct {
+	context.Context
+	n      int
+	cancel func()
+	asked  atomic.Int64
+}
+
+func (c *countedContext) Err() error {
+	if c.asked.Add(1) > int64(c.n) {
+		c.cancel()
+	}
+	return c.Context.Err()
+}
+
+func (c *countedContext) Done() <-chan struct{} {
+	if c.asked.Add(1) > int64(c.n) {
+		c.cancel()
+	}
+	return c.Context.Done()
+}
+
+// A published.json of another plan, or one that is not valid, is not believed.
+func TestPublishChecksItsSummary(t *testing.T) {
+	s := newDirSite(t)
+	p, _ := s.planned(t)
+	for _, text := range []string{
+		``, `{`, `{"version":2}`, `{"version":1}`, `{"version":1,"plan":"` + p.digest + `"}`,
+		`{"version":1,"plan":"` + p.digest + `","generation":"` + p.Generation + `","shards":16,"shard_by":"last"}`,
+		`{"version":1,"plan":"` + p.digest + `","generation":"` + p.Generation + `","shards":0,"shard_by":"last","largest_shard":{"shard":1,"records":2000}}`,
+	} {
+		_, err := p.dir.store.Put(t.Context(), p.dir.prefix+publishedName, strings.NewReader(text), int64(len(text)), objects.Always)
+		must(t, err)
+		if r, err := p.Publish(t.Context(), 0); !errors.Is(err, ErrFormat) || !IsPermanent(err) {
+			t.Errorf("%q: %+v, %v", text, r.Published, err)
+		}
+	}
 }

@@ -94,7 +94,8 @@ func mergeName(shard int) string { return fmt.Sprintf("merge-%05d", shard) }
 var ErrNoPlan = errors.New("no plan")
 
 // Load reads and checks the plan at url, which is WORK/ID. If url is WORK, Load
-// reads the newest plan there.
+// reads the newest plan there. Shared options save the tasks a search for
+// credentials for each input.
 func Load(ctx context.Context, url string, opts objects.Options) (*Plan, error) {
 	dir, err := openFolder(url, opts)
 	if err != nil {
@@ -112,7 +113,7 @@ func loadPlan(ctx context.Context, dir folder, id generation.ID, opts objects.Op
 	p := &Plan{dir: dir, opts: opts}
 	text, err := dir.readJSON(ctx, planName, maxPlanLen, p)
 	if errors.Is(err, objects.ErrNotFound) {
-		return nil, fmt.Errorf("%w: %w", ErrNoPlan, err)
+		return nil, fmt.Errorf("%s: %w; a plan is swept after it is published, or if it is abandoned", dir.url(""), ErrNoPlan)
 	}
 	if err != nil {
 		return nil, err
@@ -157,11 +158,11 @@ func (p *Plan) check() (err error) {
 	if p.id, err = generation.ParseID(p.Generation); err != nil {
 		return formatError("%v", err)
 	}
-	if p.sharding, err = shardingOf(p.Shards, p.ShardBy); err != nil {
-		return err
+	var ok bool
+	if p.sharding, ok = format.ParseSharding(p.Shards, p.ShardBy); !ok {
+		return formatError("%d shards by %q", p.Shards, p.ShardBy)
 	}
-	stores := &stores{opts: p.opts}
-	if err := checkURL(p.Out, stores); err != nil {
+	if err := checkURL(p.Out, p.opts); err != nil {
 		return formatError("out: %v", err)
 	}
 	if err := p.Policies.check(); err != nil {
@@ -171,7 +172,7 @@ func (p *Plan) check() (err error) {
 		return formatError("no inputs")
 	}
 	for i, in := range p.Inputs {
-		if err := checkURL(in.URL, stores); err != nil {
+		if err := checkURL(in.URL, p.opts); err != nil {
 			return formatError("input %d: %v", i, err)
 		}
 		if in.Size < 0 || in.ETag == "" {
@@ -189,19 +190,9 @@ func (p *Plan) check() (err error) {
 	return nil
 }
 
-// shardingOf returns the sharding of a plan.
-func shardingOf(shards int, by string) (format.Sharding, error) {
-	for _, rule := range []format.ShardRule{format.ShardNone, format.ShardLast, format.ShardFirst} {
-		if s := (format.Sharding{Rule: rule, Shards: uint32(max(0, min(shards, math.MaxUint32)))}); by == rule.String() && s.Valid() {
-			return s, nil
-		}
-	}
-	return format.Sharding{}, formatError("%d shards by %q", shards, by)
-}
-
 // checkURL checks a URL of a plan: it must mean the same on all machines.
-func checkURL(url string, stores *stores) error {
-	s, key, err := stores.parse(url)
+func checkURL(url string, opts objects.Options) error {
+	s, key, err := objects.Parse(url, opts)
 	if err != nil {
 		return err
 	}
@@ -274,10 +265,10 @@ func PoliciesOf(o *builder.Options) Policies {
 	return p
 }
 
-// limitsContent reports whether the limits need a comparison of the records.
-func (p *Policies) limitsContent() bool {
-	return p.MaxAdded > 0 || p.MaxRemoved > 0 || p.MaxChanged > 0
+// guards returns the limits for the sums of all shards.
+func (p *Policies) guards() *builder.Guards {
+	return &builder.Guards{
+		AllowEmpty: p.AllowEmpty, MinRecords: p.MinRecords, MaxShrink: p.MaxShrink,
+		MaxAdded: p.MaxAdded, MaxRemoved: p.MaxRemoved, MaxChanged: p.MaxChanged,
+	}
 }
-
-// limitsShrink reports whether MaxShrink is a limit.
-func (p *Policies) limitsShrink() bool { return p.MaxShrink > 0 && p.MaxShrink < 100 }

@@ -197,6 +197,14 @@ func TestLiveGenerationIsPlanned(t *testing.T) {
 		if p := makePlan(t, opts); p.Live.Generation != (testID + 6).String() {
 			t.Errorf("live %+v", p.Live)
 		}
+		// No other attempt can read it.
+		for _, name := range []string{"promotions-" + (testID + 6).String() + ".json", generation.PinName} {
+			_, err = out.store.Put(t.Context(), out.prefix+name, strings.NewReader("x"), 1, objects.Always)
+			must(t, err)
+			if _, err := Make(t.Context(), opts); !IsPermanent(err) || !strings.Contains(err.Error(), name) {
+				t.Errorf("with a damaged %s: %v", name, err)
+			}
+		}
 	})
 }
 
@@ -214,6 +222,55 @@ func TestDataDirectoryIsRefused(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(out, generation.Name{ID: testID, Shards: 1}.String()), nil, 0o600))
 	if _, err := Make(t.Context(), opts); !errors.Is(err, ErrData) || !IsPermanent(err) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A place that a sweep would remove is refused for the generations and the inputs.
+func TestPlacesWithinAPlanAreRefused(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		in := s.put(t, "a.csv", []byte("x"))
+		plan := s.url + "/work/" + testID.String()
+		for _, set := range []func(*MakeOptions){
+			func(o *MakeOptions) { o.Work = plan },
+			func(o *MakeOptions) { o.Work = plan + "/" },
+			func(o *MakeOptions) { o.Out = plan },
+			func(o *MakeOptions) { o.Out = s.url + "/work/" + (testID + 1).String() + "/out/" },
+			func(o *MakeOptions) { o.Work, o.Out = s.url, s.url+"/"+testID.String() },
+			func(o *MakeOptions) { o.Inputs = []Source{s.putIn(t, "work/"+testID.String(), "a.csv", nil)} },
+		} {
+			opts := s.makeOptions(in)
+			set(&opts)
+			if _, err := Make(t.Context(), opts); !IsPermanent(err) {
+				t.Errorf("work %s, out %s: error %v", opts.Work, opts.Out, err)
+			}
+		}
+		for _, out := range []string{"/work", "/work/out", "/work/" + testID.String() + "-out", "/out/" + testID.String()} {
+			opts := s.makeOptions(in)
+			opts.Out = s.url + out
+			makePlan(t, opts)
+			_, err := Sweep(t.Context(), opts.Work, s.opts, -1)
+			must(t, err)
+		}
+	})
+}
+
+// Servers of object storage resolve other elements of a prefix in different ways.
+func TestPrefixesAreClean(t *testing.T) {
+	s := newS3Site(t)
+	for _, sub := range []string{"/a//b", "/a/./b", "/a/../b", "/..", "/a\xff"} {
+		for _, set := range []func(*MakeOptions){
+			func(o *MakeOptions) { o.Work = s.url + sub },
+			func(o *MakeOptions) { o.Out = s.url + sub },
+		} {
+			opts := s.makeOptions(s.put(t, "a.csv", nil))
+			set(&opts)
+			if _, err := Make(t.Context(), opts); !IsPermanent(err) {
+				t.Errorf("work %s, out %s: error %v", opts.Work, opts.Out, err)
+			}
+		}
+		if _, err := Load(t.Context(), s.url+sub, s.opts); !IsPermanent(err) {
+			t.Errorf("%s: error %v", sub, err)
+		}
 	}
 }
 

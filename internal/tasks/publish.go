@@ -69,6 +69,9 @@ func (p *Plan) Publish(ctx context.Context, keep int) (PublishResult, error) {
 	}
 	if err != nil {
 		err = fmt.Errorf("generation %s is published, but it is unknown whether nodes prefer another one: %w", p.id, err)
+		if errors.Is(err, generation.ErrPin) {
+			err = permanent(fmt.Errorf("%w; delete this file, or push it again", err))
+		}
 	}
 	return result, err
 }
@@ -116,6 +119,9 @@ func (p *Plan) readPublished(ctx context.Context) (*Published, error) {
 	}
 	if published.Plan != p.digest {
 		return nil, fmt.Errorf("%s: %w", p.dir.url(publishedName), errOtherPlan)
+	}
+	if s := published.Summary; s.Generation != p.Generation || s.Shards != p.Shards || s.ShardBy != p.ShardBy || (s.LargestShard != nil) != (p.Shards > 1) {
+		return nil, formatError("%s: generation %s of %s", p.dir.url(publishedName), s.Generation, shardsText(s.Shards, s.ShardBy))
 	}
 	published.Summary.UnterminatedInputs = published.UnterminatedInputs
 	return published, nil
@@ -231,14 +237,6 @@ func (t *totals) check() error {
 		return nil
 	}
 	return g.CheckContent(t.comparison())
-}
-
-// guards returns the limits for the sums of all shards.
-func (p *Policies) guards() builder.Guards {
-	return builder.Guards{
-		AllowEmpty: p.AllowEmpty, MinRecords: p.MinRecords, MaxShrink: p.MaxShrink,
-		MaxAdded: p.MaxAdded, MaxRemoved: p.MaxRemoved, MaxChanged: p.MaxChanged,
-	}
 }
 
 // live returns the generation that the limits compare with.

@@ -2,13 +2,12 @@ package tasks
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
@@ -40,12 +39,12 @@ func (m *merge) runs(ctx context.Context) ([]run, error) {
 // of a directory remain where they are.
 func (m *merge) receive(ctx context.Context, runs []run) ([]string, error) {
 	paths := make([]string, len(runs))
-	var size int64
+	meter := &receiveMeter{observe: m.observe, status: builder.Status{Phase: PhaseReceive}}
 	for _, r := range runs {
-		size += r.Size
+		meter.status.InputSize += r.Size
 	}
 	if !m.dir.isLocal() {
-		if err := builder.CheckSpace(m.temp, size); err != nil {
+		if err := builder.CheckSpace(m.temp, meter.status.InputSize); err != nil {
 			return nil, err
 		}
 		if err := os.Mkdir(m.received(), 0o700); err != nil {
@@ -56,7 +55,7 @@ func (m *merge) receive(ctx context.Context, runs []run) ([]string, error) {
 	g.SetLimit(filesAtOnce)
 	for i, r := range runs {
 		g.Go(func() (err error) {
-			paths[i], err = m.receiveRun(ctx, r, i)
+			paths[i], err = m.receiveRun(ctx, r, i, meter)
 			return err
 		})
 	}
@@ -68,7 +67,7 @@ func (m *merge) received() string { return filepath.Join(m.temp, "runs") }
 
 func (m *merge) removeReceived() error { return os.RemoveAll(m.received()) }
 
-func (m *merge) receiveRun(ctx context.Context, f run, split int) (path string, err error) {
+func (m *merge) receiveRun(ctx context.Context, f run, split int, meter io.Writer) (path string, err error) {
 	r, err := f.store.Open(ctx, f.prefix+f.Name)
 	if errors.Is(err, objects.ErrNotFound) {
 		return "", fmt.Errorf("run of split %d: %w; plan again if it remains missing", split, err)
@@ -85,34 +84,55 @@ func (m *merge) receiveRun(ctx context.Context, f run, split int) (path string, 
 		return filepath.Join(f.path, f.Name), nil
 	}
 	path = filepath.Join(m.received(), splitName(split))
-	_, err = download(ctx, r, path)
-	return path, err
+	return path, download(ctx, r, path, meter)
 }
 
-// Parts of a file that are received at the same time, and their length in bytes.
-// With filesAtOnce files they take builder.MinMemory, before the merge begins.
+// PhaseReceive is the phase before a merge in which the runs are received. Its
+// Status has the bytes as those of an input.
+const PhaseReceive builder.Phase = "receive"
+
+// A receiveMeter reports the bytes that are written to it.
+type receiveMeter struct {
+	observe func(builder.Status) // may be nil
+
+	mu     sync.Mutex // held by calls of observe
+	status builder.Status
+}
+
+func (m *receiveMeter) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status.InputBytes += int64(len(p))
+	if m.observe != nil {
+		m.observe(m.status)
+	}
+	return len(p), nil
+}
+
+// Files are received at the same time, each in several parts of partLen bytes. They
+// take builder.MinMemory, before the merge begins.
 const (
+	filesAtOnce = 4
 	partsOfFile = 4
 	partLen     = 4 << 20
 )
 
-// download writes an object to a new file and returns its SHA-256.
-func download(ctx context.Context, r *objects.Reader, path string) (sum string, err error) {
+// download writes an object to a new file and to w.
+func download(ctx context.Context, r *objects.Reader, path string, w io.Writer) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return "", err
+		return err
 	}
 	body := r.Stream(ctx, 0, r.Size(), partsOfFile, partLen)
 	defer body.Close()
-	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), body)
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, f.Close())
+	_, err = io.Copy(io.MultiWriter(f, w), body)
+	return errors.Join(err, f.Close())
 }
 
-// explainRun makes the error of a run that is damaged, or of another build,
-// permanent.
-func explainRun(err error) error {
-	if errors.As(err, new(*builder.RunError)) && isDamage(err) {
+// explainRun makes the error of a run of another build permanent, and that of a
+// damaged run, unless it was received: the object may be good.
+func (m *merge) explainRun(err error) error {
+	if errors.Is(err, builder.ErrForeignRun) || m.dir.isLocal() && errors.As(err, new(*builder.RunError)) && isDamage(err) {
 		return permanent(fmt.Errorf("%w; plan again", err))
 	}
 	return err

@@ -44,7 +44,7 @@ func (p *Plan) Split(ctx context.Context, index int, opts Options, observe func(
 	if err != nil {
 		return SplitResult{}, err
 	}
-	s := &split{Plan: p, index: index, dir: p.dir.sub(splitName(index)), temp: w.dir, stores: stores{opts: p.opts}, observe: observe}
+	s := &split{Plan: p, index: index, dir: p.dir.sub(splitName(index)), temp: w.dir, observe: observe}
 	s.attempt, err = newAttempt()
 	if err == nil {
 		done, err = s.run(ctx, opts)
@@ -69,7 +69,6 @@ type split struct {
 	dir     folder // of the split
 	attempt string
 	temp    string
-	stores  stores
 	observe func(builder.Status)
 }
 
@@ -121,7 +120,7 @@ func (s *split) run(ctx context.Context, opts Options) (done *SplitDone, err err
 // object returns the object of a range as the plan has it.
 func (s *split) object(r Range) (objects.Store, objects.Object, error) {
 	in := s.Inputs[r.Input]
-	store, key, err := s.stores.parse(in.URL)
+	store, key, err := objects.Parse(in.URL, s.opts)
 	if err != nil {
 		return nil, objects.Object{}, permanent(err)
 	}
@@ -183,7 +182,7 @@ func (s *split) rangeOf(url string) int {
 func (s *split) store(ctx context.Context, runs folder, paths []string) ([]RunFile, error) {
 	files := make([]RunFile, len(paths))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(filesAtOnce)
+	g.SetLimit(sentAtOnce)
 	for i, path := range paths {
 		g.Go(func() (err error) {
 			name := filepath.Base(path)
@@ -198,9 +197,9 @@ func (s *split) store(ctx context.Context, runs folder, paths []string) ([]RunFi
 	return files, g.Wait()
 }
 
-// filesAtOnce is the number of files that are sent or received at the same time,
-// each in several parts.
-const filesAtOnce = 4
+// sentAtOnce is the number of runs that are sent at the same time. Thousands of small
+// ones take the time of a request each.
+const sentAtOnce = 16
 
 func describeRun(ctx context.Context, runs folder, name string) (RunFile, error) {
 	r, err := runs.store.Open(ctx, runs.prefix+name)

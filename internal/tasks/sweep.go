@@ -53,7 +53,7 @@ func sweep(ctx context.Context, work folder, abandonedAfter time.Duration, now t
 // A planFolder is a folder of a work folder with the name of a generation.
 type planFolder struct {
 	id        generation.ID
-	planned   time.Time // that of plan.json, or of the ID if it has none
+	planned   time.Time // time of plan.json; without one, of the ID or the last change of the directory
 	published bool
 }
 
@@ -70,6 +70,8 @@ func scan(ctx context.Context, work folder) (list []planFolder, err error) {
 			return nil, err
 		} else if found {
 			p.planned = planned
+		} else if changed := dir.changed(); changed.After(p.planned) {
+			p.planned = changed // Make may be about to write plan.json
 		}
 		if _, p.published, err = dir.modified(ctx, publishedName); err != nil {
 			return nil, err
@@ -100,6 +102,17 @@ func (f folder) modified(ctx context.Context, name string) (t time.Time, found b
 		return t, false, err
 	}
 	return r.Object().Modified, true, r.Close()
+}
+
+// changed returns the time at which a name was last added to a directory or removed
+// from it; zero in object storage.
+func (f folder) changed() time.Time {
+	if f.isLocal() {
+		if info, err := os.Stat(f.path); err == nil {
+			return info.ModTime()
+		}
+	}
+	return time.Time{}
 }
 
 // removeAll removes the folder of a plan: plan.json first, so that no task begins,

@@ -54,6 +54,9 @@ func TestSweep(t *testing.T) {
 		)
 		s.leave(t, slices.Concat(keep, remove)...)
 		work := s.folder(t, "work")
+		if dir := work.sub((old + 1).String()); work.isLocal() {
+			must(t, os.Chtimes(dir.path, time.Time{}, now.Add(-2*time.Hour)))
+		}
 		removed, err := sweep(t.Context(), work, time.Hour, now)
 		must(t, err)
 		if want := []generation.ID{old + 1, recent + 2, recent + 3}; !slices.Equal(removed, want) {
@@ -80,6 +83,18 @@ func TestSweep(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A sweep keeps the directory of an old generation in which a plan begins to write.
+func TestSweepKeepsNewDirectories(t *testing.T) {
+	work := newDirSite(t).folder(t, "work")
+	dir := work.sub(testID.String())
+	must(t, os.MkdirAll(dir.path, 0o755))
+	removed, err := sweep(t.Context(), work, time.Hour, time.Now())
+	must(t, err)
+	if _, err := os.Stat(dir.path); err != nil || len(removed) > 0 {
+		t.Errorf("removed %v: %v", removed, err)
+	}
 }
 
 // A plan sweeps earlier ones, but not those that are active.

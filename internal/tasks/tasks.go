@@ -25,7 +25,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -47,36 +47,15 @@ func openFolder(url string, opts objects.Options) (folder, error) {
 	}
 	f := folder{store: store}
 	if key = strings.Trim(key, "/"); key != "" {
+		if !fs.ValidPath(key) { // servers resolve it, or do not
+			return folder{}, permanent(fmt.Errorf("%s: an element is empty, . or .., or not valid UTF-8; use another prefix", url))
+		}
 		f.prefix = key + "/"
 	}
 	if !objects.IsURL(url) {
 		f.path = store.URL(key)
 	}
 	return f, nil
-}
-
-// stores opens the inputs of a plan. Those of one bucket share a Store, so that its
-// credentials are searched once.
-type stores struct {
-	opts    objects.Options
-	buckets []objects.Store
-}
-
-// parse is objects.Parse with the options of s.
-func (s *stores) parse(url string) (objects.Store, string, error) {
-	if !objects.IsURL(url) {
-		return objects.Parse(url, s.opts)
-	}
-	for _, b := range s.buckets {
-		if key, ok := strings.CutPrefix(url, b.URL("")+"/"); ok {
-			return b, key, nil
-		}
-	}
-	store, key, err := objects.Parse(url, s.opts)
-	if err == nil {
-		s.buckets = append(s.buckets, store)
-	}
-	return store, key, err
 }
 
 // sub returns the folder of this name in f.
@@ -99,16 +78,11 @@ func (f folder) isLocal() bool { return f.path != "" }
 // readJSON reads an object of up to maxLen bytes and decodes it into v, strictly.
 // The error wraps ErrFormat if the text is not valid.
 func (f folder) readJSON(ctx context.Context, name string, maxLen int64, v any) (text []byte, err error) {
-	r, err := f.store.Open(ctx, f.prefix+name)
+	text, err = objects.ReadAll(ctx, f.store, f.prefix+name, maxLen)
+	if errors.Is(err, objects.ErrTooLong) {
+		return nil, fmt.Errorf("%w: %w", ErrFormat, err)
+	}
 	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	if r.Size() > maxLen {
-		return nil, fmt.Errorf("%s: %w: %d bytes, above the maximum of %d", f.url(name), ErrFormat, r.Size(), maxLen)
-	}
-	text = make([]byte, r.Size())
-	if _, err := r.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if err := decode(text, v); err != nil {

@@ -95,7 +95,7 @@ func (p *pull) fetch(ctx context.Context, id generation.ID) (arrived bool, err e
 		return false, nil
 	}
 	if len(needed) < len(files) { // one of those that are here may be damaged
-		needed = slices.DeleteFunc(slices.Clone(files), p.isGood)
+		needed = slices.DeleteFunc(slices.Clone(files), func(f File) bool { return p.isGood(ctx, f) })
 	}
 	if len(needed) == 0 {
 		return false, nil
@@ -128,13 +128,13 @@ func (p *pull) isHere(f File) bool {
 }
 
 // isGood reports whether the directory has f with its checksum.
-func (p *pull) isGood(f File) bool {
+func (p *pull) isGood(ctx context.Context, f File) bool {
 	r, err := fsx.OpenRegular(filepath.Join(p.dir, f.Name))
 	if err != nil {
 		return false
 	}
 	defer r.Close()
-	sum, err := checksum(r)
+	sum, _, err := Checksum(ctx, r)
 	return err == nil && sum == f.SHA256
 }
 

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -105,6 +106,19 @@ func parseManifest(text []byte, id generation.ID) (m Manifest, err error) {
 	return m, nil
 }
 
+// Check checks all fields of a manifest that was decoded. The error wraps
+// ErrManifest.
+func (m *Manifest) Check() error {
+	id, err := generation.ParseID(m.Generation)
+	if err == nil {
+		err = m.check(id)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	return nil
+}
+
 func (m *Manifest) check(id generation.ID) error {
 	if m.Version > manifestVersion {
 		return fmt.Errorf("version %d, above the newest known one, %d; upgrade promobuild", m.Version, manifestVersion)
@@ -116,23 +130,17 @@ func (m *Manifest) check(id generation.ID) error {
 		return fmt.Errorf("generation %q, want %s", m.Generation, id)
 	}
 	m.id = id
-	s, err := m.sharding()
-	if err != nil {
-		return err
+	s, ok := format.ParseSharding(m.Shards, m.ShardBy)
+	if !ok {
+		return fmt.Errorf("%d shards, shard_by %q", m.Shards, m.ShardBy)
 	}
 	if len(m.Files) != m.Shards {
 		return fmt.Errorf("%d files, want %d", len(m.Files), m.Shards)
 	}
 	for shard := range m.Files {
 		f := &m.Files[shard]
-		if name := (generation.Name{ID: id, Shard: shard, Shards: m.Shards}).String(); f.Name != name {
-			return fmt.Errorf("file %d has the name %q, want %s", shard, f.Name, name)
-		}
-		if f.Size <= 0 || f.Size > maxFileLen {
-			return fmt.Errorf("%s: size %d", f.Name, f.Size)
-		}
-		if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != 32 || strings.ToLower(f.SHA256) != f.SHA256 {
-			return fmt.Errorf("%s: %q is not a SHA-256 checksum", f.Name, f.SHA256)
+		if err := f.Check(generation.Name{ID: id, Shard: shard, Shards: m.Shards}); err != nil {
+			return err
 		}
 		f.digits = digitsOf(s, shard)
 		if f.Digits != f.digits.String() {
@@ -142,13 +150,18 @@ func (m *Manifest) check(id generation.ID) error {
 	return nil
 }
 
-func (m *Manifest) sharding() (format.Sharding, error) {
-	for _, rule := range []format.ShardRule{format.ShardNone, format.ShardLast, format.ShardFirst} {
-		if s := (format.Sharding{Rule: rule, Shards: uint32(m.Shards)}); m.ShardBy == rule.String() && int64(s.Shards) == int64(m.Shards) && s.Valid() {
-			return s, nil
-		}
+// Check checks the name, the size and the checksum of f, which was decoded.
+func (f *File) Check(name generation.Name) error {
+	if f.Name != name.String() {
+		return fmt.Errorf("file name %q, want %s", f.Name, name)
 	}
-	return format.Sharding{}, fmt.Errorf("%d shards, shard_by %q", m.Shards, m.ShardBy)
+	if f.Size <= 0 || f.Size > maxFileLen {
+		return fmt.Errorf("%s: size %d", f.Name, f.Size)
+	}
+	if sum, err := hex.DecodeString(f.SHA256); err != nil || len(sum) != sha256.Size || strings.ToLower(f.SHA256) != f.SHA256 {
+		return fmt.Errorf("%s: %q is not a SHA-256 checksum", f.Name, f.SHA256)
+	}
+	return nil
 }
 
 // owned returns the files that a server of these digits needs.

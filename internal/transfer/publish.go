@@ -56,7 +56,7 @@ func (l Location) compareFile(ctx context.Context, f File, putErr error) error {
 	if !errors.Is(putErr, objects.ErrExists) {
 		return putErr
 	}
-	same, err := l.hasSame(ctx, f)
+	same, err := l.isSame(ctx, f)
 	if err == nil && !same {
 		err = fmt.Errorf("%s: %w", l.url(f.Name), ErrConflict)
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"promostore/format"
@@ -128,4 +129,22 @@ func TestTakenFileReplacesNothing(t *testing.T) {
 	if entries, err := os.ReadDir(dir); len(entries) != 1 {
 		t.Errorf("%d files, %v", len(entries), err)
 	}
+}
+
+// A file that another process deletes while it is compared is no conflict: the next
+// attempt writes it.
+func TestFileThatDisappearsIsNoConflict(t *testing.T) {
+	m, server := newS3(t)
+	id := m.build(t, format.Unsharded, 100)
+	f := m.described(id, format.Unsharded, 100).Files[0]
+	text := bytes.NewReader(m.built[f.Name])
+	gentest.Must(t, m.loc.PutFile(t.Context(), f, text))
+	var heads atomic.Int64
+	second := func(r *http.Request) bool { return r.Method == http.MethodHead && heads.Add(1) > 1 }
+	server.Fail(objecttest.Where(second, objecttest.Error(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")))
+	if err := m.loc.PutFile(t.Context(), f, text); !errors.Is(err, objects.ErrNotFound) || errors.Is(err, transfer.ErrConflict) {
+		t.Errorf("error %v after %d requests", err, heads.Load())
+	}
+	server.Fail(nil)
+	gentest.Must(t, m.loc.PutFile(t.Context(), f, text))
 }

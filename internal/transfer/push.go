@@ -91,8 +91,8 @@ func describe(ctx context.Context, set *generation.Set) (Manifest, error) {
 			if err != nil {
 				return err
 			}
-			files[shard].Size = info.Size()
-			files[shard].SHA256, err = checksum(&cancelReader{ctx, io.NewSectionReader(f, 0, info.Size())})
+			file := &files[shard]
+			file.SHA256, file.Size, err = Checksum(ctx, io.NewSectionReader(f, 0, info.Size()))
 			return err
 		})
 	}
@@ -134,13 +134,19 @@ func (l Location) putFiles(ctx context.Context, set *generation.Set, have conten
 	return err
 }
 
-// hasSame reports whether the object of f has its checksum. An interrupted Push
+// hasSame reports whether l has an object of f with its checksum. An interrupted Push
 // may have left it, of the same generation or of another one with this ID.
 func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
-	r, err := l.open(ctx, f.Name)
-	if errors.Is(err, objects.ErrNotFound) {
+	same, err := l.isSame(ctx, f)
+	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {
 		return false, nil
 	}
+	return same, err
+}
+
+// isSame reports whether the object of f has its checksum.
+func (l Location) isSame(ctx context.Context, f File) (bool, error) {
+	r, err := l.open(ctx, f.Name)
 	if err != nil {
 		return false, err
 	}
@@ -150,27 +156,11 @@ func (l Location) hasSame(ctx context.Context, f File) (bool, error) {
 	}
 	body := r.Stream(ctx, 0, r.Size(), partsAtOnce, partLen)
 	defer body.Close()
-	sum, err := checksum(body)
-	if errors.Is(err, objects.ErrChanged) || errors.Is(err, objects.ErrNotFound) {
-		return false, nil
-	}
+	sum, _, err := Checksum(ctx, body)
 	return sum == f.SHA256, err
 }
 
 func (l Location) putSmall(ctx context.Context, name string, text []byte, cond objects.Cond) error {
 	_, err := l.store.Put(ctx, l.prefix+name, bytes.NewReader(text), int64(len(text)), cond)
 	return err
-}
-
-// A cancelReader fails after its context is canceled.
-type cancelReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *cancelReader) Read(p []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(p)
 }

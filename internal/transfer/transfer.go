@@ -26,7 +26,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -92,17 +91,7 @@ func (l Location) open(ctx context.Context, name string) (*objects.Reader, error
 
 // readSmall reads an object of up to maxLen bytes.
 func (l Location) readSmall(ctx context.Context, name string, maxLen int64) ([]byte, error) {
-	r, err := l.open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	if r.Size() > maxLen {
-		return nil, fmt.Errorf("%s: %d bytes, above the maximum of %d", l.url(name), r.Size(), maxLen)
-	}
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0) // no io.EOF: it does not read beyond the end
-	return text, err
+	return objects.ReadAll(ctx, l.store, l.prefix+name, maxLen)
 }
 
 // contents holds the names at a Location.
@@ -146,11 +135,25 @@ func (c contents) missing(files []File) []File {
 	return slices.DeleteFunc(slices.Clone(files), c.has)
 }
 
-// checksum returns the SHA-256 of what r holds.
-func checksum(r io.Reader) (string, error) {
+// Checksum returns the SHA-256 of the bytes of r in lower-case hex digits, and their
+// number. Canceling ctx ends it between two reads.
+func Checksum(ctx context.Context, r io.Reader) (sum string, size int64, err error) {
 	h := sha256.New()
-	_, err := io.Copy(h, r)
-	return hex.EncodeToString(h.Sum(nil)), err
+	size, err = io.Copy(h, &cancelReader{ctx, r})
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+// A cancelReader fails after its context is canceled.
+type cancelReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *cancelReader) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(p)
 }
 
 // Progress receives the progress of a transfer. Its functions may be nil; calls do

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -196,11 +197,7 @@ func TestPullNeedsSpace(t *testing.T) {
 
 func read(t *testing.T, s objects.Store, key string) []byte {
 	t.Helper()
-	r, err := s.Open(t.Context(), key)
-	gentest.Must(t, err)
-	defer r.Close()
-	text := make([]byte, r.Size())
-	_, err = r.ReadAt(text, 0)
+	text, err := objects.ReadAll(t.Context(), s, key, math.MaxInt64)
 	gentest.Must(t, err)
 	return text
 }
