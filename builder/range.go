@@ -104,6 +104,9 @@ func (o *object) open(ctx context.Context, parts objectParts) (io.ReadCloser, er
 }
 
 func (r *rangeReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
 	for {
 		if r.tail > 0 && !r.within {
 			return 0, io.EOF

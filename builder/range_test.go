@@ -69,6 +69,9 @@ func TestRangeHasTheRowsThatBeginInIt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if n, err := r.Read(nil); n != 0 || err != nil {
+				t.Fatalf("a read of no bytes returns %d, %v", n, err)
+			}
 			got := make([]byte, len(data)+1)
 			n, _, err := readFull(r, got)
 			if err = errors.Join(err, r.Close()); err != nil {

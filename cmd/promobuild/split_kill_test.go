@@ -100,7 +100,7 @@ func TestKilledSplitIsRepeated(t *testing.T) {
 	splitTests(t, func(t *testing.T, x *splitTest) {
 		took := complete(t, x.command(x.plan(t)))
 		seen := map[bool]int{} // the split was done after the kill
-		for killed := 0; killed < kills/6; {
+		for killed := 0; killed < kills/4; {
 			plan := x.plan(t)
 			for range 3 {
 				if kill(t, x.command(plan), took) {

@@ -7,7 +7,7 @@ import (
 	"promostore/format"
 )
 
-// Needs are estimates of what one task needs, in bytes.
+// Needs estimates the memory and the disk of one task, in bytes.
 type Needs struct {
 	Memory    int64 // of the process with the least Options.Memory
 	SplitDisk int64 // in Options.TempDir, of the largest split

@@ -130,7 +130,8 @@ func download(ctx context.Context, r *objects.Reader, path string, w io.Writer) 
 }
 
 // explainRun makes the error of a run of another build permanent, and that of a
-// damaged run, unless it was received: the object may be good.
+// damaged run in a directory. A received run can be damaged although its object is
+// good.
 func (m *merge) explainRun(err error) error {
 	if errors.Is(err, builder.ErrForeignRun) || m.dir.isLocal() && errors.As(err, new(*builder.RunError)) && isDamage(err) {
 		return permanent(fmt.Errorf("%w; plan again", err))

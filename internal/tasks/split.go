@@ -233,7 +233,7 @@ func sendRun(ctx context.Context, runs folder, path string) (RunFile, error) {
 // failed. Sweep removes the files that remain.
 const cleanupTimeout = 10 * time.Second
 
-// remove removes the files of the attempt that are not to count.
+// remove removes the files of an attempt that does not count.
 func (s *split) remove(runs folder) error {
 	if runs.isLocal() {
 		return os.RemoveAll(runs.path)

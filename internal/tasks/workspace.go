@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// A workspace is a temporary directory of one task. A locked file beside it tells it
-// from those of killed tasks, which the next task removes. The file is there before
-// the directory and after it.
+// A workspace is a temporary directory of one task. The task holds the lock of a file
+// beside it; the next task removes directories whose file is not locked. The file is
+// created before the directory and removed after it.
 type workspace struct {
 	dir  string
 	lock *os.File
