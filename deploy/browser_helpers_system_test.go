@@ -39,7 +39,8 @@ func browse(t testing.TB, options ...chromedp.ExecAllocatorOption) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options = append(append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir())), options...)
+	options = append(append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+		chromedp.Flag("allow-pre-commit-input", true)), options...) // the browser drops no input while a page loads
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
 	ctx, cancelTab := chromedp.NewContext(ctx)
@@ -157,6 +158,7 @@ func (b *tab) rows(table string) [][]string {
 // fill fills an input, as a user does.
 func (b *tab) fill(selector, text string) {
 	b.Helper()
+	b.wait("document.readyState === 'complete'")
 	b.do(chromedp.Focus(chromedp.CSS(selector)))
 	eval[bool](b, "(document.activeElement.select(), true)")
 	b.do(chromedp.KeyEvent(text))
@@ -165,6 +167,7 @@ func (b *tab) fill(selector, text string) {
 // click clicks an element.
 func (b *tab) click(selector string) {
 	b.Helper()
+	b.wait("document.readyState === 'complete'")
 	b.do(chromedp.Click(chromedp.CSS(selector)))
 }
 
