@@ -85,28 +85,8 @@ uninstall: ## remove the files of "make install"
 	cd '$(DESTDIR)$(PREFIX)' && rm -f $(INSTALLED)
 
 packages: modules $(PACKAGERS) ## build deb and rpm packages in dist/, and for each program the list of its components (SBOM)
-	@set -eu; umask 022; rm -rf '$(DIST)'; mkdir -p '$(DIST)/examples'; \
-	cp -R LICENSE deploy/packages '$(DIST)'; \
-	cp -R deploy/grafana deploy/prometheus deploy/proxy deploy/rsync/rsyncd.conf '$(DIST)/examples'; \
-	chmod -R u=rwX,go=rX '$(DIST)'; \
-	go run ./internal/thirdparty texts '$(DIST)/copyright'; \
-	gzip -9n <CHANGELOG.md >'$(DIST)/changelog.gz'; \
-	printf 'promostore (%s) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' '$(PACKAGE_VERSION)-1' '$(MAINTAINER)' \
-		"$$(date -uR -d @$(EPOCH))" | gzip -9n >'$(DIST)/changelog.Debian.gz'; \
-	go build -ldflags '$(STAMP)' -o '$(DIST)/bin/' ./cmd/...; \
-	for arch in $(ARCHITECTURES); do \
-		$(MAKE) --no-print-directory install BIN='$(DIST)/bin' DESTDIR='$(DIST)'/$$arch PREFIX=/usr; \
-		GOARCH=$$arch go build -trimpath -ldflags '-s -w $(STAMP)' -o '$(DIST)'/$$arch/usr/bin/ ./cmd/...; \
-		for p in deb rpm; do \
-			SOURCE_DATE_EPOCH=$(EPOCH) ROOT='$(DIST)'/$$arch DIST='$(DIST)' ARCH=$$arch VERSION='$(PACKAGE_VERSION)' MAINTAINER='$(MAINTAINER)' \
-				$(PACKAGERS)/nfpm package --config deploy/packages/nfpm.yaml --packager $$p --target '$(DIST)'; \
-		done; \
-		for p in promobuild promoserve; do \
-			GOARCH=$$arch $(PACKAGERS)/cyclonedx-gomod bin -json -std -noserial -notimestamp -version '$(VERSION)' \
-				-output '$(DIST)'/$${p}_$(PACKAGE_VERSION)_$$arch.cdx.json '$(DIST)'/$$arch/usr/bin/$$p; \
-		done; \
-	done; \
-	cd '$(DIST)' && rm -rf LICENSE packages examples bin $(ARCHITECTURES) copyright changelog.*
+	@DIST='$(DIST)' PACKAGERS='$(PACKAGERS)' ARCHITECTURES='$(ARCHITECTURES)' VERSION='$(VERSION)' PACKAGE_VERSION='$(PACKAGE_VERSION)' \
+		STAMP='$(STAMP)' MAINTAINER='$(MAINTAINER)' SOURCE_DATE_EPOCH='$(EPOCH)' deploy/packages/build.sh
 
 $(PACKAGERS): # programs that build packages and list components
 	GOBIN='$(CURDIR)/$@.new' go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
