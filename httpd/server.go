@@ -109,14 +109,15 @@ func (s *Server) Serve(ln net.Listener) error {
 	s.ln = ln
 	s.mu.Unlock()
 	if s.recorder != nil {
-		if s.minutes == nil {
+		minutes := s.minutes
+		if minutes == nil {
 			ticker := time.NewTicker(time.Minute)
 			defer ticker.Stop()
-			s.minutes = ticker.C
+			minutes = ticker.C
 		}
 		done := make(chan struct{})
 		defer close(done)
-		go s.recorder.Run(s.minutes, done)
+		go s.recorder.Run(minutes, done)
 	}
 	return s.fast.Serve(ln)
 }

@@ -29,7 +29,7 @@ func NewRecorder(bounds []time.Duration, read func() Totals) *Recorder {
 	return &Recorder{bounds: bounds, read: read, last: read()}
 }
 
-// Run ends a minute with each tick, until the channel is closed or stop is.
+// Run ends a minute with each tick, until stop is closed.
 func (r *Recorder) Run(ticks <-chan time.Time, stop <-chan struct{}) {
 	for {
 		select {
