@@ -1,12 +1,10 @@
 package web
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
@@ -27,8 +25,6 @@ const (
 	maxHistoryReads  = 2                // at a time, besides a comparison
 	historyWait      = 2 * time.Second  // for one of them
 	historyTimeout   = 10 * time.Second // to read
-	diffTimeout      = 10 * time.Minute // of a comparison
-	diffBeat         = time.Second      // between two writes of a comparison
 	defaultChanges   = 100
 	maxChanges       = 10_000
 	historyRetry     = "1" // seconds
@@ -62,10 +58,7 @@ type History struct {
 	answered, refused [numRequests]atomic.Uint64
 }
 
-var (
-	errStopping = errors.New("the server is stopping")
-	errTooLong  = errors.New("the comparison took too long")
-)
+var errStopping = errors.New("the server is stopping")
 
 // NewHistory returns a History of dir for a program that needs the shards of these
 // digits. Its answers write promotions according to opts.
@@ -238,89 +231,4 @@ func (h *History) WriteMetrics(e *ExpositionWriter, prefix string) {
 		e.Sample("", float64(h.answered[i].Load()), "request", name, "result", "answered")
 		e.Sample("", float64(h.refused[i].Load()), "request", name, "result", "refused")
 	}
-}
-
-// A DiffStream writes the body of the answer to a comparison while it compares.
-type DiffStream struct {
-	history  *History
-	diff     *history.Diff
-	from, to generation.ID
-	limit    int // of changes
-	view     history.View
-}
-
-// Close ends s without a comparison.
-func (s *DiffStream) Close() {
-	s.diff.Close()
-	s.history.diffs.Release(1)
-}
-
-// Run compares and writes the body to w. It calls flush, which sends it, at least
-// every second, so that it notices a client that has gone. Run ends when ctx or the
-// History does, or with the error of w or flush. If the comparison fails, the object
-// has a member error instead of counts.
-func (s *DiffStream) Run(ctx context.Context, w io.Writer, flush func() error) {
-	defer s.Close()
-	ctx, cancel := context.WithTimeoutCause(ctx, diffTimeout, errTooLong)
-	defer cancel()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	defer context.AfterFunc(s.history.stopping, func() { end(errStopping) })()
-	out := &diffWriter{w: w, flush: flush, last: time.Now()}
-	out.write(fmt.Appendf(nil, `{"from":%q,"to":%q,"changes":[`, s.from, s.to))
-	n := 0
-	counts, err := s.diff.Run(ctx, func(c history.Change) error {
-		if n == s.limit {
-			return nil
-		}
-		if n++; n > 1 {
-			out.write([]byte(","))
-		}
-		out.write(s.view.Change(c))
-		return out.err
-	}, out.beat)
-	switch {
-	case out.err != nil:
-		return
-	case err != nil:
-		reason := history.PublicReason(err)
-		if s.view.Details || ctx.Err() != nil {
-			reason = err.Error()
-		}
-		out.write(append([]byte(`],`), bytes.TrimPrefix(errorBody(reason), []byte("{"))...))
-	default:
-		out.write(append(append([]byte(`],"counts":`), s.view.Counts(counts)...), "}\n"...))
-	}
-	out.send()
-}
-
-// A diffWriter writes a body until an error, which it keeps: the client has gone.
-type diffWriter struct {
-	w     io.Writer
-	flush func() error
-	last  time.Time // of the last flush
-	err   error
-}
-
-func (o *diffWriter) write(text []byte) {
-	if o.err == nil {
-		_, o.err = o.w.Write(text)
-	}
-}
-
-func (o *diffWriter) send() {
-	if o.err == nil {
-		o.err = o.flush()
-	}
-	o.last = time.Now()
-}
-
-// beat sends a line end, which JSON allows between two tokens, if the last flush is
-// long ago.
-func (o *diffWriter) beat() error {
-	if time.Since(o.last) >= diffBeat {
-		o.write([]byte("\n"))
-		o.send()
-	}
-	return o.err
 }
