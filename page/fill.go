@@ -154,7 +154,7 @@ func plural(n int64, noun string) string {
 	return number(uint64(n)) + " " + noun
 }
 
-// badRowsOf returns the bad rows of s; nil if it tells none.
+// badRowsOf returns the bad rows of s; nil if s lists none.
 func badRowsOf(s *generation.Summary) *BadRows {
 	if len(s.Bad) == 0 {
 		return nil

@@ -8,8 +8,8 @@ const $ = (id) => document.getElementById(id);
 const token = () => $("token")?.value ?? "";
 const headers = () => (token() ? { Authorization: "Bearer " + token() } : {});
 
-// refresh replaces the parts with data-live by those of a new page. It tells an error
-// to a user who asked for it.
+// refresh replaces the parts with data-live by those of a new page. It shows an error
+// only if the user asked for the refresh.
 let refreshing = false;
 async function refresh(asked = false) {
   if (refreshing || (!asked && document.hidden) || $("confirm")?.open) return;
@@ -75,7 +75,7 @@ function enable(root) {
   for (const button of root.querySelectorAll("button[data-action]")) button.hidden = false;
 }
 
-// Pin, unpin and rollback. Each says what it does before it does it.
+// Pin, unpin and rollback. A dialog describes each before it begins.
 const actions = {
   pin: (g) => ({
     title: "Pin this generation?",
