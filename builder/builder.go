@@ -161,7 +161,7 @@ var (
 	ErrMemory = extsort.ErrMemory
 )
 
-// SummaryFile returns the file that tells people about the build, without its inputs.
+// SummaryFile returns the content of the summary file, without the inputs.
 func (s *Summary) SummaryFile(source generation.Source, program string, started time.Time) *generation.Summary {
 	f := &generation.Summary{
 		Program: program,

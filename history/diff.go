@@ -18,7 +18,7 @@ type Kind string
 const (
 	Added   Kind = "added"   // only the second generation has the id
 	Removed Kind = "removed" // only the first one has it
-	Changed Kind = "changed" // another price or date, or one that is written differently
+	Changed Kind = "changed" // another price, date, or spelling of them
 )
 
 // A Change is a difference between two generations.

@@ -1,10 +1,10 @@
-// Package history tells what the generations of a directory have: all of them, for
-// one id, or as the difference between two.
+// Package history describes the generations of a directory, finds the record that
+// each of them has for an id, and compares two of them.
 //
 // It reads with pread, opens one generation at a time and a few of its files, and
 // shares nothing with the lookups of a server. A lookup reads the header, the
 // trailer and one block of a file, whatever its size. Generations may appear and
-// vanish meanwhile: those that Prune removes are passed over.
+// vanish during a call; it skips those that Prune removes.
 package history
 
 import (
@@ -24,7 +24,7 @@ import (
 	"promostore/internal/fsx"
 )
 
-// MaxGenerations is the number of generations that are described, the newest.
+// MaxGenerations is the number of generations that a call reads, the newest ones.
 const MaxGenerations = 100
 
 // A Directory holds the generations of a directory from the point of view of a
@@ -49,20 +49,19 @@ const (
 
 // A Generation describes a generation.
 type Generation struct {
-	ID       generation.ID
-	Shards   int
-	Rule     format.ShardRule
-	Records  int64 // in the files that are there; -1: unknown
-	Bytes    int64 // length of these files
-	State    State
-	Pinned   bool
-	Err      error               // why it is not servable, as far as its headers tell
-	Summary  *generation.Summary // nil: there is none
-	numFiles int
+	ID      generation.ID
+	Shards  int
+	Rule    format.ShardRule
+	Records int64 // in the files that are there; -1: unknown
+	Bytes   int64 // length of these files
+	State   State
+	Pinned  bool
+	Err     error               // why it is not servable, according to its headers
+	Summary *generation.Summary // nil: there is none
 }
 
-// Generations describes the generations of d. It reads headers, and no more. omitted
-// is the number of older ones than MaxGenerations.
+// Generations describes the newest MaxGenerations generations of d. It reads only
+// their headers and summaries. omitted is the number of older generations.
 func (d Directory) Generations(ctx context.Context) (list []Generation, omitted int, err error) {
 	found, omitted, err := d.list()
 	if err != nil {
@@ -95,7 +94,8 @@ func (d Directory) list() (list []generation.Generation, omitted int, err error)
 
 // describe describes g. It reports false if the files of g are gone.
 func (d Directory) describe(g generation.Generation) (Generation, bool) {
-	x := Generation{ID: g.ID, Shards: g.Shards, Records: -1, Pinned: d.isPinned(g), numFiles: len(g.Files)}
+	x := Generation{ID: g.ID, Shards: g.Shards, Records: -1, Pinned: d.isPinned(g)}
+	numFiles := len(g.Files)
 	var headers []*format.Header
 	for shard := range g.Shards {
 		path := g.Path(shard)
@@ -105,7 +105,7 @@ func (d Directory) describe(g generation.Generation) (Generation, bool) {
 		h, err := readHeader(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			x.numFiles--
+			numFiles--
 		case err == nil:
 			if err = (generation.Name{ID: g.ID, Shard: shard, Shards: g.Shards}).CheckHeader(&h); err != nil {
 				err = fmt.Errorf("%s: %w", path, err)
@@ -117,13 +117,13 @@ func (d Directory) describe(g generation.Generation) (Generation, bool) {
 			x.Err = err
 		}
 	}
-	if x.numFiles == 0 {
+	if numFiles == 0 {
 		return Generation{}, false
 	}
 	if len(headers) > 0 {
 		sum := generation.Sum(headers...)
 		x.Rule, x.Bytes = sum.Rule, sum.FileLen
-		if len(headers) == x.numFiles {
+		if len(headers) == numFiles {
 			x.Records = int64(sum.Records)
 		}
 	}

@@ -11,11 +11,11 @@ import (
 	"promostore/internal/escape"
 )
 
-// A View tells how results are written as JSON.
+// A View holds the options for writing results as JSON.
 type View struct {
 	JSON    format.JSONOptions
 	Details bool      // names of files, and texts of rows
-	Now     time.Time // an expiry before it has passed
+	Now     time.Time // earlier expiries have passed
 }
 
 // generationsJSON is the JSON form of the results of Generations.

@@ -12,7 +12,7 @@ import (
 	"promostore/internal/fsx"
 )
 
-// An Entry tells what one generation has for an id.
+// An Entry is the record of one generation for an id.
 type Entry struct {
 	ID     generation.ID
 	Live   bool
@@ -20,11 +20,12 @@ type Entry struct {
 	Found  bool
 	Record format.Record           // if Found
 	Styles []format.TimestampStyle // dictionary of Record
-	Err    error                   // why the generation does not tell
+	Err    error                   // why the record cannot be read
 }
 
-// Lookup returns what each generation of d has for a key. It opens one file at a
-// time. omitted is the number of older generations than MaxGenerations.
+// Lookup returns the record that each of the newest MaxGenerations generations of d
+// has for a key. It opens one file at a time. omitted is the number of older
+// generations.
 func (d Directory) Lookup(ctx context.Context, key format.Key) (entries []Entry, omitted int, err error) {
 	list, omitted, err := d.list()
 	if err != nil {

@@ -29,8 +29,7 @@ func isHistory(rest []byte) bool {
 // generations answers requests for /generations and below. It reports false for
 // other paths.
 func (s *Server) generations(ctx *fasthttp.RequestCtx, path []byte) bool {
-	switch string(path) {
-	case "/generations":
+	if string(path) == "/generations" {
 		s.listGenerations(ctx)
 		return true
 	}
@@ -47,29 +46,29 @@ func (s *Server) generations(ctx *fasthttp.RequestCtx, path []byte) bool {
 // summaries of their builds.
 func (s *Server) listGenerations(ctx *fasthttp.RequestCtx) {
 	if readOnly(ctx) {
-		s.tell(ctx, s.history.Generations(ctx, false))
+		s.sendHistory(ctx, s.history.Generations(ctx, false))
 	}
 }
 
-// promotionHistory tells which promotion each generation has for an ID.
+// promotionHistory reports which promotion each generation has for an ID.
 func (s *Server) promotionHistory(ctx *fasthttp.RequestCtx, id []byte) {
 	if readOnly(ctx) {
-		s.tell(ctx, s.history.Promotion(ctx, id, false))
+		s.sendHistory(ctx, s.history.Promotion(ctx, id, false))
 	}
 }
 
 // diff compares two generations.
 func (s *Server) diff(ctx *fasthttp.RequestCtx, from, to string) {
 	if readOnly(ctx) {
-		s.tell(ctx, s.history.Diff(from, to, string(ctx.QueryArgs().Peek("limit")), false))
+		s.sendHistory(ctx, s.history.Diff(from, to, string(ctx.QueryArgs().Peek("limit")), false))
 	}
 }
 
 // History returns the answers about the generations; nil without Options.Page.
 func (s *Server) History() *web.History { return s.history }
 
-// tell sends an answer about the generations.
-func (s *Server) tell(ctx *fasthttp.RequestCtx, a web.Answer) {
+// sendHistory sends an answer about the generations.
+func (s *Server) sendHistory(ctx *fasthttp.RequestCtx, a web.Answer) {
 	ctx.SetStatusCode(a.Code)
 	ctx.Response.Header.SetCanonical(headerContentType, typeJSON)
 	ctx.Response.Header.SetCanonical(headerCacheControl, noStore)

@@ -35,9 +35,9 @@ func (s *Server) index(ctx *fasthttp.RequestCtx) {
 		q := page.Query{ID: string(args.Peek("id")), From: string(args.Peek("from")), To: string(args.Peek("to"))}
 		a := page.Respond(ctx, s.history, s.View(), q, false)
 		if a.Shared || s.setText(ctx, a.Body) {
-			show(ctx, a)
+			sendPage(ctx, a)
 		} else {
-			show(ctx, page.Busy(fasthttp.StatusServiceUnavailable, string(retryAfter)))
+			sendPage(ctx, page.Busy(fasthttp.StatusServiceUnavailable, string(retryAfter)))
 		}
 	}
 }
@@ -49,7 +49,7 @@ func (s *Server) View() page.View {
 	return page.View{Program: "promoserve", Status: s.Status(), Activity: &activity}
 }
 
-// activity tells for each of the last 60 minutes the number of requests for promotions,
+// activity reports for each of the last 60 minutes the number of requests for promotions,
 // the number of answers 429 and 5xx, and the p50 and p99 of the durations.
 func (s *Server) activity(ctx *fasthttp.RequestCtx) {
 	if readOnly(ctx) {
@@ -72,11 +72,11 @@ func (s *Server) asset(ctx *fasthttp.RequestCtx, path []byte) {
 		fail(ctx, fasthttp.StatusNotFound, "not found")
 		return
 	}
-	show(ctx, a)
+	sendPage(ctx, a)
 }
 
-// show sends an answer of the page, but not a body that setText has set.
-func show(ctx *fasthttp.RequestCtx, a page.Answer) {
+// sendPage sends an answer of the page, but not a body that setText has set.
+func sendPage(ctx *fasthttp.RequestCtx, a page.Answer) {
 	ctx.SetStatusCode(a.Code)
 	a.Header(ctx.Response.Header.Set)
 	if a.Shared {

@@ -9,25 +9,25 @@ import (
 // generations lists the generations of the directory, newest first, with the
 // summaries of their builds.
 func (s *Server) generations(w http.ResponseWriter, r *http.Request) {
-	s.tell(w, r, func(details bool) web.Answer { return s.history.Generations(r.Context(), details) })
+	s.sendHistory(w, r, func(details bool) web.Answer { return s.history.Generations(r.Context(), details) })
 }
 
-// promotionHistory tells which promotion each generation has for an ID.
+// promotionHistory reports which promotion each generation has for an ID.
 func (s *Server) promotionHistory(w http.ResponseWriter, r *http.Request) {
-	s.tell(w, r, func(details bool) web.Answer {
+	s.sendHistory(w, r, func(details bool) web.Answer {
 		return s.history.Promotion(r.Context(), []byte(r.PathValue("ID")), details)
 	})
 }
 
 // diff compares two generations.
 func (s *Server) diff(w http.ResponseWriter, r *http.Request) {
-	s.tell(w, r, func(details bool) web.Answer {
+	s.sendHistory(w, r, func(details bool) web.Answer {
 		return s.history.Diff(r.PathValue("FROM"), r.PathValue("TO"), r.URL.Query().Get("limit"), details)
 	})
 }
 
-// tell sends an answer, with details to clients that have the required credentials.
-func (s *Server) tell(w http.ResponseWriter, r *http.Request, answer func(details bool) web.Answer) {
+// sendHistory sends an answer about the generations, with details to clients that have the required credentials.
+func (s *Server) sendHistory(w http.ResponseWriter, r *http.Request, answer func(details bool) web.Answer) {
 	if details, ok := s.details(w, r); ok {
 		answer(details).Write(w, r, answerTimeout)
 	}

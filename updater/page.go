@@ -18,14 +18,14 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 	}
 	v := page.View{Program: "promobuild updater", Status: s.publicStatus().Status, Updater: &page.Updater{Token: s.auth.tokens != nil, Private: details}}
 	if details {
-		s.privateStatus().show(v.Updater)
+		s.privateStatus().fill(v.Updater)
 	}
 	a := page.Respond(r.Context(), s.history, v, page.QueryOf(r), details)
 	a.Write(w, answerTimeout)
 }
 
-// show fills u.
-func (st *privateStatus) show(u *page.Updater) {
+// fill sets the parts of u that st has.
+func (st *privateStatus) fill(u *page.Updater) {
 	if p := st.Building; p != nil {
 		u.Building = &page.Building{Title: fmt.Sprintf("Building %s %s", p.Source, p.Name), Text: fmt.Sprintf("%s: %d rows", p.Phase, p.Rows), Percent: p.Percent}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -83,20 +84,11 @@ func showHistory(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if !anyFound(entries) {
+		if !slices.ContainsFunc(entries, func(e history.Entry) bool { return e.Found }) {
 			missing.miss(fmt.Errorf("%s: not found in %s", args[i], count(int64(len(entries)), "generation")))
 		}
 	}
 	return missing.missing()
-}
-
-func anyFound(entries []history.Entry) bool {
-	for i := range entries {
-		if entries[i].Found {
-			return true
-		}
-	}
-	return false
 }
 
 // directory returns the directory of s with its live generation and its pin.

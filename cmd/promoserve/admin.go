@@ -153,7 +153,7 @@ func index(srv *httpd.Server) http.HandlerFunc {
 	}
 }
 
-// activity tells the same as that of the public port.
+// activity reports the same as that of the public port.
 func activity(srv *httpd.Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -179,7 +179,7 @@ func generations(srv *httpd.Server) http.HandlerFunc {
 	}
 }
 
-// promotionHistory tells the same as that of the public port, and names files in
+// promotionHistory reports the same as that of the public port, and names files in
 // errors.
 func promotionHistory(srv *httpd.Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

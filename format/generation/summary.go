@@ -18,8 +18,8 @@ import (
 // ErrSummary reports a text that is not the summary of a generation.
 var ErrSummary = errors.New("not a summary of a generation")
 
-// A Summary tells what a build did. It is a file beside those of the generation,
-// for people. Nothing needs it to serve the generation, and it may be missing.
+// A Summary describes a build for people. It is a file beside those of the
+// generation, which is served without it too.
 //
 // The texts in it are those of inputs, so they may be of any content.
 type Summary struct {
@@ -39,7 +39,7 @@ type Summary struct {
 	Comparison *SummaryComparison `json:"comparison,omitempty"` // nil: none was made
 }
 
-// A Source tells how the inputs of a build arrived.
+// A Source is the way in which the inputs of a build arrived.
 type Source string
 
 // The sources.
