@@ -59,6 +59,8 @@ func TestInstall(t *testing.T) {
 		"-rwxr-xr-x opt/promo/bin/promo-pull",
 		"-rwxr-xr-x opt/promo/bin/promobuild",
 		"-rwxr-xr-x opt/promo/bin/promoserve",
+		"-rw-r--r-- opt/promo/lib/systemd/system/promo-build.service",
+		"-rw-r--r-- opt/promo/lib/systemd/system/promo-build.timer",
 		"-rw-r--r-- opt/promo/lib/systemd/system/promo-pull-s3.service",
 		"-rw-r--r-- opt/promo/lib/systemd/system/promo-pull-s3.timer",
 		"-rw-r--r-- opt/promo/lib/systemd/system/promo-pull.service",
@@ -86,7 +88,8 @@ func TestInstall(t *testing.T) {
 	for _, unit := range want {
 		if _, name, ok := strings.Cut(unit, "/promo/lib/systemd/system/"); ok && strings.HasSuffix(name, ".service") {
 			text := readFile(t, filepath.Join(dir, "lib/systemd/system", name))
-			if !strings.Contains(text, "\nExecStart=/opt/promo/bin/") || strings.Contains(text, "/usr/local") {
+			isScript := name == "promo-build.service" // of the operator
+			if !strings.Contains(text, "\nExecStart=/opt/promo/bin/") && !isScript || strings.Contains(text, "/usr/local") {
 				t.Errorf("%s does not start a program of the prefix:\n%s", name, text)
 			}
 		}
@@ -113,6 +116,20 @@ func TestInstall(t *testing.T) {
 	makeTarget(t, append(args, "uninstall")...)
 	if got := modes(t, root); !slices.Equal(got, want[:1]) {
 		t.Errorf("after uninstall there are %q, want %q", got, want[:1])
+	}
+}
+
+// TestPackagesStopUnits checks that the removal of a package stops each of its units.
+func TestPackagesStopUnits(t *testing.T) {
+	stopped := strings.Fields(strings.ReplaceAll(readFile(t, "packages/preremove.sh"), ";", " "))
+	units, err := filepath.Glob("systemd/*")
+	if err != nil || len(units) == 0 {
+		t.Fatalf("no units: %v", err)
+	}
+	for _, unit := range units {
+		if name := filepath.Base(unit); !slices.Contains(stopped, name) {
+			t.Errorf("preremove.sh does not stop %s", name)
+		}
 	}
 }
 

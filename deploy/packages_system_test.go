@@ -32,7 +32,7 @@ func packages(t *testing.T, version string, args ...string) map[string]string {
 }
 
 // packagedUnits are the units of the packages that have an [Install] section.
-var packagedUnits = []string{"promoserve.service", "promo-updater.service", "promo-pull.timer", "promo-pull-s3.timer"}
+var packagedUnits = []string{"promoserve.service", "promo-updater.service", "promo-build.timer", "promo-pull.timer", "promo-pull-s3.timer"}
 
 // A manager installs packages on a machine, as root does.
 type manager struct {
@@ -179,10 +179,10 @@ func (p manager) live(t *testing.T, file, upgrade string) {
 
 	// Nothing is started or enabled.
 	m.run(t, append(slices.Clone(p.install), "/first.package")...)
-	if got := states("is-active"); got != "inactive inactive inactive inactive" {
+	if got := states("is-active"); got != "inactive inactive inactive inactive inactive" {
 		t.Errorf("after the installation, the units are %s", got)
 	}
-	if got := states("is-enabled"); got != "disabled disabled disabled disabled" {
+	if got := states("is-enabled"); got != "disabled disabled disabled disabled disabled" {
 		t.Errorf("after the installation, the units are %s", got)
 	}
 	if user := m.run(t, "getent", "passwd", "promostore"); !strings.HasSuffix(user, "/nologin") {
@@ -238,13 +238,13 @@ func (p manager) live(t *testing.T, file, upgrade string) {
 	}
 	m.run(t, "systemctl", "restart", "promoserve")
 	waitLive(t, "http://"+address, generation)
-	if got := states("is-enabled"); got != "enabled enabled disabled disabled" {
+	if got := states("is-enabled"); got != "enabled enabled disabled disabled disabled" {
 		t.Errorf("after the upgrade, the units are %s", got)
 	}
 
 	// Removal stops the services. In the end, only the data remain.
 	m.run(t, p.remove...)
-	if got := states("is-active"); got != "inactive inactive inactive inactive" {
+	if got := states("is-active"); got != "inactive inactive inactive inactive inactive" {
 		t.Errorf("after the removal, the units are %s", got)
 	}
 	if _, err := get("http://" + address + "/healthz"); err == nil {
