@@ -65,21 +65,7 @@ build: modules ## build both programs in bin/
 
 install: ## copy the programs of BIN=bin, units, manual pages and completion scripts to DESTDIR/PREFIX, by default /usr/local
 	@test -x '$(BIN)/promobuild' -a -x '$(BIN)/promoserve' || { echo '$(BIN) lacks the programs. Run "make build" first.'; exit 1; } >&2
-	@set -eu; umask 022; to='$(DESTDIR)$(PREFIX)'; bin=$$(realpath '$(BIN)'); version=$$("$$bin/promoserve" --version); \
-	for f in $(INSTALLED); do \
-		mkdir -p "$$to/$${f%/*}"; name=$${f##*/}; \
-		case $$f in \
-		bin/promo-pull) cat deploy/rsync/promo-pull ;; \
-		bin/*) cat "$$bin/$$name" ;; \
-		lib/*) sed 's|/usr/local/bin/|$(PREFIX)/bin/|' "deploy/systemd/$$name" ;; \
-		*.1.gz) sed "s/@VERSION@/$${version##* }/; s/@DATE@/$$(date -u -d @$(EPOCH) +%F)/" "docs/man/$${name%.gz}" | gzip -9n ;; \
-		*.fish) "$$bin/$${name%.fish}" completion fish ;; \
-		*/_*) "$$bin/$${name#_}" completion zsh ;; \
-		*) "$$bin/$$name" completion bash ;; \
-		esac >"$$to/$$f.new"; \
-		case $$f in bin/*) chmod 755 "$$to/$$f.new" ;; esac; \
-		mv "$$to/$$f.new" "$$to/$$f"; \
-	done
+	@BIN='$(BIN)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SOURCE_DATE_EPOCH='$(EPOCH)' deploy/packages/install.sh $(INSTALLED)
 
 uninstall: ## remove the files of "make install"
 	cd '$(DESTDIR)$(PREFIX)' && rm -f $(INSTALLED)

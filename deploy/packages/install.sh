@@ -1,0 +1,24 @@
+#!/bin/sh
+# Writes the files that its arguments name below $DESTDIR$PREFIX. $BIN has the
+# programs. "make install" sets the variables.
+set -eu
+umask 022
+to=$DESTDIR$PREFIX
+bin=$(realpath "$BIN")
+version=$("$bin/promoserve" --version)
+
+for f; do
+	mkdir -p "$to/${f%/*}"
+	name=${f##*/}
+	case $f in
+	bin/promo-pull) cat deploy/rsync/promo-pull ;;
+	bin/*) cat "$bin/$name" ;;
+	lib/*) sed "s|/usr/local/bin/|$PREFIX/bin/|" "deploy/systemd/$name" ;;
+	*.1.gz) sed "s/@VERSION@/${version##* }/; s/@DATE@/$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)/" "docs/man/${name%.gz}" | gzip -9n ;;
+	*.fish) "$bin/${name%.fish}" completion fish ;;
+	*/_*) "$bin/${name#_}" completion zsh ;;
+	*) "$bin/$name" completion bash ;;
+	esac >"$to/$f.new"
+	case $f in bin/*) chmod 755 "$to/$f.new" ;; esac
+	mv "$to/$f.new" "$to/$f"
+done
