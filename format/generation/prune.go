@@ -36,8 +36,8 @@ type PruneOptions struct {
 // Prune removes nothing if there are fewer than opts.Keep servable generations
 // or if the pin cannot be read. It unlinks the files one by one, oldest first,
 // so that a crash leaves the newest, and the summary of a generation after its
-// files. A process that has a removed file open can
-// still read it. The result is also valid with an error.
+// files. A process that has a removed file open can still read it. The result is
+// also valid with an error.
 func (w *Writer) Prune(ctx context.Context, opts PruneOptions) (Pruned, error) {
 	if opts.Keep < 1 {
 		return Pruned{}, fmt.Errorf("%d generations to keep, want at least 1", opts.Keep)
@@ -125,16 +125,16 @@ func (w *Writer) remove(list []Generation, old func(Generation) bool, dryRun boo
 		var n int64
 		n, err = removeFiles(g, dryRun)
 		p.Bytes += n
-		// Another generation of the same ID, which has another number of shards, has
-		// the same summary.
-		if err == nil && !dryRun && !slices.ContainsFunc(p.Kept, func(k Generation) bool { return k.ID == g.ID }) {
-			err = removeSummary(w.dir, g.ID)
-		}
 		if err != nil {
 			p.Kept = append(p.Kept, g)
 			continue
 		}
 		p.Removed = append(p.Removed, g)
+		// Another generation of the same ID, which has another number of shards, has
+		// the same summary.
+		if !dryRun && !slices.ContainsFunc(p.Kept, func(k Generation) bool { return k.ID == g.ID }) {
+			err = removeSummary(w.dir, g.ID)
+		}
 	}
 	if err == nil && !dryRun && len(p.Removed) > 0 {
 		err = fsx.SyncDir(w.dir)
