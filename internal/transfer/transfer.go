@@ -9,8 +9,9 @@
 //	promotions.pin                      the pin
 //
 // The manifest makes a generation visible. Push writes it after all files, and
-// only if it is absent. It does not list the summary, which nothing waits for. Pull copies the files that it lists, compares their
-// checksums, verifies the generation, and only then gives the files their names.
+// only if it is absent. It does not list the summary, which nothing waits for. Pull
+// copies the files that it lists, compares their checksums, verifies the generation,
+// and only then gives the files their names.
 //
 // Both can be killed at any point: the generations that were visible remain so,
 // and the next call continues. Push sends no file again that is there with the
