@@ -4,9 +4,12 @@
 const refreshEvery = 5000; // milliseconds
 const $ = (id) => document.getElementById(id);
 
-// The token is only ever in the input of the page.
+// The token is only ever in the input of the page. A refresh that the user did not ask
+// for sends it only if the updater has accepted it, because half a token would count as
+// an attempt to guess one.
 const token = () => $("token")?.value ?? "";
-const headers = () => (token() ? { Authorization: "Bearer " + token() } : {});
+const headers = (value = token()) => (value ? { Authorization: "Bearer " + value } : {});
+let accepted = "";
 
 // refresh replaces the parts with data-live by those of a new page. It shows an error
 // only if the user asked for the refresh.
@@ -16,8 +19,11 @@ async function refresh(asked = false) {
   refreshing = true;
   try {
     // Without the query: lookups and comparisons stay as they are.
-    const response = await fetch("./", { headers: headers(), cache: "no-store" });
+    const sent = asked || token() === accepted ? token() : "";
+    const response = await fetch("./", { headers: headers(sent), cache: "no-store" });
+    if (response.status === 401) accepted = "";
     if (!response.ok) throw new Error(await reason(response));
+    if (sent) accepted = sent;
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
     for (const part of document.querySelectorAll("[data-live]")) replace(part, next);
     document.title = next.title;
@@ -120,6 +126,7 @@ async function act() {
       body: JSON.stringify(body),
     });
     if (!response.ok) throw new Error(await reason(response));
+    accepted = token();
     const answer = await response.json();
     show("good", answer.message ?? "Done.");
   } catch (error) {
@@ -147,8 +154,12 @@ function send(file) {
   upload.setRequestHeader("Prefer", "respond-async");
   for (const [name, value] of Object.entries(headers())) upload.setRequestHeader(name, value);
   upload.upload.onprogress = (e) => e.lengthComputable && bar(e.loaded / e.total, `${(e.loaded / 1e6).toFixed(1)} of ${(e.total / 1e6).toFixed(1)} MB`);
-  // 202: the file has arrived. Otherwise the answer is that of a build that has ended.
-  upload.onload = () => (upload.status === 202 ? follow(JSON.parse(upload.responseText).upload) : end(upload.status, upload.responseText));
+  upload.onload = () => {
+    if (upload.status !== 401) accepted = token();
+    // 202: the file has arrived. Otherwise the answer is that of a build that has ended.
+    if (upload.status === 202) follow(JSON.parse(upload.responseText).upload);
+    else end(upload.status, upload.responseText);
+  };
   upload.onerror = () => end(0, "The connection was lost.");
   upload.onabort = () => end(0, "Canceled. Nothing was published.");
   $("cancel").hidden = false;
