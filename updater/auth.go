@@ -59,10 +59,12 @@ func (a *authorizer) check(r *http.Request) error {
 	return a.checkCredentials(r)
 }
 
-// offers reports whether r has credentials, or none are required.
+// offers reports whether r has credentials to check, or none are required. If a token
+// is required, a certificate alone is no attempt: a browser sends it with each request,
+// and shows the page in which the token is typed.
 func (a *authorizer) offers(r *http.Request) bool {
 	certificate := r.TLS != nil && len(r.TLS.VerifiedChains) > 0
-	return a.tokens == nil && !a.clientCert || certificate || r.Header.Get("Authorization") != ""
+	return r.Header.Get("Authorization") != "" || a.tokens == nil && (certificate || !a.clientCert)
 }
 
 // checkCredentials returns an error if r lacks the token or the certificate.

@@ -1,7 +1,10 @@
 package updater_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"promostore/format/generation"
 	"promostore/page"
 	"promostore/updater"
+	"promostore/web"
 )
 
 // wantPage checks the parts of the page that a client with this token gets.
@@ -121,6 +125,59 @@ func TestPageRefusesForeignHost(t *testing.T) {
 		res.Body.Close()
 		if res.StatusCode != code {
 			t.Errorf("host %s: %d, want %d", host, res.StatusCode, code)
+		}
+	}
+}
+
+// A browser with a certificate gets the page, in which the token is typed. Details need
+// both.
+func TestPageWithCertificateAndToken(t *testing.T) {
+	certificates, err := web.SelfSigned()
+	must(t, err)
+	authority, key := certificate(t, nil, nil)
+	cert, certKey := certificate(t, authority, key)
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(tokens, []byte("secret\n"), 0o600))
+	f := newFixture(t, func(o *updater.Options) {
+		withPage(o)
+		o.TokenFile, o.ClientCert = tokens, true
+	})
+	config := certificates.Config()
+	config.ClientAuth = tls.VerifyClientCertIfGiven
+	config.ClientCAs = x509.NewCertPool()
+	config.ClientCAs.AddCert(authority)
+	f.serve(t, config)
+	browser := &http.Client{Transport: api.Transport(t, &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{
+		InsecureSkipVerify: true,
+		Certificates:       []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: certKey}},
+	}})}
+	for _, c := range []struct {
+		client  *http.Client
+		token   string
+		code    int
+		details bool
+	}{
+		{browser, "", 200, false},
+		{browser, "secret", 200, true},
+		{browser, "wrong", 401, false},
+		{f.client, "", 200, false},
+		{f.client, "secret", 401, false},
+	} {
+		for _, path := range []string{"/", "/status", "/generations"} {
+			req, err := http.NewRequest(http.MethodGet, "https://"+f.address+path, nil)
+			must(t, err)
+			if c.token != "" {
+				req.Header.Set("Authorization", "Bearer "+c.token)
+			}
+			res, err := c.client.Do(req)
+			must(t, err)
+			text, err := io.ReadAll(res.Body)
+			must(t, err)
+			res.Body.Close()
+			details := strings.Contains(string(text), "No build since") || strings.Contains(string(text), `"builds":`)
+			if res.StatusCode != c.code || path != "/generations" && details != c.details {
+				t.Errorf("%s, certificate %t, token %q: %d, details %t: %.200s", path, c.client == browser, c.token, res.StatusCode, details, text)
+			}
 		}
 	}
 }
