@@ -17,6 +17,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/httpd"
+	"promostore/internal/escape"
 	"promostore/openapi"
 	"promostore/page"
 	"promostore/web"
@@ -234,9 +235,14 @@ func setLogSlow(srv *httpd.Server, log *slog.Logger) http.HandlerFunc {
 	}
 }
 
-// reply answers with v as JSON.
+// reply answers with v as JSON. The reason of a pin is of any content, so the answer
+// has no character that controls a terminal.
 func reply(w http.ResponseWriter, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_ = json.NewEncoder(w).Encode(v) // fails if the client has gone
+	_, _ = w.Write(append(escape.JSON(text), '\n')) // fails if the client has gone
 }

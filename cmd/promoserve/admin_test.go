@@ -89,7 +89,7 @@ func TestAdminServesFullStatus(t *testing.T) {
 	must(t, os.WriteFile(path+".part", []byte("nothing"), 0o644))
 	must(t, os.Rename(path+".part", path))
 	s.await(t, "generation refused")
-	must(t, generation.SetPin(s.dir, generation.Pin{Active: true, ID: live, By: "ops@node", Reason: "wrong prices"}))
+	must(t, generation.SetPin(s.dir, generation.Pin{Active: true, ID: live, By: "ops@node", Reason: "wrong prices\u202e"}))
 	s.await(t, "generation pinned")
 
 	for address, full := range map[string]bool{s.address: false, address: true} {
@@ -99,7 +99,7 @@ func TestAdminServesFullStatus(t *testing.T) {
 		if code != 200 || st["live"] != live.String() || st["pinned"] != live.String() || st["newest"] != bad.ID.String() || st["refused"] != 1.0 {
 			t.Errorf("%d %s", code, body)
 		}
-		for _, part := range []string{`"by":"ops@node"`, `"reason":"wrong prices"`, `{"file":"` + filepath.Base(path) + `","error":"` + path + ": "} {
+		for _, part := range []string{`"by":"ops@node"`, `"reason":"wrong prices\u202e"`, `{"file":"` + filepath.Base(path) + `","error":"` + path + ": "} {
 			if strings.Contains(body, part) != full {
 				t.Errorf("%s contains %s: %t, want %t", body, part, !full, full)
 			}
