@@ -88,7 +88,7 @@ test: modules ## run the tests that need only Go
 race: modules ## run them with the race detector
 	CGO_ENABLED=1 go test -timeout 30m -race ./...
 
-test-system: docker java $(KUBERNETES) $(GATEWAY) $(SPARK) $(SCHEMATHESIS) $(PACKAGERS) $(AXE) ## run the tests that need root, mounts or other programs; installs missing programs
+test-system: docker java $(KUBERNETES) $(CONTROL_PLANE) $(GATEWAY) $(SPARK) $(SCHEMATHESIS) $(PACKAGERS) $(AXE) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
 	AXE='$(CURDIR)/$(AXE)/axe.min.js' PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin:$(CURDIR)/$(dir $(SCHEMATHESIS))' go test -timeout 30m -tags system ./...
 
