@@ -42,6 +42,7 @@ func TestGenerationsAnswersList(t *testing.T) {
 	must(t, generation.SetPin(f.dir, generation.Pin{Active: true, ID: genID(0), By: "ana", Reason: "private"}))
 	must(t, os.WriteFile(filepath.Join(f.dir, generation.Name{ID: genID(2), Shards: 1}.String()), []byte("not a generation"), 0o644))
 	f.poll(t)
+	f.await(t, reader.EventRefused) // by the goroutine of the standby
 	a := f.get(t, "/generations").want(t, 200, fmt.Sprintf(`{"generations":[`+
 		`{"generation":%q,"created":"2026-11-22T10:30:00.002Z","records":null,"bytes":0,"shards":1,"state":"refused","pinned":false,"error":"header: not a generation file: at offset 0: magic \"not a ge\", want \"PROMOGEN\""},`+
 		`{"generation":%q,"created":"2026-11-22T10:30:00.001Z","records":4,"bytes":8251,"shards":1,"state":"retained","pinned":false},`+

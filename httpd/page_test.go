@@ -62,6 +62,7 @@ func TestPageShowsGenerations(t *testing.T) {
 	must(t, generation.SetPin(f.dir, generation.Pin{Active: true, ID: genID(0), By: "ana", Reason: "secret reason"}))
 	must(t, os.WriteFile(filepath.Join(f.dir, generation.Name{ID: genID(2), Shards: 1}.String()), []byte("not a generation"), 0o644))
 	f.poll(t)
+	f.await(t, reader.EventRefused) // by the goroutine of the standby
 	a := f.get(t, "/").has(t, 200,
 		"<title>"+genID(0).String()+" live", "promoserve", "<strong>Refused:</strong> one file is not servable",
 		"<strong>Pinned:</strong> generation "+genID(0).String(),
