@@ -2,9 +2,9 @@
 // same work, and against the limits of the machine.
 //
 // Each suite is a benchmark: BenchmarkBuild, BenchmarkLookup, BenchmarkHTTP,
-// BenchmarkLimits, BenchmarkScale, BenchmarkShards, BenchmarkTasks. Run them with
-// "make scorecard", which also writes the tables of docs/benchmarks.md, or one at a
-// time:
+// BenchmarkLimits, BenchmarkScale, BenchmarkShards, BenchmarkTasks, BenchmarkHistory.
+// Run them with "make scorecard", which also writes the tables of docs/benchmarks.md,
+// or one at a time:
 //
 //	ROWS=1000000 go test -run '^$' -bench Lookup/bbolt -benchtime 1x
 //
