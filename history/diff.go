@@ -44,6 +44,7 @@ const MaxDiffFiles = 64
 
 // A Diff is a comparison of two generations. The caller calls Run or Close.
 type Diff struct {
+	d     Directory
 	parts []part
 	open  sets // of the first part
 }
@@ -76,7 +77,7 @@ func (d Directory) Diff(from, to generation.ID) (*Diff, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Diff{parts, first}, nil
+	return &Diff{d, parts, first}, nil
 }
 
 // Close closes the files.
@@ -94,7 +95,7 @@ func (x *Diff) Run(ctx context.Context, visit func(Change) error, progress func(
 				return total, err
 			}
 		}
-		counts, err := open.compare(ctx, visit, progress)
+		counts, err := open.compare(ctx, x.d, visit, progress)
 		open.close()
 		if err != nil {
 			return total, err
@@ -153,7 +154,7 @@ func (d Directory) parts(a, b generation.Generation) (list []part, err error) {
 }
 
 // compare compares the records of s.
-func (s sets) compare(ctx context.Context, visit func(Change) error, progress func() error) (diff.Counts, error) {
+func (s sets) compare(ctx context.Context, d Directory, visit func(Change) error, progress func() error) (diff.Counts, error) {
 	from, to := s.from, s.to
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -177,29 +178,24 @@ func (s sets) compare(ctx context.Context, visit func(Change) error, progress fu
 			}
 		},
 	}
-	counts, err := c.Compare(ctx, sourceOf(from), sourceOf(to))
+	counts, err := c.Compare(ctx, d.sourceOf(from), d.sourceOf(to))
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return counts, err
 }
 
-// sourceOf returns the records of s. After each part, up to 1 MiB, it pauses for
-// three times as long as the part took, so that a comparison leaves most of two
-// processors to the requests of a server. Without pauses, a request may wait for
-// 10 ms, the time slice of the scheduler.
-func sourceOf(s *generation.Set) diff.Source {
+// sourceOf returns the records of s. It pauses after each part, up to 1 MiB. Without
+// pauses, a request of a server may wait for 10 ms, the time slice of the scheduler.
+func (d Directory) sourceOf(s *generation.Set) diff.Source {
 	return diff.Source{Styles: s.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
 		began := time.Now()
 		return s.Scan(ctx, func(records []format.Record) error {
 			read := time.Since(began)
 			err := yield(records)
-			time.Sleep(min(3*read, maxPause))
+			d.pause(read)
 			began = time.Now()
 			return err
 		})
 	}}
 }
-
-// maxPause bounds a pause, because a slow read of the disk takes no processor.
-const maxPause = 2 * time.Millisecond

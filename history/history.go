@@ -33,6 +33,21 @@ type Directory struct {
 	Path   string
 	Digits generation.Digits // of the shards that the program needs
 	Status generation.Status // of the program
+
+	// Idle makes the functions sleep for Idle times as long as they work, after each
+	// generation or each MiB, so that they leave the processors to the requests of a
+	// server. 0: they do not sleep.
+	Idle int
+}
+
+// maxPause bounds a pause, because a slow read of the disk takes no processor.
+const maxPause = 2 * time.Millisecond
+
+// pause sleeps after work of d.
+func (d Directory) pause(worked time.Duration) {
+	if d.Idle > 0 {
+		time.Sleep(min(time.Duration(d.Idle)*worked, maxPause))
+	}
 }
 
 // A State is the reason why a generation is live or not.
@@ -71,9 +86,11 @@ func (d Directory) Generations(ctx context.Context) (list []Generation, omitted 
 		if ctx.Err() != nil {
 			return nil, 0, context.Cause(ctx)
 		}
+		began := time.Now()
 		if described, ok := d.describe(g); ok {
 			list = append(list, described)
 		}
+		d.pause(time.Since(began))
 	}
 	return list, omitted, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"promostore/format"
 	"promostore/format/generation"
@@ -35,8 +36,10 @@ func (d Directory) Lookup(ctx context.Context, key format.Key) (entries []Entry,
 		if ctx.Err() != nil {
 			return nil, 0, context.Cause(ctx)
 		}
+		began := time.Now()
 		e := Entry{ID: g.ID, Live: d.isLive(g), Pinned: d.isPinned(g)}
 		e.Record, e.Styles, e.Found, e.Err = get(g, key)
+		d.pause(time.Since(began))
 		if errors.Is(e.Err, fs.ErrNotExist) { // Prune has removed it
 			continue
 		}

@@ -27,6 +27,7 @@ const (
 	historyTimeout   = 10 * time.Second // to read
 	defaultChanges   = 100
 	maxChanges       = 10_000
+	historyIdle      = 9   // times as long as a request works
 	historyRetry     = "1" // seconds
 	diffRetry        = "5"
 	historyTextLimit = 64 // bytes of a client's text in an error
@@ -70,7 +71,7 @@ func NewHistory(dir string, digits generation.Digits, status func() generation.S
 
 // directory returns the directory as the program sees it now.
 func (h *History) directory() history.Directory {
-	return history.Directory{Path: h.dir, Digits: h.digits, Status: h.status()}
+	return history.Directory{Path: h.dir, Digits: h.digits, Status: h.status(), Idle: historyIdle}
 }
 
 // Stop ends the running comparison and refuses others.
