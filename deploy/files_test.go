@@ -8,7 +8,7 @@ import (
 )
 
 // runbook is the page with a section for each alert.
-const runbook = "../docs/operations.md"
+const runbook = "../docs/runbook.md"
 
 var flagName = regexp.MustCompile(`--[a-z-]+`)
 

@@ -171,7 +171,7 @@ func TestDashboard(t *testing.T) {
 		t.Errorf("%d single figures and %d links", figures, len(links))
 	}
 	address, _ := d.variable(t, "runbook").Query.(string)
-	if !strings.HasPrefix(address, "https://") || !strings.HasSuffix(address, "/docs/operations.md") {
+	if !strings.HasPrefix(address, "https://") || !strings.HasSuffix(address, "/docs/runbook.md") {
 		t.Errorf("the runbook is at %q", address)
 	}
 	for _, l := range links {

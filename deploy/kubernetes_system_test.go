@@ -251,7 +251,7 @@ replacements:
 // the runbook, at an address that an overlay can set.
 func TestRunbookLinks(t *testing.T) {
 	for lines, address := range map[string]string{
-		"":             "https://git.example.com/promostore/blob/main/docs/operations.md",
+		"":             "https://git.example.com/promostore/blob/main/docs/runbook.md",
 		runbookOverlay: "https://runbooks.example.com/promostore",
 	} {
 		links := 0

@@ -215,7 +215,7 @@ func TestOperatorRules(t *testing.T) {
 }
 
 // runbookLink is the template of the address of the runbook.
-const runbookLink = `{{ or $externalLabels.runbook "docs/operations.md" }}`
+const runbookLink = `{{ or $externalLabels.runbook "docs/runbook.md" }}`
 
 var notAnchor = regexp.MustCompile(`[^a-z0-9 -]`)
 

@@ -206,14 +206,14 @@ func TestRolloutOverGroups(t *testing.T) {
 	r.wantLives(t)
 }
 
-// oneSwitch returns the commands of docs/operations.md that change all groups at
+// oneSwitch returns the commands of docs/many-machines.md that change all groups at
 // one moment.
 func oneSwitch(t *testing.T) string {
 	t.Helper()
-	_, section, found := strings.Cut(readFile(t, "../docs/operations.md"), "### One switch on all groups\n")
+	_, section, found := strings.Cut(readFile(t, "../docs/many-machines.md"), "### One switch on all groups\n")
 	section, _, ended := strings.Cut(section, "\n#")
 	if !found || !ended {
-		t.Fatal("docs/operations.md has no section about one switch on all groups")
+		t.Fatal("docs/many-machines.md has no section about one switch on all groups")
 	}
 	commands := "set -euo pipefail\n"
 	for line := range strings.Lines(section) {
@@ -230,7 +230,7 @@ func oneSwitch(t *testing.T) string {
 	return commands
 }
 
-// TestOneSwitchOnAllGroups runs the commands of docs/operations.md, while the nodes
+// TestOneSwitchOnAllGroups runs the commands of docs/many-machines.md, while the nodes
 // pull. No client sees the new generation before the pin moves, and the pull of the
 // pin, which copies nothing else, changes all servers.
 func TestOneSwitchOnAllGroups(t *testing.T) {

@@ -24,7 +24,7 @@ func pages(t *testing.T) (paths []string) {
 		}
 		paths = append(paths, list...)
 	}
-	for _, page := range []string{"README.md", "docs/design.md", "docs/operations.md", "docs/reference.md", "docs/benchmarks.md"} {
+	for _, page := range []string{"README.md", "docs/design.md", "docs/operations.md", "docs/many-machines.md", "docs/runbook.md", "docs/reference.md", "docs/benchmarks.md"} {
 		if !slices.Contains(paths, filepath.Join(root, page)) {
 			t.Errorf("%s is missing", page)
 		}

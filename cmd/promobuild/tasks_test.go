@@ -20,7 +20,7 @@ import (
 
 // The commands of the operations manual build a generation that a node serves.
 func TestManualRunsTheTasks(t *testing.T) {
-	manual, err := os.ReadFile("../../docs/operations.md")
+	manual, err := os.ReadFile("../../docs/many-machines.md")
 	gentest.Must(t, err)
 	script := regexp.MustCompile(`(?m)^    promobuild plan (?:.*\n    )*promobuild pull .*\n`).Find(manual)
 	lines := strings.Split(strings.TrimSpace(string(script)), "\n")
