@@ -464,6 +464,35 @@ func TestPullSummaries(t *testing.T) {
 	}
 }
 
+// TestPullPassesOverBadSummaries checks that a generation arrives although its summary
+// cannot be read at the source, is a directory there, or cannot be written here.
+func TestPullPassesOverBadSummaries(t *testing.T) {
+	m := newMirror(t)
+	var paths []string
+	for i, spoil := range []func(summary string) error{
+		func(summary string) error { return os.Chmod(filepath.Join(m.source, summary), 0o200) }, // the daemon is not root
+		func(summary string) error {
+			path := filepath.Join(m.source, summary)
+			return errors.Join(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o755))
+		},
+		func(summary string) error { return os.MkdirAll(filepath.Join(m.data, summary, "x"), 0o755) },
+	} {
+		path, id := m.publish(t, uint64(i))
+		if err := spoil("promotions-" + id + ".summary.json"); err != nil {
+			t.Fatal(err)
+		}
+		m.pull(t)
+		paths = append(paths, path)
+		m.wantFiles(t, paths[max(0, i-1):]...)
+	}
+	if hidden := m.hidden(t, ".[^lp]*"); len(hidden) > 0 { // except locks
+		t.Errorf("%q remain", hidden)
+	}
+	good, _ := m.publish(t, 3)
+	m.pull(t)
+	m.wantSummaries(t, good)
+}
+
 // TestPullWithFullTemporaryDirectory checks that a pull from a source with many
 // generations does not need a temporary directory.
 func TestPullWithFullTemporaryDirectory(t *testing.T) {

@@ -19,10 +19,10 @@ const (
 
 func tempName(n Name) string { return tempPrefix + n.String() + tempSuffix }
 
-// isTempName reports whether s is the name of an unpublished file or summary.
+// isTempName reports whether s is the name of an unpublished file.
 func isTempName(s string) bool {
 	_, ok := parseHidden(s, tempSuffix)
-	return ok || isTempSummary(s)
+	return ok
 }
 
 func markerName(shard0 Name) string { return tempPrefix + shard0.String() + markerSuffix }

@@ -133,7 +133,7 @@ func (w *Writer) remove(list []Generation, old func(Generation) bool, dryRun boo
 		// Another generation of the same ID, which has another number of shards, has
 		// the same summary.
 		if !dryRun && !slices.ContainsFunc(p.Kept, func(k Generation) bool { return k.ID == g.ID }) {
-			err = removeSummary(w.dir, g.ID)
+			removeSummary(w.dir, g.ID)
 		}
 	}
 	if err == nil && !dryRun && len(p.Removed) > 0 {

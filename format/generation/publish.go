@@ -182,7 +182,7 @@ func (p *Pending) withdraw(published []string) {
 	}
 	err := removeAll(published)
 	if err == nil {
-		_ = removeSummary(p.w.dir, p.id)
+		removeSummary(p.w.dir, p.id)
 	}
 	_ = p.Discard()
 	// If a file remains, so does the marker, and the next OpenWriter tries again.

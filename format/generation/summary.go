@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,7 +18,8 @@ import (
 var ErrSummary = errors.New("not a summary of a generation")
 
 // A Summary describes a build for people. It is a file beside those of the
-// generation, which is served without it too.
+// generation, which is served without it too. No operation on generations fails
+// because a summary cannot be read, written or removed.
 //
 // The texts in it are those of inputs, so they may be of any content.
 type Summary struct {
@@ -260,7 +260,8 @@ func WriteSummary(dir string, id ID, s Summary) error {
 	return err
 }
 
-// sweepSummaries removes the summaries of generations of which no file is left.
+// sweepSummaries removes those of the named summaries whose generation has no file
+// left.
 func (w *Writer) sweepSummaries(names []string) error {
 	files, _, err := readFiles(w.dir)
 	if err != nil {
@@ -268,23 +269,13 @@ func (w *Writer) sweepSummaries(names []string) error {
 	}
 	for _, name := range names {
 		id, err := ParseSummaryName(name)
-		if err != nil || slices.ContainsFunc(files, func(f file) bool { return f.ID == id }) {
-			continue
-		}
-		if err := removeSummary(w.dir, id); err != nil {
-			return err
+		if err == nil && !slices.ContainsFunc(files, func(f file) bool { return f.ID == id }) {
+			removeSummary(w.dir, id)
 		}
 	}
 	return nil
 }
 
-// removeSummary removes the summary of a generation if there is one. A directory
-// with its name is none.
-func removeSummary(dir string, id ID) error {
-	path := filepath.Join(dir, SummaryName(id))
-	err := syscall.Unlink(path)
-	if err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EISDIR) {
-		return nil
-	}
-	return &fs.PathError{Op: "unlink", Path: path, Err: err}
-}
+// removeSummary removes the summary of a generation if it can. A directory with its
+// name is none.
+func removeSummary(dir string, id ID) { _ = syscall.Unlink(filepath.Join(dir, SummaryName(id))) }

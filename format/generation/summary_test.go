@@ -140,6 +140,17 @@ func TestOpenWriterRemovesOrphanSummaries(t *testing.T) {
 	wantNames(t, dir, kept...)
 }
 
+// A summary, or a part of one, that cannot be removed prevents no build.
+func TestOpenWriterLeavesSummariesItCannotRemove(t *testing.T) {
+	dir := t.TempDir()
+	const gone = generation.ID(1)
+	part := "." + generation.SummaryName(gone) + ".tmp"
+	gentest.Must(t, os.MkdirAll(filepath.Join(dir, part, "x"), 0o755))
+	gentest.Must(t, os.MkdirAll(filepath.Join(dir, generation.SummaryName(gone), "x"), 0o755))
+	openWriter(t, dir).Close()
+	wantNames(t, dir, part, generation.SummaryName(gone))
+}
+
 // Two generations of one ID share their summary, which goes with the last.
 func TestPruneRemovesSummaries(t *testing.T) {
 	dir := t.TempDir()

@@ -26,8 +26,8 @@ type Writer struct {
 
 // OpenWriter creates dir if it does not exist, takes its lock, and removes the
 // files of killed writers that are not published, and summaries whose generation is
-// gone. If another process has the lock,
-// the error wraps ErrLocked and names the process.
+// gone. If another process has the lock, the error wraps ErrLocked and names the
+// process.
 func OpenWriter(dir string) (*Writer, error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
@@ -109,6 +109,8 @@ func (w *Writer) sweep() error {
 		switch {
 		case strings.HasSuffix(e.Name(), summarySuffix):
 			summaries = append(summaries, e.Name())
+		case isTempSummary(e.Name()):
+			_ = os.Remove(filepath.Join(w.dir, e.Name()))
 		case isTempName(e.Name()):
 			err = os.Remove(filepath.Join(w.dir, e.Name()))
 		case e.Name() == pinTempName:

@@ -7,7 +7,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -444,6 +446,21 @@ func (c *countedContext) Done() <-chan struct{} {
 		c.cancel()
 	}
 	return c.Context.Done()
+}
+
+// A summary that cannot be written does not keep the generation from nodes.
+func TestPublishWithoutItsSummary(t *testing.T) {
+	s := newDirSite(t)
+	p, want := s.planned(t)
+	splitAll(t, p)
+	mergeAll(t, p)
+	must(t, os.MkdirAll(filepath.Join(s.url, "out", generation.SummaryName(p.id), "x"), 0o755))
+	_, err := p.Publish(t.Context(), 0)
+	must(t, err)
+	dir := t.TempDir()
+	_, err = s.out(t).Pull(t.Context(), dir, transfer.PullOptions{Keep: 1, Digits: generation.AllDigits})
+	must(t, err)
+	wantFiles(t, contents(t, dir, p.id), want)
 }
 
 // A published.json of another plan, or one that is not valid, is not believed.

@@ -93,9 +93,7 @@ func (p *Plan) publish(ctx context.Context, out transfer.Location) (*Published, 
 	for _, in := range p.Inputs {
 		file.Inputs = append(file.Inputs, generation.SummaryInput{Name: in.URL, Size: in.Size})
 	}
-	if err := out.PutSummary(ctx, p.id, *file); err != nil {
-		return nil, err
-	}
+	out.PutSummary(ctx, p.id, *file)
 	_, err := out.Publish(ctx, transfer.NewManifest(p.id, p.sharding, uint64(t.sum.Records), t.files))
 	if errors.Is(err, transfer.ErrConflict) {
 		err = permanent(err)

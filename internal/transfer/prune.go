@@ -81,15 +81,13 @@ func (c contents) ids() []generation.ID {
 // that of a Push which lists the files after this.
 //
 // It deletes the summary before the files, because Prune finds a generation by its
-// manifest and its files.
+// manifest and its files. The summary remains if the store does not delete it.
 func (l Location) remove(ctx context.Context, id generation.ID, files []file) error {
 	manifest := l.prefix + manifestName(id)
 	if err := l.store.Delete(ctx, manifest); err != nil {
 		return err
 	}
-	if err := l.store.Delete(ctx, l.prefix+generation.SummaryName(id)); err != nil {
-		return err
-	}
+	_ = l.store.Delete(ctx, l.prefix+generation.SummaryName(id))
 	keys := make([]string, len(files))
 	for i, f := range files {
 		keys[i] = l.prefix + f.String()

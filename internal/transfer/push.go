@@ -65,9 +65,7 @@ func (l Location) Push(ctx context.Context, set *generation.Set, progress Progre
 		if visible {
 			continue
 		}
-		if err := l.putSummary(ctx, filepath.Dir(set.Files[0].Name()), m.id); err != nil {
-			return p, err
-		}
+		l.putSummary(ctx, filepath.Dir(set.Files[0].Name()), m.id)
 		written, err := l.putManifest(ctx, m)
 		if err != nil && !errors.Is(err, objects.ErrNotFound) {
 			return p, err

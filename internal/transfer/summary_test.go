@@ -1,7 +1,9 @@
 package transfer_test
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -60,7 +62,7 @@ func TestSummaryGoesWithItsGeneration(t *testing.T) {
 
 // A generation arrives whatever its summary is.
 func TestPullPassesOverBadSummaries(t *testing.T) {
-	m, server := newS3(t)
+	m, _ := newS3(t)
 	dir := m.nodes[generation.AllDigits]
 	for name, text := range map[string]string{
 		"damaged": "{", "of another generation": `{"version":1,"generation":"20200101T000000000Z","source":"inbox"}`, "too long": strings.Repeat(" ", 1<<20),
@@ -79,16 +81,40 @@ func TestPullPassesOverBadSummaries(t *testing.T) {
 			t.Errorf("%s: pull writes it: %v", name, err)
 		}
 	}
-	id := m.build(t, format.Unsharded, 10)
-	gentest.Must(t, m.push(id))
+}
+
+// A store that refuses every request for a summary has and loses generations
+// nevertheless.
+func TestStoreRefusesSummaries(t *testing.T) {
+	m, server := newS3(t)
+	dir := m.nodes[generation.AllDigits]
+	old := m.build(t, format.Unsharded, 10)
+	gentest.Must(t, generation.WriteSummary(m.dir, old, generation.Summary{Source: generation.SourceInbox}))
+	gentest.Must(t, m.push(old))
+	refused := map[string]bool{} // by method
 	server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		if objecttest.Gets(r) && strings.HasSuffix(r.URL.Path, ".summary.json") {
-			w.WriteHeader(http.StatusForbidden)
+		body, err := io.ReadAll(r.Body)
+		gentest.Must(t, err)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if strings.Contains(r.URL.Path+string(body), ".summary.json") {
+			refused[r.Method] = true
+			objecttest.Error(http.StatusForbidden, "AccessDenied", "Access Denied")(w, r, next)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-	if p, err := m.loc.Pull(t.Context(), dir, all(1)); err != nil || !slices.Contains(p.New, id) {
-		t.Errorf("forbidden: %+v, %v", p, err)
+	id := m.build(t, format.Unsharded, 20)
+	gentest.Must(t, generation.WriteSummary(m.dir, id, generation.Summary{Source: generation.SourceInbox}))
+	gentest.Must(t, m.push(id))
+	if p, err := m.loc.Pull(t.Context(), dir, all(2)); err != nil || !slices.Equal(p.New, []generation.ID{id, old}) {
+		t.Errorf("pull: %+v, %v", p, err)
+	}
+	if removed, err := m.loc.Prune(t.Context(), 1, id); err != nil || !slices.Equal(removed, []generation.ID{old}) {
+		t.Errorf("prune: %v, %v", removed, err)
+	}
+	for _, method := range []string{http.MethodPut, http.MethodGet, http.MethodDelete} {
+		if !refused[method] {
+			t.Errorf("no %s of a summary was refused", method)
+		}
 	}
 }
