@@ -78,6 +78,9 @@ func (p *Pin) UnmarshalJSON(b []byte) error {
 	if text.Generation == nil {
 		return errors.New("the field generation is missing")
 	}
+	if _, err := text.At.MarshalText(); err != nil { // UnmarshalText accepts an offset of 24 hours
+		return fmt.Errorf("at: %w", err)
+	}
 	q := Pin{By: text.By, Reason: text.Reason, At: text.At}
 	if *text.Generation != "" {
 		id, err := ParseID(*text.Generation)

@@ -113,6 +113,7 @@ func TestReadPin(t *testing.T) {
 		{"file name", `{"generation":"` + aName + `"}`, nil},
 		{"invalid date", `{"generation":"20261322T103000123Z"}`, nil},
 		{"invalid time", `{"generation":"","at":"now"}`, nil},
+		{"invalid offset", `{"generation":"","at":"2026-11-22T10:30:00+24:00"}`, nil},
 		{"two pins", whole + whole, nil},
 		{"rest of a longer pin", whole + "}", nil},
 		{"deep nesting", strings.Repeat("[", 60_000), nil},

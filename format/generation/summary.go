@@ -190,6 +190,9 @@ func (s *Summary) check(id ID) error {
 		s.Records > s.Rows || s.Duplicates > s.Rows-s.Records || s.BadRows != s.Rows-s.Records-s.Duplicates {
 		return fmt.Errorf("%d rows, but %d records, %d duplicates and %d bad rows", s.Rows, s.Records, s.Duplicates, s.BadRows)
 	}
+	if _, err := s.Started.MarshalText(); err != nil { // UnmarshalText accepts an offset of 24 hours
+		return fmt.Errorf("started: %w", err)
+	}
 	if !(s.Seconds >= 0) {
 		return fmt.Errorf("seconds %v", s.Seconds)
 	}

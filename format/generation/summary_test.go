@@ -233,7 +233,7 @@ func TestParseSummaryRejects(t *testing.T) {
 	}
 	text, err := json.Marshal(valid)
 	gentest.Must(t, err)
-	for _, bad := range []string{"", "null", "[]", "{}", string(text) + "x", string(text[:len(text)-1]), strings.Replace(string(text), "v1", "v\xff", 1)} {
+	for _, bad := range []string{"", "null", "[]", "{}", string(text) + "x", string(text[:len(text)-1]), strings.Replace(string(text), "v1", "v\xff", 1), strings.Replace(string(text), "09:30:00Z", "09:30:00+24:00", 1)} {
 		if _, err := generation.ParseSummary([]byte(bad), id); !errors.Is(err, generation.ErrSummary) {
 			t.Errorf("%.40q: %v", bad, err)
 		}
@@ -287,6 +287,7 @@ func FuzzParseSummary(f *testing.F) {
 	}
 	f.Add(text)
 	f.Add([]byte(fmt.Sprintf(`{"version":1,"generation":%q,"source":"inbox","seconds":1e999}`, id)))
+	f.Add(bytes.Replace(text, []byte("09:30:00Z"), []byte("09:30:00+24:00"), 1))
 	f.Add([]byte(`{"inputs":[{}],"bad":[{"line":-1}],"rows":-9223372036854775808}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		s, err := generation.ParseSummary(text, id)
