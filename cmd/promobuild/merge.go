@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -38,7 +37,7 @@ type mergeSummary struct {
 	Shard      int     `json:"shard"`
 	Shards     int     `json:"shards"`
 	Done       bool    `json:"done"`    // false: the plan has no such shard
-	Earlier    bool    `json:"earlier"` // another attempt has done it
+	Earlier    bool    `json:"earlier"` // another attempt has done it; the numbers are 0 if its work files are swept
 	Records    int64   `json:"records"`
 	Duplicates int64   `json:"duplicates"`
 	FileBytes  int64   `json:"file_bytes"`
@@ -50,36 +49,17 @@ func merge(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := t.merge(ctx, c)
+	r, err := runTask(ctx, c, t, t.plan.Merge)
 	if err != nil {
 		return fmt.Errorf("shard %d of %d: %w", t.index, t.plan.Shards, adviseMissing(err))
 	}
-	s := mergeSummary{Shard: t.index, Shards: t.plan.Shards, Done: r.MergeDone != nil, Earlier: r.Earlier}
-	if s.Done {
+	s := mergeSummary{Shard: t.index, Shards: t.plan.Shards, Done: r.MergeDone != nil || r.Earlier, Earlier: r.Earlier}
+	var text string
+	if r.MergeDone != nil {
 		s.Records, s.Duplicates, s.FileBytes, s.Seconds = r.Records, r.Duplicates, r.File.Size, r.Seconds
+		text = fmt.Sprintf("%s, %s, %.1f s", count(r.Records, "record"), count(r.Duplicates, "duplicate"), r.Seconds)
 	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(s)
-	}
-	_, err = fmt.Fprintf(c.App.Writer, "merge %d of %d: %s\n", s.Shard, s.Shards, s.text())
-	return err
-}
-
-func (t task) merge(ctx context.Context, c *cli.Context) (tasks.MergeResult, error) {
-	p := newProgress(c.App.ErrWriter)
-	defer p.finish()
-	return t.plan.Merge(ctx, t.index, t.options, p.observe)
-}
-
-func (s mergeSummary) text() string {
-	if !s.Done {
-		return "nothing to do"
-	}
-	text := fmt.Sprintf("%s, %s, %.1f s", count(s.Records, "record"), count(s.Duplicates, "duplicate"), s.Seconds)
-	if s.Earlier {
-		text += ", by another attempt"
-	}
-	return text
+	return printTask(c, s, fmt.Sprintf("merge %d of %d", s.Shard, s.Shards), text, s.Earlier)
 }
 
 // adviseMissing adds the command of the missing tasks to an error of one that needs

@@ -36,8 +36,8 @@ the same path, and so are the inputs. KEY can be a pattern, as in promobuild bui
 Large inputs that are not compressed are cut into splits; a compressed input is one.
 --out is for promobuild pull. The data directory of a server is refused.
 
-The same plan of one --generation can be made again. Work files of published plans,
-and of plans that were not published within 24 hours, are removed.
+The same plan of one --generation can be made again; tasks that are done do nothing.
+Like promobuild sweep, plan removes work files of other plans.
 
 Examples:
    promobuild plan 's3://exports/2026-11-27/part-*.csv.gz' --work s3://bucket/work --out s3://bucket/promotions
@@ -67,6 +67,7 @@ type planSummary struct {
 	SplitDisk   int64    `json:"split_disk_bytes"` // temporary disk of a split, estimated
 	MergeDisk   int64    `json:"merge_disk_bytes"` // temporary disk of a merge, estimated
 	New         bool     `json:"new"`              // it was not there before
+	Published   bool     `json:"published"`        // tasks have nothing to do
 	DryRun      bool     `json:"dry_run"`
 	Removed     []string `json:"removed"` // generations whose work files were removed
 }
@@ -191,7 +192,7 @@ func pipeText(mode fs.FileMode) string {
 func newPlanSummary(made tasks.Made) planSummary {
 	s := planSummary{
 		Plan: made.URL(), Generation: made.Generation, Splits: len(made.Splits), Shards: made.Shards, ShardBy: made.ShardBy,
-		Inputs: len(made.Inputs), InputBytes: made.InputBytes(), New: made.New, Removed: []string{},
+		Inputs: len(made.Inputs), InputBytes: made.InputBytes(), New: made.New, Published: made.Published, Removed: []string{},
 	}
 	needs := made.Needs()
 	s.MemoryBytes, s.SplitDisk, s.MergeDisk = needs.Memory, needs.SplitDisk, needs.MergeDisk
@@ -206,6 +207,8 @@ func printPlan(w io.Writer, s planSummary) error {
 	switch {
 	case s.DryRun:
 		state = ", not written"
+	case s.Published:
+		state = ", is published already: nothing to do"
 	case !s.New:
 		state = ", is there already"
 	}

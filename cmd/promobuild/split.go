@@ -2,13 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
-
-	"promostore/internal/tasks"
 )
 
 func splitCommand() *cli.Command {
@@ -36,7 +33,7 @@ type splitSummary struct {
 	Split      int     `json:"split"`
 	Splits     int     `json:"splits"`
 	Done       bool    `json:"done"`    // false: the plan has no such split
-	Earlier    bool    `json:"earlier"` // another attempt has done it
+	Earlier    bool    `json:"earlier"` // another attempt has done it; the numbers are 0 if its work files are swept
 	Rows       int64   `json:"rows"`
 	BadRows    int64   `json:"bad_rows"`
 	Duplicates int64   `json:"duplicates"` // within the split
@@ -49,34 +46,15 @@ func split(ctx context.Context, c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := t.split(ctx, c)
+	r, err := runTask(ctx, c, t, t.plan.Split)
 	if err != nil {
 		return fmt.Errorf("split %d of %d: %w", t.index, len(t.plan.Splits), err)
 	}
-	s := splitSummary{Split: t.index, Splits: len(t.plan.Splits), Done: r.SplitDone != nil, Earlier: r.Earlier}
-	if s.Done {
+	s := splitSummary{Split: t.index, Splits: len(t.plan.Splits), Done: r.SplitDone != nil || r.Earlier, Earlier: r.Earlier}
+	var text string
+	if r.SplitDone != nil {
 		s.Rows, s.BadRows, s.Duplicates, s.InputBytes, s.Seconds = r.Rows, r.BadRows, r.Duplicates, r.InputBytes, r.Seconds
+		text = fmt.Sprintf("%s, %s bad, %.1f s", count(r.Rows, "row"), humanize.Comma(r.BadRows), r.Seconds)
 	}
-	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(s)
-	}
-	_, err = fmt.Fprintf(c.App.Writer, "split %d of %d: %s\n", s.Split, s.Splits, s.text())
-	return err
-}
-
-func (t task) split(ctx context.Context, c *cli.Context) (tasks.SplitResult, error) {
-	p := newProgress(c.App.ErrWriter)
-	defer p.finish()
-	return t.plan.Split(ctx, t.index, t.options, p.observe)
-}
-
-func (s splitSummary) text() string {
-	if !s.Done {
-		return "nothing to do"
-	}
-	text := fmt.Sprintf("%s, %s bad, %.1f s", count(s.Rows, "row"), humanize.Comma(s.BadRows), s.Seconds)
-	if s.Earlier {
-		text += ", by another attempt"
-	}
-	return text
+	return printTask(c, s, fmt.Sprintf("split %d of %d", s.Split, s.Splits), text, s.Earlier)
 }

@@ -15,16 +15,18 @@ func sweepCommand() *cli.Command {
 		Name:      "sweep",
 		Usage:     "remove work files of published and abandoned plans",
 		ArgsUsage: "URL",
-		Description: `Remove the work files of plans below URL, the --work of promobuild plan, that are
-published, or that were made longer ago than --abandoned-after. Print the generations of
-these plans. Files that a task leaves after that are removed when they are as old.
-Published generations, and other files below URL, remain. promobuild plan does the same.
+		Description: `Remove the work files of published plans below URL, the --work of promobuild plan. The
+plan itself and its result remain, so that late tasks and another promobuild publish
+find that the generation is published. Remove all files of a plan when it was made, its
+last task was done, and it was published --abandoned-after ago or earlier, according to
+the clock of the storage. Print the generations of these plans. Published generations,
+and other files below URL, remain. promobuild plan does the same.
 
 Examples:
    promobuild sweep s3://bucket/work
    promobuild sweep --abandoned-after 72h /mnt/work`,
 		Flags: append([]cli.Flag{
-			&cli.DurationFlag{Name: "abandoned-after", Value: tasks.DefaultAbandoned, Usage: "keep plans that are not published for `DURATION`"},
+			&cli.DurationFlag{Name: "abandoned-after", Value: tasks.DefaultAbandoned, Usage: "keep plans for `DURATION` after their last task or publication"},
 		}, objectFlags()...),
 		Action: taskAction(sweep),
 	}

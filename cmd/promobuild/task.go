@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -67,6 +68,31 @@ func newTask(ctx context.Context, c *cli.Context) (t task, err error) {
 	}
 	t.plan, err = loadPlan(ctx, c)
 	return t, err
+}
+
+// runTask runs a task and shows its progress.
+func runTask[R any](ctx context.Context, c *cli.Context, t task, run func(context.Context, int, tasks.Options, func(builder.Status)) (R, error)) (R, error) {
+	p := newProgress(c.App.ErrWriter)
+	defer p.finish()
+	return run(ctx, t.index, t.options, p.observe)
+}
+
+// printTask prints the summary of a task, or its name and a text, which is empty if
+// the task had nothing to do.
+func printTask(c *cli.Context, summary any, name, text string, earlier bool) error {
+	if c.Bool("json") {
+		return json.NewEncoder(c.App.Writer).Encode(summary)
+	}
+	switch {
+	case text == "" && earlier:
+		text = "nothing to do, the generation is published"
+	case text == "":
+		text = "nothing to do"
+	case earlier:
+		text += ", by another attempt"
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s: %s\n", name, text)
+	return err
 }
 
 // loadPlan returns the plan that planFlag names.

@@ -39,9 +39,10 @@ type MakeOptions struct {
 // Made is the result of Make.
 type Made struct {
 	*Plan
-	New     bool            // it was not there before
-	Removed []generation.ID // plans whose files were swept
-	Sweep   error           // why others could not be swept
+	New       bool            // it was not there before
+	Published bool            // the generation is published, so that tasks have nothing to do
+	Removed   []generation.ID // plans whose files were swept
+	Sweep     error           // why others could not be swept
 }
 
 // ErrData reports an Out that is a data directory.
@@ -50,15 +51,16 @@ var ErrData = errors.New("holds generations without a manifest")
 // A maker is one call of Make.
 type maker struct {
 	MakeOptions
-	plan *Plan
-	work folder
-	now  time.Time
+	plan    *Plan
+	planned bool // plan.json of the generation is there
+	work    folder
+	now     time.Time
 }
 
-// Make plans one generation and writes plan.json. It first removes files of earlier
+// Make plans one generation and writes plan.json. It first removes files of other
 // plans from Work, like Sweep. A plan of the same generation that is there already
 // is the result if its inputs and policies are the same; otherwise the error is
-// permanent.
+// permanent. So it is if Out has the generation, but Work has no plan of it.
 func Make(ctx context.Context, opts MakeOptions) (Made, error) {
 	m := &maker{MakeOptions: opts, now: time.Now()}
 	if err := m.make(ctx); err != nil {
@@ -68,12 +70,18 @@ func Make(ctx context.Context, opts MakeOptions) (Made, error) {
 		return Made{Plan: m.plan, New: true}, nil
 	}
 	made := Made{Plan: m.plan}
-	made.Removed, made.Sweep = sweep(ctx, m.work, DefaultAbandoned, m.now)
+	var keep generation.ID
+	if m.planned {
+		keep = m.plan.id
+	}
+	made.Removed, made.Sweep = sweep(ctx, m.work, DefaultAbandoned, keep)
 	if ctx.Err() != nil {
 		return Made{}, context.Cause(ctx)
 	}
 	var err error
-	made.Plan, made.New, err = m.write(ctx)
+	if made.Plan, made.New, err = m.write(ctx); err == nil && !made.New {
+		made.Published, err = made.isPublished(ctx)
+	}
 	return made, err
 }
 
@@ -118,7 +126,7 @@ func (m *maker) make(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := m.chooseGeneration(visible); err != nil {
+	if err := m.chooseGeneration(ctx, visible); err != nil {
 		return err
 	}
 	if err := m.chooseLive(ctx, visible); err != nil {
@@ -127,7 +135,6 @@ func (m *maker) make(ctx context.Context) (err error) {
 	if err := m.divideInputs(ctx); err != nil {
 		return err
 	}
-	m.plan.dir = m.work.sub(m.plan.Generation)
 	return m.plan.check()
 }
 
@@ -179,12 +186,12 @@ func (m *maker) checkOut(ctx context.Context) (visible []generation.ID, err erro
 	if err != nil || objects.IsURL(m.Out) || len(visible) > 0 {
 		return visible, err
 	}
-	plans, err := scan(ctx, m.work)
+	plans, err := planIDs(ctx, m.work)
 	if err != nil {
 		return nil, err
 	}
 	for _, id := range hidden {
-		if !slices.ContainsFunc(plans, func(p planFolder) bool { return p.id == id }) {
+		if !slices.Contains(plans, id) {
 			return nil, permanent(fmt.Errorf("%s %w, like a data directory of servers: %s; use an empty directory, or remove its files", out, ErrData, id))
 		}
 	}
@@ -193,7 +200,7 @@ func (m *maker) checkOut(ctx context.Context) (visible []generation.ID, err erro
 
 // chooseGeneration sets the generation. A new one is never older than those that
 // are there, unless they are from the future.
-func (m *maker) chooseGeneration(visible []generation.ID) error {
+func (m *maker) chooseGeneration(ctx context.Context, visible []generation.ID) (err error) {
 	id := m.Generation
 	if id == 0 {
 		id = generation.IDOf(m.now)
@@ -206,8 +213,16 @@ func (m *maker) chooseGeneration(visible []generation.ID) error {
 	if id.IsFuture(m.now) {
 		return fmt.Errorf("generation %s: %w", id, generation.ErrFuture)
 	}
-	m.plan.id, m.plan.Generation = id, id.String()
-	return nil
+	m.setGeneration(id)
+	_, m.planned, err = m.plan.dir.modified(ctx, planName)
+	if err == nil && !m.planned && slices.Contains(visible, id) {
+		err = permanent(fmt.Errorf("generation %s is in %s already, and its plan is not in %s; use another generation", id, m.Out, m.Work))
+	}
+	return err
+}
+
+func (m *maker) setGeneration(id generation.ID) {
+	m.plan.id, m.plan.Generation, m.plan.dir = id, id.String(), m.work.sub(id.String())
 }
 
 // chooseLive sets the generation that limits compare with.
@@ -248,7 +263,7 @@ func (m *maker) write(ctx context.Context) (p *Plan, isNew bool, err error) {
 		if !errors.Is(err, objects.ErrExists) {
 			return nil, false, err
 		}
-		there, err := loadPlan(ctx, m.plan.dir, m.plan.id, m.Objects)
+		there, err := loadPlan(ctx, m.work, m.plan.id, m.Objects)
 		if err != nil {
 			return nil, false, err
 		}
@@ -258,9 +273,7 @@ func (m *maker) write(ctx context.Context) (p *Plan, isNew bool, err error) {
 		if m.Generation != 0 {
 			return nil, false, permanent(fmt.Errorf("%s: another plan of generation %s is there, with other inputs or policies; use another generation", m.plan.URL(), m.plan.Generation))
 		}
-		m.plan.id++
-		m.plan.Generation = m.plan.id.String()
-		m.plan.dir = m.work.sub(m.plan.Generation)
+		m.setGeneration(m.plan.id + 1)
 	}
 }
 

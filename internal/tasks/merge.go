@@ -18,7 +18,8 @@ type MergeResult struct {
 	*MergeDone // nil if the plan has no such shard
 
 	// Earlier means that another attempt had done the merge, before this one began
-	// or while it ran.
+	// or while it ran. MergeDone is nil if the generation is published and Sweep has
+	// removed it.
 	Earlier bool
 }
 
@@ -45,6 +46,8 @@ func (p *Plan) Merge(ctx context.Context, shard int, opts Options, observe func(
 		}
 	} else if !errors.Is(err, objects.ErrNotFound) {
 		return MergeResult{}, err
+	} else if published, err := p.isPublished(ctx); published || err != nil {
+		return MergeResult{nil, true}, err
 	}
 	w, err := openWorkspace(opts.TempDir)
 	if err != nil {

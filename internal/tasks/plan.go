@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,30 +92,48 @@ const maxPlanLen = 256 << 20
 func splitName(index int) string { return fmt.Sprintf("split-%05d", index) }
 func mergeName(shard int) string { return fmt.Sprintf("merge-%05d", shard) }
 
-// ErrNoPlan reports a URL without a plan.
+// ErrNoPlan reports a URL without a plan. It is permanent, unless WORK is a directory
+// that does not exist: its disk may not be mounted.
 var ErrNoPlan = errors.New("no plan")
+
+// errNoPlan returns the error of a folder in work without a plan, or of work.
+func errNoPlan(f, work folder, advice string) error {
+	err := fmt.Errorf("%s: %w; %s", f.url(""), ErrNoPlan, advice)
+	if work.isLocal() {
+		if _, statErr := os.Stat(work.path); statErr != nil {
+			return err
+		}
+	}
+	return permanent(err)
+}
 
 // Load reads and checks the plan at url, which is WORK/ID. If url is WORK, Load
 // reads the newest plan there. Shared options save the tasks a search for
 // credentials for each input.
 func Load(ctx context.Context, url string, opts objects.Options) (*Plan, error) {
-	dir, err := openFolder(url, opts)
+	f, err := openFolder(url, opts)
 	if err != nil {
 		return nil, err
 	}
-	id, err := generation.ParseID(filepath.Base(strings.TrimSuffix(dir.prefix, "/")))
+	parent, name := path.Split(strings.TrimSuffix(f.prefix, "/"))
+	id, err := generation.ParseID(name)
 	if err != nil {
-		return newestPlan(ctx, dir, opts)
+		return newestPlan(ctx, f, opts)
 	}
-	return loadPlan(ctx, dir, id, opts)
+	work := folder{store: f.store, prefix: parent}
+	if f.isLocal() {
+		work.path = path.Dir(f.path)
+	}
+	return loadPlan(ctx, work, id, opts)
 }
 
-// loadPlan reads the plan in dir.
-func loadPlan(ctx context.Context, dir folder, id generation.ID, opts objects.Options) (*Plan, error) {
+// loadPlan reads the plan of a generation in work.
+func loadPlan(ctx context.Context, work folder, id generation.ID, opts objects.Options) (*Plan, error) {
+	dir := work.sub(id.String())
 	p := &Plan{dir: dir, opts: opts}
 	text, err := dir.readJSON(ctx, planName, maxPlanLen, p)
 	if errors.Is(err, objects.ErrNotFound) {
-		return nil, fmt.Errorf("%s: %w; a plan is swept after it is published, or if it is abandoned", dir.url(""), ErrNoPlan)
+		return nil, errNoPlan(dir, work, "a sweep has removed it, or it is in another place; plan again")
 	}
 	if err != nil {
 		return nil, err
@@ -141,12 +161,12 @@ func newestPlan(ctx context.Context, work folder, opts objects.Options) (*Plan, 
 		return nil, err
 	}
 	for _, id := range slices.Backward(ids) {
-		p, err := loadPlan(ctx, work.sub(id.String()), id, opts)
+		p, err := loadPlan(ctx, work, id, opts)
 		if !errors.Is(err, ErrNoPlan) {
 			return p, err
 		}
 	}
-	return nil, fmt.Errorf("%s: %w; write one with promobuild plan", work.url(""), ErrNoPlan)
+	return nil, errNoPlan(work, work, "write one with promobuild plan")
 }
 
 // URL returns the URL of the plan, WORK/ID.

@@ -38,9 +38,12 @@ func TestPlanIsLoaded(t *testing.T) {
 				t.Errorf("%s: %+v, want %+v", url, p, made.Plan)
 			}
 		}
-		for _, url := range []string{s.url + "/none", s.url + "/work/" + (testID + 1).String()} {
-			if _, err := Load(t.Context(), url, s.opts); !errors.Is(err, ErrNoPlan) || IsPermanent(err) {
-				t.Errorf("%s: %v", url, err)
+		isLocal := s.server == nil // a missing directory may not be mounted
+		for url, permanent := range map[string]bool{
+			"/none": !isLocal, "/none/" + testID.String(): !isLocal, "/work/" + (testID + 1).String(): true, "/in": true,
+		} {
+			if _, err := Load(t.Context(), s.url+url, s.opts); !errors.Is(err, ErrNoPlan) || IsPermanent(err) != permanent {
+				t.Errorf("%s: %v, permanent: %v", url, err, IsPermanent(err))
 			}
 		}
 	})
@@ -74,6 +77,40 @@ func TestMakeIsIdempotent(t *testing.T) {
 		}
 		if keys := s.keys(t, "work"); len(keys) != 1 {
 			t.Errorf("%q", keys)
+		}
+	})
+}
+
+// The plan of a published generation is found. Another one is refused for good, and
+// so is the same one after it is gone.
+func TestPlanOfPublishedGeneration(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		opts := s.makeOptions(s.put(t, "a.csv", csvOf(t, synth.DataSet{Rows: 100})))
+		opts.Policies.MaxChanged = 1 // reads the live generation
+		first := makePlan(t, opts)
+		splitAll(t, first)
+		mergeAll(t, first)
+		_, err := first.Publish(t.Context(), 0)
+		must(t, err)
+		for range 2 {
+			again, err := Make(t.Context(), opts)
+			must(t, err)
+			if again.New || !again.Published || again.digest != first.digest {
+				t.Errorf("%+v", again)
+			}
+			_, err = Sweep(t.Context(), s.url+"/work", s.opts, DefaultAbandoned)
+			must(t, err)
+		}
+		other := opts
+		other.Policies.AllowEmpty = true
+		if _, err := Make(t.Context(), other); !IsPermanent(err) || !strings.Contains(err.Error(), "another plan") {
+			t.Errorf("error %v", err)
+		}
+		_, err = Sweep(t.Context(), s.url+"/work", s.opts, 0)
+		must(t, err)
+		opts.DryRun = true
+		if _, err := Make(t.Context(), opts); !IsPermanent(err) || !strings.Contains(err.Error(), "use another generation") {
+			t.Errorf("error %v", err)
 		}
 	})
 }
@@ -167,11 +204,16 @@ func TestLiveGenerationIsPlanned(t *testing.T) {
 		s.publish(t, testID, format.Unsharded)
 		s.publish(t, testID+1, sharding16)
 		s.publish(t, testID+6, format.Unsharded)
-		s.publish(t, testID+7, sharding16)
-		opts.Generation = testID + 7 // not its own
+		opts.Generation = testID + 7
 		p := makePlan(t, opts)
 		if p.Live == nil || p.Live.Generation != (testID+6).String() {
 			t.Errorf("live %+v", p.Live)
+		}
+		s.publish(t, testID+7, sharding16)
+		m := &maker{MakeOptions: opts, now: time.Now()}
+		must(t, m.make(t.Context()))
+		if live := m.plan.Live; live == nil || live.Generation != (testID+6).String() { // not its own
+			t.Errorf("live %+v", live)
 		}
 		p, err := Load(t.Context(), p.URL(), s.opts)
 		must(t, err)

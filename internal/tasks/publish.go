@@ -125,6 +125,16 @@ func (p *Plan) readPublished(ctx context.Context) (*Published, error) {
 	return published, nil
 }
 
+// isPublished reports whether the generation is published. Tasks have nothing to do
+// then, and Sweep may have removed their done files.
+func (p *Plan) isPublished(ctx context.Context) (bool, error) {
+	_, err := p.readPublished(ctx)
+	if errors.Is(err, objects.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // totals are the sums over the tasks of a plan.
 type totals struct {
 	*Plan

@@ -22,7 +22,8 @@ type SplitResult struct {
 	*SplitDone // nil if the plan has no such split
 
 	// Earlier means that another attempt had done the split, before this one began
-	// or while it ran. SplitDone is that of the other one.
+	// or while it ran. SplitDone is that of the other one, or nil if the generation is
+	// published and Sweep has removed it.
 	Earlier bool
 }
 
@@ -39,6 +40,9 @@ func (p *Plan) Split(ctx context.Context, index int, opts Options, observe func(
 	done, err := p.readSplitDone(ctx, index)
 	if !errors.Is(err, objects.ErrNotFound) {
 		return SplitResult{done, true}, err
+	}
+	if published, err := p.isPublished(ctx); published || err != nil {
+		return SplitResult{nil, true}, err
 	}
 	w, err := openWorkspace(opts.TempDir)
 	if err != nil {
