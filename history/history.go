@@ -15,8 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"promostore/format"
@@ -163,7 +161,7 @@ func (d Directory) stateOf(g generation.Generation, x *Generation) State {
 	}
 	for _, r := range d.Status.Refused {
 		if slices.Contains(g.Files, r.Path) {
-			x.Err = &refusedError{r}
+			x.Err = r.Err
 		}
 	}
 	switch {
@@ -175,11 +173,6 @@ func (d Directory) stateOf(g generation.Generation, x *Generation) State {
 	return StateRetained
 }
 
-// A refusedError is the reason why the program refused a file.
-type refusedError struct{ generation.Refused }
-
-func (e *refusedError) Error() string { return e.Reason }
-
 func (d Directory) isLive(g generation.Generation) bool {
 	h := d.Status.Live
 	return h != nil && generation.ID(h.Generation) == g.ID && int(h.Shards) == g.Shards
@@ -188,41 +181,6 @@ func (d Directory) isLive(g generation.Generation) bool {
 func (d Directory) isPinned(g generation.Generation) bool {
 	pinned := d.Status.Pinned()
 	return pinned != nil && *pinned == g.ID
-}
-
-// PublicReason returns why a generation is not servable or cannot be read, without
-// the name of a file.
-func PublicReason(err error) string {
-	var incomplete *generation.IncompleteError
-	var refused *refusedError
-	switch {
-	case errors.As(err, &incomplete):
-		return fmt.Sprintf("missing %d of %d shards: %s", len(incomplete.Missing), incomplete.Shards, generation.ShardRanges(incomplete.Missing))
-	case errors.As(err, &refused):
-		_, reason, _ := strings.Cut(refused.String(), ": ")
-		if strings.Contains(reason, ".pgen") { // it compares two files
-			return "refused"
-		}
-		return reason
-	case errors.Is(err, generation.ErrMisnamed):
-		return generation.ErrMisnamed.Error()
-	case errors.Is(err, generation.ErrDisagree):
-		return generation.ErrDisagree.Error()
-	case errors.Is(err, format.ErrVersion):
-		return "another version of the file format"
-	case errors.Is(err, fs.ErrNotExist):
-		return "removed meanwhile"
-	case fsx.IsTooManyOpen(err):
-		return "too many open files"
-	case isSystem(err):
-		return "a file cannot be read"
-	}
-	return "a file is damaged"
-}
-
-// isSystem reports whether err is of the file system and not of the format.
-func isSystem(err error) bool {
-	return errors.As(err, new(*fs.PathError)) || errors.As(err, new(syscall.Errno)) || errors.Is(err, fsx.ErrNotRegular)
 }
 
 func readHeader(path string) (format.Header, error) {

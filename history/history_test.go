@@ -270,7 +270,7 @@ func TestGenerations(t *testing.T) {
 		if g.ID != want.id || g.State != want.state || g.Records != want.records || (g.Summary != nil) != want.summary || g.Pinned != (g.ID == 2) || g.Bytes == 0 {
 			t.Errorf("generation %+v, want %+v", g, want)
 		}
-		if (g.Err == nil) != (want.reason == "") || g.Err != nil && history.PublicReason(g.Err) != want.reason {
+		if (g.Err == nil) != (want.reason == "") || g.Err != nil && generation.PublicReason(g.Err) != want.reason {
 			t.Errorf("generation %s: %v, want %q", g.ID, g.Err, want.reason)
 		}
 	}
@@ -279,8 +279,8 @@ func TestGenerations(t *testing.T) {
 	gentest.Must(t, os.Remove(filepath.Join(dir, generation.PinName)))
 	list, _, err = directory(dir).Generations(t.Context())
 	gentest.Must(t, err)
-	if g := list[0]; g.State != history.StateRefused || g.Err == nil || strings.Contains(history.PublicReason(g.Err), ".pgen") || !strings.Contains(history.PublicReason(g.Err), "trailer") {
-		t.Errorf("refused generation %+v: %q", g, history.PublicReason(g.Err))
+	if g := list[0]; g.State != history.StateRefused || g.Err == nil || generation.PublicReason(g.Err) != format.ErrChecksum.Error() {
+		t.Errorf("refused generation %+v: %q", g, generation.PublicReason(g.Err))
 	}
 }
 
@@ -477,8 +477,8 @@ func TestDiffErrors(t *testing.T) {
 		}
 	}
 	gentest.Flip(t, a, format.BlockOff(500)+1)
-	if _, err := runDiff(t.Context(), d, 1, 2, nil, nil); !errors.Is(err, format.ErrChecksum) || history.PublicReason(err) != "a file is damaged" {
-		t.Errorf("damaged: %v, %q", err, history.PublicReason(err))
+	if _, err := runDiff(t.Context(), d, 1, 2, nil, nil); !errors.Is(err, format.ErrChecksum) || generation.PublicReason(err) != "wrong checksum" {
+		t.Errorf("damaged: %v, %q", err, generation.PublicReason(err))
 	}
 }
 
@@ -505,7 +505,7 @@ func TestPublicReasonNamesNoFile(t *testing.T) {
 				t.Errorf("%s: no error", name)
 				continue
 			}
-			if reason := history.PublicReason(err); reason == "" || strings.ContainsAny(reason, "/\\") || strings.Contains(reason, "pgen") {
+			if reason := generation.PublicReason(err); reason == "" || strings.ContainsAny(reason, "/\\") || strings.Contains(reason, "pgen") {
 				t.Errorf("%s: %q of %v", name, reason, err)
 			}
 			if !strings.Contains(err.Error(), dir) {

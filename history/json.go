@@ -83,7 +83,7 @@ func (v View) reason(err error) string {
 	case v.Details:
 		return err.Error()
 	}
-	return PublicReason(err)
+	return generation.PublicReason(err)
 }
 
 // lookupJSON is the JSON form of the results of Lookup.

@@ -123,7 +123,12 @@ type fixture struct {
 // newFixture returns a server that does not listen yet. It sets the Store and
 // the Logger of opts.
 func newFixture(t testing.TB, opts httpd.Options, storeOpts reader.StoreOptions) *fixture {
-	f := &fixture{dir: t.TempDir(), log: &logBuffer{}, events: make(chan reader.Event, 10_000)}
+	return newFixtureOf(t, t.TempDir(), opts, storeOpts)
+}
+
+// newFixtureOf returns a fixture of dir.
+func newFixtureOf(t testing.TB, dir string, opts httpd.Options, storeOpts reader.StoreOptions) *fixture {
+	f := &fixture{dir: dir, log: &logBuffer{}, events: make(chan reader.Event, 10_000)}
 	storeOpts.Notify = func(e reader.Event) {
 		f.Observe(e)
 		select {

@@ -13,9 +13,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/internal/gentest"
@@ -322,6 +324,50 @@ func TestPinIsReleasedByNewerGeneration(t *testing.T) {
 		if n := strings.Count(f.log.String(), want); n != 1 {
 			t.Errorf("logged %d times, want once: %s\n%s", n, want, f.log)
 		}
+	}
+}
+
+// No answer of the public port names a refused file, its target or its directory, or
+// quotes its content. The full status does.
+func TestPublicPortNamesNoRefusedFile(t *testing.T) {
+	const evil = "<script>secret"
+	last, first := format.Sharding{Rule: format.ShardLast, Shards: 16}, format.Sharding{Rule: format.ShardFirst, Shards: 16}
+	for name, harm := range map[string]func(t *testing.T, dir, path string){
+		"text":      func(t *testing.T, _, path string) { must(t, os.WriteFile(path, []byte(evil), 0o644)) },
+		"directory": func(t *testing.T, dir, path string) { must(t, os.Symlink(dir, path)) },
+		"loop":      func(t *testing.T, _, path string) { must(t, os.Symlink(path, path)) },
+		"pipe":      func(t *testing.T, _, path string) { must(t, syscall.Mkfifo(path, 0o600)) },
+		"misnamed":  func(t *testing.T, dir, path string) { must(t, os.Rename(publish(t, dir, genID(1), rows), path)) },
+		"disagree": func(t *testing.T, dir, _ string) {
+			paths := publishRows(t, dir, genID(2), last, generation.AllDigits, rows)
+			others := publishRows(t, t.TempDir(), genID(2), first, generation.AllDigits, rows)
+			must(t, os.Rename(others[3], paths[3]))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), evil)
+			must(t, os.Mkdir(dir, 0o755))
+			f := newFixtureOf(t, dir, httpd.Options{Page: true}, reader.StoreOptions{})
+			f.listen(t)
+			harm(t, dir, gentest.Path(dir, genID(2)))
+			f.poll(t)
+			if st := f.Status(); st.Refused != 1 || !strings.Contains(st.RefusedFiles[0].File, ".pgen") || !strings.Contains(st.RefusedFiles[0].Error, dir) {
+				t.Errorf("full status %+v", st)
+			}
+			for _, path := range []string{"/status", "/readyz", "/", "/generations", "/promotions/" + exampleID + "/history", fmt.Sprintf("/generations/%s/diff/%s", genID(2), genID(2))} {
+				a := f.get(t, path)
+				if strings.Contains(a.body, "secret") || strings.Contains(a.body, ".pgen") {
+					t.Errorf("%s: %s", path, a.body)
+				}
+			}
+			want := "no servable generation: " + genID(2).String() + ": "
+			if a := f.get(t, "/status"); !strings.Contains(a.body, want) {
+				t.Errorf("/status lacks %q: %s", want, a.body)
+			}
+			if a := f.get(t, "/readyz"); !strings.Contains(a.body, want) {
+				t.Errorf("/readyz lacks %q: %s", want, a.body)
+			}
+		})
 	}
 }
 

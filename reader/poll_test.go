@@ -265,7 +265,7 @@ func TestPollRetriesTransientError(t *testing.T) {
 			gentest.Must(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &before))
 			gentest.Must(t, errors.Join(err1, err2))
 			s.want(refused(1, unix.EMFILE)) // one event, although both polls tried
-			if r := s.Status().Refused; len(r) != 1 || !strings.HasSuffix(r[0].Reason, ": too many open files; each shard needs an open file: raise the limit, ulimit -n") {
+			if r := s.Status().Refused; len(r) != 1 || !strings.HasSuffix(r[0].Err.Error(), ": too many open files; each shard needs an open file: raise the limit, ulimit -n") {
 				t.Errorf("refused %v", r)
 			}
 			s.poll()
@@ -300,7 +300,7 @@ func TestTooManyOpenFilesRefuseOneFile(t *testing.T) {
 				s.want(refused(1, unix.EMFILE))
 			}
 			s.want()
-			if st := s.Status(); len(st.Refused) != 1 || !strings.HasSuffix(st.Refused[0].Reason, "; each shard needs an open file: raise the limit, ulimit -n") {
+			if st := s.Status(); len(st.Refused) != 1 || !strings.HasSuffix(st.Refused[0].Err.Error(), "; each shard needs an open file: raise the limit, ulimit -n") {
 				t.Fatalf("digits %s: refused %v", digits, st.Refused)
 			}
 			s.poll()

@@ -15,8 +15,9 @@ import (
 // A refusal is the reason why a file is not served.
 type refusal struct {
 	generation.Refusal
-	reason, kind string
-	outdated     bool // the file has changed since; kept to compare kind
+	reason   error
+	kind     string
+	outdated bool // the file has changed since; kept to compare kind
 }
 
 // refuse records that the file at path, with the given identity, is not served
@@ -24,7 +25,7 @@ type refusal struct {
 // Only the kind counts, because a file that is being written fails at another
 // offset each time.
 func (s *Store) refuse(path string, file fsx.Identity, err error) bool {
-	r := refusal{reason: err.Error(), kind: errorKind(err)}
+	r := refusal{reason: err, kind: errorKind(err)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, found := s.refused[path]
@@ -73,7 +74,7 @@ func (s *Store) unservable(g generation.Generation) error {
 	_, refusals := s.refusals(g)
 	for _, r := range refusals {
 		if !r.outdated {
-			return fmt.Errorf("refused: %s", r.reason)
+			return fmt.Errorf("refused: %w", r.reason)
 		}
 	}
 	return nil
@@ -101,7 +102,7 @@ func (s *Store) forgetReplaced(list []generation.Generation) {
 		}
 		s.mu.Lock()
 		switch {
-		case s.refused[path] != r: // refused again meanwhile
+		case s.refused[path].Refusal != r.Refusal: // refused again meanwhile
 		case exists[path] && fsx.IdentityOf(info).SameFile(r.File()):
 			r.outdated = true
 			s.refused[path] = r

@@ -15,7 +15,7 @@ func (s *Store) Status() generation.Status {
 	st.Pin, st.PinErr = s.desired.pin, s.desired.err
 	for path, r := range s.refused {
 		if !r.outdated {
-			st.Refused = append(st.Refused, generation.Refused{Path: path, Reason: r.reason})
+			st.Refused = append(st.Refused, generation.Refused{Path: path, Err: r.reason})
 		}
 	}
 	slices.SortFunc(st.Refused, func(a, b generation.Refused) int { return cmp.Compare(a.Path, b.Path) })

@@ -305,7 +305,7 @@ func (m *dirModel) compare(t *rapid.T, s *reader.Store) {
 	for _, r := range st.Refused {
 		name, err := generation.ParseName(filepath.Base(r.Path))
 		g := m.states[name.ID]
-		if err != nil || name.Shards != len(g.files) || g.files[name.Shard] != damaged || !slices.Contains(m.owned(g), name.Shard) || r.Reason == "" {
+		if err != nil || name.Shards != len(g.files) || g.files[name.Shard] != damaged || !slices.Contains(m.owned(g), name.Shard) || r.Err == nil {
 			t.Fatalf("refused %+v, %v; %v", r, err, m.states)
 		}
 	}

@@ -79,7 +79,7 @@ func (s *DiffStream) reason(ctx context.Context, err error) string {
 	case ctx.Err() != nil:
 		return context.Cause(ctx).Error()
 	}
-	return history.PublicReason(err)
+	return generation.PublicReason(err)
 }
 
 // A diffWriter writes a body until an error, which it keeps.

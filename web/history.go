@@ -186,7 +186,7 @@ func (h *History) Diff(from, to, limit string, details bool) Answer {
 
 // diffFailed answers a request for a comparison that cannot begin.
 func (h *History) diffFailed(err error, details bool) Answer {
-	code, reason := http.StatusInternalServerError, history.PublicReason(err)
+	code, reason := http.StatusInternalServerError, generation.PublicReason(err)
 	switch {
 	case errors.Is(err, generation.ErrAbsent), errors.Is(err, fs.ErrNotExist):
 		code, reason = http.StatusNotFound, generation.ErrAbsent.Error()

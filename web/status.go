@@ -104,7 +104,7 @@ func NewStatus(version string, started time.Time, s *generation.Status) Status {
 		}
 	}
 	for _, r := range s.Refused {
-		st.RefusedFiles = append(st.RefusedFiles, RefusedFile{filepath.Base(r.Path), r.Reason})
+		st.RefusedFiles = append(st.RefusedFiles, RefusedFile{filepath.Base(r.Path), r.Err.Error()})
 	}
 	return st
 }

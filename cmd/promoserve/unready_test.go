@@ -45,7 +45,7 @@ func TestServerTellsWhyNoGenerationIsLive(t *testing.T) {
 				return os.WriteFile(filepath.Join(dir, bad.String()), []byte("PROMOXXX"), 0o600)
 			},
 			nil,
-			"no servable generation: the newest of 2 refused: " + bad.ID.String() + `: header: not a generation file: at offset 0: magic "PROMOXXX", want "PROMOGEN"`,
+			"no servable generation: the newest of 2 refused: " + bad.ID.String() + ": not a generation file",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -41,7 +41,11 @@ type IncompleteError struct {
 func (e *IncompleteError) Unwrap() error { return ErrIncomplete }
 
 func (e *IncompleteError) Error() string {
-	return fmt.Sprintf("generation %s: %v: missing %d of %d shards: %s", e.ID, ErrIncomplete, len(e.Missing), e.Shards, ShardRanges(e.Missing))
+	return fmt.Sprintf("generation %s: %v: %s", e.ID, ErrIncomplete, e.reason())
+}
+
+func (e *IncompleteError) reason() string {
+	return fmt.Sprintf("missing %d of %d shards: %s", len(e.Missing), e.Shards, ShardRanges(e.Missing))
 }
 
 // A FileError names the file because of which a generation is not servable.

@@ -9,10 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"promostore/format"
+	"promostore/internal/fsx"
 )
 
 // ErrEmpty reports that a directory has no generation, or does not exist.
@@ -46,8 +46,8 @@ type Status struct {
 
 // Refused is a file that is not served, and the reason.
 type Refused struct {
-	Path   string
-	Reason string
+	Path string
+	Err  error // names the path, too
 }
 
 // Status describes dir. Its live generation is the one that Live returns for
@@ -63,7 +63,7 @@ func (c *Checker) Status(dir string) Status {
 		h, err := c.Header(g)
 		if err != nil {
 			if !errors.Is(err, ErrIncomplete) {
-				st.Refused = append(st.Refused, Refused{g.FileOf(err), err.Error()})
+				st.Refused = append(st.Refused, Refused{g.FileOf(err), err})
 			}
 			return err
 		}
@@ -105,8 +105,8 @@ func (s *Status) SetList(list []Generation, digits Digits) {
 }
 
 // Problem returns why no generation is live, or why a server does not find new
-// ones; nil: neither. It names no path. The error wraps ErrEmpty if there is no
-// generation.
+// ones; nil: neither. It names no file, so that servers may tell it every client.
+// The error wraps ErrEmpty if there is no generation.
 func (s *Status) Problem() error {
 	switch {
 	case s.Live != nil:
@@ -129,14 +129,35 @@ func (s *Status) Problem() error {
 	return fmt.Errorf("%w: %s", ErrNoneServable, newest)
 }
 
-// String returns the generation and the reason, without the path.
+// String returns the generation and the reason, without the name of a file.
 func (r Refused) String() string {
-	base := filepath.Base(r.Path)
-	id := base
-	if name, err := ParseName(base); err == nil {
-		id = name.ID.String()
+	reason := PublicReason(r.Err)
+	if name, err := ParseName(filepath.Base(r.Path)); err == nil {
+		return name.ID.String() + ": " + reason
 	}
-	return id + ": " + strings.ReplaceAll(strings.TrimPrefix(r.Reason, r.Path+": "), r.Path, base)
+	return reason
+}
+
+// PublicReason returns why a generation is not servable or cannot be read, without
+// the name of a file or bytes of it.
+func PublicReason(err error) string {
+	if e := (*IncompleteError)(nil); errors.As(err, &e) {
+		return e.reason()
+	}
+	for _, kind := range [...]error{
+		ErrMisnamed, ErrDisagree, format.ErrFormat, format.ErrVersion, format.ErrTruncated, format.ErrChecksum, format.ErrCorrupt, format.ErrOrder, fsx.ErrNotRegular,
+	} {
+		if errors.Is(err, kind) {
+			return kind.Error()
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "removed meanwhile"
+	case fsx.IsTooManyOpen(err):
+		return "too many open files"
+	}
+	return "a file cannot be read"
 }
 
 // DirError returns err, the result of List, without the path; nil if err is nil.

@@ -47,7 +47,7 @@ func TestStatusOfSets(t *testing.T) {
 	}
 	gentest.Overwrite(t, paths[9], 0, []byte("X"))
 	st = statusOf(&c, dir)
-	if st.Live == nil || st.Live.Records != 7 || len(st.Refused) != 1 || st.Refused[0].Path != paths[9] || !strings.Contains(st.Refused[0].Reason, format.ErrFormat.Error()) {
+	if st.Live == nil || st.Live.Records != 7 || len(st.Refused) != 1 || st.Refused[0].Path != paths[9] || !errors.Is(st.Refused[0].Err, format.ErrFormat) {
 		t.Errorf("bad file: %+v", st)
 	}
 	gentest.Must(t, os.Remove(gentest.Path(dir, 1)))
