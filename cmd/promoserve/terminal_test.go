@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+
+	"promostore/cmd/internal/scripttest"
 )
 
 // interactive is a command line of startSession that types SERVER into a shell.
@@ -18,6 +20,7 @@ const interactive = "exec bash --norc -i"
 // call of promoserve. The session has a terminal, which hangUp closes, or none.
 func (s *server) startSession(t *testing.T, terminal bool, line string, env ...string) (cmd *exec.Cmd, hangUp func()) {
 	t.Helper()
+	scripttest.DefaultSIGHUP(t)
 	const call = `promoserve --data "$DATA" --listen 127.0.0.1:0 --log-format json --poll 1h --drain 0s`
 	line = strings.Replace(line, "SERVER", call, 1)
 	cmd = exec.Command("bash", "--norc", "-c", line)

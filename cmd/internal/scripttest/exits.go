@@ -1,4 +1,5 @@
-// Package scripttest adds commands to the test scripts of the programs.
+// Package scripttest helps to test the programs as processes, and adds commands to
+// their test scripts.
 package scripttest
 
 import (
