@@ -76,7 +76,9 @@ func (b *tab) record(event any) {
 	case *runtime.EventExceptionThrown:
 		b.faults = append(b.faults, "exception: "+e.ExceptionDetails.Text)
 	case *network.EventLoadingFailed:
-		b.faults = append(b.faults, fmt.Sprintf("request: %s %s", e.ErrorText, e.BlockedReason))
+		if !e.Canceled || e.BlockedReason != "" { // the next page cancels a refresh
+			b.faults = append(b.faults, fmt.Sprintf("request: %s %s", e.ErrorText, e.BlockedReason))
+		}
 	}
 }
 

@@ -86,15 +86,14 @@ func withToken(t *testing.T, data string, flags ...string) *server {
 // the server.
 func pages(t *testing.T, data string) map[string]string {
 	t.Helper()
-	admin := freeAddress(t)
-	s := serve(t, data, "--admin-listen", admin)
+	s := serve(t, data, "--admin-listen", "127.0.0.1:0")
 	u := withToken(t, data)
 	open := startOpenUpdater(t, data, "--inbox", t.TempDir())
 	waitFor(t, "a generation is live", func() bool {
 		a, err := get(s.url + "/readyz")
 		return err == nil && a.status == http.StatusOK
 	})
-	return map[string]string{"promoserve": s.url, "the admin listener": "http://" + admin, "the updater": u.url, "the open updater": open.url}
+	return map[string]string{"promoserve": s.url, "the admin listener": s.admin(t), "the updater": u.url, "the open updater": open.url}
 }
 
 // TestPageLookups looks promotions up, in several spellings, with and without
@@ -185,8 +184,10 @@ func TestPageIsAccessible(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(data, "promotions-20990101T000000000Z.pgen"), []byte("no generation"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b := browse(t)
-	for name, url := range pages(t, data) {
+	all := pages(t, data)
+	empty := serve(t, t.TempDir())
+	b := browse(t) // ends before the servers, whose end is a fault of the page
+	for name, url := range all {
 		background := map[string]string{}
 		for _, scheme := range []string{"light", "dark"} {
 			b.prefer(scheme)
@@ -208,7 +209,7 @@ func TestPageIsAccessible(t *testing.T) {
 			t.Errorf("%s: the background is %s in light and dark", name, background["light"])
 		}
 	}
-	b.open(serve(t, t.TempDir()).url + "/")
+	b.open(empty.url + "/")
 	b.waitText("h1", "No generation is live")
 	b.axe("an empty directory")
 }

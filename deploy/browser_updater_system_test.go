@@ -130,7 +130,7 @@ func TestPagePin(t *testing.T) {
 	b := browse(t)
 	b.open(u.url + "/")
 	b.fill("#token", "secret")
-	b.click("#show")
+	eval[int](b, "(document.dispatchEvent(new Event('visibilitychange')), document.getElementById('show').click(), 0)") // during a refresh
 	b.waitText("#builds", "No build since")
 	pinned := func() string {
 		p, err := generation.ReadPin(data)
@@ -269,11 +269,10 @@ func TestPageWithHostileFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(inbox, name+".csv"), []byte(evil+",1,2099-01-01\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	admin := freeAddress(t)
-	s := serve(t, data, "--admin-listen", admin)
+	s := serve(t, data, "--admin-listen", "127.0.0.1:0")
 	waitLive(t, s.url, idOf(t, newest(t, data).Files[0]))
 	b := browse(t)
-	for _, url := range []string{u.url, "http://" + admin} {
+	for _, url := range []string{u.url, s.admin(t)} {
 		b.open(url + "/?id=" + evil + "&from=" + evil + "&to=" + evil)
 		b.waitText("#comparison", evil[:20])
 		b.wait("(document.dispatchEvent(new Event('visibilitychange')), document.querySelector('#generations table').textContent.includes('onerror'))")

@@ -133,16 +133,24 @@ func idOf(t testing.TB, path string) string {
 	return n.ID.String()
 }
 
+var given sync.Map // addresses that freeAddress has returned
+
 // freeAddress returns an unused loopback address, for programs that cannot choose
-// a port themselves.
+// a port themselves. The kernel gives its port to no client and to no listener on
+// port 0, because it is below the ephemeral ports.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 11_000+rand.IntN(19_000))
+		if ln, err := net.Listen("tcp", address); err == nil {
+			ln.Close()
+			if _, again := given.LoadOrStore(address, true); !again {
+				return address
+			}
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // waitFor calls done until it returns true.
@@ -291,6 +299,17 @@ func startOpenUpdater(t *testing.T, data string, flags ...string) *server {
 		t.Fatal(err)
 	}
 	return &server{p, "http://" + line.Address}
+}
+
+// admin returns the address of the admin listener, which has port 0, as a URL without a
+// slash at the end.
+func (s *server) admin(t testing.TB) string {
+	t.Helper()
+	var line struct{ Address string }
+	if err := json.Unmarshal([]byte(s.line(t, `"msg":"admin"`)), &line); err != nil {
+		t.Fatal(err)
+	}
+	return "http://" + line.Address
 }
 
 // address returns the host and the port of the server.

@@ -12,9 +12,11 @@ const headers = (value = token()) => (value ? { Authorization: "Bearer " + value
 let accepted = "";
 
 // refresh replaces the parts with data-live by those of a new page. It shows an error
-// only if the user asked for the refresh.
+// only if the user asked for the refresh. A user who asks during a refresh gets another.
 let refreshing = false;
+let again = false;
 async function refresh(asked = false) {
+  again = refreshing && (again || asked);
   if (refreshing || (!asked && document.hidden) || $("confirm")?.open) return;
   refreshing = true;
   try {
@@ -25,6 +27,7 @@ async function refresh(asked = false) {
     if (!response.ok) throw new Error(await reason(response));
     if (sent) accepted = sent;
     const next = new DOMParser().parseFromString(await response.text(), "text/html");
+    if ($("confirm")?.open) return; // it gives the focus back to its button
     for (const part of document.querySelectorAll("[data-live]")) replace(part, next);
     document.title = next.title;
     document.body.classList.remove("stale");
@@ -34,6 +37,7 @@ async function refresh(asked = false) {
     if (asked) show("bad", error.message);
   } finally {
     refreshing = false;
+    if (again) refresh(true);
   }
 }
 
