@@ -125,7 +125,7 @@ func TestPageLookups(t *testing.T) {
 				}
 
 				// The link shows the same history in another tab.
-				link := eval[string](b, "document.querySelector('#lookup caption a').href")
+				link := eval[string](b, "document.querySelector('#lookup .caption a').href")
 				b.open(link)
 				b.waitText("#lookup .answer", wanted)
 
@@ -170,7 +170,7 @@ func TestPageComparison(t *testing.T) {
 					t.Errorf("the changes are %q", got)
 				}
 				b.click("#comparison tbody a")
-				b.waitText("#lookup caption", "What each generation has for")
+				b.waitText("#lookup .caption", "What each generation has for")
 			})
 		}
 	}

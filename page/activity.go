@@ -65,9 +65,12 @@ func (a *Activity) chart(title, class string, value func(Minute) float64, format
 		fmt.Fprintf(&line, "%c%.1f %.1f", command, float64(i)*chartWidth/(Minutes-1), y)
 	}
 	last := value(a.Minutes[Minutes-1])
+	text := "no requests"
+	if highest > 0 {
+		text = fmt.Sprintf("highest %s, last minute %s", format(highest), format(last))
+	}
 	return Chart{
-		Title: title, Class: class, Last: format(last),
-		Text: fmt.Sprintf("highest %s, last minute %s", format(highest), format(last)),
+		Title: title, Class: class, Last: format(last), Text: text,
 		Line: line.String(), Area: fmt.Sprintf("%sL%d %dL0 %dZ", line.String(), chartWidth, chartHeight, chartHeight),
 	}
 }
@@ -77,7 +80,7 @@ func count(v float64) string { return number(uint64(v)) }
 func latency(seconds float64) string {
 	switch d := time.Duration(seconds * float64(time.Second)); {
 	case d == 0:
-		return "none"
+		return "–"
 	case d < time.Millisecond:
 		return fmt.Sprintf("%d µs", d.Microseconds())
 	case d < time.Second:

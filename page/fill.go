@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,8 @@ func Respond(ctx context.Context, h *web.History, v View, q Query, details bool)
 	}
 	if v.From, v.To = q.From, q.To; q.From != "" || q.To != "" {
 		note(v.compare(ctx, h, details))
+	} else if len(v.Generations) > 1 {
+		v.From, v.To = v.Generations[1].Generation, v.Generations[0].Generation
 	}
 	var b bytes.Buffer
 	if err := Render(&b, &v); err != nil {
@@ -106,7 +109,7 @@ func (v *View) addGenerations(text []byte) {
 	decode(text, &body)
 	v.Omitted = body.Omitted
 	for _, g := range body.Generations {
-		x := Generation{Generation: g.Generation, Live: g.State == "live", Created: g.Created.UTC().Format(time.RFC3339), Error: g.Error, Records: g.Records, Bytes: g.Bytes}
+		x := Generation{Generation: g.Generation, Live: g.State == "live", Created: g.Created, Error: g.Error, Records: g.Records, Bytes: g.Bytes}
 		if g.State != "retained" {
 			x.States = append(x.States, g.State)
 		}
@@ -136,15 +139,19 @@ func sentence(s *generation.Summary) string {
 	if s.Duplicates > 0 {
 		parts = append(parts, plural(s.Duplicates, "duplicate"))
 	}
-	took := "under 0.1 s"
-	if s.Seconds >= 0.1 {
-		took = fmt.Sprintf("%.1f s", s.Seconds)
-	}
-	parts = append(parts, took)
+	parts = append(parts, Seconds(s.Seconds))
 	if c := s.Comparison; c != nil {
 		parts = append(parts, fmt.Sprintf("%s added, %s removed, %s changed", number(uint64(c.Added)), number(uint64(c.Removed)), number(uint64(c.Changed))))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Seconds formats the duration of a build.
+func Seconds(s float64) string {
+	if s < 0.1 {
+		return "under 0.1 s"
+	}
+	return fmt.Sprintf("%.1f s", s)
 }
 
 func plural(n int64, noun string) string {
@@ -156,16 +163,23 @@ func plural(n int64, noun string) string {
 
 // badRowsOf returns the bad rows of s; nil if s lists none.
 func badRowsOf(s *generation.Summary) *BadRows {
-	if len(s.Bad) == 0 {
+	var rows []BadRow
+	for _, r := range s.Bad {
+		rows = append(rows, BadRow{r.File, r.Line, int64(r.Column), r.Reason, r.Row})
+	}
+	return NewBadRows(rows, s.BadRows)
+}
+
+// NewBadRows returns the first rows of count bad ones; nil if there are no rows.
+func NewBadRows(rows []BadRow, count int64) *BadRows {
+	if len(rows) == 0 {
 		return nil
 	}
-	b := &BadRows{Title: plural(s.BadRows, "bad row")}
-	if n := len(s.Bad); int64(n) < s.BadRows {
+	b := &BadRows{Title: plural(count, "bad row"), Rows: rows}
+	if n := len(rows); int64(n) < count {
 		b.Title = fmt.Sprintf("the first %d of %s", n, b.Title)
 	}
-	for _, r := range s.Bad {
-		b.Rows = append(b.Rows, BadRow{r.File, r.Line, int64(r.Column), r.Reason, r.Row})
-	}
+	b.Inputs = slices.ContainsFunc(rows, func(r BadRow) bool { return r.Input != rows[0].Input })
 	return b
 }
 

@@ -78,6 +78,7 @@ function show(kind, text) {
   p.className = "notice " + kind;
   p.textContent = text;
   $("result").replaceChildren(p);
+  p.scrollIntoView({ block: "nearest" });
 }
 
 // enable shows the buttons below root that need this script.

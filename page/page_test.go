@@ -18,9 +18,14 @@ var update = flag.Bool("update", false, "write testdata/page.html again")
 
 func ptr[T any](v T) *T { return &v }
 
+// at returns a time of the day of the sample.
+func at(hour, minute int) time.Time {
+	return time.Date(2026, 11, 27, hour, minute, 0, 0, time.UTC)
+}
+
 func sample() *View {
 	v := &View{
-		Program: "promobuild updater", Now: time.Date(2026, 11, 27, 10, 12, 0, 0, time.UTC),
+		Program: "promobuild updater", Now: at(10, 12),
 		Status: web.Status{
 			Version: "1.4.0", Uptime: 86400 * 3.2, Live: ptr("20261127T093000000Z"), Pinned: ptr("20261127T093000000Z"), Newest: ptr("20261127T100000000Z"),
 			Records: ptr(uint64(199900)), Bytes: ptr(int64(6431232)), Shards: ptr(uint32(16)), Age: ptr(720.0), Refused: 1, Swaps: 48,
@@ -33,15 +38,15 @@ func sample() *View {
 			{Generation: "20261127T090000000Z"},
 		}},
 		Generations: []Generation{
-			{Generation: "20261127T100000000Z", States: []string{"refused"}, Created: "2026-11-27T10:00:00Z", Error: "block 17: checksum differs"},
-			{Generation: "20261127T093000000Z", States: []string{"live", "pinned"}, Live: true, Created: "2026-11-27T09:30:00Z", Records: ptr(uint64(199900)), Bytes: 6431232, Build: "upload, 200,000 rows, 3 bad, 97 duplicates, 0.4 s", BadRows: &BadRows{Title: "3 bad rows", Rows: []BadRow{{"upload", 1, 4, "not an id", "id,price,x"}}}},
-			{Generation: "20261127T090000000Z", Created: "2026-11-27T09:00:00Z", Records: ptr(uint64(199900)), Bytes: 6431232},
+			{Generation: "20261127T100000000Z", States: []string{"refused"}, Created: at(10, 0), Error: "block 17: checksum differs"},
+			{Generation: "20261127T093000000Z", States: []string{"live", "pinned"}, Live: true, Created: at(9, 30), Records: ptr(uint64(199900)), Bytes: 6431232, Build: "upload, 200,000 rows, 3 bad, 97 duplicates, 0.4 s", BadRows: &BadRows{Title: "the first 1 of 3 bad rows", Rows: []BadRow{{"upload", 1, 4, "not an id", "id,price,x"}}}},
+			{Generation: "20261127T090000000Z", Created: at(9, 0), Records: ptr(uint64(199900)), Bytes: 6431232},
 		},
 		From: "20261127T090000000Z", To: "20261127T093000000Z",
 		Comparison: &Comparison{From: "20261127T090000000Z", To: "20261127T093000000Z", Added: 12, Removed: 3, Changed: 1, Same: 199884, Changes: []Change{{"changed", "172FFC14-D229-4C93-B06B-F48B8C095512", "9.5", "9.68", "2022-06-04 06:01:20", "2022-06-04 06:01:20"}, {"added", "272FFC14-D229-4C93-B06B-F48B8C095512", "", "1.00", "", "2022-06-04"}}},
 		Updater: &Updater{Token: true, Private: true, Building: &Building{"Building promotions.csv.gz", "sort: 1,000,000 rows", 54},
 			Inbox:  &Inbox{Waiting: 1, Failed: 1, Done: 12, Names: []string{"next.csv"}},
-			Builds: []Build{{"2026-11-27T09:30:00Z", "upload", "10.0.0.7", "published", "good", "generation 20261127T093000000Z"}, {"2026-11-27T09:00:00Z", "inbox", "x.csv", "bad_rows", "bad", "x.csv: line 1, column 4: not an id"}}},
+			Builds: []Build{{at(9, 30), "upload", "10.0.0.7", "published", "good", "generation 20261127T093000000Z", nil}, {at(9, 0), "inbox", "x.csv", "bad rows", "bad", "2 bad rows, 0 tolerated", &BadRows{Title: "2 bad rows", Inputs: true, Rows: []BadRow{{"x.csv", 1, 4, "not an id", "id,price,x"}, {"y.csv", 1, 4, "not an id", "id,price,x"}}}}}},
 		Activity: &Activity{},
 	}
 	for i := range v.Activity.Minutes {

@@ -50,7 +50,7 @@ type Generation struct {
 	Generation string
 	States     []string // live, pinned, future, incomplete, refused
 	Live       bool
-	Created    string
+	Created    time.Time
 	Error      string  // why it is not servable
 	Records    *uint64 // nil: unknown
 	Bytes      int64
@@ -60,8 +60,9 @@ type Generation struct {
 
 // BadRows are the first bad rows of a build. Only operators may see them.
 type BadRows struct {
-	Title string
-	Rows  []BadRow
+	Title  string
+	Inputs bool // the rows are from several inputs
+	Rows   []BadRow
 }
 
 // A BadRow is a row of an input that is not a promotion.
@@ -109,8 +110,10 @@ type Inbox struct {
 
 // A Build is a finished build.
 type Build struct {
-	Until, Source, Name string
+	Until               time.Time
+	Source, Name        string
 	Result, Class, Text string
+	BadRows             *BadRows // the first ones of a data set that was not published
 }
 
 // A Notice is a fact that needs attention.
@@ -145,7 +148,7 @@ func (v *View) Notices() (list []Notice) {
 		add("bad", "Deleted:", "the directory no longer has a file of the live generation.")
 	}
 	if len(st.Missing) > 0 {
-		add("bad", "Incomplete:", "generation %s lacks %d shards that this program needs.", *st.Newest, len(st.Missing))
+		add("bad", "Incomplete:", "generation %s lacks %s that this program needs.", *st.Newest, plural(int64(len(st.Missing)), "shard"))
 	}
 	if st.Refused > 0 {
 		files := "one file is"
@@ -180,7 +183,7 @@ func (v *View) Notices() (list []Notice) {
 		add("warn", "Pinned:", "%s", text)
 	}
 	if st.HeldBack != nil {
-		add("warn", "Held back:", "the pin keeps a newer generation back since %s.", st.HeldBack.UTC().Format(time.DateTime))
+		add("warn", "Held back:", "the pin has held back a newer generation since %s.", st.HeldBack.UTC().Format(time.DateTime))
 	}
 	return list
 }

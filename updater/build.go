@@ -69,6 +69,7 @@ func (p *pipeline) build(j job) (*result, error) {
 		log.Warn("nothing published; the file waits again", "result", r.Outcome, "error", r.Error)
 	case err != nil:
 		r.Error = p.hintFor(err).appendTo(brief(err))
+		errors.As(err, &r.bad)
 		p.logNothingPublished(log, r, err)
 	default:
 		r.Summary = &summary

@@ -396,5 +396,9 @@ func (x *inbox) updateStatus() error {
 func (x *inbox) counts() inboxStatus {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.status
+	st := x.status
+	if st.Names == nil { // the inbox has not been read, or is not readable
+		st.Names = []string{}
+	}
+	return st
 }

@@ -270,3 +270,17 @@ func (h *onMessage) Handle(ctx context.Context, r slog.Record) error {
 	}
 	return h.Handler.Handle(ctx, r)
 }
+
+// TestStatusListsNoFilesOfUnreadableInbox checks that the list of files is empty, not
+// null, when the inbox cannot be read, and before it was read.
+func TestStatusListsNoFilesOfUnreadableInbox(t *testing.T) {
+	inbox := filepath.Join(t.TempDir(), "inbox")
+	f := newFixture(t, withInbox(inbox))
+	must(t, os.RemoveAll(inbox))
+	must(t, os.WriteFile(inbox, nil, 0o644))
+	f.serve(t, nil)
+	await(t, "an error", func() bool { _, _, _, errors := f.InboxCounts(); return errors > 0 })
+	if names, ok := f.inboxStatus(t)["names"].([]any); !ok || len(names) > 0 {
+		t.Errorf("the inbox is %v", f.inboxStatus(t))
+	}
+}

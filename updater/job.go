@@ -81,8 +81,8 @@ const (
 
 var outcomes = []string{outcomePublished, outcomeBadRows, outcomeRefused, outcomeNoSpace, outcomeInterrupted, outcomeChanged, outcomeFailed}
 
-// A result describes a finished build in GET /status. It contains no row data,
-// because that endpoint is not authenticated.
+// A result describes a finished build in GET /status. There it contains no row of a
+// data set that was not published.
 type result struct {
 	Source     string              `json:"source"`
 	Name       string              `json:"name"`
@@ -96,6 +96,8 @@ type result struct {
 	Pruned     []string            `json:"pruned,omitempty"`     // generations
 	Pinned     string              `json:"pinned,omitempty"`     // the pinned generation, which servers keep serving
 	Hook       *hookResult         `json:"hook,omitempty"`       // set when the command has ended
+
+	bad *builder.BadRowsError // why nothing was published, for the page; may be nil
 }
 
 // maxResults is the number of results that a history keeps.

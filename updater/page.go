@@ -3,7 +3,9 @@ package updater
 import (
 	"fmt"
 	"net/http"
-	"time"
+	"strings"
+
+	"github.com/dustin/go-humanize"
 
 	"promostore/page"
 )
@@ -27,15 +29,15 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 // fill sets the parts of u that st has.
 func (st *privateStatus) fill(u *page.Updater) {
 	if p := st.Building; p != nil {
-		u.Building = &page.Building{Title: fmt.Sprintf("Building %s %s", p.Source, p.Name), Text: fmt.Sprintf("%s: %d rows", p.Phase, p.Rows), Percent: p.Percent}
+		u.Building = &page.Building{Title: fmt.Sprintf("Building %s %s", p.Source, p.Name), Text: fmt.Sprintf("%s: %s rows", p.Phase, humanize.Comma(p.Rows)), Percent: p.Percent}
 	}
 	if in := st.Inbox; in != nil {
 		u.Inbox = &page.Inbox{Waiting: in.Waiting, Ignored: in.Ignored, Done: in.Done, Failed: in.Failed, Stuck: in.Stuck, Names: in.Names}
 	}
 	for _, r := range st.Builds {
-		b := page.Build{Until: r.Until.UTC().Format(time.RFC3339), Source: r.Source, Name: r.Name, Result: r.Outcome, Class: "bad", Text: r.Error}
+		b := page.Build{Until: r.Until, Source: r.Source, Name: r.Name, Result: strings.ReplaceAll(r.Outcome, "_", " "), Class: "bad", Text: r.Error, BadRows: r.badRows()}
 		if r.Outcome == outcomePublished {
-			b.Class, b.Text = "good", fmt.Sprintf("generation %s, %d records in %.1f s", r.Summary.Generation, r.Summary.Records, r.Summary.Seconds)
+			b.Class, b.Text = "good", fmt.Sprintf("generation %s, %s records, %s", r.Summary.Generation, humanize.Comma(r.Summary.Records), page.Seconds(r.Summary.Seconds))
 			if r.Pinned != "" {
 				b.Text += "; servers keep the pinned generation " + r.Pinned
 			}
@@ -45,6 +47,19 @@ func (st *privateStatus) fill(u *page.Updater) {
 		}
 		u.Builds = append(u.Builds, b)
 	}
+}
+
+// badRows returns the first bad rows of a data set that was not published. The summary
+// of a generation has those of a published one.
+func (r *result) badRows() *page.BadRows {
+	if r.bad == nil {
+		return nil
+	}
+	var rows []page.BadRow
+	for _, b := range r.bad.Rows {
+		rows = append(rows, page.BadRow{Input: b.Input, Line: b.Line, Column: int64(b.Column), Reason: b.Reason, Text: b.Text})
+	}
+	return page.NewBadRows(rows, r.bad.Count)
 }
 
 // asset serves a file that the page loads. Its path changes with its content, and

@@ -65,7 +65,7 @@ func TestPageShowsBuildsToClientsWithToken(t *testing.T) {
 	id := list[0].ID
 	must(t, generation.SetPin(f.data, generation.Pin{Active: true, ID: id, By: "ana<u>", Reason: evil}))
 	for _, path := range []string{"/", "/?id=1", "/?id=172FFC14-D229-4C93-B06B-F48B8C095512", fmt.Sprintf("/?from=%s&to=%[1]s", id)} {
-		private := []string{"&lt;b&gt;", "alert(1)", "<details>", "Inbox: <b>0</b> waiting, <b>1</b> failed, <b>1</b> done", `<span class="tag good">published</span>`, `<span class="tag bad">bad_rows</span>`, "ana&lt;u&gt;", "z&lt;i&gt;"}
+		private := []string{"&lt;b&gt;", "alert(1)", "<details>", "Inbox: <b>0</b> waiting, <b>1</b> failed, <b>1</b> done", `<span class="tag good">published</span>`, `<span class="tag bad">bad rows</span>`, "ana&lt;u&gt;", "z&lt;i&gt;", "<summary>1 bad row</summary>", "<summary>2 bad rows</summary>"}
 		both := []string{"promobuild updater", id.String() + " live", "inbox", "1 bad", `id="token"`, `data-action="rollback"`, "<noscript>"}
 		f.wantPage(t, path, "secret", append(both, private...), []string{"\u202e", "type it below", "<u>", "<i>", "<b>\\u202e"})
 		f.wantPage(t, path, "", append(both, "with the token: type it below"), append(private, "&lt;", "failed"))
@@ -78,7 +78,7 @@ func TestPageShowsBuildsToClientsWithToken(t *testing.T) {
 func TestPageWithoutCredentials(t *testing.T) {
 	f := start(t, withPage)
 	f.post(t, strings.NewReader("bad\n")).want(t, http.StatusUnprocessableEntity, "bad_rows")
-	f.wantPage(t, "/", "", []string{"No generation is live", `<span class="tag bad">bad_rows</span>`}, []string{"Inbox:", `id="token"`})
+	f.wantPage(t, "/", "", []string{"No generation is live", `<span class="tag bad">bad rows</span>`}, []string{"Inbox:", `id="token"`})
 	const id = "172FFC14-D229-4C93-B06B-F48B8C095512"
 	var ids []any
 	for _, price := range []string{"1.50", "3"} {
