@@ -70,7 +70,7 @@ func TestHistoryAnswersPromotionOfEachGeneration(t *testing.T) {
 		if id == "" {
 			continue // the path is that of the promotion "history"
 		}
-		f.get(t, "/promotions/"+id+"/history").want(t, 400, `{"error":"not the id of a promotion"}`)
+		f.get(t, "/promotions/"+id+"/history").want(t, 400, `{"error":"not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512"}`)
 	}
 	f.get(t, "/promotions/history").want(t, 404, unknownJSON)
 }

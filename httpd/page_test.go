@@ -93,7 +93,7 @@ func TestPageLooksUpAndCompares(t *testing.T) {
 			`<td class="num">61</td>`, `<td class="num up">&#43;0.5 %</td>`, `<td class="num">60.683466</td>`, `<span class="tag warn">expired</span>`)
 	}
 	f.get(t, "/?id="+rows[2].id).has(t, 200, "The live generation has no promotion <code>"+rows[2].id, `class="num absent">not there<`, ">-0.50<").lacks(t, `class="answer"`)
-	f.get(t, "/?id=1").has(t, 200, `<p class="notice bad">not the id of a promotion</p>`, `value="1"`)
+	f.get(t, "/?id=1").has(t, 200, `<p class="notice bad">not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512</p>`, `value="1"`)
 	f.get(t, "/?id=").has(t, 200).lacks(t, `role="status"`)
 	path := fmt.Sprintf("/?from=%s&to=%s", genID(0), genID(1))
 	f.get(t, path).has(t, 200, `<dt>Added</dt><dd class="up">1<`, `<dt>Removed</dt><dd class="down">2<`, `<dt>Changed</dt><dd>1<`, `<dt>Same</dt><dd>2<`,
@@ -188,7 +188,7 @@ func TestPageEscapesHostileTexts(t *testing.T) {
 	}
 	must(t, os.WriteFile(filepath.Join(f.dir, generation.SummaryName(genID(1))), []byte(`{"version":1,"source":"<script>"}`), 0o644))
 	f.get(t, "/").has(t, 200)
-	f.get(t, "/?id="+strings.Repeat("a", 7000)).has(t, 200, "not the id of a promotion")
+	f.get(t, "/?id="+strings.Repeat("a", 7000)).has(t, 200, "not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512")
 }
 
 // The page takes part in the limits of the requests for JSON.

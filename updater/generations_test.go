@@ -82,7 +82,7 @@ func TestHistoryAndDiffOfUpdater(t *testing.T) {
 	for path, want := range map[string]string{
 		"/promotions/" + id + "/history": fmt.Sprintf(`200 {"id":%q,"history":[{"generation":%q,"live":true,"pinned":false,"found":true,"price":2,"expiration_date":"2018-08-04 05:32:31","expired":true},`+
 			`{"generation":%q,"live":false,"pinned":false,"found":true,"price":1.50,"expiration_date":"2018-08-04 05:32:31","expired":true}]}`, id, ids[1], ids[0]),
-		"/promotions/1/history": `400 {"error":"not the id of a promotion"}`,
+		"/promotions/1/history": `400 {"error":"not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512"}`,
 		"/generations/" + ids[0] + "/diff/" + ids[1]: fmt.Sprintf(`200 {"from":%q,"to":%q,"changes":[{"kind":"changed","id":%q,"from":{"price":1.50,"expiration_date":"2018-08-04 05:32:31"},"to":{"price":2,"expiration_date":"2018-08-04 05:32:31"}}],`+
 			`"counts":{"added":0,"removed":0,"changed":1,"unchanged":0}}`, ids[0], ids[1], id),
 		"/generations/" + ids[0] + "/diff/x":                          `400 {"error":"\"x\" is not a generation, such as 20261122T103000123Z"}`,

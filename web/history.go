@@ -106,7 +106,7 @@ func (h *History) Generations(ctx context.Context, details bool) Answer {
 func (h *History) Promotion(ctx context.Context, id []byte, details bool) Answer {
 	key, ok := reader.ParseID(id)
 	if !ok {
-		return h.fail(requestHistory, http.StatusBadRequest, "not the id of a promotion")
+		return h.fail(requestHistory, http.StatusBadRequest, "not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512")
 	}
 	foreign := false
 	a := h.read(ctx, requestHistory, func(ctx context.Context, d history.Directory) ([]byte, error) {
