@@ -40,6 +40,9 @@ type MergeOptions struct {
 // the first run.
 var ErrForeignRun = errors.New("not a run of the same shard")
 
+// ErrRecords means that the runs have more records than a file can hold.
+var ErrRecords = errors.New("too many records for one file")
+
 // A RunError reports a run that cannot be merged. It wraps ErrForeignRun, an error
 // of package format if the run is damaged, or an error of the file system.
 type RunError = extsort.FileError
@@ -51,8 +54,8 @@ type RunError = extsort.FileError
 //
 // See MergeMemory for the memory. Merge has one open file for each run.
 //
-// The errors to check for are *RunError, *DuplicatesError, *SpaceError, ErrStyles,
-// ErrMemory, and those of the file system.
+// The errors to check for are *RunError, *DuplicatesError, *SpaceError, ErrRecords,
+// ErrStyles, ErrMemory, and those of the file system.
 func Merge(ctx context.Context, opts MergeOptions) (format.Header, error) {
 	m := &merge{MergeOptions: opts}
 	m.progress.observe = opts.Observe
@@ -201,7 +204,7 @@ func (m *merge) sumHeaders() error {
 		sum.BadRows += h.BadRows
 	}
 	if sum.Records > format.MaxRecords {
-		return fmt.Errorf("%d records, more than the %d of a file", sum.Records, uint64(format.MaxRecords))
+		return fmt.Errorf("%w: %d, more than %d", ErrRecords, sum.Records, uint64(format.MaxRecords))
 	}
 	return nil
 }

@@ -461,6 +461,19 @@ func TestProgressOfMerge(t *testing.T) {
 	}
 }
 
+// The records of all runs are limited by the file format.
+func TestMergeOfTooManyRecords(t *testing.T) {
+	for records, want := range map[uint64]error{format.MaxRecords / 2: nil, format.MaxRecords/2 + 1: ErrRecords} {
+		m := new(merge)
+		for range 2 {
+			m.files = append(m.files, extsort.File{Index: &format.Index{Header: format.Header{Records: records}}})
+		}
+		if err := m.sumHeaders(); !errors.Is(err, want) {
+			t.Errorf("2 runs of %d records: error %v, want %v", records, err, want)
+		}
+	}
+}
+
 // writeStyles writes a generation file without records that has these styles.
 func writeStyles(t *testing.T, path string, styles []format.TimestampStyle) {
 	t.Helper()

@@ -128,7 +128,7 @@ func build(c *cli.Context) error {
 // buildWithProgress runs the build and shows its progress on w until it returns.
 func buildWithProgress(ctx context.Context, opts builder.Options, quiet bool, w io.Writer) (builder.Summary, error) {
 	if !quiet {
-		p := newProgress(w)
+		p := newProgress(w, "publish")
 		defer p.finish()
 		opts.Observe = p.observe
 	}

@@ -50,6 +50,7 @@ func newBar(w io.Writer, total int64, title string, bytes bool) *progressbar.Pro
 // for each phase.
 type progress struct {
 	w    io.Writer
+	last string // verb of the last phase
 	draw bool
 	stop chan struct{} // ends the drawing
 
@@ -59,9 +60,10 @@ type progress struct {
 	bar     *progressbar.ProgressBar
 }
 
-// newProgress returns a progress that writes to w until finish.
-func newProgress(w io.Writer) *progress {
-	p := &progress{w: w, draw: isTerminal(w), stop: make(chan struct{})}
+// newProgress returns a progress that writes to w until finish. The verb of the last
+// phase is publish, or sync if the files are not published.
+func newProgress(w io.Writer, last string) *progress {
+	p := &progress{w: w, last: last, draw: isTerminal(w), stop: make(chan struct{})}
 	if p.draw {
 		go p.redraw()
 	}
@@ -132,7 +134,7 @@ func (p *progress) begin(s builder.Status) {
 	case builder.PhaseCompare:
 		line, total = "compare with the live generation", -1
 	case builder.PhasePublish:
-		line, total = "publish "+count(s.Records, "record"), -1
+		line, total = p.last+" "+count(s.Records, "record"), -1
 	default:
 		line = fmt.Sprintf("%s %s", s.Phase, count(s.Rows, "row"))
 	}

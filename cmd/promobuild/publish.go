@@ -32,7 +32,7 @@ Example:
    promobuild publish --plan s3://bucket/work/20261122T103000123Z --keep 5`,
 		Flags: append([]cli.Flag{
 			planFlag(),
-			&cli.IntFlag{Name: "keep", Usage: "delete generations from --out that are older than the newest `N`, except the pinned one and the published one", DefaultText: "keep all"},
+			&cli.IntFlag{Name: "keep", Usage: "delete generations from --out that are older than the newest `N`, except the pinned one, the published one and those of plans under way", DefaultText: "keep all"},
 			&cli.BoolFlag{Name: "json", Usage: "print the summary as a JSON object"},
 		}, objectFlags()...),
 		Action: taskAction(publish),

@@ -72,7 +72,7 @@ func newTask(ctx context.Context, c *cli.Context) (t task, err error) {
 
 // runTask runs a task and shows its progress.
 func runTask[R any](ctx context.Context, c *cli.Context, t task, run func(context.Context, int, tasks.Options, func(builder.Status)) (R, error)) (R, error) {
-	p := newProgress(c.App.ErrWriter)
+	p := newProgress(c.App.ErrWriter, "sync")
 	defer p.finish()
 	return run(ctx, t.index, t.options, p.observe)
 }
@@ -171,6 +171,8 @@ func taskHint(err error) string {
 		return "To publish an empty data set, plan again with --allow-empty"
 	case errors.Is(err, generation.ErrFuture):
 		return "Correct the clock, or choose another --generation"
+	case errors.Is(err, builder.ErrRecords):
+		return "Plan again with more --shards"
 	case errors.Is(err, builder.ErrMemory):
 		return "Use more memory: --memory SIZE"
 	case errors.Is(err, objects.ErrDenied):

@@ -27,7 +27,7 @@ func permanent(err error) error {
 func IsPermanent(err error) bool {
 	for _, target := range []error{
 		ErrFormat, builder.ErrEmpty, builder.ErrUnterminated, builder.ErrExpansion, builder.ErrNoRows,
-		builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, generation.ErrFuture, generation.ErrPin, transfer.ErrManifest,
+		builder.ErrRecords, builder.ErrStyles, builder.ErrWindow, builder.ErrMemory, generation.ErrFuture, generation.ErrPin, transfer.ErrManifest,
 	} {
 		if errors.Is(err, target) {
 			return true

@@ -104,7 +104,7 @@ func (m *maker) make(ctx context.Context) (err error) {
 	}
 	m.plan = &Plan{
 		Version: formatVersion, Planned: m.now.UTC(), Out: m.Out,
-		Shards: int(m.Sharding.Shards), ShardBy: m.Sharding.Rule.String(), Policies: m.Policies, opts: m.Objects,
+		Shards: int(m.Sharding.Shards), ShardBy: m.Sharding.Rule.String(), Policies: m.Policies, opts: m.Objects, work: m.work,
 	}
 	for _, in := range m.Inputs {
 		url, err := absolute(in.Store.URL(in.Object.Key))

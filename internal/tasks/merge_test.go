@@ -331,6 +331,37 @@ func TestPublishReportsWhatNodesPrefer(t *testing.T) {
 	})
 }
 
+// Publish deletes old generations, but no files of an older plan whose merges are under
+// way. After that plan is gone, it deletes them.
+func TestPublishKeepsPlansUnderWay(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		opts := s.makeOptions(s.put(t, "a.csv", []byte(rows(0, 100, "1"))))
+		plan := func(id generation.ID) *Plan {
+			t.Helper()
+			opts.Generation = id
+			p := makePlan(t, opts)
+			splitAll(t, p)
+			mergeAll(t, p)
+			return p
+		}
+		wantRemoved := func(p *Plan, want ...generation.ID) {
+			t.Helper()
+			r, err := p.Publish(t.Context(), 1)
+			must(t, err)
+			if !slices.Equal(r.Removed, want) {
+				t.Errorf("publish removed %v, want %v", r.Removed, want)
+			}
+		}
+		wantRemoved(plan(testID))
+		abandoned, slow := plan(testID+1), plan(testID+2)
+		must(t, abandoned.dir.removeAll(t.Context()))
+		wantRemoved(plan(testID+3), testID, testID+1)
+		wantRemoved(plan(testID+4), testID+3)
+		wantRemoved(slow) // servers prefer the newer one, but it is there
+		wantRemoved(plan(testID+5), testID+2, testID+4)
+	})
+}
+
 // A generation is published although the pin is damaged, which is an error that does
 // not pass, and prevents a plan with limits.
 func TestPublishReportsADamagedPin(t *testing.T) {

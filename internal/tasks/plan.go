@@ -45,6 +45,7 @@ type Plan struct {
 	sharding format.Sharding
 	digest   string // SHA-256 of plan.json
 	opts     objects.Options
+	work     folder // WORK
 	dir      folder // WORK/ID
 }
 
@@ -130,7 +131,7 @@ func Load(ctx context.Context, url string, opts objects.Options) (*Plan, error) 
 // loadPlan reads the plan of a generation in work.
 func loadPlan(ctx context.Context, work folder, id generation.ID, opts objects.Options) (*Plan, error) {
 	dir := work.sub(id.String())
-	p := &Plan{dir: dir, opts: opts}
+	p := &Plan{work: work, dir: dir, opts: opts}
 	text, err := dir.readJSON(ctx, planName, maxPlanLen, p)
 	if errors.Is(err, objects.ErrNotFound) {
 		return nil, errNoPlan(dir, work, "a sweep has removed it, or it is in another place; plan again")

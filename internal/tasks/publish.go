@@ -37,8 +37,9 @@ type PublishResult struct {
 
 // Publish applies the limits of the plan to the sums of all shards, and makes the
 // generation visible in Out. If keep is not 0, it deletes generations of Out like
-// transfer.Location.Prune. The error is a *MissingError if a merge is not done. A
-// second call has the same Published.
+// transfer.Location.Prune, except those of plans in the same WORK that are not
+// published: their merges are under way. The error is a *MissingError if a merge is
+// not done. A second call has the same Published.
 func (p *Plan) Publish(ctx context.Context, keep int) (PublishResult, error) {
 	out, err := p.out()
 	if err != nil {
@@ -53,7 +54,11 @@ func (p *Plan) Publish(ctx context.Context, keep int) (PublishResult, error) {
 	}
 	result := PublishResult{Published: published}
 	if keep > 0 {
-		if result.Removed, err = out.Prune(ctx, keep, p.id); err != nil {
+		var underWay []generation.ID
+		if underWay, err = unpublished(ctx, p.work); err == nil {
+			result.Removed, err = out.Prune(ctx, keep, append(underWay, p.id)...)
+		}
+		if err != nil {
 			return result, fmt.Errorf("generation %s is published, but old ones cannot be deleted: %w", p.id, err)
 		}
 	}
@@ -74,6 +79,25 @@ func (p *Plan) Publish(ctx context.Context, keep int) (PublishResult, error) {
 		}
 	}
 	return result, err
+}
+
+// unpublished returns the generations of plans in work that are not published.
+func unpublished(ctx context.Context, work folder) ([]generation.ID, error) {
+	ids, err := planIDs(ctx, work)
+	if err != nil {
+		return nil, err
+	}
+	var list []generation.ID
+	for _, id := range ids {
+		_, published, err := work.sub(id.String()).modified(ctx, publishedName)
+		if err != nil {
+			return nil, err
+		}
+		if !published {
+			list = append(list, id)
+		}
+	}
+	return list, nil
 }
 
 // publish makes the generation visible.

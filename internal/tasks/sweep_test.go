@@ -40,7 +40,7 @@ func under(id generation.ID, keys ...string) (list []string) {
 func TestSweep(t *testing.T) {
 	eachSite(t, func(t *testing.T, s site) {
 		recent := generation.IDOf(time.Now().Add(-time.Minute)) // S3 counts seconds
-		const old = testID // planned now, though
+		const old = testID                                      // planned now, though
 		keep := slices.Concat(
 			under(recent, "plan.json", "split-00000/done.json", "split-00000/0123456789abcdef/x.pgen"),
 			under(old, "plan.json", "split-00001/done.json"),

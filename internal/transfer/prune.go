@@ -11,12 +11,11 @@ import (
 )
 
 // Prune deletes old generations from l and returns their IDs, oldest first. It
-// keeps the newest keep complete generations, the pinned one, and the generation
-// pushed. Generations that are incomplete or from the future do not count; those
-// newer than the oldest one kept remain, because another Push may be sending
-// them. Prune deletes nothing if fewer than keep generations are complete, or if
-// the pin cannot be read.
-func (l Location) Prune(ctx context.Context, keep int, pushed generation.ID) (removed []generation.ID, err error) {
+// keeps the newest keep complete generations, the pinned one, and those of spared.
+// Generations that are incomplete or from the future do not count; those newer than
+// the oldest one kept remain, because another Push may be sending them. Prune deletes
+// nothing if fewer than keep generations are complete, or if the pin cannot be read.
+func (l Location) Prune(ctx context.Context, keep int, spared ...generation.ID) (removed []generation.ID, err error) {
 	have, err := l.list(ctx)
 	if err != nil {
 		return nil, err
@@ -47,7 +46,7 @@ func (l Location) Prune(ctx context.Context, keep int, pushed generation.ID) (re
 		return nil, nil
 	}
 	for _, id := range have.ids() {
-		if id >= oldest || id == pushed {
+		if id >= oldest || slices.Contains(spared, id) {
 			continue
 		}
 		pin, _, err := l.Pin(ctx) // each time: a rollback may be pushed meanwhile
