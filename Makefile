@@ -41,17 +41,14 @@ export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 
 VERSION = $(shell git describe --tags --always --dirty 2>/dev/null)
-STAMP = -X promostore/cmd/internal/program.stamp=$(VERSION)
+STAMP = -X "promostore/cmd/internal/program.stamp=$(VERSION)"
 EPOCH = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || date +%s))
-MAINTAINER ?= $(shell git log -1 --format='%an <%ae>' 2>/dev/null)
-# v1.2.3 is 1.2.3, v1.2.3-rc.1 is 1.2.3~rc.1, and v1.2.3-4-gabcdef0 is 1.2.3+4.gabcdef0.
-# A commit without a tag is ordered by its date.
-PACKAGE_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/-(alpha|beta|rc)/~\1/; s/-/+/; s/-/./g; '"/^[0-9]+\\./!s/^/0~$$(date -u -d @$(EPOCH) +%Y%m%d%H%M%S)./")
 COMPLETIONS = $(foreach p,promobuild promoserve,share/bash-completion/completions/$(p) share/zsh/site-functions/_$(p) share/fish/vendor_completions.d/$(p).fish)
 INSTALLED = $(addprefix bin/,promobuild promoserve promo-pull) $(addprefix lib/systemd/system/,$(notdir $(wildcard deploy/systemd/*))) \
 	$(addprefix share/man/man1/,$(addsuffix .gz,$(notdir $(wildcard docs/man/*)))) $(COMPLETIONS)
 SCRIPTS = .ci/run deploy/rsync/promo-pull $(shell git ls-files '*.sh')
 
+quote = '$(subst ','\'',$(1))'
 install = { apt-get update && apt-get install -y --no-install-recommends $(1); }
 
 .PHONY: modules build install uninstall packages run test race test-system campaign docker java python test-bench lint prose audit fuzz bench scorecard peers cover golden clean help
@@ -61,18 +58,17 @@ modules: # downloads the modules if one is missing; then builds and tests need n
 		'and cannot be downloaded. Run "go mod download" once with a network, or set GOPROXY to a mirror.'; exit 1; } >&2
 
 build: modules ## build both programs in bin/
-	go build -trimpath -ldflags '$(STAMP)' -o bin/ ./cmd/...
+	go build -trimpath -ldflags $(call quote,$(STAMP)) -o bin/ ./cmd/...
 
 install: ## copy the programs of BIN=bin, units, manual pages and completion scripts to DESTDIR/PREFIX, by default /usr/local
-	@test -x '$(BIN)/promobuild' -a -x '$(BIN)/promoserve' || { echo '$(BIN) lacks the programs. Run "make build" first.'; exit 1; } >&2
-	@BIN='$(BIN)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SOURCE_DATE_EPOCH='$(EPOCH)' deploy/packages/install.sh $(INSTALLED)
+	@BIN=$(call quote,$(BIN)) PREFIX=$(call quote,$(PREFIX)) DESTDIR=$(call quote,$(DESTDIR)) SOURCE_DATE_EPOCH='$(EPOCH)' deploy/packages/install.sh $(INSTALLED)
 
 uninstall: ## remove the files of "make install"
-	cd '$(DESTDIR)$(PREFIX)' && rm -f $(INSTALLED)
+	cd $(call quote,$(DESTDIR)$(PREFIX)) && rm -f $(INSTALLED)
 
-packages: modules $(PACKAGERS) ## build deb and rpm packages in dist/, and for each program the list of its components (SBOM)
-	@DIST='$(DIST)' PACKAGERS='$(PACKAGERS)' ARCHITECTURES='$(ARCHITECTURES)' VERSION='$(VERSION)' PACKAGE_VERSION='$(PACKAGE_VERSION)' \
-		STAMP='$(STAMP)' MAINTAINER='$(MAINTAINER)' SOURCE_DATE_EPOCH='$(EPOCH)' deploy/packages/build.sh
+packages: modules $(PACKAGERS) ## build deb and rpm packages in dist/, and for each program the list of its components (SBOM); MAINTAINER= names the maintainer
+	@DIST=$(call quote,$(DIST)) PACKAGERS='$(PACKAGERS)' ARCHITECTURES='$(ARCHITECTURES)' VERSION=$(call quote,$(VERSION)) \
+		STAMP=$(call quote,$(STAMP)) SOURCE_DATE_EPOCH='$(EPOCH)' deploy/packages/build.sh
 
 $(PACKAGERS): # programs that build packages and list components
 	GOBIN='$(CURDIR)/$@.new' go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM)
@@ -80,7 +76,7 @@ $(PACKAGERS): # programs that build packages and list components
 	mv $@.new $@
 
 run: build ## serve testdata/promotions.csv and accept uploads; LISTEN=, UPDATER=, DATA= choose addresses and a directory
-	@LISTEN='$(LISTEN)' UPDATER='$(UPDATER)' DATA='$(DATA)' SAMPLE='$(SAMPLE)' exec deploy/run.sh
+	@LISTEN='$(LISTEN)' UPDATER='$(UPDATER)' DATA=$(call quote,$(DATA)) SAMPLE=$(call quote,$(SAMPLE)) exec deploy/run.sh
 
 test: modules ## run the tests that need only Go
 	go test ./...

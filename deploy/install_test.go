@@ -46,7 +46,7 @@ func modes(t *testing.T, dir string) (list []string) {
 // TestInstall checks the files of "make install", and that "make uninstall" removes
 // them and nothing else.
 func TestInstall(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "a root")
+	root := filepath.Join(t.TempDir(), "a root, it's here")
 	args := []string{"BIN=" + filepath.Dir(program(t, "promobuild")), "DESTDIR=" + root, "PREFIX=/opt/promo"}
 	other := filepath.Join(root, "opt/promo/bin/other")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(other), 0o755), os.WriteFile(other, nil, 0o600)); err != nil {
@@ -116,6 +116,44 @@ func TestInstall(t *testing.T) {
 	makeTarget(t, append(args, "uninstall")...)
 	if got := modes(t, root); !slices.Equal(got, want[:1]) {
 		t.Errorf("after uninstall there are %q, want %q", got, want[:1])
+	}
+}
+
+// TestInstallWithOddPrefix checks that "make install" and "make uninstall" accept
+// characters that mean something to the shell, sed or systemd, and that the units name
+// the programs in the syntax of systemd.
+func TestInstallWithOddPrefix(t *testing.T) {
+	const prefix = `/opt/Ann's & co|100% \1`
+	root := t.TempDir()
+	args := []string{"BIN=" + filepath.Dir(program(t, "promobuild")), "DESTDIR=" + root, "PREFIX=" + prefix}
+	makeTarget(t, append(args, "install")...)
+	unit := readFile(t, filepath.Join(root, prefix, "lib/systemd/system/promoserve.service"))
+	if want := "\nExecStart=/opt/Ann's\\x20&\\x20co|100%%\\x20\\x5c1/bin/promoserve --data "; !strings.Contains(unit, want) {
+		t.Errorf("the unit lacks %q:\n%s", want, unit)
+	}
+	makeTarget(t, append(args, "uninstall")...)
+	if got := modes(t, root); len(got) > 0 {
+		t.Errorf("after uninstall there are %q", got)
+	}
+}
+
+// TestPackagesRefuseVersions checks that "make packages" refuses a version that the
+// packages cannot have, and removes nothing.
+func TestPackagesRefuseVersions(t *testing.T) {
+	for _, version := range []string{"", "v1.2 3", "it's", `$HOME`, "1/2"} {
+		dist := t.TempDir()
+		kept := filepath.Join(dist, "kept")
+		if err := os.WriteFile(kept, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("packages/build.sh")
+		cmd.Env = append(os.Environ(), "DIST="+dist, "VERSION="+version, "SOURCE_DATE_EPOCH=0")
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.HasPrefix(string(out), "VERSION: ") {
+			t.Errorf("version %q: %v: %s", version, err, out)
+		}
+		if _, err := os.Stat(kept); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // names without the version.
 func packages(t *testing.T, version string, args ...string) map[string]string {
 	t.Helper()
-	dist := filepath.Join(t.TempDir(), "dist")
+	dist := filepath.Join(t.TempDir(), "a dist & co")
 	makeTarget(t, append([]string{"packages", "DIST=" + dist, "VERSION=" + version}, args...)...)
 	entries, err := os.ReadDir(dist)
 	if err != nil {
@@ -77,7 +77,17 @@ func TestPackages(t *testing.T) {
 	}
 	t.Run("contents", func(t *testing.T) { checkContents(t, files) })
 
+	const maintainer = `Ann "$HOME" O'Neill, \1 & co <ann@example.org>`
+	t.Setenv("MAINTAINER", maintainer)
 	upgrades := packages(t, "v1.2.4", "ARCHITECTURES=amd64")
+	for name, got := range map[string]string{
+		"deb": run(t, "dpkg-deb", "--field", upgrades[managers["deb"].file], "Maintainer"),
+		"rpm": run(t, "rpm", "--query", "--package", "--queryformat", "%{PACKAGER}", upgrades[managers["rpm"].file]),
+	} {
+		if strings.TrimSpace(got) != maintainer {
+			t.Errorf("the maintainer of the %s is %s", name, got)
+		}
+	}
 	for name, m := range managers {
 		t.Run(name, func(t *testing.T) { m.live(t, files[m.file], upgrades[m.file]) })
 	}
