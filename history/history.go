@@ -36,6 +36,8 @@ type Directory struct {
 	// generation or each MiB, so that they leave the processors to the requests of a
 	// server. 0: they do not sleep.
 	Idle int
+
+	Cache *Cache // of Generations; nil: none
 }
 
 // maxPause bounds a pause, because a slow read of the disk takes no processor.
@@ -80,12 +82,14 @@ func (d Directory) Generations(ctx context.Context) (list []Generation, omitted 
 	if err != nil {
 		return nil, 0, err
 	}
+	run := d.Cache.begin()
+	defer d.Cache.end(run) // also after ctx, so that the next call gets further
 	for _, g := range found {
 		if ctx.Err() != nil {
 			return nil, 0, context.Cause(ctx)
 		}
 		began := time.Now()
-		if described, ok := d.describe(g); ok {
+		if described, ok := d.describe(run, g); ok {
 			list = append(list, described)
 		}
 		d.pause(time.Since(began))
@@ -108,7 +112,7 @@ func (d Directory) list() (list []generation.Generation, omitted int, err error)
 }
 
 // describe describes g. It reports false if the files of g are gone.
-func (d Directory) describe(g generation.Generation) (Generation, bool) {
+func (d Directory) describe(run cacheRun, g generation.Generation) (Generation, bool) {
 	x := Generation{ID: g.ID, Shards: g.Shards, Records: -1, Pinned: d.isPinned(g)}
 	numFiles := len(g.Files)
 	var headers []*format.Header
@@ -117,7 +121,7 @@ func (d Directory) describe(g generation.Generation) (Generation, bool) {
 		if path == "" {
 			continue
 		}
-		h, err := readHeader(path)
+		h, err := cachedRead(run, path, func() (format.Header, error) { return readHeader(path) })
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			numFiles--
@@ -143,7 +147,9 @@ func (d Directory) describe(g generation.Generation) (Generation, bool) {
 		}
 	}
 	x.State = d.stateOf(g, &x)
-	if s, err := generation.ReadSummary(d.Path, g.ID); err == nil {
+	if s, err := cachedRead(run, filepath.Join(d.Path, generation.SummaryName(g.ID)), func() (generation.Summary, error) {
+		return generation.ReadSummary(d.Path, g.ID)
+	}); err == nil {
 		x.Summary = &s
 	}
 	return x, true

@@ -53,6 +53,7 @@ type History struct {
 	json     format.JSONOptions
 	reads    *semaphore.Weighted
 	diffs    *semaphore.Weighted
+	cache    history.Cache
 	stopping context.Context
 	stop     context.CancelCauseFunc
 
@@ -71,7 +72,7 @@ func NewHistory(dir string, digits generation.Digits, status func() generation.S
 
 // directory returns the directory as the program sees it now.
 func (h *History) directory() history.Directory {
-	return history.Directory{Path: h.dir, Digits: h.digits, Status: h.status(), Idle: historyIdle}
+	return history.Directory{Path: h.dir, Digits: h.digits, Status: h.status(), Idle: historyIdle, Cache: &h.cache}
 }
 
 // Stop ends the running comparison and refuses others.
