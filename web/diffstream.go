@@ -32,7 +32,7 @@ type DiffStream struct {
 // Close ends s without a comparison.
 func (s *DiffStream) Close() {
 	s.diff.Close()
-	s.history.diffs.Release(1)
+	s.history.limitsOf(s.view.Details).diffs.Release(1)
 }
 
 // Run compares and writes the body to w. It calls flush, which sends it, at least

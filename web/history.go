@@ -51,8 +51,7 @@ type History struct {
 	digits   generation.Digits
 	status   func() generation.Status
 	json     format.JSONOptions
-	reads    *semaphore.Weighted
-	diffs    *semaphore.Weighted
+	limits   [2]limits // of clients without and with details
 	cache    history.Cache
 	stopping context.Context
 	stop     context.CancelCauseFunc
@@ -60,12 +59,27 @@ type History struct {
 	answered, refused [numRequests]atomic.Uint64
 }
 
+// limits bound the requests that read at a time.
+type limits struct{ reads, diffs *semaphore.Weighted }
+
+// limitsOf returns the limits of clients with or without details. Operators have
+// their own, so that others cannot lock them out.
+func (h *History) limitsOf(details bool) limits {
+	if details {
+		return h.limits[1]
+	}
+	return h.limits[0]
+}
+
 var errStopping = errors.New("the server is stopping")
 
 // NewHistory returns a History of dir for a program that needs the shards of these
 // digits. Its answers write promotions according to opts.
 func NewHistory(dir string, digits generation.Digits, status func() generation.Status, opts format.JSONOptions) *History {
-	h := &History{dir: dir, digits: digits, status: status, json: opts, reads: semaphore.NewWeighted(maxHistoryReads), diffs: semaphore.NewWeighted(1)}
+	h := &History{dir: dir, digits: digits, status: status, json: opts}
+	for i := range h.limits {
+		h.limits[i] = limits{semaphore.NewWeighted(maxHistoryReads), semaphore.NewWeighted(1)}
+	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	return h
 }
@@ -94,7 +108,7 @@ func (h *History) view(details bool) history.View {
 // Generations answers GET /generations. With details, it names files and has texts
 // of rows.
 func (h *History) Generations(ctx context.Context, details bool) Answer {
-	return h.read(ctx, requestGenerations, func(ctx context.Context, d history.Directory) ([]byte, error) {
+	return h.read(ctx, requestGenerations, details, func(ctx context.Context, d history.Directory) ([]byte, error) {
 		list, omitted, err := d.Generations(ctx)
 		if err != nil {
 			return nil, err
@@ -110,7 +124,7 @@ func (h *History) Promotion(ctx context.Context, id []byte, details bool) Answer
 		return h.fail(requestHistory, http.StatusBadRequest, "not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512")
 	}
 	foreign := false
-	a := h.read(ctx, requestHistory, func(ctx context.Context, d history.Directory) ([]byte, error) {
+	a := h.read(ctx, requestHistory, details, func(ctx context.Context, d history.Directory) ([]byte, error) {
 		if live := d.Status.Live; live != nil && !d.Digits.Owns(live.Sharding, live.ShardOf(key)) {
 			foreign = true
 			return encodeAnswer(struct {
@@ -131,15 +145,16 @@ func (h *History) Promotion(ctx context.Context, id []byte, details bool) Answer
 }
 
 // read calls f if few enough others read.
-func (h *History) read(ctx context.Context, request int, f func(context.Context, history.Directory) ([]byte, error)) Answer {
-	if !h.reads.TryAcquire(1) {
+func (h *History) read(ctx context.Context, request int, details bool, f func(context.Context, history.Directory) ([]byte, error)) Answer {
+	reads := h.limitsOf(details).reads
+	if !reads.TryAcquire(1) {
 		wait, cancel := context.WithTimeout(ctx, historyWait)
 		defer cancel()
-		if h.reads.Acquire(wait, 1) != nil {
+		if reads.Acquire(wait, 1) != nil {
 			return h.refuse(request, http.StatusTooManyRequests, "too many requests for the history are under way", historyRetry)
 		}
 	}
-	defer h.reads.Release(1)
+	defer reads.Release(1)
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
 	body, err := f(ctx, h.directory())
@@ -173,12 +188,13 @@ func (h *History) Diff(from, to, limit string, details bool) Answer {
 	if h.stopping.Err() != nil {
 		return h.refuse(requestDiff, http.StatusServiceUnavailable, errStopping.Error(), diffRetry)
 	}
-	if !h.diffs.TryAcquire(1) {
+	diffs := h.limitsOf(details).diffs
+	if !diffs.TryAcquire(1) {
 		return h.refuse(requestDiff, http.StatusTooManyRequests, "another comparison is under way", diffRetry)
 	}
 	x, err := h.directory().Diff(ids[0], ids[1])
 	if err != nil {
-		h.diffs.Release(1)
+		diffs.Release(1)
 		return h.diffFailed(err, details)
 	}
 	h.answered[requestDiff].Add(1)

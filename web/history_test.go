@@ -52,6 +52,12 @@ func TestHistoryBoundsReads(t *testing.T) {
 	if a := h.Promotion(impatient, []byte("00000000-0000-0000-0000-000000000000"), false); a.Code != 429 || a.RetryAfter == "" {
 		t.Errorf("a third request: %d %s", a.Code, a.Body)
 	}
+	go func() { answers <- h.Generations(context.Background(), true) }()
+	<-entered // the operator, who has limits of his own
+	leave <- true
+	if a := <-answers; a.Code != 200 {
+		t.Errorf("%d %s", a.Code, a.Body)
+	}
 	leave <- true
 	<-entered // the one that waited
 	leave <- true
@@ -63,7 +69,7 @@ func TestHistoryBoundsReads(t *testing.T) {
 	}
 	var e web.ExpositionWriter
 	h.WriteMetrics(&e, "x")
-	for _, line := range []string{`x_history_requests_total{request="generations",result="answered"} 3`, `x_history_requests_total{request="history",result="refused"} 1`} {
+	for _, line := range []string{`x_history_requests_total{request="generations",result="answered"} 4`, `x_history_requests_total{request="history",result="refused"} 1`} {
 		if !strings.Contains(string(e.Bytes()), line+"\n") {
 			t.Errorf("metrics lack %s:\n%s", line, e.Bytes())
 		}
@@ -100,6 +106,11 @@ func TestDiffEnds(t *testing.T) {
 		}
 		if b := h.Diff(from, to, "", false); b.Code != 429 {
 			t.Errorf("%s: a second comparison: %d", name, b.Code)
+		}
+		if b := h.Diff(from, to, "", true); b.Code != 200 {
+			t.Errorf("%s: a comparison of an operator: %d", name, b.Code)
+		} else {
+			b.Diff.Close()
 		}
 		var b bytes.Buffer
 		a.Diff.Run(c.ctx(), writerFunc(func(p []byte) (int, error) {
