@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"promostore/format"
@@ -178,20 +179,26 @@ func (s sets) compare(ctx context.Context, d Directory, visit func(Change) error
 			}
 		},
 	}
-	counts, err := c.Compare(ctx, d.sourceOf(from), d.sourceOf(to))
+	counts, err := c.Compare(ctx, d.sourceOf(from, to), d.sourceOf(to, from))
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	return counts, err
 }
 
-// sourceOf returns the records of s. It pauses after each part, up to 1 MiB. Without
-// pauses, a request of a server may wait for 10 ms, the time slice of the scheduler.
-func (d Directory) sourceOf(s *generation.Set) diff.Source {
+// sourceOf returns the records of s whose ids other can have too, if both have only the
+// shards of some digits. It pauses after each part, up to 1 MiB. Without pauses, a
+// request of a server may wait for 10 ms, the time slice of the scheduler.
+func (d Directory) sourceOf(s, other *generation.Set) diff.Source {
+	foreign := func(r format.Record) bool { return !other.Owns(r.Key()) }
+	isPart := d.Digits != generation.AllDigits && s.Header.Sharding != other.Header.Sharding
 	return diff.Source{Styles: s.Styles(), Scan: func(ctx context.Context, yield func([]format.Record) error) error {
 		began := time.Now()
 		return s.Scan(ctx, func(records []format.Record) error {
 			read := time.Since(began)
+			if isPart {
+				records = slices.DeleteFunc(records, foreign)
+			}
 			err := yield(records)
 			d.pause(read)
 			began = time.Now()

@@ -174,16 +174,22 @@ func TestLookup(t *testing.T) {
 	})
 }
 
-// Diff finds the differences that maps have.
+// Diff finds the differences that maps have, in the ids that a program of some digits
+// may have in both generations.
 func TestDiff(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		dir := tempDir(t)
 		a, b := drawModel(rt, 1000, false), drawModel(rt, 2000, false)
 		a.publish(rt, dir)
 		b.publish(rt, dir)
+		d := directory(dir)
+		d.Digits = rapid.SampledFrom([]generation.Digits{generation.AllDigits, 0x00ff, 0x8001}).Draw(rt, "digits")
 		want := map[string]bool{}
 		var counts diff.Counts
 		for _, key := range keys {
+			if !d.Digits.Owns(a.sharding, a.sharding.ShardOf(key)) || !d.Digits.Owns(b.sharding, b.sharding.ShardOf(key)) {
+				continue
+			}
 			from, inA := a.records[key]
 			to, inB := b.records[key]
 			switch {
@@ -202,7 +208,7 @@ func TestDiff(t *testing.T) {
 		}
 		got := map[string]bool{}
 		calls := 0
-		n, err := runDiff(rt.Context(), directory(dir), a.id, b.id, func(c history.Change) error {
+		n, err := runDiff(rt.Context(), d, a.id, b.id, func(c history.Change) error {
 			text := string(c.Kind)
 			for _, s := range []*history.Side{c.From, c.To} {
 				if s != nil {
@@ -214,7 +220,7 @@ func TestDiff(t *testing.T) {
 			return nil
 		}, nil)
 		if err != nil || n != counts || calls != len(want) || len(got) != len(want) {
-			rt.Fatalf("%v and %v: %+v, %d changes, %v; want %+v, %d", a.sharding, b.sharding, n, calls, err, counts, len(want))
+			rt.Fatalf("%v and %v, digits %s: %+v, %d changes, %v; want %+v, %d", a.sharding, b.sharding, d.Digits, n, calls, err, counts, len(want))
 		}
 		for text := range want {
 			if !got[text] {
