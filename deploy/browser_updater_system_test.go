@@ -74,13 +74,14 @@ func TestPageUpload(t *testing.T) {
 	if _, err := chromedp.Call(b.ctx, network.EmulateNetworkConditionsByRule, network.EmulateNetworkConditionsByRuleParams{MatchedNetworkConditions: slow}); err != nil {
 		t.Fatal(err)
 	}
-	eval[bool](b, `(window.seen = [], new MutationObserver(() => seen.push(document.querySelector("#result progress")?.value + " " + document.getElementById("result").innerText)).observe(document.getElementById("result"), {childList: true, subtree: true, characterData: true}), true)`)
+	eval[bool](b, `(window.seen = [], new MutationObserver(() => seen.push(document.querySelector("#progress progress")?.value + " " + document.getElementById("progress").innerText)).observe(document.getElementById("progress"), {childList: true, subtree: true, characterData: true}), true)`)
 	b.fill("#token", "secret")
 	b.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{path}))
 	b.click("#send")
 	b.waitText("#result .notice.good", "600,000 records of 600,000 rows")
 	b.waitText("h1", idOf(t, newest(t, data).Files[0]))
 	b.waitText("#builds tbody", "published")
+	b.waitText("#generations tbody", idOf(t, newest(t, data).Files[0])) // there was no table
 	sending, building := map[string]bool{}, false
 	for _, text := range eval[[]string](b, "seen") {
 		if strings.Contains(text, "Sending "+filepath.Base(path)) && strings.Contains(text, " MB") {
@@ -189,6 +190,7 @@ func TestPagePin(t *testing.T) {
 	if pinned() != "" {
 		t.Errorf("%q is pinned", pinned())
 	}
+	b.wait("document.activeElement.matches('#generations button:enabled')") // not on the disabled one
 
 	dialog("[data-action=rollback]", "Roll back?", "The generation before the live one is pinned")
 	b.do(chromedp.SendKeys(chromedp.CSS("#reason"), "wrong prices"+kb.Enter))

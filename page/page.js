@@ -2,14 +2,16 @@
 // sends uploads with their progress, and changes the pin.
 
 const refreshEvery = 5000; // milliseconds
+const patience = 10000; // milliseconds that an answer may take
 const $ = (id) => document.getElementById(id);
 
 // The token is only ever in the input of the page. A refresh that the user did not ask
 // for sends it only if the updater has accepted it, because half a token would count as
 // an attempt to guess one.
 const token = () => $("token")?.value ?? "";
-const headers = (value = token()) => (value ? { Authorization: "Bearer " + value } : {});
+const headers = (value) => (value ? { Authorization: "Bearer " + value } : {});
 let accepted = "";
+const get = (path, value) => fetch(path, { headers: headers(value), cache: "no-store", signal: AbortSignal.timeout(patience) });
 
 // refresh replaces the parts with data-live by those of a new page. It shows an error
 // only if the user asked for the refresh. A user who asks during a refresh gets another.
@@ -22,7 +24,7 @@ async function refresh(asked = false) {
   try {
     // Without the query: lookups and comparisons stay as they are.
     const sent = asked || token() === accepted ? token() : "";
-    const response = await fetch("./", { headers: headers(sent), cache: "no-store" });
+    const response = await get("./", sent);
     if (response.status === 401) accepted = "";
     if (!response.ok) throw new Error(await reason(response));
     if (sent) accepted = sent;
@@ -31,7 +33,7 @@ async function refresh(asked = false) {
     for (const part of document.querySelectorAll("[data-live]")) replace(part, next);
     document.title = next.title;
     document.body.classList.remove("stale");
-    if (asked && !upload) $("result").replaceChildren();
+    if (asked) $("result").replaceChildren();
   } catch (error) {
     document.body.classList.add("stale");
     if (asked) show("bad", error.message);
@@ -42,6 +44,7 @@ async function refresh(asked = false) {
 }
 
 // replace replaces a part. It keeps the focus, and what the user has chosen and opened.
+// If the focused button is disabled now, a button beside it gets the focus.
 function replace(part, next) {
   const fresh = next.querySelector(`[data-live="${part.dataset.live}"]`);
   if (!fresh || part.querySelector("details[open]")) return;
@@ -53,7 +56,9 @@ function replace(part, next) {
     for (const same of counterparts(input, fresh)) same.checked = true;
   }
   part.replaceWith(document.adoptNode(fresh));
-  for (const same of focused) same.focus({ preventScroll: true });
+  for (const same of focused) {
+    (same.disabled ? same.parentElement.querySelector("button:enabled") : same)?.focus({ preventScroll: true });
+  }
 }
 
 // counterparts returns the elements of root that have the tag and the names of element.
@@ -64,12 +69,19 @@ function counterparts(element, root) {
 
 // reason returns why a response is an error.
 async function reason(response) {
-  const text = await response.text();
+  return parse(response.status, await response.text()).error;
+}
+
+// parse returns the JSON object of an answer. Another text, such as that of a proxy, is an
+// error.
+function parse(status, text) {
+  let answer = null;
   try {
-    return JSON.parse(text).error;
+    answer = JSON.parse(text);
   } catch {
-    return `${response.status} ${text.slice(0, 200)}`;
+    // not from the updater
   }
+  return answer?.error || answer?.generation || answer?.upload ? answer : { error: `${status} ${text.slice(0, 200)}` };
 }
 
 // show shows the result of an action.
@@ -123,15 +135,17 @@ function ask(name, generation) {
 async function act() {
   if ($("confirm").open || $("confirm").returnValue !== "yes" || !action) return;
   const [method, path, body] = action.request($("reason").value);
+  const sent = token();
   action = null;
+  show("", "Waiting for the updater, which verifies the generation first.");
   try {
     const response = await fetch(path, {
       method,
-      headers: { ...headers(), "Content-Type": "application/json" },
+      headers: { ...headers(sent), "Content-Type": "application/json" },
       body: JSON.stringify(body),
     });
     if (!response.ok) throw new Error(await reason(response));
-    accepted = token();
+    accepted = sent;
     const answer = await response.json();
     show("good", answer.message ?? "Done.");
   } catch (error) {
@@ -146,27 +160,32 @@ document.addEventListener("click", (event) => {
 });
 $("confirm")?.addEventListener("close", act);
 
-// Upload. XMLHttpRequest reports the progress of the transfer, which fetch cannot.
-let upload = null;
+// Upload. XMLHttpRequest reports the progress of the transfer, which fetch cannot. The
+// user may type another token meanwhile; the upload and its build go on with the first.
+let upload = null; // until its build ends
 
 function send(file) {
   if (!file) return show("bad", "Choose a file first.");
-  if (upload) return;
+  if (upload) return show("bad", "An upload is running already.");
+  const sent = token();
   const bar = progress(`Sending ${file.name}`);
+  $("result").replaceChildren();
   upload = new XMLHttpRequest();
   upload.open("POST", "upload");
   upload.setRequestHeader("Content-Type", "application/octet-stream");
   upload.setRequestHeader("Prefer", "respond-async");
-  for (const [name, value] of Object.entries(headers())) upload.setRequestHeader(name, value);
+  for (const [name, value] of Object.entries(headers(sent))) upload.setRequestHeader(name, value);
   upload.upload.onprogress = (e) => e.lengthComputable && bar(e.loaded / e.total, `${(e.loaded / 1e6).toFixed(1)} of ${(e.total / 1e6).toFixed(1)} MB`);
+  upload.upload.onload = () => ($("cancel").hidden = true); // the build goes on without the client
   upload.onload = () => {
-    if (upload.status !== 401) accepted = token();
+    if (upload.status !== 401) accepted = sent;
+    const answer = parse(upload.status, upload.responseText);
     // 202: the file has arrived. Otherwise the answer is that of a build that has ended.
-    if (upload.status === 202) follow(JSON.parse(upload.responseText).upload);
-    else end(upload.status, upload.responseText);
+    if (upload.status === 202 && answer.upload) follow(answer.upload, sent);
+    else end(answer);
   };
-  upload.onerror = () => end(0, "The connection was lost.");
-  upload.onabort = () => end(0, "Canceled. Nothing was published.");
+  upload.onerror = () => end({ error: "The connection was lost." });
+  upload.onabort = () => end({ error: "Canceled. Nothing was published." });
   $("cancel").hidden = false;
   $("send").disabled = true;
   upload.send(file);
@@ -178,7 +197,7 @@ function progress(title) {
   const bar = document.createElement("progress");
   const text = document.createElement("span");
   label.append(title + " ", bar);
-  $("result").replaceChildren(label, " ", text);
+  $("progress").replaceChildren(label, " ", text);
   return (part, words) => {
     if (part > 0) bar.value = Math.min(1, part);
     text.textContent = words;
@@ -186,39 +205,34 @@ function progress(title) {
 }
 
 // follow shows the progress of a build until it ends.
-async function follow(id) {
-  $("cancel").hidden = true;
+async function follow(id, sent) {
   const bar = progress("Building");
   for (;;) {
+    let answer = null;
     try {
-      const response = await fetch("uploads/" + encodeURIComponent(id), { headers: headers(), cache: "no-store" });
+      const response = await get("uploads/" + encodeURIComponent(id), sent);
       const state = await response.json();
-      if (!response.ok) return end(response.status, JSON.stringify(state));
-      if (state.answer) return end(state.status, JSON.stringify(state.answer));
+      answer = response.ok ? state.answer : state;
       const b = state.building;
       if (b) bar(b.percent / 100, `${b.phase}: ${b.rows.toLocaleString("en")} rows`);
     } catch {
       bar(0, "The updater does not answer; trying again.");
     }
+    if (answer) return end(answer);
     await new Promise((done) => setTimeout(done, 500));
   }
 }
 
 // end shows the result of an upload.
-function end(status, text) {
+function end(answer) {
   upload = null;
   $("cancel").hidden = true;
   $("send").disabled = false;
-  let answer = {};
-  try {
-    answer = JSON.parse(text);
-  } catch {
-    answer = { error: text };
-  }
-  if (status === 201 || status === 200) {
-    show("good", `Published generation ${answer.generation}: ${answer.records.toLocaleString("en")} records of ${answer.rows.toLocaleString("en")} rows in ${answer.seconds.toFixed(1)} s.`);
+  $("progress").replaceChildren();
+  if (answer.generation) {
+    show("good", `Published generation ${answer.generation}: ${answer.records.toLocaleString("en")} records of ${answer.rows.toLocaleString("en")} rows in ${answer.seconds.toFixed(1)} s.${answer.pinned ? ` Servers keep the pinned generation ${answer.pinned}.` : ""}`);
   } else {
-    show("bad", answer.error ?? `${status}`);
+    show("bad", answer.error ?? "The updater gave no reason.");
   }
   // Bad rows of a refused data set are in rows, and those of a published one in bad.
   const bad = Array.isArray(answer.rows) ? answer.rows : (answer.bad ?? []);
@@ -258,6 +272,9 @@ if ($("upload-form")) {
     send($("file").files[0]);
   });
   $("cancel").addEventListener("click", () => upload?.abort());
+  addEventListener("beforeunload", (event) => {
+    if (upload && upload.readyState !== XMLHttpRequest.DONE) event.preventDefault(); // it would end the transfer
+  });
   $("show")?.addEventListener("click", () => refresh(true));
   const drop = $("drop");
   for (const type of ["dragenter", "dragover"]) {
