@@ -41,7 +41,7 @@ def start(command, **options):
             os._exit(FAILED)
 
     return subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                            preexec_fn=follow, **options)
+                            encoding="utf-8", preexec_fn=follow, **options)
 
 
 def environment(aws):
@@ -61,11 +61,10 @@ def execute(command, aws):
         command = [shipped] + command[1:]
     print(" ".join(command), file=sys.stderr, flush=True)
     messages = collections.deque(maxlen=40)
-    with start(command, env=environment(aws), stdout=2, encoding="utf-8",
+    with start(command, env=environment(aws), stdout=2,
                stderr=subprocess.PIPE, errors="replace") as process:
         for line in process.stderr:
-            sys.stderr.write(line)
-            sys.stderr.flush()
+            print(line, end="", file=sys.stderr, flush=True)
             messages.append(line)
     return process.returncode, "".join(messages)
 
@@ -121,12 +120,11 @@ def build(sc, args, plan_flags):
     """Builds a generation. Returns the exit code and messages of tasks."""
 
     def flags(*names):
-        values = [(n, getattr(args, n.replace("-", "_"))) for n in names]
-        return [text for n, v in values if v for text in ("--" + n, v)]
+        return [text for n in names if args[n] for text in ("--" + n, args[n])]
 
-    store = flags("s3-endpoint", "s3-region")
-    with start([args.promobuild, "plan", "--json"] + store + plan_flags,
-               stdout=subprocess.PIPE, encoding="utf-8") as process:
+    program, store = args["promobuild"], flags("s3-endpoint", "s3-region")
+    with start([program, "plan", "--json"] + store + plan_flags,
+               stdout=subprocess.PIPE) as process:
         output = process.stdout.read()
     print(output, end="", flush=True)
     if process.returncode != 0 or "--dry-run" in plan_flags:
@@ -134,19 +132,17 @@ def build(sc, args, plan_flags):
 
     plan = json.loads(output)
     of_plan = ["--plan", plan["plan"]] + store
-    args.workers = args.workers or sc.getConf().get("spark.task.cpus", "1")
+    args["workers"] = args["workers"] or sc.getConf().get("spark.task.cpus", "1")
     of_task = of_plan + flags("memory", "workers", "temp-dir")
     for name, count in ("split", plan["splits"]), ("merge", plan["shards"]):
-        errors = run_tasks(sc, [args.promobuild, name] + of_task, count)
+        errors = run_tasks(sc, [program, name] + of_task, count)
         if errors:
             return max(code for code, _ in errors.values()), "".join(
                 f"promobuild {name} --index {index}: exit code {code}\n{text}"
                 for index, (code, text) in sorted(errors.items()))
 
     for _ in range(PUBLISH_ATTEMPTS):
-        with start([args.promobuild, "publish"] + of_plan + flags("keep")
-                   ) as process:
-            code = process.wait()
+        code = start([program, "publish"] + of_plan + flags("keep")).wait()
         if code != FAILED:
             break
     return code, ""
@@ -156,21 +152,20 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    for flag, metavar, text in (
-            ("--promobuild", "FILE", "run FILE (default: that in PATH)"),
-            ("--memory", "SIZE", "memory of each task"),
-            ("--workers", "N", "processors of each task"
-             " (default: spark.task.cpus)"),
-            ("--temp-dir", "DIR", "temporary files of tasks"
+    for name, metavar, text in (
+            ("promobuild", "FILE", "run FILE (default: that in PATH)"),
+            ("memory", "SIZE", "memory of each task"),
+            ("workers", "N", "processors of each task (default: spark.task.cpus)"),
+            ("temp-dir", "DIR", "temporary files of tasks"
              " (default: local directories of Spark)"),
-            ("--keep", "N", "keep the newest N generations"),
-            ("--s3-endpoint", "URL", "access s3:// URLs at URL"),
-            ("--s3-region", "NAME", "sign requests for the region NAME")):
-        parser.add_argument(flag, metavar=metavar, help=text)
+            ("keep", "N", "keep the newest N generations"),
+            ("s3-endpoint", "URL", "access s3:// URLs at URL"),
+            ("s3-region", "NAME", "sign requests for the region NAME")):
+        parser.add_argument("--" + name, dest=name, metavar=metavar, help=text)
     parser.set_defaults(promobuild="promobuild")
     args, plan_flags = parser.parse_known_args()
     with SparkContext(appName="promobuild") as sc:
-        code, messages = build(sc, args, plan_flags)
+        code, messages = build(sc, vars(args), plan_flags)
     sys.stderr.write(messages)
     return code
 
