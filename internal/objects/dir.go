@@ -139,10 +139,10 @@ func object(key string, info fs.FileInfo) Object {
 	return Object{Key: key, Size: info.Size(), ETag: fileETag(info), Modified: info.ModTime()}
 }
 
-// fileETag identifies the content of a file by its size and modification time. It
-// is the same on all machines that mount the directory; some network file systems
-// number the inodes on each machine. The change time is no part of it: a new link
-// updates it.
+// fileETag identifies the content of a file by its size and modification time. It is
+// the same on all machines that mount the directory. A file with both of another one
+// has its ETag: some network file systems number the inodes on each machine, and a
+// new link updates the change time, so neither is part of it.
 func fileETag(info fs.FileInfo) string {
 	return fmt.Sprintf("%x-%x", info.Size(), info.ModTime().UnixNano())
 }

@@ -54,6 +54,7 @@ type maker struct {
 	plan    *Plan
 	planned bool // plan.json of the generation is there
 	work    folder
+	out     transfer.Location
 	now     time.Time
 }
 
@@ -174,15 +175,14 @@ func absolute(url string) (string, error) {
 	return filepath.Abs(url)
 }
 
-// checkOut returns the generations of Out. It refuses a directory whose generations
+// checkOut opens Out and returns its generations. It refuses a directory whose generations
 // have no manifest and belong to no plan: servers could serve it, and would see a
 // generation before the limits are applied.
 func (m *maker) checkOut(ctx context.Context) (visible []generation.ID, err error) {
-	out, err := transfer.Parse(m.Out, m.Objects)
-	if err != nil {
+	if m.out, err = transfer.Parse(m.Out, m.Objects); err != nil {
 		return nil, permanent(err)
 	}
-	visible, hidden, err := out.Generations(ctx)
+	visible, hidden, err := m.out.Generations(ctx)
 	if err != nil || objects.IsURL(m.Out) || len(visible) > 0 {
 		return visible, err
 	}
@@ -192,7 +192,7 @@ func (m *maker) checkOut(ctx context.Context) (visible []generation.ID, err erro
 	}
 	for _, id := range hidden {
 		if !slices.Contains(plans, id) {
-			return nil, permanent(fmt.Errorf("%s %w, like a data directory of servers: %s; use an empty directory, or remove its files", out, ErrData, id))
+			return nil, permanent(fmt.Errorf("%s %w, like a data directory of servers: %s; use an empty directory, or remove its files", m.out, ErrData, id))
 		}
 	}
 	return visible, nil
@@ -230,12 +230,8 @@ func (m *maker) chooseLive(ctx context.Context, visible []generation.ID) error {
 	if g := m.Policies.guards(); !g.LimitsShrink() && !g.ComparesContent() {
 		return nil
 	}
-	out, err := transfer.Parse(m.Out, m.Objects)
-	if err != nil {
-		return err
-	}
 	others := slices.DeleteFunc(slices.Clone(visible), func(id generation.ID) bool { return id == m.plan.id })
-	live, err := out.Live(ctx, others)
+	live, err := m.out.Live(ctx, others)
 	if errors.Is(err, transfer.ErrNotLive) {
 		return nil
 	}
