@@ -224,14 +224,14 @@ func TestOneDiffAtATime(t *testing.T) {
 // answer for longer.
 func TestDiffOutlastsWriteTimeout(t *testing.T) {
 	f, path := withLargeDiff(t)
-	const timeout = time.Second
+	const timeout = 2 * time.Second
 	f.SetWriteTimeout(timeout)
 	f.listen(t)
 	_, r := f.holdDiff(t, path)
 	res, err := http.ReadResponse(bufio.NewReader(io.MultiReader(strings.NewReader("HTTP/1.1 200 OK\r\n"), r)), nil)
 	must(t, err)
 	var text strings.Builder
-	for began := time.Now(); time.Since(began) < 2*timeout; time.Sleep(5 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*timeout; time.Sleep(10 * time.Millisecond) {
 		if _, err := io.CopyN(&text, res.Body, 2<<10); err != nil {
 			t.Fatalf("after %v and %d bytes: %v", time.Since(began), text.Len(), err)
 		}

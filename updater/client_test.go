@@ -28,7 +28,7 @@ func TestUploadWithoutSpace(t *testing.T) {
 
 // A client that sends too slowly is disconnected and releases the build slot.
 func TestUploadStalls(t *testing.T) {
-	const timeout = 600 * time.Millisecond
+	const timeout = 1200 * time.Millisecond
 	f := start(t, func(o *updater.Options) { o.StallTimeout = timeout })
 	head := "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
 	for name, send := range map[string]func(io.Writer) error{
@@ -136,7 +136,7 @@ func TestInvalidHTTPIsAnsweredWithText(t *testing.T) {
 
 func TestHeadersAreLimitedInTimeAndLength(t *testing.T) {
 	f := newFixture(t, nil)
-	f.SetHeaderTimeout(200 * time.Millisecond)
+	f.SetHeaderTimeout(time.Second)
 	f.serve(t, nil)
 	slow := f.dial(t, "POST /upload HTTP/1.1\r\nHost: localhost\r\nX-A: ")
 	if _, err := io.ReadAll(slow); err != nil {

@@ -384,7 +384,7 @@ func TestPinRequestsWhileStopping(t *testing.T) {
 
 func TestPinRequestThatStallsIsAnswered(t *testing.T) {
 	f := newFixture(t, nil)
-	f.SetHeaderTimeout(200 * time.Millisecond)
+	f.SetHeaderTimeout(time.Second)
 	f.serve(t, nil)
 	c := f.dial(t, "PUT /pin HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
 	readAnswer(t, c).want(t, http.StatusRequestTimeout, "stalled")

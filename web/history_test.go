@@ -142,7 +142,7 @@ func TestDiffOutlastsTimeouts(t *testing.T) {
 	gentest.Publish(t, dir, 1, gentest.Sequence(50_000))
 	gentest.Publish(t, dir, 2, nil)
 	h := web.NewHistory(dir, generation.AllDigits, noStatus, format.DefaultJSONOptions)
-	const timeout = 500 * time.Millisecond
+	const timeout = time.Second
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.Diff(generation.ID(1).String(), generation.ID(2).String(), "10000", false).Write(w, r, 20*timeout)
 	}))
@@ -162,7 +162,7 @@ func TestDiffOutlastsTimeouts(t *testing.T) {
 	res, err := http.ReadResponse(bufio.NewReaderSize(c, 1<<10), nil)
 	gentest.Must(t, err)
 	var text bytes.Buffer
-	for began := time.Now(); time.Since(began) < 2*timeout; time.Sleep(5 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*timeout; time.Sleep(10 * time.Millisecond) {
 		_, err := io.CopyN(&text, res.Body, 2<<10)
 		gentest.Must(t, err)
 	}
