@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,7 +173,7 @@ func TestRetriesAfterSweep(t *testing.T) {
 		p, _ := s.planned(t)
 		splitAll(t, p)
 		mergeAll(t, p)
-		first, err := p.Publish(t.Context(), 0)
+		_, err := p.Publish(t.Context(), 0)
 		must(t, err)
 		before := s.keys(t, "out")
 		must(t, p.dir.store.Delete(t.Context(), p.dir.prefix+publishedName)) // killed after the manifest
@@ -181,7 +183,7 @@ func TestRetriesAfterSweep(t *testing.T) {
 			must(t, err)
 		}
 		sweepWork(DefaultAbandoned)
-		first, err = p.Publish(t.Context(), 0)
+		first, err := p.Publish(t.Context(), 0)
 		must(t, err)
 		for range 2 {
 			sweepWork(DefaultAbandoned)
@@ -238,10 +240,10 @@ func TestKilledSweepIsFinished(t *testing.T) {
 			s := newS3Site(t)
 			s.leave(t, under(recent, "plan.json", "published.json", "split-00000/a/x", "split-00000/done.json", "merge-00000/done.json")...)
 			ctx, cancel := context.WithCancel(t.Context())
-			deletes := 0
+			var deletes atomic.Int64
 			s.server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 				if r.Method == http.MethodDelete {
-					if deletes++; deletes > n {
+					if deletes.Add(1) > int64(n) {
 						cancel()
 						return
 					}
@@ -270,6 +272,27 @@ func TestKilledSweepIsFinished(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Sweeps at the same time all succeed, and leave nothing.
+func TestSweepsAtTheSameTime(t *testing.T) {
+	eachSite(t, func(t *testing.T, s site) {
+		for i := range generation.ID(5) {
+			s.leave(t, under(testID+i, "plan.json", "published.json", "split-00000/done.json", "split-00000/a/x", "merge-00000/done.json")...)
+		}
+		var wait sync.WaitGroup
+		for range 8 {
+			wait.Go(func() {
+				if _, err := Sweep(context.Background(), s.url+"/work", s.opts, 0); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		if keys := s.keys(t, "work"); len(keys) > 0 {
+			t.Errorf("%q remain", keys)
+		}
+	})
 }
 
 // Sweep refuses the URL of one plan, and accepts one without plans.
