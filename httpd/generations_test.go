@@ -129,6 +129,33 @@ func TestHistoryAllowsGetAndHead(t *testing.T) {
 	}
 }
 
+// While the directory cannot be read, requests about it are answered 503 with the
+// reason. The page is complete but for the generations.
+func TestUnreadableDirectoryIsAnsweredWithReason(t *testing.T) {
+	f := withPage(t)
+	f.listen(t)
+	must(t, os.Rename(f.dir, f.dir+".away"))
+	must(t, os.WriteFile(f.dir, nil, 0o644))
+	if err := f.store.Poll(t.Context()); err == nil {
+		t.Error("the poll reads a file as a directory")
+	}
+	const reason = "the directory cannot be read: not a directory"
+	for _, path := range []string{"/generations", "/promotions/" + exampleID + "/history", fmt.Sprintf("/generations/%s/diff/%s", genID(0), genID(1))} {
+		if a := f.get(t, path).want(t, 503, `{"error":"`+reason+`"}`); a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v", path, a.header)
+		}
+	}
+	a := f.get(t, "/?id="+exampleID)
+	if a.code != 503 || strings.Count(a.body, `class="notice bad">`+reason) != 2 || !strings.Contains(a.body, genID(1).String()) || strings.Contains(a.body, f.dir) {
+		t.Errorf("page: %d %s", a.code, a.body)
+	}
+	must(t, os.Remove(f.dir))
+	must(t, os.Rename(f.dir+".away", f.dir))
+	if a := f.get(t, "/generations"); a.code != 200 {
+		t.Errorf("readable again: %d %s", a.code, a.body)
+	}
+}
+
 func TestWithoutPageNothingTellsOfGenerations(t *testing.T) {
 	f := serveMemory(t, rows)
 	f.get(t, "/generations").want(t, 404, `{"error":"not found"}`)

@@ -36,14 +36,18 @@ var errSlowComparison = fmt.Errorf("the comparison takes longer than %s: use pro
 // nothing.
 func Respond(ctx context.Context, h *web.History, v View, q Query, details bool) Answer {
 	list := h.Generations(ctx, details)
-	if list.Code != http.StatusOK {
+	if list.Busy {
 		return Busy(list.Code, list.RetryAfter)
 	}
 	if v.Now = time.Now(); !details {
 		v.Status = v.Status.Public()
 	}
-	v.addGenerations(list.Body)
-	code, retryAfter := http.StatusOK, ""
+	code, retryAfter := list.Code, list.RetryAfter
+	if code == http.StatusOK {
+		v.addGenerations(list.Body)
+	} else {
+		v.Error = errorOf(list.Body)
+	}
 	note := func(a web.Answer) {
 		if a.RetryAfter != "" { // other errors are those of the query, not of the page
 			code, retryAfter = a.Code, a.RetryAfter

@@ -16,6 +16,7 @@ type View struct {
 	Query       string    // the ID that the client typed
 	Lookup      *Lookup   // nil: no ID was typed
 	Generations []Generation
+	Error       string      // why there are no Generations
 	Omitted     int         // generations that are older
 	From, To    string      // generations that are selected for a comparison
 	Comparison  *Comparison // nil: none was asked for

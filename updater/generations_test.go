@@ -123,6 +123,32 @@ func TestGenerationsRefuseForeignHosts(t *testing.T) {
 	}
 }
 
+// While the directory cannot be read, requests about it are answered 503. Only clients
+// with the token learn its path.
+func TestUnreadableDirectoryIsAnsweredWithReason(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	must(t, os.WriteFile(tokens, []byte("secret\n"), 0o600))
+	f := start(t, func(o *updater.Options) {
+		withPage(o)
+		o.TokenFile = tokens
+	})
+	must(t, os.Rename(f.data, f.data+".away"))
+	must(t, os.WriteFile(f.data, nil, 0o644))
+	for token, reason := range map[string]string{"": "the directory cannot be read: not a directory", "secret": "getdents " + f.data + ": not a directory"} {
+		for _, path := range []string{"/generations", "/promotions/172FFC14-D229-4C93-B06B-F48B8C095512/history", fmt.Sprintf("/generations/%s/diff/%s", generation.ID(1), generation.ID(2))} {
+			code, text, header := f.getText(t, path, token)
+			if want := `{"error":"` + reason + "\"}\n"; code != 503 || text != want || header.Get("Retry-After") == "" {
+				t.Errorf("%s, token %q: %d %s, want %s", path, token, code, text, want)
+			}
+		}
+		if code, text, _ := f.getText(t, "/", token); code != 503 || !strings.Contains(text, reason) {
+			t.Errorf("page, token %q: %d %s", token, code, text)
+		}
+	}
+	must(t, os.Remove(f.data))
+	must(t, os.Rename(f.data+".away", f.data))
+}
+
 func TestUpdaterWithoutPage(t *testing.T) {
 	f := start(t, nil)
 	for _, path := range []string{"/", "/?id=1", "/assets/x/page.js", "/generations", "/promotions/1/history", "/generations/1/diff/2"} {

@@ -30,6 +30,7 @@ const (
 	historyIdle      = 9   // times as long as a request works
 	historyRetry     = "1" // seconds
 	diffRetry        = "5"
+	directoryRetry   = "5"
 	historyTextLimit = 64 // bytes of a client's text in an error
 )
 
@@ -97,6 +98,7 @@ func (h *History) Stop() { h.stop(errStopping) }
 type Answer struct {
 	Code       int
 	RetryAfter string // seconds; empty: none
+	Busy       bool   // others were under way, or it took too long
 	Body       []byte
 	Diff       *DiffStream // writes the body; nil: Body
 }
@@ -162,7 +164,7 @@ func (h *History) read(ctx context.Context, request int, details bool, f func(co
 	case ctx.Err() != nil:
 		return h.refuse(request, http.StatusServiceUnavailable, "reading took too long", historyRetry)
 	case err != nil:
-		return h.fail(request, http.StatusInternalServerError, "the directory cannot be read")
+		return h.failed(request, err, details)
 	}
 	h.answered[request].Add(1)
 	return Answer{Code: http.StatusOK, Body: body}
@@ -195,18 +197,21 @@ func (h *History) Diff(from, to, limit string, details bool) Answer {
 	x, err := h.directory().Diff(ids[0], ids[1])
 	if err != nil {
 		diffs.Release(1)
-		return h.diffFailed(err, details)
+		return h.failed(requestDiff, err, details)
 	}
 	h.answered[requestDiff].Add(1)
 	return Answer{Code: http.StatusOK, Diff: &DiffStream{h, x, ids[0], ids[1], n, h.view(details)}}
 }
 
-// diffFailed answers a request for a comparison that cannot begin.
-func (h *History) diffFailed(err error, details bool) Answer {
-	code, reason := http.StatusInternalServerError, generation.PublicReason(err)
+// failed answers a request that ended with err.
+func (h *History) failed(request int, err error, details bool) Answer {
+	code, reason, retry := http.StatusInternalServerError, generation.PublicReason(err), ""
+	path := (*fs.PathError)(nil)
 	switch {
 	case errors.Is(err, generation.ErrAbsent), errors.Is(err, fs.ErrNotExist):
 		code, reason = http.StatusNotFound, generation.ErrAbsent.Error()
+	case errors.As(err, &path) && path.Path == h.dir:
+		code, reason, retry = http.StatusServiceUnavailable, generation.DirError(h.dir, err).Error(), directoryRetry
 	case errors.Is(err, generation.ErrIncomplete):
 		code = http.StatusUnprocessableEntity
 	case errors.Is(err, history.ErrManyFiles):
@@ -215,7 +220,9 @@ func (h *History) diffFailed(err error, details bool) Answer {
 	if details {
 		reason = err.Error()
 	}
-	return h.fail(requestDiff, code, reason)
+	a := h.fail(request, code, reason)
+	a.RetryAfter = retry
+	return a
 }
 
 func (h *History) fail(request, code int, reason string) Answer {
@@ -225,7 +232,7 @@ func (h *History) fail(request, code int, reason string) Answer {
 
 func (h *History) refuse(request, code int, reason, retry string) Answer {
 	h.refused[request].Add(1)
-	return Answer{Code: code, RetryAfter: retry, Body: errorBody(reason)}
+	return Answer{Code: code, RetryAfter: retry, Busy: true, Body: errorBody(reason)}
 }
 
 func errorBody(reason string) []byte {
