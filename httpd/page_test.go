@@ -96,7 +96,7 @@ func TestPageLooksUpAndCompares(t *testing.T) {
 	f.get(t, "/?id=1").has(t, 200, `<p class="notice bad">not a promotion ID such as 172FFC14-D229-4C93-B06B-F48B8C095512</p>`, `value="1"`)
 	f.get(t, "/?id=").has(t, 200).lacks(t, `role="status"`)
 	path := fmt.Sprintf("/?from=%s&to=%s", genID(0), genID(1))
-	f.get(t, path).has(t, 200, `<dt>Added</dt><dd class="up">1<`, `<dt>Removed</dt><dd class="down">2<`, `<dt>Changed</dt><dd>1<`, `<dt>Same</dt><dd>2<`,
+	f.get(t, path).has(t, 200, `<dt>Added</dt><dd class="up">1<`, `<dt>Removed</dt><dd class="down">2<`, `<dt>Changed</dt><dd>1<`, `<dt>Same</dt><dd>2<`, ">All differences</p>",
 		`aria-label="Compare from `+genID(0).String()+`" checked>`, `aria-label="Compare to `+genID(1).String()+`" checked>`,
 		`<span class="tag changed">changed</span>`, `<td class="num">60.683466</td><td class="num">61</td>`, `href="?id=`+rows[1].id+`#lookup"`)
 	f.get(t, "/?from="+genID(0).String()).has(t, 200, "Choose two generations", ">Comparison</h2>")

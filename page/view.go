@@ -81,6 +81,15 @@ type Comparison struct {
 	Changes                       []Change
 }
 
+// Caption describes the Changes.
+func (c *Comparison) Caption() string {
+	n, all := uint64(len(c.Changes)), c.Added+c.Removed+c.Changed
+	if n == all {
+		return "All differences"
+	}
+	return fmt.Sprintf("The first %s of %s differences; promobuild diff shows more", number(n), number(all))
+}
+
 // A Change is a difference between two generations.
 type Change struct {
 	Kind, ID           string
