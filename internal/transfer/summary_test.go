@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"promostore/format"
@@ -91,13 +92,13 @@ func TestStoreRefusesSummaries(t *testing.T) {
 	old := m.build(t, format.Unsharded, 10)
 	gentest.Must(t, generation.WriteSummary(m.dir, old, generation.Summary{Source: generation.SourceInbox}))
 	gentest.Must(t, m.push(old))
-	refused := map[string]bool{} // by method
+	var refused sync.Map // by method
 	server.Fail(func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		body, err := io.ReadAll(r.Body)
 		gentest.Must(t, err)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if strings.Contains(r.URL.Path+string(body), ".summary.json") {
-			refused[r.Method] = true
+			refused.Store(r.Method, true)
 			objecttest.Error(http.StatusForbidden, "AccessDenied", "Access Denied")(w, r, next)
 			return
 		}
@@ -113,7 +114,7 @@ func TestStoreRefusesSummaries(t *testing.T) {
 		t.Errorf("prune: %v, %v", removed, err)
 	}
 	for _, method := range []string{http.MethodPut, http.MethodGet, http.MethodDelete} {
-		if !refused[method] {
+		if _, ok := refused.Load(method); !ok {
 			t.Errorf("no %s of a summary was refused", method)
 		}
 	}
