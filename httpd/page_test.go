@@ -111,7 +111,7 @@ func TestPageOfEmptyDirectory(t *testing.T) {
 	f.get(t, "/?id="+exampleID).has(t, 200, "nothing live", "No generation is live", "No generation is in the directory yet").lacks(t, "The live generation has no promotion")
 	must(t, os.RemoveAll(f.dir))
 	must(t, os.WriteFile(f.dir, nil, 0o644))
-	f.get(t, "/").has(t, 500, "Busy").hasPageHeaders(t)
+	f.get(t, "/").has(t, 503, "the directory cannot be read: not a directory").hasPageHeaders(t)
 }
 
 func TestPageOfForeignID(t *testing.T) {
