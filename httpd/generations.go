@@ -18,6 +18,8 @@ var (
 	historySuffix     = []byte("/history")      // after an id
 	generationsPrefix = []byte("/generations/") // before the generations of a comparison
 	diffInfix         = []byte("/diff/")        // between them
+
+	slash, encodedSlash = []byte("/"), []byte("%2f")
 )
 
 // isHistory reports whether the part of a path after promotionsPrefix is that of the
@@ -26,9 +28,19 @@ func isHistory(rest []byte) bool {
 	return len(rest) > 0 && rest[len(rest)-1] == 'y' && bytes.HasSuffix(rest, historySuffix)
 }
 
+// isExact reports whether the client sent the segments of the path as they are: none
+// is empty or has dots only, and none has an encoded slash.
+func isExact(ctx *fasthttp.RequestCtx) bool {
+	sent := ctx.URI().PathOriginal()
+	return bytes.Count(sent, slash) == bytes.Count(ctx.Path(), slash) && !bytes.Contains(bytes.ToLower(sent), encodedSlash)
+}
+
 // generations answers requests for /generations and below. It reports false for
 // other paths.
 func (s *Server) generations(ctx *fasthttp.RequestCtx, path []byte) bool {
+	if !isExact(ctx) {
+		return false
+	}
 	if string(path) == "/generations" {
 		s.listGenerations(ctx)
 		return true
@@ -83,10 +95,26 @@ func (s *Server) sendHistory(ctx *fasthttp.RequestCtx, a web.Answer) {
 		}
 	case ctx.IsHead():
 		a.Diff.Close()
+	case !ctx.Request.Header.IsHTTP11():
+		s.streamUnframed(ctx, a.Diff)
 	default:
 		conn := ctx.Conn()
 		ctx.SetBodyStreamWriter(func(w *bufio.Writer) { s.stream(a.Diff, conn, w) })
 	}
+}
+
+// streamUnframed answers a comparison for a client of HTTP/1.0, which reads no
+// chunks: the body ends with the connection. fasthttp cannot send such a body.
+func (s *Server) streamUnframed(ctx *fasthttp.RequestCtx, d *web.DiffStream) {
+	ctx.Response.Header.SetContentLength(-2) // neither a length nor chunks
+	header := bytes.Clone(ctx.Response.Header.Header())
+	conn := ctx.Conn()
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(net.Conn) {
+		w := bufio.NewWriter(conn)
+		_, _ = w.Write(header) // w keeps the error
+		s.stream(d, conn, w)
+	})
 }
 
 // stream writes the body of a comparison. fasthttp calls it in a goroutine of its

@@ -98,17 +98,102 @@ func TestDiffAnswersChanges(t *testing.T) {
 		"/generations/x/diff/" + genID(1).String():                         {code: 400, body: `{"error":"\"x\" is not a generation, such as 20261122T103000123Z"}`},
 		"/generations/" + genID(1).String() + "/diff/%3Cb%3E%1B":           {code: 400, body: `{"error":"\"\u003cb\u003e\\x1b\" is not a generation, such as 20261122T103000123Z"}`},
 		"/generations/" + genID(1).String() + "/diff/" + genID(7).String(): {code: 404, body: `{"error":"no such generation"}`},
-		path + "?limit=10001":               {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
-		path + "?limit=-1":                  {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
-		path + "?limit=x":                   {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
-		path + "/":                          {code: 404, body: `{"error":"not found"}`},
-		"/generations/":                     {code: 404, body: `{"error":"not found"}`},
-		"/generations/" + genID(1).String(): {code: 404, body: `{"error":"not found"}`},
+		path + "?limit=10001":                         {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
+		path + "?limit=%2B1":                          {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
+		path + "?limit=1e2":                           {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
+		path + "?limit=%20":                           {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
+		path + "?limit=-1":                            {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
+		path + "?limit=x":                             {code: 400, body: `{"error":"limit is not a number from 0 to 10000"}`},
+		path + "/":                                    {code: 404, body: `{"error":"not found"}`},
+		"/generations/":                               {code: 404, body: `{"error":"not found"}`},
+		"/generations/" + genID(1).String():           {code: 404, body: `{"error":"not found"}`},
 		"/generations/" + genID(1).String() + "/diff": {code: 404, body: `{"error":"not found"}`},
 		"/generations/a/b/diff/" + genID(1).String():  {code: 404, body: `{"error":"not found"}`},
-		"/generationsx": {code: 404, body: `{"error":"not found"}`},
+		"/generationsx":                               {code: 404, body: `{"error":"not found"}`},
 	} {
 		f.get(t, path).want(t, want.code, want.body)
+	}
+}
+
+// A path with an encoded slash or a dot segment is not that of another one, like in the
+// updater.
+func TestGenerationsRefusesInexactPaths(t *testing.T) {
+	f := withPage(t)
+	f.listen(t)
+	a, b := genID(0).String(), genID(1).String()
+	for path, code := range map[string]int{
+		"/generations/" + a + "/diff/" + b:        200,
+		"/generations/" + a + "%2fdiff/" + b:      404,
+		"/generations/" + a + "/diff%2F" + b:      404,
+		"/generations%2f" + a + "/diff/" + b:      404,
+		"/generations/./" + a + "%2Fdiff/" + b:    404,
+		"/generations/%2e/" + a + "/diff/" + b:    404,
+		"/generations//" + a + "/diff/" + b:       404,
+		"/x/../generations":                       404,
+		"//generations":                           404,
+		"/generations/":                           404,
+		"/%67enerations":                          200,
+		"/promotions/" + exampleID + "%2fhistory": 404,
+		"/promotions/" + exampleID + "/history":   200,
+	} {
+		c, err := net.Dial("tcp", f.ln.Addr().String())
+		must(t, err)
+		_, err = io.WriteString(c, request(path))
+		must(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		must(t, err)
+		if res.StatusCode != code {
+			t.Errorf("%s: %d, want %d", path, res.StatusCode, code)
+		}
+		c.Close()
+	}
+}
+
+// A client of HTTP/1.0 reads no chunks: the body of a comparison ends with the
+// connection.
+func TestDiffOfHTTP10EndsWithConnection(t *testing.T) {
+	f := withPage(t)
+	f.listen(t)
+	path := fmt.Sprintf("/generations/%s/diff/%s", genID(0), genID(1))
+	want := f.get(t, path)
+	for _, header := range []string{"", "Connection: keep-alive\r\n"} {
+		c, err := net.Dial("tcp", f.ln.Addr().String())
+		must(t, err)
+		defer c.Close()
+		_, err = io.WriteString(c, "GET "+path+" HTTP/1.0\r\n"+header+"\r\n")
+		must(t, err)
+		text, err := io.ReadAll(c)
+		must(t, err)
+		head, body, _ := strings.Cut(string(text), "\r\n\r\n")
+		if strings.TrimSuffix(body, "\n") != want.body || !strings.Contains(head, " 200 OK\r\n") || !strings.Contains(head, "Content-Type: application/json\r\n") ||
+			!strings.Contains(head, "X-Content-Type-Options: nosniff\r\n") || strings.Contains(head, "chunked") || strings.Contains(head, "Content-Length") || !strings.Contains(head, "Connection: close") {
+			t.Errorf("%q", text)
+		}
+	}
+	f.waitDiff(t, path)
+}
+
+// A comparison for a client of HTTP/1.0 ends with its client and with the drain.
+func TestDiffOfHTTP10Ends(t *testing.T) {
+	f, path := withLargeDiff(t)
+	f.listen(t)
+	hold := func() net.Conn {
+		c, err := net.Dial("tcp", f.ln.Addr().String())
+		must(t, err)
+		must(t, c.(*net.TCPConn).SetReadBuffer(64<<10))
+		_, err = io.WriteString(c, "GET "+path+" HTTP/1.0\r\n\r\n")
+		must(t, err)
+		_, err = io.ReadFull(c, make([]byte, 500))
+		must(t, err)
+		return c
+	}
+	hold().Close()
+	f.waitDiff(t, path)
+	c := hold()
+	defer c.Close()
+	f.Drain()
+	if text, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(text), `],"error":"the server is stopping"}`+"\n") {
+		t.Errorf("%v, %q", err, text[max(0, len(text)-100):])
 	}
 }
 

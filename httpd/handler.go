@@ -71,7 +71,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		endpoint = endpointLookup
 		s.lookup(ctx, shard)
 		return
-	case isPromotion && s.history != nil && isHistory(id):
+	case isPromotion && s.history != nil && isHistory(id) && isExact(ctx):
 		s.promotionHistory(ctx, id[:len(id)-len(historySuffix)])
 		return
 	case isPromotion && !bytes.HasPrefix(id, lookupPrefix):

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -182,8 +183,8 @@ func (h *History) Diff(from, to, limit string, details bool) Answer {
 	}
 	n := defaultChanges
 	if limit != "" {
-		var err error
-		if n, err = strconv.Atoi(limit); err != nil || n < 0 || n > maxChanges {
+		var err error // of a number that is too long
+		if n, err = strconv.Atoi(limit); err != nil || n > maxChanges || strings.Trim(limit, "0123456789") != "" {
 			return h.fail(requestDiff, http.StatusBadRequest, fmt.Sprintf("limit is not a number from 0 to %d", maxChanges))
 		}
 	}
