@@ -178,6 +178,7 @@ func TestPagePin(t *testing.T) {
 	b.waitText(".hero", "Reason: "+evil)
 	b.waitText("#generations tr.current", ids[0])
 	b.unharmed()
+	b.wait("document.querySelector('#result .notice.good').getBoundingClientRect().bottom <= innerHeight")
 	if at := eval[string](b, "document.activeElement.dataset.generation ?? ''"); at != ids[0] {
 		t.Errorf("the focus is on %s, not on the button", eval[string](b, focused))
 	}

@@ -151,7 +151,8 @@ async function act() {
   } catch (error) {
     show("bad", error.message);
   }
-  refresh();
+  await refresh();
+  $("result").scrollIntoView({ block: "nearest" }); // new notices above may have moved it
 }
 
 document.addEventListener("click", (event) => {
