@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -115,7 +114,7 @@ func build(c *cli.Context) error {
 	warnOfPin(c.App.ErrWriter, opts.Dir, summary.Generation)
 	switch {
 	case c.Bool("json"):
-		err = json.NewEncoder(c.App.Writer).Encode(summary)
+		err = program.PrintJSON(c.App.Writer, summary)
 	case !c.Bool("quiet"):
 		err = printSummary(c.App.Writer, summary)
 	}

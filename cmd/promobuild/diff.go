@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -83,7 +82,7 @@ func runDiff(c *cli.Context) error {
 	case err != nil:
 		return err
 	case c.Bool("json"):
-		return json.NewEncoder(c.App.Writer).Encode(d)
+		return program.PrintJSON(c.App.Writer, d)
 	}
 	return printComparison(c.App.Writer, &d)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -91,7 +90,7 @@ func inspect(c *cli.Context) error {
 	defer o.Close()
 	x := inspectionOf(o)
 	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(x)
+		return program.PrintJSON(c.App.Writer, x)
 	}
 	return x.print(c.App.Writer)
 }

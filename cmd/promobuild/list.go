@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +91,7 @@ func list(c *cli.Context) error {
 	}
 	lines = markPinned(lines, pin)
 	if c.Bool("json") {
-		return errors.Join(json.NewEncoder(c.App.Writer).Encode(lines), pinErr)
+		return errors.Join(program.PrintJSON(c.App.Writer, lines), pinErr)
 	}
 	return errors.Join(printList(c.App.Writer, lines), pinErr)
 }

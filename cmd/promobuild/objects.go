@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +49,7 @@ func transferAction[S any](c *cli.Context, dir, url string, run func(context.Con
 	err = explainTransfer(err, c.Command.Name, dir)
 	switch {
 	case summary != nil && c.Bool("json"):
-		return errors.Join(json.NewEncoder(c.App.Writer).Encode(summary), err)
+		return errors.Join(program.PrintJSON(c.App.Writer, summary), err)
 	case err != nil:
 		return err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 
@@ -84,7 +83,7 @@ func pinChange(c *cli.Context) generation.PinChange {
 // printPin prints the new pin of dir.
 func printPin(c *cli.Context, dir string, p generation.Pin) (err error) {
 	if c.Bool("json") {
-		err = json.NewEncoder(c.App.Writer).Encode(p)
+		err = program.PrintJSON(c.App.Writer, p)
 	} else {
 		_, err = fmt.Fprintf(c.App.Writer, "%s: %s\n", escape.Name(dir), escape.Name(p.Message()))
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -116,7 +115,7 @@ func plan(ctx context.Context, c *cli.Context) error {
 	s := newPlanSummary(made)
 	s.DryRun = opts.DryRun
 	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(s)
+		return program.PrintJSON(c.App.Writer, s)
 	}
 	return printPlan(c.App.Writer, s)
 }

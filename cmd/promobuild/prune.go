@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -78,7 +77,7 @@ func prune(c *cli.Context) error {
 	s.warnIncomplete(pruned.Kept, keep)
 	summary := pruneSummary{idsOf(pruned.Removed), idsOf(pruned.Kept), pruned.Bytes, c.Bool("dry-run")}
 	if c.Bool("json") {
-		return errors.Join(json.NewEncoder(c.App.Writer).Encode(summary), err)
+		return errors.Join(program.PrintJSON(c.App.Writer, summary), err)
 	}
 	return errors.Join(printPruned(c.App.Writer, summary), err)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -67,7 +66,7 @@ func publish(ctx context.Context, c *cli.Context) error {
 	}
 	warnOfPublished(c.App.ErrWriter, r)
 	if c.Bool("json") {
-		err = json.NewEncoder(c.App.Writer).Encode(publishSummary{Summary: r.Summary, Removed: texts(r.Removed)})
+		err = program.PrintJSON(c.App.Writer, publishSummary{Summary: r.Summary, Removed: texts(r.Removed)})
 	} else {
 		err = errors.Join(printSummary(c.App.Writer, r.Summary), printRemoved(c.App.Writer, r.Removed))
 	}

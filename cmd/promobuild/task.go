@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -81,7 +80,7 @@ func runTask[R any](ctx context.Context, c *cli.Context, t task, run func(contex
 // the task had nothing to do.
 func printTask(c *cli.Context, summary any, name, text string, earlier bool) error {
 	if c.Bool("json") {
-		return json.NewEncoder(c.App.Writer).Encode(summary)
+		return program.PrintJSON(c.App.Writer, summary)
 	}
 	switch {
 	case text == "" && earlier:

@@ -216,11 +216,15 @@ func wantsJSON(app *cli.App, args []string) bool {
 // command with --json, so that a program which reads standard output gets JSON in
 // any case.
 func printFailure(w io.Writer, err error, code int) {
-	_ = json.NewEncoder(w).Encode(struct {
+	_ = PrintJSON(w, struct {
 		Error    string `json:"error"`
 		ExitCode int    `json:"exit_code"`
 	}{err.Error(), code}) // standard error has the error too
 }
+
+// PrintJSON writes v as JSON and a line end. Names of files and reasons of pins are of
+// any content, so the text has no unprintable characters.
+func PrintJSON(w io.Writer, v any) error { return json.NewEncoder(jsonEscaper{w}).Encode(v) }
 
 var errOutputClosed = errors.New("standard output is closed")
 
