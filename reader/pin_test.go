@@ -3,6 +3,7 @@ package reader_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -297,4 +298,30 @@ func TestPinChangesDuringOpen(t *testing.T) {
 			t.Errorf("%d mappings and %d descriptors remain", mappings, descriptors)
 		}
 	}
+}
+
+// A directory that disappears, and returns, does not change the pin.
+func TestPinOfMissingDirectory(t *testing.T) {
+	s := newTestStore(t, reader.StoreOptions{})
+	s.publish(1)
+	s.publish(2)
+	s.pin(1)
+	s.poll()
+	s.want(pinned(1), live(1))
+	away := s.dir + ".away"
+	gentest.Must(t, os.Rename(s.dir, away))
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventDeleted, ID: 1, Err: fs.ErrNotExist})
+	if st := s.Status(); !st.Pin.Active || st.Pin.ID != 1 || st.Live == nil {
+		t.Errorf("without the directory: pin %v, live %v", st.Pin, st.Live)
+	}
+	gentest.Must(t, os.Rename(away, s.dir))
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventRestored, ID: 1})
+	gentest.Must(t, errors.Join(os.Rename(s.dir, away), os.Remove(filepath.Join(away, generation.PinName))))
+	s.poll()
+	s.want(reader.Event{Kind: reader.EventDeleted, ID: 1, Err: fs.ErrNotExist})
+	gentest.Must(t, os.Rename(away, s.dir))
+	s.poll()
+	s.want(unpinned(), live(2), closed(1))
 }

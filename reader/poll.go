@@ -79,6 +79,9 @@ func (s *Store) pollOnce(ctx context.Context) error {
 	if !readDesired(s.dir).equal(d) {
 		return errPinChanged // or the directory was replaced between the reads
 	}
+	if err != nil {
+		d = s.desired // a directory that is gone does not unpin; only polls change it
+	}
 	s.forgetReplaced(list)
 	old, future := s.observe(d, list)
 	for _, g := range future {
