@@ -18,27 +18,27 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// A relay forwards requests to a server, except those that it answers itself.
-type relay struct {
+// A middlebox forwards requests to a server, except those that it answers itself.
+type middlebox struct {
 	*httptest.Server
 
 	mu      sync.Mutex
-	answers map[string]relayAnswer // by path, or the directory of the path
-	tokens  map[string]bool        // Authorization headers of all requests
+	answers map[string]cannedAnswer // by path, or the directory of the path
+	tokens  map[string]bool         // Authorization headers of all requests
 }
 
-type relayAnswer struct {
+type cannedAnswer struct {
 	status int
 	text   string
 }
 
-func newRelay(t *testing.T, to string) *relay {
+func newMiddlebox(t *testing.T, to string) *middlebox {
 	t.Helper()
 	target, err := url.Parse(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{tokens: map[string]bool{}}
+	r := &middlebox{tokens: map[string]bool{}}
 	proxy := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
 		p.SetURL(target)
 		p.Out.Host = p.In.Host // the origin of the page
@@ -64,7 +64,7 @@ func newRelay(t *testing.T, to string) *relay {
 }
 
 // answer makes r answer requests from now on.
-func (r *relay) answer(answers map[string]relayAnswer) {
+func (r *middlebox) answer(answers map[string]cannedAnswer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answers = answers
@@ -74,7 +74,7 @@ func (r *relay) answer(answers map[string]relayAnswer) {
 // updater, or lacks what its answers have, and accepts the next upload.
 func TestPageShowsStrangeAnswers(t *testing.T) {
 	data, ids := threeGenerations(t)
-	r := newRelay(t, startOpenUpdater(t, data).url)
+	r := newMiddlebox(t, startOpenUpdater(t, data).url)
 	b := browse(t)
 	b.allow("status of 404", "status of 500", "status of 502")
 	b.open(r.URL + "/")
@@ -92,7 +92,7 @@ func TestPageShowsStrangeAnswers(t *testing.T) {
 		{"/uploads", 200, `{"status":500,"answer":{}}`, "no reason"},
 		{"/uploads", 500, `[]`, "no reason"},
 	} {
-		r.answer(map[string]relayAnswer{"/upload": {202, `{"upload":"x"}`}, c.path: {c.status, c.text}})
+		r.answer(map[string]cannedAnswer{"/upload": {202, `{"upload":"x"}`}, c.path: {c.status, c.text}})
 		b.do(chromedp.SetUploadFiles(chromedp.CSS("#file"), []string{small}))
 		b.click("#send")
 		b.waitText("#result", c.want)
@@ -100,7 +100,7 @@ func TestPageShowsStrangeAnswers(t *testing.T) {
 		b.unharmed()
 	}
 
-	r.answer(map[string]relayAnswer{"/pin": {500, "{}"}})
+	r.answer(map[string]cannedAnswer{"/pin": {500, "{}"}})
 	b.click(fmt.Sprintf("[data-action=pin][data-generation=%q]", ids[0]))
 	b.do(chromedp.SendKeys(chromedp.CSS("#reason"), "wrong prices"))
 	b.click("#confirm-yes")
@@ -112,7 +112,7 @@ func TestPageShowsStrangeAnswers(t *testing.T) {
 // the progress where it is.
 func TestPageDuringUpload(t *testing.T) {
 	data, ids := threeGenerations(t)
-	r := newRelay(t, withToken(t, data).url)
+	r := newMiddlebox(t, withToken(t, data).url)
 	b := browse(t)
 	var asked sync.WaitGroup
 	asked.Add(1)
@@ -144,7 +144,7 @@ func TestPageDuringUpload(t *testing.T) {
 	b.click("#lookup a, header .name a")
 	asked.Wait()
 	b.waitText("#progress", "Sending")
-	r.answer(map[string]relayAnswer{"/uploads": {200, `{"building":{"phase":"sort","rows":5,"percent":50}}`}})
+	r.answer(map[string]cannedAnswer{"/uploads": {200, `{"building":{"phase":"sort","rows":5,"percent":50}}`}})
 	throttle(-1)
 	b.waitText("#progress", "sort: 5 rows")
 	b.click(fmt.Sprintf("[data-action=pin][data-generation=%q]", ids[0]))
@@ -153,7 +153,7 @@ func TestPageDuringUpload(t *testing.T) {
 	b.waitText("#result .notice.good", ids[0])
 	b.waitText("#progress", "sort: 5 rows")
 	b.fill("#token", "half")
-	r.answer(map[string]relayAnswer{"/uploads": {200, `{"building":{"phase":"publish","rows":6,"percent":60}}`}})
+	r.answer(map[string]cannedAnswer{"/uploads": {200, `{"building":{"phase":"publish","rows":6,"percent":60}}`}})
 	b.waitText("#progress", "publish: 6 rows")
 	r.answer(nil)
 	b.waitText("#result .notice.good", "Published generation")

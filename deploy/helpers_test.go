@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -133,24 +134,59 @@ func idOf(t testing.TB, path string) string {
 	return n.ID.String()
 }
 
-var given sync.Map // addresses that freeAddress has returned
-
 // freeAddress returns an unused loopback address, for programs that cannot choose
 // a port themselves. The kernel gives its port to no client and to no listener on
 // port 0, because it is below the ephemeral ports.
+//
+// Until the test ends, a socket is bound to the address, so that freeAddress of another
+// process does not return it. The socket does not listen and permits reuse, so a program
+// that sets SO_REUSEADDR can listen there.
 func freeAddress(t testing.TB) string {
 	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
 	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 11_000+rand.IntN(19_000))
-		if ln, err := net.Listen("tcp", address); err == nil {
-			ln.Close()
-			if _, again := given.LoadOrStore(address, true); !again {
-				return address
-			}
+		port := 11_000 + rand.IntN(19_000)
+		if syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}) != nil {
+			continue
 		}
+		if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("127.0.0.1:%d", port)
 	}
 	t.Fatal("no port is free")
 	return ""
+}
+
+// TestFreeAddress checks that a program can listen on the address, again after it has
+// ended, and that another process does not get the address meanwhile.
+func TestFreeAddress(t *testing.T) {
+	address := freeAddress(t)
+	for range 2 {
+		ln, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln.Close()
+		conn.Close()
+	}
+	exclusive := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) {
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 0)
+		}), err)
+	}}
+	if _, err := exclusive.Listen(t.Context(), "tcp", address); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("the address is free for another process: %v", err)
+	}
 }
 
 // waitFor calls done until it returns true.
