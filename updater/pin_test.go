@@ -283,6 +283,8 @@ func TestRollbackWithoutEarlierGeneration(t *testing.T) {
 	rollback("no servable generation")
 	ids := f.publish(t, 1)
 	rollback("no servable generation before " + ids[0].String() + ", which is served")
+	future := f.publish(t, -48)
+	rollback("no servable generation before " + ids[0].String() + ", which is served; " + future[0].String() + " is from the future, so give its ID")
 	if p := f.pin(t); !p.Equal(generation.Pin{}) {
 		t.Errorf("the pin changed to %+v", p)
 	}

@@ -57,8 +57,9 @@ func (c PinChange) set(dir string, p Pin) (Pin, error) {
 
 // Previous returns the generation that a server of dir serves, as Live does, and
 // the servable one before it, which is not one that a released pin held back if
-// there are others. The error wraps ErrNoneServable if there is none. A pin that
-// cannot be read does not prevent a rollback.
+// there are others. One from the future is only before others from the future. The
+// error wraps ErrNoneServable if there is none. A pin that cannot be read does not
+// prevent a rollback.
 func Previous(ctx context.Context, dir string, check func(Generation) error) (before, served Generation, err error) {
 	if served, err = Live(ctx, dir, check); err != nil {
 		return before, served, err
@@ -70,8 +71,16 @@ func Previous(ctx context.Context, dir string, check func(Generation) error) (be
 	pin, _ := ReadPin(dir)
 	now := time.Now()
 	list = slices.DeleteFunc(list, func(g Generation) bool { return !g.ID.Before(served.ID, now) })
+	future := Future(list)
+	if !served.ID.IsFuture(now) {
+		list = list[len(future):]
+	}
 	if len(list) == 0 {
-		return before, served, fmt.Errorf("%s: %w before %s, which is served", dir, ErrNoneServable, served.ID)
+		err := fmt.Errorf("%s: %w before %s, which is served", dir, ErrNoneServable, served.ID)
+		if n := len(future); n > 0 {
+			err = fmt.Errorf("%w; %s is from the future, so give its ID if it is the right one", err, future[n-1].ID)
+		}
+		return before, served, err
 	}
 	if before, err = First(ctx, pin.Candidates(list), check); err != nil {
 		err = fmt.Errorf("%s: before %s, which is served: %w", dir, served.ID, err)
