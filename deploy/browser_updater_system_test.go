@@ -45,7 +45,7 @@ func (b *tab) unharmed() {
 // that are promotions, and drops one. The rows are synthetic.
 func TestPageUpload(t *testing.T) {
 	data := t.TempDir()
-	u := withToken(t, data, "--max-bad-rows", "1")
+	u := withToken(t, data, "--max-bad-rows", "1", "--workers", "1") // slow enough to see the build
 	b := browse(t)
 	b.open(u.url + "/")
 	b.waitText("#builds", "shown to clients with the token")
