@@ -60,14 +60,28 @@ func Respond(ctx context.Context, h *web.History, v View, q Query, details bool)
 	}
 	if v.From, v.To = q.From, q.To; q.From != "" || q.To != "" {
 		note(v.compare(ctx, h, details))
-	} else if len(v.Generations) > 1 {
-		v.From, v.To = v.Generations[1].Generation, v.Generations[0].Generation
+	} else {
+		v.chooseNewest()
 	}
 	var b bytes.Buffer
 	if err := Render(&b, &v); err != nil {
 		panic("BUG: " + err.Error())
 	}
 	return htmlAnswer(code, retryAfter, b.Bytes())
+}
+
+// chooseNewest chooses the two newest servable generations for a comparison.
+func (v *View) chooseNewest() {
+	for _, g := range v.Generations {
+		switch {
+		case g.Error != "":
+		case v.To == "":
+			v.To = g.Generation
+		default:
+			v.From = g.Generation
+			return
+		}
+	}
 }
 
 // busy is the page of a program that answers too many requests.
