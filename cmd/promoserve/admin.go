@@ -86,14 +86,19 @@ func adminHandler(srv *httpd.Server, log *slog.Logger) http.Handler {
 }
 
 // localOnly rejects requests for the host of another site, whose page could read
-// the profiles through a browser on this machine.
+// the profiles through a browser on this machine. Such a page cannot read those of a
+// loopback host, but it could begin them, and they slow the server down.
 func localOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !web.LocalHost(r, nil) {
+		site := r.Header.Get("Sec-Fetch-Site")
+		switch {
+		case !web.LocalHost(r, nil):
 			http.Error(w, "the host is not a loopback name or address", http.StatusForbidden)
-			return
+		case strings.HasPrefix(r.URL.Path, "/debug/") && (site == "cross-site" || site == "same-site"):
+			http.Error(w, "a page of another site asks for a profile", http.StatusForbidden)
+		default:
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 

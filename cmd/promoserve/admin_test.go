@@ -65,6 +65,18 @@ func TestAdminServesProfilesOnItsAddressOnly(t *testing.T) {
 		t.Errorf("host %s: %d", req.Host, res.StatusCode)
 	}
 
+	// A profile takes time of the server, so no page of another site may begin one.
+	for site, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 200, "none": 200} {
+		req.Host = ""
+		req.Header.Set("Sec-Fetch-Site", site)
+		res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		must(t, err)
+		res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("Sec-Fetch-Site %s: %d, want %d", site, res.StatusCode, want)
+		}
+	}
+
 	s.signals <- syscall.SIGTERM
 	if code := s.awaitExit(t); code != program.ExitDone {
 		t.Errorf("exit code %d", code)
