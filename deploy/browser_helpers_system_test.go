@@ -39,7 +39,7 @@ func browse(t testing.TB, options ...chromedp.ExecAllocatorOption) *tab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options = append(append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
+	options = append(append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path),
 		chromedp.Flag("allow-pre-commit-input", true)), options...) // the browser drops no input while a page loads
 	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(cancel)
