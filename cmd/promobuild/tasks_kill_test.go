@@ -204,6 +204,7 @@ func (f *fleet) run(id generation.ID) {
 	}
 	for published := false; !published && !f.t.Failed(); {
 		published = f.attempt("publish", "--plan", plan, "--keep", "2")
+		f.sweep("24h") // the attempt may have been killed after it published
 		if visible := f.visible(id); visible {
 			f.check()
 		} else if published {

@@ -10,6 +10,7 @@
 //	WORK/ID/split-00012/done.json              the attempt whose runs count
 //	WORK/ID/merge-00003/done.json              the file of shard 3 is in OUT
 //	WORK/ID/published.json                     the manifest is in OUT
+//	WORK/sweep.clock                           for the time of the store, see Sweep
 //
 // A task may run twice, at the same time too, and be killed at any point. Each
 // attempt writes files of its own, and done.json is written last and only if it
