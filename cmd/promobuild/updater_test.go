@@ -125,7 +125,7 @@ func killUpdater(t *testing.T, shards int) {
 	for before := 0; before < numFiles; before = done() {
 		p := startUpdater(t, "--data", data, "--inbox", inbox, "--shards", fmt.Sprint(shards))
 		// Kill it after up to 4 more files: few files make many kills.
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for goal := before + 1 + random.IntN(4); done() < min(goal, numFiles); {
 			if time.Now().After(deadline) {
 				t.Fatalf("%d files are done: %s", done(), p.status(t))
@@ -186,7 +186,7 @@ func TestUpdaterAfterKilledUploadCleansUp(t *testing.T) {
 	if _, err := (synth.DataSet{Rows: 10_000}).WriteTo(feed); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.status(t), `"phase":"read"`); {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.status(t), `"phase":"read"`); {
 		if time.Now().After(deadline) {
 			t.Fatalf("no build runs: %s", p.status(t))
 		}
