@@ -51,17 +51,17 @@ func policyFlags(shards int) []cli.Flag {
 		&cli.BoolFlag{Name: "allow-empty", Usage: "publish a generation without records"},
 		&cli.Int64Flag{Name: "min-records", Usage: "fail a build of fewer than `N` records"},
 		&cli.Float64Flag{Name: "max-shrink", Usage: "fail a build that has over `PERCENT` fewer records than the live generation, or if that cannot be read; 100 allows any", DefaultText: "no limit"},
-		changeFlag("added", "that it lacks"),
-		changeFlag("removed", "that only it has"),
-		changeFlag("changed", "with another price or date"),
+		changeFlag("added", "adds"),
+		changeFlag("removed", "removes"),
+		changeFlag("changed", "changes"),
 	}
 }
 
 // changeFlag returns the flag that limits records of one kind.
-func changeFlag(kind, which string) cli.Flag {
+func changeFlag(kind, verb string) cli.Flag {
 	return &cli.Float64Flag{
 		Name:        "max-" + kind,
-		Usage:       "compare with the live generation; fail a build with records " + which + ", if they are over `PERCENT` of its records, or if it cannot be read",
+		Usage:       "fail a build that " + verb + " more records than `PERCENT` of those of the live generation, or if that cannot be read",
 		DefaultText: "no limit, and no comparison",
 	}
 }
