@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/httpd"
@@ -82,7 +84,28 @@ func adminHandler(srv *httpd.Server, log *slog.Logger) http.Handler {
 	}
 	mux.HandleFunc("GET /log-slow", logSlow(srv))
 	mux.HandleFunc("PUT /log-slow", setLogSlow(srv, log))
-	return localOnly(web.ExactPaths(mux, http.NotFound))
+	return localOnly(bounded(maxAnswers, web.ExactPaths(jsonErrors(mux), notFound)))
+}
+
+// Limits of the admin listener.
+const (
+	adminTimeout = 10 * time.Second // that a client does not read
+	maxAnswers   = 8                // in memory at a time
+)
+
+// bounded lets n requests run at a time, besides those for profiles. Others wait,
+// because an answer is in memory until the client has read it.
+func bounded(n int64, next http.Handler) http.Handler {
+	running := semaphore.NewWeighted(n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
+			if running.Acquire(r.Context(), 1) != nil {
+				return // the client has gone
+			}
+			defer running.Release(1)
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // localOnly rejects requests for the host of another site, whose page could read
@@ -93,14 +116,39 @@ func localOnly(next http.Handler) http.Handler {
 		site := r.Header.Get("Sec-Fetch-Site")
 		switch {
 		case !web.LocalHost(r, nil):
-			http.Error(w, "the host is not a loopback name or address", http.StatusForbidden)
+			fail(w, http.StatusForbidden, "the host is not a loopback name or address")
 		case strings.HasPrefix(r.URL.Path, "/debug/") && (site == "cross-site" || site == "same-site"):
-			http.Error(w, "a page of another site asks for a profile", http.StatusForbidden)
+			fail(w, http.StatusForbidden, "a page of another site asks for a profile")
 		default:
 			next.ServeHTTP(w, r)
 		}
 	})
 }
+
+// jsonErrors answers as mux does, but with JSON if mux has no handler for a request.
+func jsonErrors(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		e := errorWriter{ResponseWriter: w}
+		h.ServeHTTP(&e, r)
+		fail(w, e.code, strings.ToLower(http.StatusText(e.code)))
+	})
+}
+
+// An errorWriter keeps the code and the headers of an answer.
+type errorWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+func (w *errorWriter) WriteHeader(code int)        { w.code = code }
+func (w *errorWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+func notFound(w http.ResponseWriter, _ *http.Request) { fail(w, http.StatusNotFound, "not found") }
 
 // serve answers requests about srv until close.
 func (a *admin) serve(srv *httpd.Server, log *slog.Logger) {
@@ -138,8 +186,9 @@ func version(w http.ResponseWriter, _ *http.Request) {
 
 // describe describes all requests as an OpenAPI document.
 func describe(w http.ResponseWriter, _ *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(adminTimeout))
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(openapi.Document()) // fails if the client has gone
+	_, _ = w.Write(openapi.Document()) // it fails only if the client has gone
 }
 
 // status reports the same as /status of the public port, and the author and the
@@ -147,9 +196,6 @@ func describe(w http.ResponseWriter, _ *http.Request) {
 func status(srv *httpd.Server) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { reply(w, srv.Status()) }
 }
-
-// adminTimeout bounds the time that a client of the admin listener does not read.
-const adminTimeout = 10 * time.Second
 
 // index serves the page with the details of `/status` and `/generations`.
 func index(srv *httpd.Server) http.HandlerFunc {
@@ -171,7 +217,7 @@ func activity(srv *httpd.Server) http.HandlerFunc {
 func asset(w http.ResponseWriter, r *http.Request) {
 	a, ok := page.FindAsset(r.URL.Path)
 	if !ok {
-		http.NotFound(w, r)
+		notFound(w, r)
 		return
 	}
 	a.Write(w, adminTimeout)
@@ -230,7 +276,7 @@ func setLogSlow(srv *httpd.Server, log *slog.Logger) http.HandlerFunc {
 			}
 		}
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			fail(w, http.StatusBadRequest, err.Error())
 			return
 		}
 		srv.SetLogSlow(over)
@@ -240,14 +286,28 @@ func setLogSlow(srv *httpd.Server, log *slog.Logger) http.HandlerFunc {
 	}
 }
 
-// reply answers with v as JSON. The reason of a pin is of any content, so the answer
+// reply answers 200 with v as JSON.
+func reply(w http.ResponseWriter, v any) { answer(w, http.StatusOK, v) }
+
+// fail answers with an error.
+func fail(w http.ResponseWriter, code int, reason string) {
+	answer(w, code, struct {
+		Error string `json:"error"`
+	}{reason})
+}
+
+// answer answers with v as JSON. The reason of a pin is of any content, so the answer
 // has no character that controls a terminal.
-func reply(w http.ResponseWriter, v any) {
+func answer(w http.ResponseWriter, code int, v any) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
+	// The deadline bounds a client that does not read. A connection without deadlines
+	// gets its answer nevertheless.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(adminTimeout))
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(append(escape.JSON(text), '\n')) // fails if the client has gone
+	w.WriteHeader(code)
+	_, _ = w.Write(append(escape.JSON(text), '\n')) // it fails only if the client has gone
 }

@@ -1,15 +1,21 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -231,6 +237,73 @@ func TestAdminTellsDetailsOfGenerations(t *testing.T) {
 		}
 		s.want(t, "http", path, 404, `{"error":"not found"}`)
 	}
+}
+
+// All errors of the admin listener are JSON.
+func TestAdminAnswersErrorsAsJSON(t *testing.T) {
+	s := start(t, "--admin-listen", "127.0.0.1:0", "--drain", "0s")
+	address := s.await(t, "admin")["address"].(string)
+	for request, want := range map[string]string{
+		"GET /x":                      `404 {"error":"not found"}`,
+		"GET //status":                `404 {"error":"not found"}`,
+		"GET /x/../status":            `404 {"error":"not found"}`,
+		"GET /assets/x":               `404 {"error":"not found"}`,
+		"GET /generations/A%2fdiff/B": `404 {"error":"not found"}`,
+		"POST /status":                `405 GET, HEAD {"error":"method not allowed"}`,
+		"DELETE /log-slow":            `405 GET, HEAD, PUT {"error":"method not allowed"}`,
+		"PUT /log-slow":               `400 {"error":"\"\" is neither a duration such as 50ms nor off"}`,
+		"GET /status evil":            `403 {"error":"the host is not a loopback name or address"}`,
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		path, host, _ := strings.Cut(path, " ")
+		c, err := net.Dial("tcp", address)
+		must(t, err)
+		defer c.Close()
+		_, err = fmt.Fprintf(c, "%s %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 0\r\n\r\n", method, path, cmp.Or(host, "localhost"))
+		must(t, err)
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		must(t, err)
+		body, err := io.ReadAll(res.Body)
+		must(t, err)
+		got := fmt.Sprint(res.StatusCode, " ")
+		if allow := res.Header.Get("Allow"); allow != "" {
+			got += allow + " "
+		}
+		if got += strings.TrimSuffix(string(body), "\n"); got != want || res.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %s %v, want %s", request, got, res.Header, want)
+		}
+	}
+}
+
+// Requests beyond the limit wait until others have ended, or their clients have gone.
+func TestBoundedRequestsWait(t *testing.T) {
+	entered, leave := make(chan bool), make(chan bool)
+	h := bounded(2, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { entered <- true; <-leave }))
+	var ended sync.WaitGroup
+	serve := func(ctx context.Context) {
+		h.ServeHTTP(nil, httptest.NewRequestWithContext(ctx, http.MethodGet, "/status", nil))
+	}
+	for range 3 {
+		ended.Go(func() { serve(t.Context()) })
+	}
+	<-entered
+	<-entered
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	serve(gone) // returns
+	select {
+	case <-entered:
+		t.Error("a third request runs")
+	default:
+	}
+	ended.Go(func() { h.ServeHTTP(nil, httptest.NewRequest(http.MethodGet, "/debug/pprof/heap", nil)) })
+	<-entered // a profile runs nevertheless
+	leave <- true
+	leave <- true
+	leave <- true
+	<-entered
+	leave <- true
+	ended.Wait()
 }
 
 // The page of the admin listener names persons and inputs, and shows bad rows.
