@@ -43,6 +43,7 @@ import (
 	"promostore/builder/extsort"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/english"
 )
 
 // MinMemory is the smallest Options.Memory, in bytes.
@@ -242,7 +243,7 @@ func (e *BadRowsError) Error() string {
 	if e.Stopped {
 		b.WriteString("at least ")
 	}
-	fmt.Fprintf(&b, "%s, %d tolerated", badRows(e.Count), e.Max)
+	fmt.Fprintf(&b, "%s, %d tolerated", english.Count(e.Count, "bad row"), e.Max)
 	rows := e.Rows
 	if e.Cause != nil {
 		b.WriteString(": " + e.Cause.Error())
@@ -259,13 +260,6 @@ func (e *BadRowsError) Error() string {
 
 // Unwrap returns the cause.
 func (e *BadRowsError) Unwrap() error { return e.Cause }
-
-func badRows(n int64) string {
-	if n == 1 {
-		return "1 bad row"
-	}
-	return fmt.Sprintf("%d bad rows", n)
-}
 
 // A DuplicatesError reports repeated ids under FailOnDuplicate.
 type DuplicatesError struct {

@@ -11,6 +11,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/internal/diff"
+	"promostore/internal/english"
 )
 
 // A Comparison compares a data set with the live generation.
@@ -52,7 +53,7 @@ func (e *ContentError) Error() string {
 	for _, x := range e.Excesses {
 		list = append(list, fmt.Sprintf("%s %s (%.1f %%, limit %s %%)", humanize.Comma(x.Count), x.Kind, c.percent(x.Count), humanize.Ftoa(x.Max)))
 	}
-	return fmt.Sprintf("compared with the %s records of the live generation %s: %s", humanize.Comma(c.LiveRecords), c.Live, strings.Join(list, ", "))
+	return fmt.Sprintf("compared with the %s of the live generation %s: %s", english.Count(c.LiveRecords, "record"), c.Live, strings.Join(list, ", "))
 }
 
 // ComparesContent reports whether a limit needs the content of the live generation.

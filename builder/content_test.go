@@ -202,3 +202,13 @@ func TestComparisonIsCanceled(t *testing.T) {
 		t.Errorf("generations %v, want the live one", got)
 	}
 }
+
+func TestContentErrorOfOneRecord(t *testing.T) {
+	err := &ContentError{
+		Comparison: &Comparison{Live: "L", LiveRecords: 1, Counts: diff.Counts{Removed: 1}},
+		Excesses:   []Excess{{Kind: "removed", Count: 1, Max: 50}},
+	}
+	if got, want := err.Error(), "compared with the 1 record of the live generation L: 1 removed (100.0 %, limit 50 %)"; got != want {
+		t.Errorf("error %q, want %q", got, want)
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/fsx"
 )
 
@@ -41,10 +42,7 @@ type GuardError struct {
 func (e *GuardError) Unwrap() error { return e.Cause }
 
 func (e *GuardError) Error() string {
-	records := humanize.Comma(e.Records) + " records"
-	if e.Records == 1 {
-		records = "1 record"
-	}
+	records := english.Count(e.Records, "record")
 	shrink := fmt.Sprintf("%.1f %%", e.Shrink())
 	if e.AtMost {
 		records, shrink = "at most "+records, "at least "+shrink
@@ -122,9 +120,9 @@ func (g *Guards) CheckEmpty(good int64, inputs []Input, bad *BadRowsError) error
 	case good > 0 || g.AllowEmpty:
 		return nil
 	case bad.Cause != nil:
-		return fmt.Errorf("%w: %s: %w", ErrEmpty, badRows(bad.Count), bad.Cause)
+		return fmt.Errorf("%w: %s: %w", ErrEmpty, english.Count(bad.Count, "bad row"), bad.Cause)
 	case bad.Count > 0:
-		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, badRows(bad.Count), bad.Rows[0])
+		return fmt.Errorf("%w: %s\n  %s", ErrEmpty, english.Count(bad.Count, "bad row"), bad.Rows[0])
 	case len(inputs) == 1:
 		return fmt.Errorf("%s: %w", inputs[0].Name, ErrEmpty)
 	}

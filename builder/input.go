@@ -13,6 +13,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"promostore/internal/english"
 	"promostore/internal/fsx"
 )
 
@@ -280,9 +281,9 @@ func (e *ChangedError) Error() string {
 		return fmt.Sprintf("%s: replaced during the build; its ETag was %s", e.Name, e.ETag)
 	}
 	if e.Opened == e.Size {
-		return fmt.Sprintf("%s: written during the build; it still has %s bytes", e.Name, humanize.Comma(e.Size))
+		return fmt.Sprintf("%s: written during the build; it still has %s", e.Name, english.Count(e.Size, "byte"))
 	}
-	return fmt.Sprintf("%s: changed during the build: %s bytes when it was opened, %s bytes now", e.Name, humanize.Comma(e.Opened), humanize.Comma(e.Size))
+	return fmt.Sprintf("%s: changed during the build: %s when it was opened, %s now", e.Name, english.Count(e.Opened, "byte"), english.Count(e.Size, "byte"))
 }
 
 // ErrUnterminated means that the last row of an input has no line end, so that

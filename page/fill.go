@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/web"
 )
 
@@ -150,12 +151,12 @@ func sentence(s *generation.Summary) string {
 			parts[0] += fmt.Sprintf(" and %s more", number(uint64(s.NumInputs-1)))
 		}
 	}
-	parts = append(parts, plural(s.Rows, "row"))
+	parts = append(parts, english.Count(s.Rows, "row"))
 	if s.BadRows > 0 {
 		parts = append(parts, number(uint64(s.BadRows))+" bad")
 	}
 	if s.Duplicates > 0 {
-		parts = append(parts, plural(s.Duplicates, "duplicate"))
+		parts = append(parts, english.Count(s.Duplicates, "duplicate"))
 	}
 	parts = append(parts, Seconds(s.Seconds))
 	if c := s.Comparison; c != nil {
@@ -172,13 +173,6 @@ func Seconds(s float64) string {
 	return fmt.Sprintf("%.1f s", s)
 }
 
-func plural(n int64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return number(uint64(n)) + " " + noun
-}
-
 // badRowsOf returns the bad rows of s; nil if s lists none.
 func badRowsOf(s *generation.Summary) *BadRows {
 	var rows []BadRow
@@ -193,7 +187,7 @@ func NewBadRows(rows []BadRow, count int64) *BadRows {
 	if len(rows) == 0 {
 		return nil
 	}
-	b := &BadRows{Title: plural(count, "bad row"), Rows: rows}
+	b := &BadRows{Title: english.Count(count, "bad row"), Rows: rows}
 	if n := len(rows); int64(n) < count {
 		b.Title = fmt.Sprintf("the first %d of %s", n, b.Title)
 	}

@@ -84,6 +84,8 @@ function parse(status, text) {
   return answer?.error || answer?.generation || answer?.upload ? answer : { error: `${status} ${text.slice(0, 200)}` };
 }
 
+const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+
 // show shows the result of an action.
 function show(kind, text) {
   const p = document.createElement("p");
@@ -215,7 +217,7 @@ async function follow(id, sent) {
       const state = await response.json();
       answer = response.ok ? state.answer : state;
       const b = state.building;
-      if (b) bar(b.percent / 100, `${b.phase}: ${b.rows.toLocaleString("en")} rows`);
+      if (b) bar(b.percent / 100, `${b.phase}: ${count(b.rows, "row")}`);
     } catch {
       bar(0, "The updater does not answer; trying again.");
     }
@@ -231,7 +233,7 @@ function end(answer) {
   $("send").disabled = false;
   $("progress").replaceChildren();
   if (answer.generation) {
-    show("good", `Published generation ${answer.generation}: ${answer.records.toLocaleString("en")} records of ${answer.rows.toLocaleString("en")} rows in ${answer.seconds.toFixed(1)} s.${answer.pinned ? ` Servers keep the pinned generation ${answer.pinned}.` : ""}`);
+    show("good", `Published generation ${answer.generation}: ${count(answer.records, "record")} of ${count(answer.rows, "row")} in ${answer.seconds.toFixed(1)} s.${answer.pinned ? ` Servers keep the pinned generation ${answer.pinned}.` : ""}`);
   } else {
     show("bad", answer.error ?? "The updater gave no reason.");
   }

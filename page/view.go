@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"promostore/internal/english"
 	"promostore/web"
 )
 
@@ -158,7 +159,7 @@ func (v *View) Notices() (list []Notice) {
 		add("bad", "Deleted:", "the directory no longer has a file of the live generation.")
 	}
 	if len(st.Missing) > 0 {
-		add("bad", "Incomplete:", "generation %s lacks %s that this program needs.", *st.Newest, plural(int64(len(st.Missing)), "shard"))
+		add("bad", "Incomplete:", "generation %s lacks %s that this program needs.", *st.Newest, english.Count(len(st.Missing), "shard"))
 	}
 	if st.Refused > 0 {
 		files := "one file is"

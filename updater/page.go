@@ -5,8 +5,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/dustin/go-humanize"
-
+	"promostore/internal/english"
 	"promostore/page"
 )
 
@@ -29,7 +28,7 @@ func (s *Server) index(w http.ResponseWriter, r *http.Request) {
 // fill sets the parts of u that st has.
 func (st *privateStatus) fill(u *page.Updater) {
 	if p := st.Building; p != nil {
-		u.Building = &page.Building{Title: fmt.Sprintf("Building %s %s", p.Source, p.Name), Text: fmt.Sprintf("%s: %s rows", p.Phase, humanize.Comma(p.Rows)), Percent: p.Percent}
+		u.Building = &page.Building{Title: fmt.Sprintf("Building %s %s", p.Source, p.Name), Text: fmt.Sprintf("%s: %s", p.Phase, english.Count(p.Rows, "row")), Percent: p.Percent}
 	}
 	if in := st.Inbox; in != nil {
 		u.Inbox = &page.Inbox{Waiting: in.Waiting, Ignored: in.Ignored, Done: in.Done, Failed: in.Failed, Stuck: in.Stuck, Names: in.Names}
@@ -37,7 +36,7 @@ func (st *privateStatus) fill(u *page.Updater) {
 	for _, r := range st.Builds {
 		b := page.Build{Until: r.Until, Source: r.Source, Name: r.Name, Result: strings.ReplaceAll(r.Outcome, "_", " "), Class: "bad", Text: r.Error, BadRows: r.badRows()}
 		if r.Outcome == outcomePublished {
-			b.Class, b.Text = "good", fmt.Sprintf("generation %s, %s records, %s", r.Summary.Generation, humanize.Comma(r.Summary.Records), page.Seconds(r.Summary.Seconds))
+			b.Class, b.Text = "good", fmt.Sprintf("generation %s, %s, %s", r.Summary.Generation, english.Count(r.Summary.Records, "record"), page.Seconds(r.Summary.Seconds))
 			if r.Pinned != "" {
 				b.Text += "; servers keep the pinned generation " + r.Pinned
 			}

@@ -13,6 +13,7 @@ import (
 	"promostore/builder"
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 )
 
@@ -98,7 +99,7 @@ func build(c *cli.Context) error {
 	}
 	warnOfWriters(c.App.ErrWriter, args)
 	if len(passed) > 0 && !c.Bool("quiet") {
-		fmt.Fprintf(c.App.ErrWriter, "passed over %s, by their names no data sets: %s\n", count(int64(len(passed)), "object"), escape.Name(passedText(passed)))
+		fmt.Fprintf(c.App.ErrWriter, "passed over %s, by their names no data sets: %s\n", english.Count(len(passed), "object"), escape.Name(passedText(passed)))
 	}
 	summary, err := buildWithProgress(ctx, opts, c.Bool("quiet"), c.App.ErrWriter)
 	closeErr := rejects.Close()

@@ -10,6 +10,7 @@ import (
 
 	"promostore/format"
 	"promostore/internal/diff"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 )
 
@@ -85,8 +86,8 @@ func (r row) String() string { return string(r.record.AppendCSV(nil, r.styles, '
 
 func printComparison(w io.Writer, d *comparison) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "from\t%s: %s\n", escape.Name(d.From.File), count(int64(d.From.Records), "record"))
-	fmt.Fprintf(t, "to\t%s: %s\n", escape.Name(d.To.File), count(int64(d.To.Records), "record"))
+	fmt.Fprintf(t, "from\t%s: %s\n", escape.Name(d.From.File), english.Count(d.From.Records, "record"))
+	fmt.Fprintf(t, "to\t%s: %s\n", escape.Name(d.To.File), english.Count(d.To.Records, "record"))
 	fmt.Fprintf(t, "added\t%s\n", humanize.Comma(d.Added))
 	fmt.Fprintf(t, "removed\t%s\n", humanize.Comma(d.Removed))
 	fmt.Fprintf(t, "changed\t%s\n", humanize.Comma(d.Changed))

@@ -15,6 +15,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/reader"
 )
 
@@ -200,7 +201,7 @@ func (g *getter) miss(err error) {
 // missing returns an error that names the first missing IDs, or nil.
 func (g *getter) missing() error {
 	if more := g.count - maxMissing; more > 0 {
-		g.reason = append(g.reason, fmt.Errorf("and %s more", count(int64(more), "missing id")))
+		g.reason = append(g.reason, fmt.Errorf("and %s more", english.Count(more, "missing id")))
 	}
 	return errors.Join(g.reason...)
 }

@@ -18,6 +18,7 @@ import (
 	"promostore/format"
 	"promostore/format/generation"
 	"promostore/history"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 	"promostore/reader"
 )
@@ -85,7 +86,7 @@ func showHistory(c *cli.Context) error {
 			return err
 		}
 		if !slices.ContainsFunc(entries, func(e history.Entry) bool { return e.Found }) {
-			missing.miss(fmt.Errorf("%s: not found in %s", args[i], count(int64(len(entries)), "generation")))
+			missing.miss(fmt.Errorf("%s: not found in %s", args[i], english.Count(len(entries), "generation")))
 		}
 	}
 	return missing.missing()
@@ -132,7 +133,7 @@ func printHistory(w io.Writer, more bool, id string, entries []history.Entry, om
 		return err
 	}
 	if omitted > 0 {
-		_, err := fmt.Fprintf(w, "and %s\n", count(int64(omitted), "older generation"))
+		_, err := fmt.Fprintf(w, "and %s\n", english.Count(omitted, "older generation"))
 		return err
 	}
 	return nil

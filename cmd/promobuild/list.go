@@ -17,6 +17,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 	"promostore/internal/fsx"
 )
@@ -163,7 +164,7 @@ func (s source) lineOf(g generation.Generation, bad error) listed {
 	}
 	switch {
 	case errors.Is(err, generation.ErrIncomplete):
-		l.Error = fmt.Sprintf("incomplete: missing %d of %s: %s", len(missing), count(int64(g.Shards), "shard"), generation.ShardRanges(missing))
+		l.Error = fmt.Sprintf("incomplete: missing %d of %s: %s", len(missing), english.Count(g.Shards, "shard"), generation.ShardRanges(missing))
 		if digits := completeDigits(g); digits != 0 {
 			l.Error += "; complete for --digits " + digits.String()
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/tasks"
 )
 
@@ -57,7 +58,7 @@ func merge(ctx context.Context, c *cli.Context) error {
 	var text string
 	if r.MergeDone != nil {
 		s.Records, s.Duplicates, s.FileBytes, s.Seconds = r.Records, r.Duplicates, r.File.Size, r.Seconds
-		text = fmt.Sprintf("%s, %s, %.1f s", count(r.Records, "record"), count(r.Duplicates, "duplicate"), r.Seconds)
+		text = fmt.Sprintf("%s, %s, %.1f s", english.Count(r.Records, "record"), english.Count(r.Duplicates, "duplicate"), r.Seconds)
 	}
 	return printTask(c, s, fmt.Sprintf("merge %d of %d", s.Shard, s.Shards), text, s.Earlier)
 }

@@ -18,6 +18,7 @@ import (
 	"promostore/builder"
 	"promostore/cmd/internal/program"
 	"promostore/format"
+	"promostore/internal/english"
 	"promostore/internal/sysmem"
 )
 
@@ -170,7 +171,7 @@ func memory(text string) (int64, error) {
 	}
 	if least := humanize.IBytes(builder.MinMemory); n < builder.MinMemory {
 		if strings.Trim(text, "0123456789") == "" {
-			return 0, program.Usagef("--memory %s is %s, less than %s; write a unit, as in %sMiB", text, count(n, "byte"), least, text)
+			return 0, program.Usagef("--memory %s is %s, less than %s; write a unit, as in %sMiB", text, english.Count(n, "byte"), least, text)
 		}
 		return 0, program.Usagef("--memory %s is less than %s", text, least)
 	}

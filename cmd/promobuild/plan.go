@@ -15,6 +15,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 	"promostore/internal/objects"
 	"promostore/internal/tasks"
@@ -103,7 +104,7 @@ func plan(ctx context.Context, c *cli.Context) error {
 		return err
 	}
 	if len(passed) > 0 {
-		fmt.Fprintf(c.App.ErrWriter, "passed over %s, by their names no data sets: %s\n", count(int64(len(passed)), "object"), escape.Name(passedText(passed)))
+		fmt.Fprintf(c.App.ErrWriter, "passed over %s, by their names no data sets: %s\n", english.Count(len(passed), "object"), escape.Name(passedText(passed)))
 	}
 	made, err := tasks.Make(ctx, opts)
 	if err != nil {
@@ -224,7 +225,7 @@ func printPlan(w io.Writer, s planSummary) error {
 	fmt.Fprintf(t, "memory\t%s or more for each task\n", humanize.IBytes(uint64(s.MemoryBytes)))
 	fmt.Fprintf(t, "temporary disk\tabout %s for a split, %s for a merge\n", humanize.IBytes(uint64(s.SplitDisk)), humanize.IBytes(uint64(s.MergeDisk)))
 	if len(s.Removed) > 0 {
-		fmt.Fprintf(t, "removed\twork files of %s\n", count(int64(len(s.Removed)), "earlier plan"))
+		fmt.Fprintf(t, "removed\twork files of %s\n", english.Count(len(s.Removed), "earlier plan"))
 	}
 	return t.Flush()
 }

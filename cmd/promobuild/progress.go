@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"promostore/builder"
+	"promostore/internal/english"
 	"promostore/internal/tasks"
 )
 
@@ -134,9 +135,9 @@ func (p *progress) begin(s builder.Status) {
 	case builder.PhaseCompare:
 		line, total = "compare with the live generation", -1
 	case builder.PhasePublish:
-		line, total = p.last+" "+count(s.Records, "record"), -1
+		line, total = p.last+" "+english.Count(s.Records, "record"), -1
 	default:
-		line = fmt.Sprintf("%s %s", s.Phase, count(s.Rows, "row"))
+		line = fmt.Sprintf("%s %s", s.Phase, english.Count(s.Rows, "row"))
 	}
 	if p.draw {
 		p.bar = newBar(p.w, total, line, bytes)

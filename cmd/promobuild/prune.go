@@ -10,6 +10,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 )
 
 func pruneCommand() *cli.Command {
@@ -97,7 +98,7 @@ func (s source) warnIncomplete(list []generation.Generation, keep int) {
 		last = &generation.IncompleteError{ID: g.ID, Shards: g.Shards, Missing: missing}
 	}
 	if complete < keep && len(list) > keep {
-		fmt.Fprintf(s.stderr, "warning: removed nothing, because only %s of %d can be served: %s\n", count(int64(complete), "generation"), len(list), adviseShards(s.dir, last))
+		fmt.Fprintf(s.stderr, "warning: removed nothing, because only %s of %d can be served: %s\n", english.Count(complete, "generation"), len(list), adviseShards(s.dir, last))
 	}
 }
 
@@ -119,7 +120,7 @@ func printPruned(w io.Writer, s pruneSummary) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s %s of %s bytes; %s left\n", removed, count(int64(len(s.Removed)), "generation"),
-		humanize.Comma(s.Bytes), count(int64(len(s.Kept)), "generation"))
+	_, err := fmt.Fprintf(w, "%s %s of %s bytes; %s left\n", removed, english.Count(len(s.Removed), "generation"),
+		humanize.Comma(s.Bytes), english.Count(len(s.Kept), "generation"))
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"promostore/builder"
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/tasks"
 )
 
@@ -78,7 +79,7 @@ func publish(ctx context.Context, c *cli.Context) error {
 
 func printRemoved(w io.Writer, removed []generation.ID) (err error) {
 	if len(removed) > 0 {
-		_, err = fmt.Fprintf(w, "removed %s\n", count(int64(len(removed)), "older generation"))
+		_, err = fmt.Fprintf(w, "removed %s\n", english.Count(len(removed), "older generation"))
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 	"promostore/internal/objects"
 	"promostore/internal/transfer"
@@ -102,7 +103,7 @@ func (s source) pull(ctx context.Context, from transfer.Location, keep int) (*pu
 		summary.Pinned = pulled.Pin.ID.String()
 	}
 	if err != nil {
-		err = fmt.Errorf("%s of %s arrived: %w", count(int64(len(pulled.New)), "generation"), from, err)
+		err = fmt.Errorf("%s of %s arrived: %w", english.Count(len(pulled.New), "generation"), from, err)
 	}
 	if !pulled.Finished {
 		return nil, err
@@ -138,7 +139,7 @@ func texts(ids []generation.ID) []string {
 }
 
 func printPulled(w io.Writer, s pullSummary) error {
-	_, err := fmt.Fprintf(w, "%s here, %d new, %s bytes received; removed %s\n", count(int64(len(s.Generations)), "generation"),
-		len(s.New), humanize.Comma(s.Bytes), count(int64(len(s.Removed)), "generation"))
+	_, err := fmt.Fprintf(w, "%s here, %d new, %s bytes received; removed %s\n", english.Count(len(s.Generations), "generation"),
+		len(s.New), humanize.Comma(s.Bytes), english.Count(len(s.Removed), "generation"))
 	return err
 }

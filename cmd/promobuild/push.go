@@ -12,6 +12,7 @@ import (
 
 	"promostore/cmd/internal/program"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/transfer"
 )
 
@@ -133,10 +134,10 @@ func (s source) openVerified(ctx context.Context, id string) (opened, error) {
 func printPushed(w io.Writer, s pushSummary) error {
 	text := "is there already"
 	if s.New || s.Files > 0 {
-		text = fmt.Sprintf("copied, %s of %s bytes sent", count(int64(s.Files), "file"), humanize.Comma(s.Bytes))
+		text = fmt.Sprintf("copied, %s of %s bytes sent", english.Count(s.Files, "file"), humanize.Comma(s.Bytes))
 	}
 	if len(s.Removed) > 0 {
-		text += fmt.Sprintf("; removed %s", count(int64(len(s.Removed)), "older generation"))
+		text += fmt.Sprintf("; removed %s", english.Count(len(s.Removed), "older generation"))
 	}
 	_, err := fmt.Fprintf(w, "%s: generation %s %s\n", s.URL, s.Generation, text)
 	return err

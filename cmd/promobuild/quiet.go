@@ -8,8 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
+	"promostore/internal/english"
 	"promostore/internal/escape"
 	"promostore/internal/fsx"
 	"promostore/internal/objects"
@@ -68,7 +67,7 @@ func warnOfWriters(w io.Writer, args []string) {
 			continue // the build reports it
 		}
 		if errors.Is(fsx.CheckLease(f), fsx.ErrWritten) {
-			fmt.Fprintf(w, "warning: %s is open for writing and may be incomplete; it has %s bytes now. To wait for it: --wait-quiet 30s\n", escape.Name(arg), humanize.Comma(info.Size()))
+			fmt.Fprintf(w, "warning: %s is open for writing and may be incomplete; it has %s now. To wait for it: --wait-quiet 30s\n", escape.Name(arg), english.Count(info.Size(), "byte"))
 		}
 		f.Close()
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+
+	"promostore/internal/english"
 )
 
 func splitCommand() *cli.Command {
@@ -54,7 +56,7 @@ func split(ctx context.Context, c *cli.Context) error {
 	var text string
 	if r.SplitDone != nil {
 		s.Rows, s.BadRows, s.Duplicates, s.InputBytes, s.Seconds = r.Rows, r.BadRows, r.Duplicates, r.InputBytes, r.Seconds
-		text = fmt.Sprintf("%s, %s bad, %.1f s", count(r.Rows, "row"), humanize.Comma(r.BadRows), r.Seconds)
+		text = fmt.Sprintf("%s, %s bad, %.1f s", english.Count(r.Rows, "row"), humanize.Comma(r.BadRows), r.Seconds)
 	}
 	return printTask(c, s, fmt.Sprintf("split %d of %d", s.Split, s.Splits), text, s.Earlier)
 }

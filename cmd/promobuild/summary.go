@@ -9,6 +9,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"promostore/builder"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 	"promostore/internal/tasks"
 )
@@ -20,7 +21,7 @@ func shardWarning(s builder.Summary) string {
 	}
 	l := s.LargestShard
 	return fmt.Sprintf("shard %d has %s of %s, %.1f times the mean; these IDs may be divided more evenly with --shard-by %s",
-		l.Shard, humanize.Comma(l.Records), count(s.Records, "record"), float64(l.Records)*float64(s.Shards)/float64(s.Records), s.OtherRule())
+		l.Shard, humanize.Comma(l.Records), english.Count(s.Records, "record"), float64(l.Records)*float64(s.Shards)/float64(s.Records), s.OtherRule())
 }
 
 // printSummary prints the result of a build as a table.
@@ -44,7 +45,7 @@ func printSummary(w io.Writer, s builder.Summary) error {
 	}
 	fmt.Fprintf(t, "%s\t%s\n", label, escape.Name(patternOf(s.File, s.Shards)))
 	if l := s.LargestShard; l != nil {
-		fmt.Fprintf(t, "shards\t%d, by the %s digits; shard %d is the largest: %s\n", s.Shards, s.ShardBy, l.Shard, count(l.Records, "record"))
+		fmt.Fprintf(t, "shards\t%d, by the %s digits; shard %d is the largest: %s\n", s.Shards, s.ShardBy, l.Shard, english.Count(l.Records, "record"))
 	}
 	fmt.Fprintf(t, "rows\t%s\n", humanize.Comma(s.Rows))
 	fmt.Fprintf(t, "records\t%s\n", humanize.Comma(s.Records))
@@ -54,7 +55,7 @@ func printSummary(w io.Writer, s builder.Summary) error {
 		fmt.Fprintf(t, "unterminated\t%s: no line end after the last row\n", escape.Name(strings.Join(s.UnterminatedInputs, ", ")))
 	}
 	if c := s.Comparison; c != nil {
-		fmt.Fprintf(t, "compared with\t%s: %s\n", c.Live, count(c.LiveRecords, "record"))
+		fmt.Fprintf(t, "compared with\t%s: %s\n", c.Live, english.Count(c.LiveRecords, "record"))
 		fmt.Fprintf(t, "added\t%s\n", humanize.Comma(c.Added))
 		fmt.Fprintf(t, "removed\t%s\n", humanize.Comma(c.Removed))
 		fmt.Fprintf(t, "changed\t%s\n", humanize.Comma(c.Changed))

@@ -9,14 +9,6 @@ import (
 	"promostore/format/generation"
 )
 
-// count returns n with a noun whose plural ends in s: "1 row", "2 rows".
-func count(n int64, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return humanize.Comma(n) + " " + noun
-}
-
 // aheadText returns ", ahead 2 h" if id is ahead of now, with "from the future"
 // before it if it is too far ahead to be preferred; else "".
 func aheadText(id generation.ID, now time.Time) string {

@@ -10,6 +10,7 @@ import (
 	"promostore/cmd/internal/program"
 	"promostore/format"
 	"promostore/format/generation"
+	"promostore/internal/english"
 	"promostore/internal/escape"
 )
 
@@ -116,13 +117,13 @@ func verifyDir(c *cli.Context, s source, dir string) error {
 func printGood(c *cli.Context, o opened) error {
 	files := ""
 	if n := len(o.Open()); n > 1 {
-		files = count(int64(n), "file") + ", "
+		files = english.Count(n, "file") + ", "
 	}
 	part := o.partText()
 	if part != "" {
 		part = "; " + part
 	}
-	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s%s of %d, %s%s\n", escape.Name(o.path), count(int64(o.Header.Records), "record"),
-		files, count(o.blocks(), "block"), format.RecordsPerBlock, count(o.Header.FileLen, "byte"), part)
+	_, err := fmt.Fprintf(c.App.Writer, "%s: good: %s in %s%s of %d, %s%s\n", escape.Name(o.path), english.Count(o.Header.Records, "record"),
+		files, english.Count(o.blocks(), "block"), format.RecordsPerBlock, english.Count(o.Header.FileLen, "byte"), part)
 	return err
 }
