@@ -131,8 +131,8 @@ func TestDeniedNamesPlacesAndNoSecrets(t *testing.T) {
 		want string
 	}{
 		"none": {nil, "there are no credentials; tried AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: not set; " +
-			"profile default of /nonexistent and /nonexistent: "},
-		"damaged file": {map[string]string{"AWS_SHARED_CREDENTIALS_FILE": damaged}, "profile default of " + damaged + " and /nonexistent: no usable credentials"},
+			"profile default of /proc/none and /proc/none: "},
+		"damaged file": {map[string]string{"AWS_SHARED_CREDENTIALS_FILE": damaged}, "profile default of " + damaged + " and /proc/none: no usable credentials"},
 		"wrong": {map[string]string{"AWS_ACCESS_KEY_ID": "WRONG", "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": token},
 			"the credentials are from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"},
 		"no metadata": {map[string]string{"AWS_EC2_METADATA_DISABLED": "", "AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://127.0.0.1:1"},

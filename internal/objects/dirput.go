@@ -76,7 +76,8 @@ func (d *dir) Take(temp, key string, cond Cond) (etag string, err error) {
 }
 
 // tempAge is the age at which a temporary file is that of a Put that was killed. A
-// running Put writes its file all the time.
+// running Put writes its file all the time; a merge that has written it reads it for
+// minutes. A lock would show more, but not on all network file systems.
 const tempAge = 24 * time.Hour
 
 // sweep removes old temporary files, once for each directory.

@@ -88,13 +88,17 @@ func (s *Server) Setenv(t testing.TB) {
 	}
 }
 
+// noFile is not a file, and no program can create it, unlike /nonexistent, the home
+// of some users.
+const noFile = "/proc/none"
+
 // Environ returns the variables that Setenv sets.
 func (s *Server) Environ() map[string]string {
 	return map[string]string{
 		"AWS_ENDPOINT_URL": s.URL, "AWS_ENDPOINT_URL_S3": s.URL,
 		"AWS_ACCESS_KEY_ID": AccessKeyID, "AWS_SECRET_ACCESS_KEY": SecretAccessKey, "AWS_SESSION_TOKEN": "",
 		"AWS_REGION": "us-east-1", "AWS_PROFILE": "", "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_SHARED_CREDENTIALS_FILE": "/nonexistent", "AWS_CONFIG_FILE": "/nonexistent",
+		"AWS_SHARED_CREDENTIALS_FILE": noFile, "AWS_CONFIG_FILE": noFile,
 		"AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "", "AWS_CONTAINER_CREDENTIALS_FULL_URI": "",
 	}
 }
