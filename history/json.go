@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"promostore/format"
@@ -39,18 +40,10 @@ type generationJSON struct {
 
 // summaryJSON is a summary without its version and generation.
 type summaryJSON struct {
-	Program    string                        `json:"program,omitempty"`
-	Source     generation.Source             `json:"source"`
-	Inputs     []generation.SummaryInput     `json:"inputs,omitempty"`
-	NumInputs  int                           `json:"num_inputs"`
-	Started    time.Time                     `json:"started"`
-	Seconds    float64                       `json:"seconds"`
-	Rows       int64                         `json:"rows"`
-	Records    int64                         `json:"records"`
-	Duplicates int64                         `json:"duplicates"`
-	BadRows    int64                         `json:"bad_rows"`
-	Bad        []generation.SummaryBadRow    `json:"bad,omitempty"`
-	Comparison *generation.SummaryComparison `json:"comparison,omitempty"`
+	Version    *int    `json:"version,omitempty"`
+	Generation *string `json:"generation,omitempty"`
+	Program    string  `json:"program,omitempty"`
+	generation.Summary
 }
 
 // Generations returns the JSON form of the results of Directory.Generations.
@@ -65,7 +58,7 @@ func (v View) Generations(list []Generation, omitted int) []byte {
 			x.ShardBy = g.Rule.String()
 		}
 		if s := g.Summary; s != nil {
-			x.Summary = &summaryJSON{s.Program, s.Source, s.Inputs, s.NumInputs, s.Started, s.Seconds, s.Rows, s.Records, s.Duplicates, s.BadRows, s.Bad, s.Comparison}
+			x.Summary = &summaryJSON{Program: s.Program, Summary: *s}
 			if !v.Details {
 				x.Summary.Program, x.Summary.Inputs, x.Summary.Bad = "", nil, nil
 			}
@@ -142,16 +135,14 @@ func (e *Entry) Expired(now time.Time) (expired, known bool) {
 	return known && !now.Before(at), known
 }
 
-// IDText returns the canonical text of a key, in the case of the newest record.
+// IDText returns the canonical text of a key, in the case of the live record, or else
+// of the newest one.
 func IDText(key format.Key, entries []Entry) string {
-	upper := false
-	for i := range entries {
-		if entries[i].Found {
-			upper = entries[i].Record.Upper()
-			break
-		}
+	i := slices.IndexFunc(entries, func(e Entry) bool { return e.Found && e.Live })
+	if i < 0 {
+		i = slices.IndexFunc(entries, func(e Entry) bool { return e.Found })
 	}
-	return string(key.AppendText(nil, upper))
+	return string(key.AppendText(nil, i >= 0 && entries[i].Record.Upper()))
 }
 
 // changeJSON is the JSON form of a Change.

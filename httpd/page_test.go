@@ -3,6 +3,7 @@ package httpd_test
 import (
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"promostore/format"
 	"promostore/format/generation"
 	"promostore/httpd"
 	"promostore/internal/gentest"
@@ -104,6 +106,29 @@ func TestPageLooksUpAndCompares(t *testing.T) {
 	f.get(t, "/").has(t, 200, genID(2).String(), `aria-label="Compare from `+genID(0).String()+`" checked>`, `aria-label="Compare to `+genID(1).String()+`" checked>`)
 	f.get(t, "/?from=x&to=y").has(t, 200, "&#34;x&#34; is not a generation")
 	f.get(t, fmt.Sprintf("/?from=%s&to=%s", genID(0), genID(7))).has(t, 200, "no such generation")
+}
+
+// The page shows the body of GET, whatever the spelling of newer generations.
+func TestPageShowsAnswerOfLiveGeneration(t *testing.T) {
+	const lower, upper = "aaaaaaaa-bbbb-0000-0000-00000000000f", "AAAAAAAA-BBBB-0000-0000-00000000000F"
+	for _, opts := range []format.JSONOptions{format.DefaultJSONOptions, {Decimals: 1, Date: format.DateSource}, {Decimals: -1, Date: format.DateRFC3339}} {
+		f := newFixture(t, httpd.Options{Page: true, JSON: opts}, reader.StoreOptions{})
+		f.listen(t)
+		for k, id := range []string{lower, upper, lower, upper} {
+			publish(t, f.dir, genID(k), []row{{id, fmt.Sprintf("-%d.250", k), "2018-08-04 05:32:31 +0200 CEST"}})
+		}
+		for k, id := range []string{lower, upper} {
+			f.pin(t, genID(k))
+			f.poll(t)
+			a := f.get(t, "/promotions/"+id)
+			if !strings.Contains(a.body, id) {
+				t.Errorf("GET: %+v", a)
+			}
+			shown := f.get(t, "/?id="+lower)
+			shown.body = html.UnescapeString(shown.body)
+			shown.has(t, 200, `<p class="answer"><code>`+a.body+`</code></p>`)
+		}
+	}
 }
 
 func TestPageOfEmptyDirectory(t *testing.T) {
