@@ -100,7 +100,7 @@ func (s *Server) reject(w http.ResponseWriter, err error, u *upload) int {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	case http.StatusConflict:
 		wait := 30 * time.Second
-		if running, ok := s.pipeline.history.current(); ok {
+		if running, ok := s.pipeline.builds.current(); ok {
 			p.Building = &running
 			if remaining := running.remaining(time.Now()); remaining > 0 {
 				wait = remaining

@@ -21,7 +21,7 @@ type pipeline struct {
 	ctx  context.Context // of all builds; its cause tells why it ended
 
 	slot     *slot
-	history  history
+	builds   buildLog
 	counters counters
 	checker  generation.Checker
 	hooks    *hooks
@@ -37,12 +37,12 @@ func (p *pipeline) build(j job) (*result, error) {
 		log = log.With("upload", j.upload)
 	}
 	log.Debug("build started")
-	p.history.begin(j, r.Since)
+	p.builds.begin(j, r.Since)
 
 	opts := p.opts
 	opts.Inputs = []builder.Input{j.input}
 	opts.Source = generation.Source(j.source)
-	opts.Observe = p.history.observe
+	opts.Observe = p.builds.observe
 	opts.Publishing = j.publishing
 	summary, err := builder.Build(p.ctx, opts)
 	if errors.Is(err, context.Canceled) && p.ctx.Err() != nil {
@@ -62,7 +62,7 @@ func (p *pipeline) build(j job) (*result, error) {
 	switch {
 	case errors.Is(err, generation.ErrLocked):
 		log.Debug("another process is building", "error", err)
-		p.history.end(nil)
+		p.builds.end(nil)
 		return nil, err
 	case r.Outcome == outcomeChanged:
 		r.Error = err.Error()
@@ -88,7 +88,7 @@ func (p *pipeline) build(j job) (*result, error) {
 	}
 	r.Until = time.Now()
 	p.counters.countBuild(r.Outcome)
-	p.history.end(r)
+	p.builds.end(r)
 	if err == nil {
 		p.hooks.add(r)
 	}

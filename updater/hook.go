@@ -29,7 +29,7 @@ type hooks struct {
 	dir     string        // of the generations
 	log     *slog.Logger
 	ctx     context.Context
-	history *history
+	builds  *buildLog
 
 	numRuns, numFailures atomic.Uint64
 
@@ -83,7 +83,7 @@ func (h *hooks) run() {
 		r, closed := h.next()
 		switch {
 		case r != nil:
-			h.history.setHook(r, h.execute(r))
+			h.builds.setHook(r, h.execute(r))
 		case closed:
 			return
 		default:

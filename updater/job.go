@@ -100,68 +100,68 @@ type result struct {
 	bad *builder.BadRowsError // why nothing was published, for the page; may be nil
 }
 
-// maxResults is the number of results that a history keeps.
+// maxResults is the number of results that a buildLog keeps.
 const maxResults = 20
 
-// A history holds the progress of the running build and the latest results.
+// A buildLog holds the progress of the running build and the latest results.
 // Safe for concurrent use.
-type history struct {
+type buildLog struct {
 	mu      sync.Mutex // guards all fields, and Hook of every result
 	running *progress  // nil: none
 	results []*result  // oldest first
 }
 
 // begin records that a build of j started.
-func (h *history) begin(j job, since time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.running = &progress{Source: j.source, Name: j.name, Upload: j.upload, Since: since, Size: j.input.Size}
+func (l *buildLog) begin(j job, since time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running = &progress{Source: j.source, Name: j.name, Upload: j.upload, Since: since, Size: j.input.Size}
 }
 
 // observe updates the progress of the running build.
-func (h *history) observe(s builder.Status) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	p := h.running
+func (l *buildLog) observe(s builder.Status) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.running
 	p.Phase, p.Rows, p.Records, p.Bytes, p.Size = s.Phase, s.Rows, s.Records, s.InputBytes, s.InputSize
 	p.Percent = math.Round(10*percentOf(s)) / 10
 }
 
 // end records the result of the running build. A nil result is not recorded.
-func (h *history) end(r *result) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.running = nil
+func (l *buildLog) end(r *result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running = nil
 	if r == nil {
 		return
 	}
-	h.results = append(h.results, r)
-	h.results = h.results[max(0, len(h.results)-maxResults):]
+	l.results = append(l.results, r)
+	l.results = l.results[max(0, len(l.results)-maxResults):]
 }
 
 // setHook adds the result of the command to r.
-func (h *history) setHook(r *result, hook hookResult) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (l *buildLog) setHook(r *result, hook hookResult) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	r.Hook = &hook
 }
 
 // current returns the progress of the running build, if there is one.
-func (h *history) current() (progress, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.running == nil {
+func (l *buildLog) current() (progress, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running == nil {
 		return progress{}, false
 	}
-	return *h.running, true
+	return *l.running, true
 }
 
 // latest returns the latest results, newest first.
-func (h *history) latest() []result {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (l *buildLog) latest() []result {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	list := []result{}
-	for _, r := range slices.Backward(h.results) {
+	for _, r := range slices.Backward(l.results) {
 		list = append(list, *r)
 	}
 	return list

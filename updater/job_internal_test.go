@@ -8,7 +8,7 @@ import (
 )
 
 func TestPercentHasOneDecimal(t *testing.T) {
-	var h history
+	var l buildLog
 	for _, c := range []struct {
 		status builder.Status
 		want   float64
@@ -17,11 +17,11 @@ func TestPercentHasOneDecimal(t *testing.T) {
 		{builder.Status{Phase: builder.PhaseMerge, Rows: 7_000, Records: 1_140}, 58},
 		{builder.Status{Phase: builder.PhasePublish}, 99},
 	} {
-		h.begin(job{}, time.Now())
-		h.observe(c.status)
-		if got := h.running.Percent; got != c.want {
+		l.begin(job{}, time.Now())
+		l.observe(c.status)
+		if got := l.running.Percent; got != c.want {
 			t.Errorf("%+v: %v%%, want %v%%", c.status, got, c.want)
 		}
-		h.end(nil)
+		l.end(nil)
 	}
 }

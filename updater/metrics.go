@@ -85,7 +85,7 @@ func (c *counters) countPublished(sum builder.Summary) {
 // prometheus answers with the metrics in the text format of Prometheus.
 func (s *Server) prometheus(w http.ResponseWriter, _ *http.Request) {
 	var e web.ExpositionWriter
-	_, running := s.pipeline.history.current()
+	_, running := s.pipeline.builds.current()
 	e.Bool("promobuild_build_running", running, "1 while a build is running.")
 	s.pipeline.counters.write(&e)
 	e.Counter("promobuild_accept_errors_total", s.acceptErrors.Load(), "Failed attempts to accept a connection because file descriptors or memory ran out.")

@@ -160,7 +160,7 @@ func New(opts Options) (*Server, error) {
 		dir:     opts.Build.Dir,
 		log:     opts.Logger,
 		ctx:     ctx,
-		history: &s.pipeline.history,
+		builds:  &s.pipeline.builds,
 		wake:    make(chan struct{}, 1),
 	}
 	if opts.Inbox != "" {

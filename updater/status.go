@@ -62,8 +62,8 @@ func (s *Server) details(w http.ResponseWriter, r *http.Request) (details, ok bo
 }
 
 func (s *Server) privateStatus() *privateStatus {
-	st := &privateStatus{Builds: s.pipeline.history.latest()}
-	if p, ok := s.pipeline.history.current(); ok {
+	st := &privateStatus{Builds: s.pipeline.builds.latest()}
+	if p, ok := s.pipeline.builds.current(); ok {
 		st.Building = &p
 	}
 	if s.inbox != nil {
@@ -78,7 +78,7 @@ func (s *Server) publicStatus() status {
 	found := s.pipeline.checker.Status(s.opts.Build.Dir)
 	st := status{Status: web.NewStatus(s.opts.Version, s.started, &found), Stopping: s.draining.Load()}
 	st.Swaps = s.pipeline.counters.published()
-	_, st.Running = s.pipeline.history.current()
+	_, st.Running = s.pipeline.builds.current()
 	return st
 }
 
@@ -130,7 +130,7 @@ func (s *Server) checkReady() error {
 // Alive blocks if the server is deadlocked or its file system hangs. It returns
 // an error if the directory of the generations is not accessible.
 func (s *Server) Alive(context.Context) error {
-	s.pipeline.history.current()
+	s.pipeline.builds.current()
 	_, err := os.Stat(s.opts.Build.Dir)
 	return err
 }

@@ -132,7 +132,7 @@ func (s *Server) describe(u *upload) uploadStatus {
 		if isClosed(u.received) {
 			st.State = stateBuilding
 		}
-		if p, ok := s.pipeline.history.current(); ok && p.Upload == u.id {
+		if p, ok := s.pipeline.builds.current(); ok && p.Upload == u.id {
 			st.Building = &p
 		}
 	case u.err == nil:
