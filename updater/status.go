@@ -101,7 +101,8 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // readyz reports whether the updater accepts uploads and may write to its directories.
 // A build by another process does not count, because it ends. The free space does
-// not count, because a small upload may fit. The reason names no path.
+// not count, because a small upload may fit, and because a proxy would withhold
+// rollbacks and the status as well. The reason names no path.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.checkReady(); err != nil {
 		w.Header().Set("Retry-After", "30")

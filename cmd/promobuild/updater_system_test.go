@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -58,7 +59,8 @@ func peakOf(t *testing.T, pid int) int64 {
 	return n << 10
 }
 
-// An upload that the disk has no space for is answered with 507 and leaves no file.
+// An upload that the disk has no space for is answered with 507 and leaves no file. The
+// updater remains ready, because a smaller one may fit.
 func TestUploadToFullDiskIsRefused(t *testing.T) {
 	for _, memory := range []string{"64MiB", "1GiB"} { // with and without a spill
 		data := smallDisk(t, "16m")
@@ -80,6 +82,10 @@ func TestUploadToFullDiskIsRefused(t *testing.T) {
 		if left := files(t, data); len(left) > 0 {
 			t.Errorf("%s: the upload left %v", memory, left)
 		}
+		fillDisk(t, data)
+		if res, err := http.Get("http://" + p.address + "/readyz"); err != nil || res.Body.Close() != nil || res.StatusCode != http.StatusOK {
+			t.Errorf("%s: /readyz on a full disk: %v, %v", memory, res, err)
+		}
 		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
@@ -88,3 +94,20 @@ func TestUploadToFullDiskIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// fillDisk writes a file that takes all the space of the disk of dir.
+func fillDisk(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(f, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
