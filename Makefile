@@ -86,7 +86,7 @@ race: modules ## run them with the race detector
 
 test-system: docker java $(KUBERNETES) $(CONTROL_PLANE) $(GATEWAY) $(SPARK) $(SCHEMATHESIS) $(PACKAGERS) $(AXE) ## run the tests that need root, mounts or other programs; installs missing programs
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))
-	AXE='$(CURDIR)/$(AXE)/axe.min.js' PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin:$(CURDIR)/$(dir $(SCHEMATHESIS))' go test -timeout 30m -tags system ./deploy ./... # the longest first
+	AXE='$(CURDIR)/$(AXE)/axe.min.js' PATH='$(CURDIR)/$(KUBERNETES):$(CURDIR)/$(CONTROL_PLANE):$(CURDIR)/$(GATEWAY)':"$$PATH":'$(CURDIR)/$(SPARK)/bin:$(CURDIR)/$(dir $(SCHEMATHESIS))' go test -timeout 60m -tags system ./deploy ./... # the longest first
 
 campaign: ## repeat hostile acts and failures thousands of times, for about 10 minutes; needs the programs and the rights of test-system; SCALE=, SEED= and CAMPAIGN=regexp choose
 	@dpkg -s $(TOOLS) >/dev/null 2>&1 || $(call install,$(TOOLS))

@@ -299,7 +299,7 @@ func (f *fleet) sweep(abandonedAfter string) {
 // their plan was published or swept. Nodes receive only published generations, with
 // the bytes of one build.
 func TestKilledTasksPublishTheBytesOfOneBuild(t *testing.T) {
-	const kills = 55 // for each kind of store
+	const kills = 55 / killShare // for each kind of store
 	test := func(t *testing.T, url string) {
 		f := newFleet(t, url)
 		plans := 0

@@ -122,7 +122,7 @@ func (x *transferTest) pulled(t *testing.T) generation.ID {
 	return id
 }
 
-const kills = 24 // of pushes and of pulls, half of them for each kind of store
+const kills = 24 / killShare // of pushes and of pulls, half of them for each kind of store
 
 // A killed push leaves the generations that were there; the next push completes.
 func TestKilledPushContinues(t *testing.T) {
