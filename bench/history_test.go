@@ -183,7 +183,9 @@ func TestHistoryLoad(t *testing.T) {
 	if len(history.History) != historyGenerations || !history.History[historyGenerations-1].Found {
 		t.Errorf("history: %s", body)
 	}
-	var diff struct{ Counts struct{ Added, Unchanged int64 } }
+	var diff struct {
+		Counts struct{ Added, Unchanged int64 }
+	}
 	_, _, body, err = ours.Get("/generations/" + historyID(3) + "/diff/" + historyID(historyGenerations-1))
 	must(t, err)
 	must(t, json.Unmarshal([]byte(body), &diff))

@@ -235,7 +235,7 @@ func TestUploadTruncatesLongNames(t *testing.T) {
 			t.Errorf("answer of %d bytes", len(a.text))
 		}
 	}
-	if text := f.get(t, "/status").text; len(text) > 1000 {
+	if text := f.get(t, "/status").text; len(text) > 2000 {
 		t.Errorf("/status of %d bytes", len(text))
 	}
 }
