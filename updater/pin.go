@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -79,8 +80,8 @@ func (s *Server) pinGeneration(ctx context.Context, req pinRequest, change gener
 	switch {
 	case req.Generation == nil:
 		return generation.Pin{}, malformed("the field generation is missing")
-	case change.Reason == "":
-		return generation.Pin{}, malformed("the field reason is missing or empty")
+	case strings.TrimSpace(change.Reason) == "":
+		return generation.Pin{}, malformed("the field reason is missing or blank")
 	}
 	id, err := generation.ParseID(*req.Generation)
 	if err != nil {
@@ -93,8 +94,8 @@ func (s *Server) pinPrevious(ctx context.Context, req pinRequest, change generat
 	switch {
 	case req.Generation != nil:
 		return generation.Pin{}, malformed("the field generation: a rollback finds the generation itself")
-	case change.Reason == "":
-		return generation.Pin{}, malformed("the field reason is missing or empty")
+	case strings.TrimSpace(change.Reason) == "":
+		return generation.Pin{}, malformed("the field reason is missing or blank")
 	}
 	return change.Rollback(ctx, s.opts.Build.Dir, s.verifier(ctx))
 }

@@ -118,6 +118,7 @@ func TestRefusedPinRequestsChangeNothing(t *testing.T) {
 		{"no generation", closed, `{"reason":"x"}`, nil, 400, "malformed", "generation is missing"},
 		{"no reason", closed, `{"generation":"` + good + `"}`, nil, 400, "malformed", "reason is missing"},
 		{"empty reason", closed, `{"generation":"` + good + `","reason":""}`, nil, 400, "malformed", "reason is missing"},
+		{"blank reason", closed, `{"generation":"` + good + `","reason":" \n\u00a0"}`, nil, 400, "malformed", "reason is missing"},
 		{"not an ID", closed, body("../../etc/passwd"), nil, 400, "malformed", "not a generation ID"},
 		{"unknown generation", closed, body("20200101T000000000Z"), nil, 404, "absent", "no such generation: 20200101T000000000Z"},
 		{"incomplete generation", closed, body(incomplete), nil, 422, "unservable", "missing 1 of 16 shards: 1"},
