@@ -59,7 +59,7 @@ func newMiddlebox(t *testing.T, to string) *middlebox {
 		w.WriteHeader(a.status)
 		_, _ = io.WriteString(w, a.text)
 	}))
-	t.Cleanup(r.Server.Close)
+	t.Cleanup(r.Close)
 	return r
 }
 

@@ -84,6 +84,7 @@ function parse(status, text) {
   return answer?.error || answer?.generation || answer?.upload ? answer : { error: `${status} ${text.slice(0, 200)}` };
 }
 
+// count returns n with a noun whose plural ends in s.
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
 // show shows the result of an action.
@@ -139,7 +140,7 @@ async function act() {
   const [method, path, body] = action.request($("reason").value);
   const sent = token();
   action = null;
-  show("", "Waiting for the updater, which verifies the generation first.");
+  show("", "Waiting for the updater, which verifies a generation before it pins it.");
   try {
     const response = await fetch(path, {
       method,
