@@ -41,7 +41,7 @@ type Directory struct {
 }
 
 // maxPause bounds a pause, because a slow read of the disk takes no processor.
-const maxPause = 2 * time.Millisecond
+const maxPause = 4 * time.Millisecond
 
 // pause sleeps after work of d.
 func (d Directory) pause(worked time.Duration) {

@@ -28,7 +28,7 @@ const (
 	historyTimeout   = 10 * time.Second // to read
 	defaultChanges   = 100
 	maxChanges       = 10_000
-	historyIdle      = 9   // times as long as a request works
+	historyIdle      = 19  // times as long as a request works
 	historyRetry     = "1" // seconds
 	diffRetry        = "5"
 	directoryRetry   = "5"
