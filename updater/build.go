@@ -31,7 +31,7 @@ type pipeline struct {
 // pipeline ends. The error wraps generation.ErrLocked, and nothing is recorded,
 // if another process is building.
 func (p *pipeline) build(j job) (*result, error) {
-	r := &result{Source: j.source, Name: j.name, Upload: j.upload, Since: time.Now()}
+	r := &result{Source: j.source, Name: j.name, Upload: j.upload, Since: time.Now().UTC()}
 	log := p.log.With("source", j.source, "name", j.name)
 	if j.upload != "" {
 		log = log.With("upload", j.upload)
@@ -86,7 +86,7 @@ func (p *pipeline) build(j job) (*result, error) {
 		r.Pinned = p.pinned(log, summary.Generation)
 		p.warnOfFuture(log)
 	}
-	r.Until = time.Now()
+	r.Until = time.Now().UTC()
 	p.counters.countBuild(r.Outcome)
 	p.builds.end(r)
 	if err == nil {

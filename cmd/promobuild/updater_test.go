@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,6 +83,28 @@ func (p *updaterProcess) status(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// Times in answers are in UTC, whatever the time zone of the updater.
+func TestStatusIsInUTC(t *testing.T) {
+	t.Setenv("TZ", "Asia/Kathmandu")
+	p := startUpdater(t, "--data", t.TempDir())
+	for _, body := range []string{"bad", "5f3c1d1e-8a4b-4c55-9d0e-0123456789ab,12.50,2026-12-31 23:59:59\n"} {
+		res, err := http.Post("http://"+p.address+"/upload", "text/csv", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	times := regexp.MustCompile(`T\d\d:\d\d:\d\d[.\d]*([^"]*)"`).FindAllStringSubmatch(p.status(t), -1)
+	for _, zone := range times {
+		if zone[1] != "Z" {
+			t.Errorf("a time ends with %q", zone[1])
+		}
+	}
+	if len(times) < 4 {
+		t.Errorf("%d times: %s", len(times), p.status(t))
+	}
 }
 
 // An updater that is killed repeatedly, at any time, loses no file of its inbox and
