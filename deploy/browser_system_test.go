@@ -131,7 +131,7 @@ func TestPageLookups(t *testing.T) {
 
 				b.fill("#id", "no-id")
 				b.click("#lookup button")
-				b.waitText("#lookup .notice.bad", "id")
+				b.waitText("#lookup .notice.bad", "not a promotion ID")
 				added := string(keys(0).At(506).AppendText(nil, false))
 				b.fill("#id", added)
 				b.click("#lookup button")
