@@ -136,14 +136,11 @@ func TestGenerationsRefusesInexactPaths(t *testing.T) {
 		"/promotions/" + exampleID + "%2fhistory": 404,
 		"/promotions/" + exampleID + "/history":   200,
 	} {
-		c, err := net.Dial("tcp", f.ln.Addr().String())
+		c, r := f.dial(t)
+		_, err := io.WriteString(c, request(path))
 		must(t, err)
-		_, err = io.WriteString(c, request(path))
-		must(t, err)
-		res, err := http.ReadResponse(bufio.NewReader(c), nil)
-		must(t, err)
-		if res.StatusCode != code {
-			t.Errorf("%s: %d, want %d", path, res.StatusCode, code)
+		if a := receive(t, r); a.code != code {
+			t.Errorf("%s: %d, want %d", path, a.code, code)
 		}
 		c.Close()
 	}
@@ -157,12 +154,10 @@ func TestDiffOfHTTP10EndsWithConnection(t *testing.T) {
 	path := fmt.Sprintf("/generations/%s/diff/%s", genID(0), genID(1))
 	want := f.get(t, path)
 	for _, header := range []string{"", "Connection: keep-alive\r\n"} {
-		c, err := net.Dial("tcp", f.ln.Addr().String())
+		c, r := f.dial(t)
+		_, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\n"+header+"\r\n")
 		must(t, err)
-		defer c.Close()
-		_, err = io.WriteString(c, "GET "+path+" HTTP/1.0\r\n"+header+"\r\n")
-		must(t, err)
-		text, err := io.ReadAll(c)
+		text, err := io.ReadAll(r)
 		must(t, err)
 		head, body, _ := strings.Cut(string(text), "\r\n\r\n")
 		if strings.TrimSuffix(body, "\n") != want.body || !strings.Contains(head, " 200 OK\r\n") || !strings.Contains(head, "Content-Type: application/json\r\n") ||

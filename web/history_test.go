@@ -53,7 +53,7 @@ func TestHistoryBoundsReads(t *testing.T) {
 		t.Errorf("a third request: %d %s", a.Code, a.Body)
 	}
 	go func() { answers <- h.Generations(context.Background(), true) }()
-	<-entered // the operator, who has limits of his own
+	<-entered // the operator, whose limits are separate
 	leave <- true
 	if a := <-answers; a.Code != 200 {
 		t.Errorf("%d %s", a.Code, a.Body)
